@@ -1,0 +1,1 @@
+//! layerfi-auth
