@@ -81,10 +81,10 @@ where
     if let Some(release) = release {
         release.await;
     }
-    if let Some(fault) = fault {
-        if fault.delay_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
-        }
+    if let Some(fault) = fault
+        && fault.delay_ms > 0
+    {
+        tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
     }
     // After the wait, so that a late answer is dated when it leaves.
     answer.set(DATE, &http_date(state.clock.now()));

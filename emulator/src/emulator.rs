@@ -7,16 +7,16 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use crate::addresses::Addresses;
 use crate::builder::EmulatorBuilder;
 use crate::clock::millis;
-use crate::control::Addresses;
 use crate::endpoint::Endpoint;
 use crate::environment::Environment;
 use crate::error::EmulatorError;
 use crate::fault::{Fault, FaultStatus};
 use crate::log::{LOG_CAP, LogEntry};
 use crate::state::{State, seconds};
-use crate::thread::{Thread, url};
+use crate::thread::Thread;
 use crate::tls::TlsTrouble;
 use crate::tokens::TokenKind;
 use crate::traffic::Counters;
@@ -67,19 +67,19 @@ impl Emulator {
     /// The base URL of the API, with no slash at its end.
     #[must_use]
     pub fn url(&self) -> String {
-        self.addresses.base(&self.state)
+        self.addresses.api_url()
     }
 
     /// The URL of the token endpoint.
     #[must_use]
     pub fn token_url(&self) -> String {
-        self.addresses.token_url(&self.state)
+        self.addresses.token_url()
     }
 
     /// The base URL of the control API, with no slash at its end.
     #[must_use]
     pub fn control_url(&self) -> String {
-        url("http", self.addresses.control)
+        self.addresses.control_url()
     }
 
     /// The address that the token endpoint and the API listen on.

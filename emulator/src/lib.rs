@@ -21,6 +21,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod answer;
 mod body;
 mod builder;

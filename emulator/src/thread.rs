@@ -1,6 +1,6 @@
 //! The emulator's own thread and runtime.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+use crate::addresses::Addresses;
 use crate::control;
 use crate::emulator::Emulator;
 use crate::error::EmulatorError;
@@ -55,9 +56,10 @@ pub(crate) fn start(
     control: TcpListener,
 ) -> Result<Emulator, EmulatorError> {
     let address = |listener: &TcpListener| listener.local_addr().map_err(EmulatorError::Thread);
-    let addresses = control::Addresses {
+    let addresses = Addresses {
         api: address(&api)?,
         control: address(&control)?,
+        tls: state.tls().is_some(),
     };
     let state = Arc::new(state);
     let stop = watch::Sender::new(false);
@@ -95,7 +97,7 @@ pub(crate) fn start(
 
 struct Shared {
     state: Arc<State>,
-    addresses: control::Addresses,
+    addresses: Addresses,
     stop: watch::Sender<bool>,
 }
 
@@ -129,9 +131,4 @@ fn run(
         }
     });
     // Dropping the runtime, which the caller does next, ends what is left.
-}
-
-/// The URL of a listener.
-pub(crate) fn url(scheme: &str, address: SocketAddr) -> String {
-    format!("{scheme}://{address}")
 }

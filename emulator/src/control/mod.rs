@@ -5,7 +5,6 @@ mod guard;
 mod orders;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,38 +17,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::addresses::Addresses;
 use crate::error::EmulatorError;
 use crate::server;
 use crate::state::State;
-use crate::thread::url;
 use crate::tls::HttpVersions;
 
 /// Faults with a body of megabytes still fit, in base64.
 const BODY_CAP: usize = 8 << 20;
-
-/// Where the emulator listens.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Addresses {
-    pub(crate) api: SocketAddr,
-    pub(crate) control: SocketAddr,
-}
-
-impl Addresses {
-    pub(crate) fn base(&self, state: &State) -> String {
-        url(
-            if state.tls().is_some() {
-                "https"
-            } else {
-                "http"
-            },
-            self.api,
-        )
-    }
-
-    pub(crate) fn token_url(&self, state: &State) -> String {
-        format!("{}/oauth2/token", self.base(state))
-    }
-}
 
 /// What the control API acts on.
 pub(crate) struct Control {

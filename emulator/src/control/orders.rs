@@ -10,7 +10,6 @@ use super::{Control, Refused};
 use crate::emulator::DEMO_BUSINESS_ID;
 use crate::fault::Fault;
 use crate::log::LOG_CAP;
-use crate::thread::url;
 use crate::tls::TlsTrouble;
 use crate::tokens::TokenKind;
 
@@ -39,9 +38,9 @@ pub(super) fn info(control: &Control) -> Value {
         "name": "layerfi-auth-emulator",
         "version": env!("CARGO_PKG_VERSION"),
         "environment": state.fixed.environment,
-        "api_url": addresses.base(state),
-        "token_url": addresses.token_url(state),
-        "control_url": url("http", addresses.control),
+        "api_url": addresses.api_url(),
+        "token_url": addresses.token_url(),
+        "control_url": addresses.control_url(),
         "scope": state.fixed.scope,
         "client_ids": state.clients.ids(),
         "demo_business_id": DEMO_BUSINESS_ID,

@@ -13,7 +13,7 @@ use crate::state::State;
 use crate::tokens::Claims;
 
 pub(crate) fn is_business_data(resource: &str) -> bool {
-    data(resource).is_some()
+    data(resource, &Uuid::nil()).is_some()
 }
 
 pub(super) fn answer(
@@ -33,7 +33,7 @@ pub(super) fn answer(
     }
     let body = match request.target.resource {
         "" => json!({"data": profile(&business)}),
-        resource => data(resource).ok_or(Problem::NotFound)?,
+        resource => data(resource, &business).ok_or(Problem::NotFound)?,
     };
     Ok(Answer::json(StatusCode::OK, &body))
 }
@@ -57,47 +57,70 @@ fn profile(id: &Uuid) -> Value {
     })
 }
 
-/// The whole answer of a resource: empty, and well-formed.
-fn data(resource: &str) -> Option<Value> {
-    let page = || json!({"data": [], "meta": {"pagination": {"cursor": null, "has_more": false}}});
+/// The whole answer of a resource: empty, and with the fields that the
+/// components' own schemas require.
+fn data(resource: &str, business: &Uuid) -> Option<Value> {
+    let page = || {
+        let pagination = json!({"cursor": null, "has_more": false, "total_count": 0});
+        json!({"data": [], "meta": {"pagination": pagination}})
+    };
     Some(match resource {
         "accounting-config" => json!({"data": {
             "type": "Accounting_Configuration",
-            "id": "00000000-0000-4000-8000-000000000000",
+            "id": business,
+            "enable_account_numbers": false,
+            "enable_customer_management": false,
+            "enable_vendor_management": false,
+            "enable_tax_estimates": false,
+            "enable_mileage_tracking": false,
             "enable_stripe_onboarding": false,
-            "platform_display_name": "layerfi-auth emulator",
-            "report_config": null,
+            "tax_estimates_user_agreement_at": null,
+            "category_list_mode": "ALL_ACCOUNTS",
+            "platform_display_tags": [],
         }}),
-        "bookkeeping/status" => json!({"data": {"status": "NOT_PURCHASED"}}),
-        "reports/profit-and-loss" => profit_and_loss(),
+        "bookkeeping/status" => json!({"data": {
+            "type": "Bookkeeping_Status",
+            "status": "NOT_PURCHASED",
+            "show_embedded_onboarding": false,
+            "onboarding_call_url": null,
+        }}),
+        "reports/profit-and-loss" => json!({"data": profit_and_loss(business)}),
         "reports/profit-and-loss-summaries" => {
             json!({"data": {"type": "Profit_And_Loss_Summaries", "months": []}})
         }
         "bank-transactions" | "customers" | "vendors" => page(),
-        "bank-accounts" | "custom-accounts" | "tags/dimensions" => json!({"data": []}),
+        "bank-accounts" | "tags/dimensions" => json!({"data": []}),
+        "custom-accounts" => json!({"data": {"type": "Custom_Accounts", "custom_accounts": []}}),
         "categories" => json!({"data": {"type": "Category_List", "categories": []}}),
         _ => return None,
     })
 }
 
-fn profit_and_loss() -> Value {
-    let line =
-        |name: &str| json!({"display_name": name, "name": name, "value": 0, "line_items": null});
-    json!({"data": {
+fn profit_and_loss(business: &Uuid) -> Value {
+    let line = |name: &str, display_name: &str| {
+        json!({
+            "name": name,
+            "display_name": display_name,
+            "value": 0,
+            "is_contra": false,
+            "line_items": [],
+        })
+    };
+    json!({
         "type": "Profit_And_Loss",
-        "business_id": null,
+        "business_id": business,
         "start_date": "2024-01-01T00:00:00Z",
         "end_date": "2024-01-31T23:59:59Z",
         "fully_categorized": true,
-        "income": line("Income"),
-        "cost_of_goods_sold": null,
+        "income": line("INCOME", "Income"),
+        "cost_of_goods_sold": line("COGS", "Cost of Goods Sold"),
         "gross_profit": 0,
-        "gross_profit_percent": 0,
-        "expenses": line("Expenses"),
+        "expenses": line("EXPENSES", "Expenses"),
         "profit_before_taxes": 0,
-        "taxes": null,
+        "taxes": line("TAXES", "Taxes"),
         "net_profit": 0,
+        "custom_line_items": null,
         "other_outflows": null,
         "personal_expenses": null,
-    }})
+    })
 }
