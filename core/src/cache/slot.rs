@@ -1,0 +1,521 @@
+//! One value: read without a lock, fetched by one flight for all callers,
+//! refreshed behind their backs.
+
+use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+
+use super::entry::Verdict;
+use super::{Context, Entry, Mode, Outcome, Source, policy};
+use crate::clock::{Clock, Now};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
+use crate::stats::{Counters, Event};
+use crate::sync::{Mutex, MutexGuard, lock, random, step};
+
+/// A place for one value.
+///
+/// Readers look at `current` and nothing else. Whoever finds nothing good
+/// there goes through the control, whose lock is held for a few instructions
+/// and never across a wait.
+pub(crate) struct Slot<V> {
+    current: ArcSwapOption<Entry<V>>,
+    control: ArcSwap<Control<V>>,
+}
+
+/// What callers that miss agree on. Belongs to one process: after a fork its
+/// lock may be held by a thread that is no more, and its flight is another's.
+struct Control<V> {
+    generation: u32,
+    state: Mutex<State<V>>,
+}
+
+struct State<V> {
+    flight: Option<Flight<V>>,
+    /// Counts flights, so that a late one does not end a newer one.
+    flights: u64,
+    /// Failures in a row, and what followed from them.
+    failures: u32,
+    last_error: Option<Error>,
+    quiet_until: u64,
+    invalidations: policy::Invalidations,
+}
+
+/// A fetch in the air.
+struct Flight<V> {
+    number: u64,
+    /// When it is to be over by its own budget, by the monotonic clock.
+    ends_by: u64,
+    landing: watch::Receiver<Option<Landing<V>>>,
+}
+
+type Landing<V> = Result<Arc<Entry<V>>>;
+
+/// How long after its budget a flight is given up. A flight ends by itself
+/// within its budget, unless the runtime it runs in is not driven any more.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A flight that is lost this often is not started again for the same caller.
+const MOST_LOST_FLIGHTS: u32 = 3;
+
+impl<V> Control<V> {
+    fn new() -> Self {
+        Self {
+            generation: fork::generation(),
+            state: Mutex::new(State {
+                flight: None,
+                flights: 0,
+                failures: 0,
+                last_error: None,
+                quiet_until: 0,
+                invalidations: policy::Invalidations::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<V>> {
+        lock(&self.state)
+    }
+}
+
+impl<V> Flight<V> {
+    /// Whether anything can still come of it. (The sender is gone where its
+    /// task was dropped with its runtime.)
+    fn is_in_the_air(&self, now: Now) -> bool {
+        now.mono < self.ends_by && self.landing.has_changed().is_ok()
+    }
+}
+
+/// What a caller without a value is to do.
+enum Step<V> {
+    Serve(Arc<Entry<V>>),
+    Fail(Error),
+    Wait(watch::Receiver<Option<Landing<V>>>),
+}
+
+/// A value that is read where it lies, with no shared count touched. Holding
+/// it keeps the value alive; it is meant to be short-lived.
+pub(crate) struct Borrowed<V>(arc_swap::Guard<Option<Arc<Entry<V>>>>);
+
+impl<V> Borrowed<V> {
+    #[inline]
+    pub(crate) fn entry(&self) -> &Entry<V> {
+        match &*self.0 {
+            Some(entry) => entry,
+            // Made in `Slot::hit` alone, from a guard that was just seen to hold one.
+            None => unreachable!("a hit without an entry"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &V {
+        &self.entry().value
+    }
+}
+
+impl<V: Send + Sync + 'static> Slot<V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            control: ArcSwap::from_pointee(Control::new()),
+        }
+    }
+
+    /// The value, if there is one to be handed out; `None` is a miss. Starts
+    /// the refresh that may be due.
+    #[inline]
+    pub(crate) fn hit<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: impl FnOnce() -> S,
+    ) -> Option<Borrowed<V>>
+    where
+        S: Source<V>,
+    {
+        step();
+        let current = self.current.load();
+        let entry = current.as_ref()?;
+        match entry.verdict(&cx.clock) {
+            Verdict::Good => {}
+            Verdict::Refresh => self.refresh(cx, &source(), entry),
+            Verdict::Spent => return None,
+        }
+        count_hit(&cx.stats, entry);
+        Some(Borrowed(current))
+    }
+
+    /// The value, from the cache or from a flight that is shared with
+    /// everyone who waits now. Dropping the future ends the wait and not the
+    /// flight.
+    pub(crate) async fn get<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: &S,
+        remaining: Option<Duration>,
+    ) -> Result<Arc<Entry<V>>>
+    where
+        S: Source<V>,
+    {
+        let mut lost = 0;
+        loop {
+            let mut landing = match self.join(cx, source, remaining) {
+                Step::Serve(entry) => {
+                    count_hit(&cx.stats, &entry);
+                    return Ok(entry);
+                }
+                Step::Fail(error) => return Err(error),
+                Step::Wait(landing) => landing,
+            };
+            cx.stats.count(Event::Wait);
+            // The value is copied out at once: the receiver's guard is a lock.
+            let landed = match landing.wait_for(Option::is_some).await {
+                Ok(landed) => landed.clone(),
+                Err(_) => None,
+            };
+            match landed {
+                Some(Ok(entry)) => return Ok(entry),
+                Some(Err(error)) => return self.fall_back(cx, error),
+                // The task was dropped together with the runtime it ran in;
+                // whoever still waits does so in another one.
+                None if lost < MOST_LOST_FLIGHTS => lost += 1,
+                None => {
+                    return Err(Error::new(
+                        ErrorKind::Internal,
+                        "the request's task was dropped before it ended, several times over",
+                        "the runtime is shutting down",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// After a failure: what is left of a value that is past handing out
+    /// freely but still alive, if a retry of the fetch may help.
+    fn fall_back(&self, cx: &Context, error: Error) -> Result<Arc<Entry<V>>> {
+        step();
+        match self.current.load_full() {
+            Some(entry) if error.is_retryable() && entry.is_alive(cx.clock.now()) => {
+                count_hit(&cx.stats, &entry);
+                Ok(entry)
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Finds the flight to wait for, or starts it.
+    fn join<S>(self: &Arc<Self>, cx: &Context, source: &S, remaining: Option<Duration>) -> Step<V>
+    where
+        S: Source<V>,
+    {
+        let control = self.control();
+        let state = control.lock();
+        let now = cx.clock.now();
+        // Someone may have landed since the caller looked.
+        step();
+        let current = self.current.load_full();
+        if let Some(entry) = &current {
+            let suffices = match remaining {
+                None => entry.is_good(now),
+                Some(wanted) => entry.is_alive(now) && entry.has_remaining(now, wanted),
+            };
+            if suffices {
+                return Step::Serve(Arc::clone(entry));
+            }
+        }
+        if let Some(flight) = &state.flight
+            && flight.is_in_the_air(now)
+        {
+            return Step::Wait(flight.landing.clone());
+        }
+        let mut mode = Mode::Always;
+        if now.mono < state.quiet_until
+            && let Some(error) = &state.last_error
+        {
+            if !source.can_change() {
+                return match &current {
+                    Some(entry) if error.is_retryable() && entry.is_alive(now) => {
+                        Step::Serve(Arc::clone(entry))
+                    }
+                    _ => Step::Fail(error.clone()),
+                };
+            }
+            mode = Mode::IfChanged;
+        }
+        cx.stats.count(Event::Miss);
+        match self.launch(cx, source, mode, state, now) {
+            Ok(landing) => Step::Wait(landing),
+            Err(error) => Step::Fail(error),
+        }
+    }
+
+    /// Starts the refresh that is due, unless someone else just did.
+    #[cold]
+    fn refresh<S>(self: &Arc<Self>, cx: &Context, source: &S, entry: &Entry<V>)
+    where
+        S: Source<V>,
+    {
+        let now = cx.clock.now();
+        if !entry.claim_refresh(now, source.budget() + GRACE) {
+            return;
+        }
+        let control = self.control();
+        let state = control.lock();
+        if state
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.is_in_the_air(now))
+        {
+            return;
+        }
+        cx.stats.count(Event::Refresh);
+        if let Err(error) = self.launch(cx, source, Mode::Always, state, now) {
+            tracing::warn!(target: "layerfi_auth", %error, "a refresh could not be started");
+        }
+    }
+
+    /// Puts a flight into the air, as a task of its own.
+    fn launch<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: &S,
+        mode: Mode,
+        mut state: MutexGuard<'_, State<V>>,
+        now: Now,
+    ) -> Result<watch::Receiver<Option<Landing<V>>>>
+    where
+        S: Source<V>,
+    {
+        let (sender, landing) = watch::channel(None);
+        state.flights += 1;
+        let number = state.flights;
+        let ends_by = now
+            .mono
+            .saturating_add(policy::nanos(source.budget() + GRACE));
+        state.flight = Some(Flight {
+            number,
+            ends_by,
+            landing: landing.clone(),
+        });
+        // Unlocked first: the task may run, and land, before `spawn` returns.
+        drop(state);
+        let slot = Arc::clone(self);
+        let fetch = source.fetch(mode);
+        let flight_cx = cx.clone();
+        let task = async move {
+            let outcome = AssertUnwindSafe(fetch)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| {
+                    Outcome::Failed(Error::new(
+                        ErrorKind::Internal,
+                        "a background task panicked",
+                        "report this, with the panic's text from standard error",
+                    ))
+                });
+            let landed = slot.land(&flight_cx, number, outcome);
+            sender.send_replace(Some(landed));
+        };
+        cx.spawn.spawn(Box::pin(task)).inspect_err(|_| {
+            let control = self.control();
+            let mut state = control.lock();
+            if state
+                .flight
+                .as_ref()
+                .is_some_and(|flight| flight.number == number)
+            {
+                state.flight = None;
+            }
+        })?;
+        Ok(landing)
+    }
+
+    /// Takes in what a flight brings. The value is in its place before the
+    /// flight is over, so that no caller can find neither.
+    fn land(&self, cx: &Context, number: u64, outcome: Outcome<V>) -> Landing<V> {
+        let control = self.control();
+        let mut state = control.lock();
+        let now = cx.clock.now();
+        if state
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.number == number)
+        {
+            state.flight = None;
+        }
+        step();
+        let current = self.current.load_full();
+        let error = match outcome {
+            Outcome::Fetched(fetched) => {
+                let entry = Arc::new(Entry::new(fetched));
+                if entry.is_alive(now) {
+                    state.failures = 0;
+                    state.last_error = None;
+                    state.quiet_until = 0;
+                    // A flight that was given up for lost may come home after its successor.
+                    if current.is_none_or(|other| !other.is_younger_than(&entry)) {
+                        step();
+                        self.current.store(Some(Arc::clone(&entry)));
+                    }
+                    return Ok(entry);
+                }
+                Error::timeout("the token had expired by the time it arrived")
+            }
+            Outcome::Failed(error) => error,
+            Outcome::Unchanged => {
+                return Err(state.last_error.clone().unwrap_or_else(|| {
+                    Error::new(
+                        ErrorKind::Internal,
+                        "nothing changed, and nothing failed",
+                        "report this",
+                    )
+                }));
+            }
+        };
+        state.failures = state.failures.saturating_add(1);
+        let quiet = policy::quiet_time(state.failures, &error, random());
+        state.quiet_until = now.mono.saturating_add(quiet);
+        state.last_error = Some(error.clone());
+        cx.stats.failed(error.kind());
+        if let Some(entry) = current {
+            let wait = policy::refresh_backoff(state.failures, &error, random());
+            entry.postpone_refresh(now, wait.max(quiet));
+            tracing::warn!(
+                target: "layerfi_auth", %error,
+                "a refresh failed; the current token is served until it expires"
+            );
+        }
+        Err(error)
+    }
+
+    /// Throws the value away if `is_it` says that it is the one that a server
+    /// refused. `false` where it is another one already, or where this was
+    /// done too often of late.
+    pub(crate) fn invalidate(&self, cx: &Context, is_it: impl Fn(&V) -> bool) -> bool {
+        let control = self.control();
+        let mut state = control.lock();
+        step();
+        let refused = self
+            .current
+            .load()
+            .as_ref()
+            .is_some_and(|entry| is_it(&entry.value));
+        if !refused || !state.invalidations.take(cx.clock.now().mono) {
+            return false;
+        }
+        step();
+        self.current.store(None);
+        cx.stats.count(Event::Invalidation);
+        true
+    }
+
+    /// The entry, whatever its state.
+    pub(crate) fn peek(&self) -> Option<Arc<Entry<V>>> {
+        self.current.load_full()
+    }
+
+    /// Whether someone waits for it, or is behind it.
+    pub(super) fn is_flying(&self, now: Now) -> bool {
+        let control = self.control();
+        let state = control.lock();
+        state
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.is_in_the_air(now))
+    }
+
+    /// Whether it can be forgotten: nothing alive in it, nothing in the air,
+    /// nothing to remember about a failure.
+    pub(super) fn is_dead(&self, now: Now) -> bool {
+        if self.is_flying(now) {
+            return false;
+        }
+        let quiet = now.mono < self.control().lock().quiet_until;
+        let alive = self
+            .current
+            .load()
+            .as_ref()
+            .is_some_and(|entry| entry.is_alive(now));
+        !quiet && !alive
+    }
+
+    /// The control of this process.
+    fn control(&self) -> Arc<Control<V>> {
+        step();
+        let control = self.control.load_full();
+        if control.generation == fork::generation() {
+            return control;
+        }
+        // Leaked, never dropped: what is in it may be in use by threads that
+        // were in the middle of something at the fork.
+        std::mem::forget(Arc::clone(&control));
+        let fresh = Arc::new(Control::new());
+        let before = self.control.compare_and_swap(&control, Arc::clone(&fresh));
+        if Arc::ptr_eq(&before, &control) {
+            fresh
+        } else {
+            self.control.load_full()
+        }
+    }
+}
+
+#[inline]
+fn count_hit<V>(stats: &Counters, entry: &Entry<V>) {
+    stats.count_hit(entry.is_stale());
+}
+
+/// One thread's own look at a slot: while the value stays the same, a hit
+/// touches nothing that other threads write.
+pub(crate) struct Reader<V> {
+    slot: Arc<Slot<V>>,
+    cache: arc_swap::Cache<Current<V>, Option<Arc<Entry<V>>>>,
+}
+
+/// A slot's current value, as `arc_swap::Cache` wants it.
+struct Current<V>(Arc<Slot<V>>);
+
+impl<V> Deref for Current<V> {
+    type Target = ArcSwapOption<Entry<V>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.current
+    }
+}
+
+impl<V: Send + Sync + 'static> Reader<V> {
+    pub(crate) fn new(slot: Arc<Slot<V>>) -> Self {
+        Self {
+            cache: arc_swap::Cache::new(Current(Arc::clone(&slot))),
+            slot,
+        }
+    }
+
+    /// As [`Slot::hit`].
+    #[inline]
+    pub(crate) fn hit<S>(&mut self, cx: &Context, source: impl FnOnce() -> S) -> Option<&V>
+    where
+        S: Source<V>,
+    {
+        let entry = self.cache.load().as_ref()?;
+        match entry.verdict(&cx.clock) {
+            Verdict::Good => {}
+            Verdict::Refresh => self.slot.refresh(cx, &source(), entry),
+            Verdict::Spent => return None,
+        }
+        count_hit(&cx.stats, entry);
+        Some(&entry.value)
+    }
+}
+
+/// The clock is only asked through the context, so that tests move it.
+impl<V> Slot<V> {
+    /// How long until a refresh is due; nothing where there is no value.
+    pub(crate) fn until_refresh(&self, clock: &Clock) -> Option<Duration> {
+        let entry = self.current.load_full()?;
+        Some(entry.until_refresh(clock.now()))
+    }
+}

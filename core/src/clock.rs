@@ -1,0 +1,196 @@
+//! The two clocks by which a token lives, and the one that tests move.
+//!
+//! A token is as old as the *greater* of its ages by the monotonic and by the
+//! wall clock. The monotonic clock stands still while a machine is suspended
+//! or a snapshot lies frozen; the wall clock can be set back. Neither alone is
+//! enough to never serve a dead token.
+
+#[cfg(feature = "test-util")]
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// One reading of both clocks, in nanoseconds. The wall clock counts from the
+/// Unix epoch, the monotonic one from an arbitrary moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    pub(crate) mono: u64,
+    pub(crate) wall: u64,
+}
+
+impl Now {
+    /// How old something is that began at `born`: the greater age counts.
+    pub(crate) fn age(self, born: Self) -> u64 {
+        let mono = self.mono.saturating_sub(born.mono);
+        let wall = self.wall.saturating_sub(born.wall);
+        mono.max(wall)
+    }
+
+    pub(crate) fn system_time(self) -> SystemTime {
+        UNIX_EPOCH
+            .checked_add(Duration::from_nanos(self.wall))
+            .unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// Where the time comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Clock {
+    /// The kernel's coarse clocks: no syscall, a third of the price of
+    /// `Instant::now()`, and a resolution of some 4 ms, far finer than any
+    /// token's life needs.
+    System,
+    #[cfg(feature = "test-util")]
+    Test(TestClock),
+}
+
+impl Clock {
+    pub(crate) fn now(&self) -> Now {
+        match self {
+            Self::System => Now {
+                mono: nanos(clock_gettime(ClockId::MonotonicCoarse)),
+                wall: nanos(clock_gettime(ClockId::RealtimeCoarse)),
+            },
+            #[cfg(feature = "test-util")]
+            Self::Test(clock) => clock.now(),
+        }
+    }
+
+    /// A stamp that stays the same as long as [`Clock::now`] would too.
+    ///
+    /// The kernel moves both coarse clocks at the same tick, so one of them
+    /// tells whether a tick has passed, at half the price of reading both. (A
+    /// wall clock that is *set* between two ticks is seen at the next one, as
+    /// it would be by any reader of a clock with this resolution.)
+    #[inline]
+    pub(crate) fn tick(&self) -> u64 {
+        match self {
+            Self::System => nanos(clock_gettime(ClockId::MonotonicCoarse)),
+            #[cfg(feature = "test-util")]
+            Self::Test(clock) => clock.tick(),
+        }
+    }
+}
+
+#[inline]
+fn nanos(time: Timespec) -> u64 {
+    // Never negative on a machine that has booted after 1970.
+    (time.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.tv_nsec as u64)
+}
+
+/// A clock that stands still until a test moves it.
+#[cfg(feature = "test-util")]
+#[derive(Clone, Debug)]
+pub struct TestClock(Arc<std::sync::Mutex<TestTime>>);
+
+#[cfg(feature = "test-util")]
+#[derive(Debug)]
+struct TestTime {
+    now: Now,
+    changes: u64,
+}
+
+#[cfg(feature = "test-util")]
+impl Default for TestClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl TestClock {
+    /// A clock at an arbitrary moment of 2026.
+    #[must_use]
+    pub fn new() -> Self {
+        let now = Now {
+            mono: 1_000_000_000_000,
+            wall: 1_780_000_000_000_000_000,
+        };
+        Self(Arc::new(std::sync::Mutex::new(TestTime {
+            now,
+            changes: 1,
+        })))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Now)) {
+        let mut time = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(&mut time.now);
+        time.changes += 1;
+    }
+
+    /// Time passes: both clocks move.
+    pub fn advance(&self, by: Duration) {
+        self.change(|now| {
+            now.mono += by.as_nanos() as u64;
+            now.wall += by.as_nanos() as u64;
+        });
+    }
+
+    /// The machine sleeps: only the wall clock moves.
+    pub fn suspend(&self, by: Duration) {
+        self.change(|now| now.wall += by.as_nanos() as u64);
+    }
+
+    /// Somebody sets the wall clock back.
+    pub fn set_wall_back(&self, by: Duration) {
+        self.change(|now| now.wall = now.wall.saturating_sub(by.as_nanos() as u64));
+    }
+
+    fn now(&self) -> Now {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .now
+    }
+
+    fn tick(&self) -> u64 {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn b09_the_greater_age_counts() {
+        let born = Now {
+            mono: 100 * SECOND,
+            wall: 1_000 * SECOND,
+        };
+        for (mono, wall, age, what) in [
+            (100, 1_000, 0, "at birth"),
+            (110, 1_010, 10, "time passes"),
+            (100, 1_500, 500, "suspended, or the wall clock set forward"),
+            (110, 500, 10, "the wall clock set back extends nothing"),
+            (90, 900, 0, "both before birth: a reading from another core"),
+        ] {
+            let now = Now {
+                mono: mono * SECOND,
+                wall: wall * SECOND,
+            };
+            assert_eq!(now.age(born), age * SECOND, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_system_clock_is_about_right() {
+        let wall = Clock::System.now().system_time();
+        let difference = match SystemTime::now().duration_since(wall) {
+            Ok(late) => late,
+            Err(early) => early.duration(),
+        };
+        assert!(difference < Duration::from_secs(1), "{difference:?}");
+    }
+}

@@ -1,0 +1,602 @@
+//! The builder: settings in, a checked configuration out. No network, and no
+//! file but the certificate authority's.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::credentials::{
+    BasicEncoding, Credentials, CredentialsProvider, CredentialsSource, check_client_id,
+};
+use crate::environment::{Endpoints, Environment};
+use crate::error::{Error, Result};
+use crate::http::{HttpConfig, ProxyConfig};
+use crate::retry::RetryPolicy;
+use crate::secret::Secret;
+use crate::tls;
+
+/// Everything a client is made of.
+pub(crate) struct Config {
+    pub(crate) endpoints: Endpoints,
+    pub(crate) credentials: CredentialsSource,
+    pub(crate) basic_encoding: BasicEncoding,
+    pub(crate) http: HttpConfig,
+    pub(crate) retry: RetryPolicy,
+    /// What a call may take in all.
+    pub(crate) timeout: Duration,
+    pub(crate) allow_opaque_business_ids: bool,
+    pub(crate) business_token_capacity: usize,
+    pub(crate) keep_warm: bool,
+    pub(crate) clock: Clock,
+}
+
+/// Makes a [`Client`]. Every setting has a default but the credentials and
+/// the environment.
+///
+/// ```
+/// use layerfi_auth::{Client, Environment};
+///
+/// let client = Client::builder()
+///     .credentials("client-id", "client-secret")
+///     .environment(Environment::Sandbox)
+///     .build()?;
+/// # Ok::<(), layerfi_auth::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct ClientBuilder {
+    environment: Option<Environment>,
+    api_url: Option<String>,
+    auth_url: Option<String>,
+    scope: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<Secret>,
+    client_secret_file: Option<PathBuf>,
+    provider: Option<CredentialsSource>,
+    basic_encoding: BasicEncoding,
+    ca_file: Option<PathBuf>,
+    ca_pem: Vec<u8>,
+    proxy: ProxyChoice,
+    allow_http_loopback: bool,
+    allow_opaque_business_ids: bool,
+    timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
+    attempt_timeout: Option<Duration>,
+    max_attempts: Option<u32>,
+    business_token_capacity: Option<usize>,
+    keep_warm: bool,
+    user_agent: Option<String>,
+    #[cfg(feature = "test-util")]
+    clock: Option<crate::clock::TestClock>,
+}
+
+#[derive(Clone, Default)]
+enum ProxyChoice {
+    #[default]
+    Environment,
+    None,
+    Given(String),
+}
+
+impl ClientBuilder {
+    /// Takes the settings that the environment has: `LAYER_CLIENT_ID`,
+    /// `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
+    /// `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
+    /// `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as unset.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where a variable is not UTF-8 or its
+    /// value is not one of those allowed. What is missing is told by [`build`](Self::build).
+    pub fn from_env() -> Result<Self> {
+        Self::from_vars(|name| std::env::var_os(name))
+    }
+
+    fn from_vars(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self> {
+        let text = |name: &'static str| match var(name) {
+            None => Ok(None),
+            Some(value) if value.is_empty() => Ok(None),
+            Some(value) => value.into_string().map(Some).map_err(|_| {
+                Error::config(
+                    name,
+                    format!("{name} is not UTF-8 text"),
+                    format!("set {name} anew"),
+                )
+            }),
+        };
+        let mut builder = Self::default();
+        if let Some(name) = text("LAYER_ENVIRONMENT")? {
+            builder.environment = Some(name.parse()?);
+        }
+        builder.client_id = text("LAYER_CLIENT_ID")?;
+        builder.client_secret = text("LAYER_CLIENT_SECRET")?.map(Secret::new);
+        builder.client_secret_file = var("LAYER_CLIENT_SECRET_FILE")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from);
+        builder.api_url = text("LAYER_API_URL")?;
+        builder.auth_url = text("LAYER_AUTH_URL")?;
+        builder.scope = text("LAYER_SCOPE")?;
+        builder.ca_file = var("LAYER_CA_FILE")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from);
+        builder.allow_http_loopback = match text("LAYER_ALLOW_HTTP_LOOPBACK")?.as_deref() {
+            None | Some("0" | "false") => false,
+            Some("1" | "true") => true,
+            Some(_) => {
+                return Err(Error::config(
+                    "allow_http_loopback",
+                    "LAYER_ALLOW_HTTP_LOOPBACK is neither 1 nor 0",
+                    "set it to 1 for an emulator on loopback, or unset it",
+                ));
+            }
+        };
+        Ok(builder)
+    }
+
+    /// The environment. Required; there is no default, so that nobody meets
+    /// production by accident.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// The client id and secret that Layer issued.
+    pub fn credentials(
+        self,
+        client_id: impl Into<String>,
+        client_secret: impl Into<Secret>,
+    ) -> Self {
+        self.client_id(client_id).client_secret(client_secret)
+    }
+
+    /// The client id.
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// The client secret. Takes the place of a secret file.
+    pub fn client_secret(mut self, client_secret: impl Into<Secret>) -> Self {
+        self.client_secret = Some(client_secret.into());
+        self.client_secret_file = None;
+        self
+    }
+
+    /// A file that holds the client secret and nothing else (a line end apart).
+    /// Read before each token request, so that a rotated secret is taken up.
+    /// Takes the place of a given secret.
+    pub fn client_secret_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.client_secret_file = Some(path.into());
+        self.client_secret = None;
+        self
+    }
+
+    /// Your own place for id and secret, such as a vault. Takes the place of both.
+    pub fn credentials_provider(mut self, provider: impl CredentialsProvider) -> Self {
+        self.provider = Some(CredentialsSource::provider(provider));
+        self
+    }
+
+    /// How id and secret go into the Basic header; raw by default.
+    pub fn basic_encoding(mut self, encoding: BasicEncoding) -> Self {
+        self.basic_encoding = encoding;
+        self
+    }
+
+    /// The API's base URL, in place of the environment's.
+    pub fn api_url(mut self, url: impl Into<String>) -> Self {
+        self.api_url = Some(url.into());
+        self
+    }
+
+    /// The URL of the token endpoint, in place of the environment's.
+    pub fn auth_url(mut self, url: impl Into<String>) -> Self {
+        self.auth_url = Some(url.into());
+        self
+    }
+
+    /// The OAuth scope, in place of the environment's.
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// A PEM file with certificate authorities to trust beside the system's.
+    /// Read by [`build`](Self::build).
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
+        self
+    }
+
+    /// PEM text with certificate authorities to trust beside the system's.
+    pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca_pem = pem.into();
+        self
+    }
+
+    /// A proxy for all requests but those to loopback, `http://[user:password@]host:port`.
+    /// Without one, `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+    /// are read, in either case.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = ProxyChoice::Given(url.into());
+        self
+    }
+
+    /// No proxy, whatever the environment says.
+    pub fn no_proxy(mut self) -> Self {
+        self.proxy = ProxyChoice::None;
+        self
+    }
+
+    /// Allows `http://` URLs to this machine, for an emulator. To any other
+    /// host plain HTTP stays refused.
+    pub fn allow_http_loopback(mut self, allow: bool) -> Self {
+        self.allow_http_loopback = allow;
+        self
+    }
+
+    /// Lets [`Client::business_id`] take ids that are not UUIDs.
+    pub fn allow_opaque_business_ids(mut self, allow: bool) -> Self {
+        self.allow_opaque_business_ids = allow;
+        self
+    }
+
+    /// What a call may take in all, retries included. 30 seconds by default;
+    /// at least 1 millisecond, at most 1 hour.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// What connecting may take, per attempt. 5 seconds by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// What one attempt may take, from connecting to the answer's last byte.
+    /// 10 seconds by default.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Requests per call at the most, the first included. 4 by default, 1 for no retry.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// How many business tokens are kept at the most. 10,000 by default.
+    pub fn business_token_capacity(mut self, tokens: usize) -> Self {
+        self.business_token_capacity = Some(tokens);
+        self
+    }
+
+    /// Keeps the access token fresh with no caller present: from the first
+    /// call on it is refreshed in the background as long as the client lives.
+    /// Off by default, so that an idle program makes no requests.
+    pub fn keep_warm(mut self, keep_warm: bool) -> Self {
+        self.keep_warm = keep_warm;
+        self
+    }
+
+    /// What stands before `layerfi-auth/<version>` in `User-Agent`, such as `my-service/1.2`.
+    pub fn user_agent(mut self, product: impl Into<String>) -> Self {
+        self.user_agent = Some(product.into());
+        self
+    }
+
+    /// A clock for tests. Only token lives follow it; timeouts do not.
+    #[cfg(feature = "test-util")]
+    pub fn test_clock(mut self, clock: crate::clock::TestClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Checks everything and makes the client. No request, no runtime needed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), whose [`Error::field`] names the setting.
+    pub fn build(self) -> Result<Client> {
+        self.resolve(|name| std::env::var(name).ok())
+            .map(Client::new)
+    }
+
+    fn resolve(self, var: impl Fn(&str) -> Option<String>) -> Result<Config> {
+        let environment = self.environment.ok_or_else(|| {
+            Error::config(
+                "environment",
+                "environment is not set",
+                "set environment or LAYER_ENVIRONMENT to sandbox, production, production-ca, or \
+                 custom (with LAYER_API_URL, LAYER_AUTH_URL and LAYER_SCOPE)",
+            )
+        })?;
+        let endpoints = Endpoints::new(
+            environment,
+            self.api_url.as_deref(),
+            self.auth_url.as_deref(),
+            self.scope.as_deref(),
+            self.allow_http_loopback,
+        )?;
+        let credentials = match self.provider {
+            Some(provider) => provider,
+            None => given_credentials(
+                self.client_id,
+                self.client_secret,
+                self.client_secret_file,
+                self.basic_encoding,
+            )?,
+        };
+        credentials.check(self.basic_encoding)?;
+        let mut extra_roots = Vec::new();
+        if let Some(path) = &self.ca_file {
+            let pem = std::fs::read(path).map_err(|error| {
+                Error::config(
+                    "ca_file",
+                    format!("ca_file {} cannot be read ({error})", path.display()),
+                    "check ca_file or LAYER_CA_FILE and who may read it",
+                )
+            })?;
+            extra_roots.extend(tls::parse_ca(&pem)?);
+        }
+        if !self.ca_pem.is_empty() {
+            extra_roots.extend(tls::parse_ca(&self.ca_pem)?);
+        }
+        let timeout = within("timeout", self.timeout, 30)?;
+        let retry = RetryPolicy::default();
+        let max_attempts = self.max_attempts.unwrap_or(retry.max_attempts);
+        if !(1..=100).contains(&max_attempts) {
+            return Err(Error::config(
+                "max_attempts",
+                format!("max_attempts is {max_attempts}"),
+                "use 1 (no retry) to 100",
+            ));
+        }
+        let business_token_capacity = self.business_token_capacity.unwrap_or(10_000);
+        if business_token_capacity == 0 {
+            return Err(Error::config(
+                "business_token_capacity",
+                "business_token_capacity is 0",
+                "use at least 1; mint_business_token caches nothing",
+            ));
+        }
+        Ok(Config {
+            endpoints,
+            credentials,
+            basic_encoding: self.basic_encoding,
+            http: HttpConfig {
+                extra_roots,
+                proxy: proxy(self.proxy, var)?,
+                connect_timeout: within("connect_timeout", self.connect_timeout, 5)?,
+                attempt_timeout: within("attempt_timeout", self.attempt_timeout, 10)?,
+                user_agent: user_agent(self.user_agent)?,
+            },
+            retry: RetryPolicy {
+                max_attempts,
+                ..retry
+            },
+            timeout,
+            allow_opaque_business_ids: self.allow_opaque_business_ids,
+            business_token_capacity,
+            keep_warm: self.keep_warm,
+            #[cfg(feature = "test-util")]
+            clock: self.clock.map_or(Clock::System, Clock::Test),
+            #[cfg(not(feature = "test-util"))]
+            clock: Clock::System,
+        })
+    }
+}
+
+fn given_credentials(
+    client_id: Option<String>,
+    client_secret: Option<Secret>,
+    client_secret_file: Option<PathBuf>,
+    encoding: BasicEncoding,
+) -> Result<CredentialsSource> {
+    let client_id = client_id.unwrap_or_default();
+    check_client_id(&client_id, encoding)?;
+    match (client_secret, client_secret_file) {
+        (Some(_), Some(_)) => Err(Error::config(
+            "client_secret",
+            "LAYER_CLIENT_SECRET and LAYER_CLIENT_SECRET_FILE are both set",
+            "unset one of them",
+        )),
+        (None, Some(path)) => Ok(CredentialsSource::SecretFile { client_id, path }),
+        (secret, None) => Ok(CredentialsSource::Given(Credentials::new(
+            client_id,
+            // An absent secret is refused as an empty one.
+            secret.unwrap_or_else(|| Secret::new("")),
+        ))),
+    }
+}
+
+/// A duration between a millisecond and an hour: less is never met, and more
+/// is a caller that waits for ever.
+fn within(field: &'static str, given: Option<Duration>, default: u64) -> Result<Duration> {
+    let duration = given.unwrap_or(Duration::from_secs(default));
+    if (Duration::from_millis(1)..=Duration::from_secs(3_600)).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(Error::config(
+        field,
+        format!("{field} is {duration:?}"),
+        "use 1 millisecond to 1 hour",
+    ))
+}
+
+fn user_agent(product: Option<String>) -> Result<String> {
+    let own = concat!("layerfi-auth/", env!("CARGO_PKG_VERSION"));
+    match product {
+        None => Ok(own.to_owned()),
+        Some(text) if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) => {
+            Ok(format!("{text} {own}"))
+        }
+        Some(_) => Err(Error::config(
+            "user_agent",
+            "user_agent holds characters that a header cannot carry",
+            "use visible ASCII, such as my-service/1.2",
+        )),
+    }
+}
+
+fn proxy(choice: ProxyChoice, var: impl Fn(&str) -> Option<String>) -> Result<ProxyConfig> {
+    let var = |upper: &str| {
+        let value = var(&upper.to_ascii_lowercase()).or_else(|| var(upper));
+        value.filter(|text| !text.is_empty())
+    };
+    let config = match choice {
+        ProxyChoice::None => ProxyConfig::default(),
+        ProxyChoice::Given(url) => ProxyConfig {
+            http: Some(url.clone()),
+            https: Some(url),
+            no_proxy: String::new(),
+        },
+        ProxyChoice::Environment => ProxyConfig {
+            // A CGI program's HTTP_PROXY comes from whoever sent the request
+            // (CVE-2016-5385).
+            http: (var("REQUEST_METHOD").is_none())
+                .then(|| var("HTTP_PROXY"))
+                .flatten()
+                .or_else(|| var("ALL_PROXY")),
+            https: var("HTTPS_PROXY").or_else(|| var("ALL_PROXY")),
+            no_proxy: var("NO_PROXY").unwrap_or_default(),
+        },
+    };
+    for url in config.http.iter().chain(&config.https) {
+        let with_scheme = if url.contains("://") {
+            url.clone()
+        } else {
+            format!("http://{url}")
+        };
+        let fits = Url::parse(&with_scheme)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !fits {
+            // Not shown: it may hold a password.
+            return Err(Error::config(
+                "proxy",
+                "the proxy's URL is not valid",
+                "give http://host:port in proxy, HTTPS_PROXY, HTTP_PROXY or ALL_PROXY",
+            ));
+        }
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn from(vars: &[(&str, &str)]) -> Result<Config> {
+        let vars: HashMap<_, _> = vars
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        ClientBuilder::from_vars(|name| vars.get(name).map(Into::into))?
+            .resolve(|name| vars.get(name).cloned())
+    }
+
+    const GOOD: [(&str, &str); 3] = [
+        ("LAYER_ENVIRONMENT", "sandbox"),
+        ("LAYER_CLIENT_ID", "id"),
+        ("LAYER_CLIENT_SECRET", "canary-secret"),
+    ];
+
+    #[test]
+    fn the_environment_is_enough() {
+        let config = from(&GOOD).unwrap();
+        assert_eq!(config.endpoints.environment, Environment::Sandbox);
+        assert_eq!(config.endpoints.api_url, "https://sandbox.layerfi.com");
+        assert_eq!(config.timeout, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_remedy() {
+        for (change, field, remedy) in [
+            (
+                ("LAYER_ENVIRONMENT", ""),
+                "environment",
+                "LAYER_ENVIRONMENT",
+            ),
+            (("LAYER_ENVIRONMENT", "prod"), "environment", "production"),
+            (("LAYER_ENVIRONMENT", "custom"), "api_url", "LAYER_API_URL"),
+            (("LAYER_CLIENT_ID", ""), "client_id", "LAYER_CLIENT_ID"),
+            (("LAYER_CLIENT_ID", "a:b"), "client_id", "basic_encoding"),
+            (
+                ("LAYER_CLIENT_SECRET", ""),
+                "client_secret",
+                "LAYER_CLIENT_SECRET",
+            ),
+            (
+                ("LAYER_CLIENT_SECRET_FILE", "/s"),
+                "client_secret",
+                "unset one",
+            ),
+            (
+                ("LAYER_API_URL", "http://example.com"),
+                "api_url",
+                "https://",
+            ),
+            (
+                ("LAYER_AUTH_URL", "http://127.0.0.1:1/t"),
+                "auth_url",
+                "LAYER_ALLOW_HTTP_LOOPBACK",
+            ),
+            (("LAYER_SCOPE", "a\nb"), "scope", "scope"),
+            (
+                ("LAYER_CA_FILE", "/nonexistent/ca.pem"),
+                "ca_file",
+                "LAYER_CA_FILE",
+            ),
+            (
+                ("LAYER_ALLOW_HTTP_LOOPBACK", "yes"),
+                "allow_http_loopback",
+                "1",
+            ),
+            (
+                ("HTTPS_PROXY", "ftp://user:canary@h"),
+                "proxy",
+                "HTTPS_PROXY",
+            ),
+        ] {
+            let mut vars = GOOD.to_vec();
+            vars.retain(|(name, _)| *name != change.0);
+            vars.push(change);
+            let error = match from(&vars) {
+                Ok(_) => panic!("accepted {change:?}"),
+                Err(error) => error,
+            };
+            let text = error.to_string();
+            assert_eq!(error.field(), Some(field), "{change:?}: {text}");
+            assert!(text.contains(remedy), "{change:?}: {text}");
+            assert!(!text.contains("canary"), "{text}");
+        }
+    }
+
+    #[test]
+    fn proxies_come_from_the_environment_or_are_given() {
+        let vars = |list: &'static [(&str, &str)]| {
+            move |name: &str| {
+                list.iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| (*value).to_owned())
+            }
+        };
+        let config = proxy(
+            ProxyChoice::Environment,
+            vars(&[("https_proxy", "h:1"), ("NO_PROXY", "x")]),
+        )
+        .unwrap();
+        assert_eq!((config.https.as_deref(), config.http), (Some("h:1"), None));
+        assert_eq!(config.no_proxy, "x");
+        let config = proxy(ProxyChoice::Environment, vars(&[("ALL_PROXY", "http://a")])).unwrap();
+        assert_eq!(config.http.as_deref(), Some("http://a"));
+        let cgi = vars(&[("HTTP_PROXY", "http://evil"), ("REQUEST_METHOD", "GET")]);
+        assert!(proxy(ProxyChoice::Environment, cgi).unwrap().http.is_none());
+        let none = proxy(ProxyChoice::None, vars(&[("ALL_PROXY", "http://a")])).unwrap();
+        assert!(none.http.is_none() && none.https.is_none());
+    }
+}

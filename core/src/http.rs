@@ -1,0 +1,352 @@
+//! HTTP with limits. The only file that names reqwest.
+//!
+//! No redirects, a cap on bodies, a deadline on everything, TLS verified
+//! always, one pool of connections per runtime and process generation.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use rustls_pki_types::CertificateDer;
+use tokio::time::Instant;
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::environment;
+use crate::error::{Details, Error, ErrorKind, Result, showable};
+use crate::fork::Generational;
+use crate::retry::parse_retry_after;
+use crate::secret::SecretBuffer;
+use crate::tls;
+
+/// The largest body of an answer that this library reads for itself. Layer's
+/// have 2 KiB at most.
+pub(crate) const BODY_CAP: usize = 64 * 1024;
+
+/// How requests leave this machine.
+#[derive(Clone)]
+pub(crate) struct HttpConfig {
+    pub(crate) extra_roots: Vec<CertificateDer<'static>>,
+    pub(crate) proxy: ProxyConfig,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) user_agent: String,
+}
+
+/// The proxies to use, already read from wherever they were given.
+#[derive(Clone, Default)]
+pub(crate) struct ProxyConfig {
+    pub(crate) http: Option<String>,
+    pub(crate) https: Option<String>,
+    pub(crate) no_proxy: String,
+}
+
+/// One request, ready to be sent as often as it takes.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// The most that is read of the answer's body.
+    pub(crate) body_cap: usize,
+}
+
+/// One answer, read to its end.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Wiped when dropped: it may hold a token.
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+impl Answer {
+    /// What every error made from this answer tells.
+    pub(crate) fn details(&self) -> Details {
+        Details {
+            http_status: Some(self.status.as_u16()),
+            request_id: request_id(&self.headers),
+            retry_after: retry_after(&self.headers),
+            ..Details::default()
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The names under which servers and gateways send a request's id.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    const NAMES: [&str; 4] = [
+        "x-request-id",
+        "request-id",
+        "x-amzn-requestid",
+        "x-amz-cf-id",
+    ];
+    NAMES
+        .into_iter()
+        .find_map(|name| text(headers, &HeaderName::from_static(name)))
+        .and_then(|id| showable(id, 128))
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    // The server's own clock, where it tells it: its date is in its terms.
+    let now = text(headers, &header::DATE)
+        .and_then(|date| httpdate::parse_http_date(date).ok())
+        .unwrap_or_else(SystemTime::now);
+    parse_retry_after(text(headers, &header::RETRY_AFTER)?, now)
+}
+
+/// Sends requests from whatever runtime the caller is in.
+pub(crate) struct Http {
+    config: HttpConfig,
+    pools: ArcSwap<Vec<Arc<Pool>>>,
+}
+
+/// Connections belong to the runtime that drives them and to the process that
+/// opened them, so each pair has a pool of its own.
+struct Pool {
+    runtime: tokio::runtime::Id,
+    client: Generational<reqwest::Client>,
+}
+
+/// As many runtimes as keep a pool. A program has one or two; tests, that make
+/// one each, must not pile them up.
+const MOST_POOLS: usize = 4;
+
+impl Http {
+    pub(crate) fn new(config: HttpConfig) -> Self {
+        Self {
+            config,
+            pools: ArcSwap::default(),
+        }
+    }
+
+    /// Sends once. The whole exchange, body included, ends by `deadline` or
+    /// within the attempt's own time, whichever is sooner.
+    pub(crate) async fn send(&self, request: &Request, deadline: Instant) -> Result<Answer> {
+        let host = environment::host(&request.url);
+        let attempt_ends = Instant::now() + self.config.attempt_timeout;
+        let ends = deadline.min(attempt_ends);
+        match tokio::time::timeout_at(ends, self.exchange(request, &host)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::timeout(format!(
+                "no complete answer from {host} in time"
+            ))),
+        }
+    }
+
+    async fn exchange(&self, request: &Request, host: &str) -> Result<Answer> {
+        let client = self.client()?;
+        let mut response = client
+            .request(request.method.clone(), request.url.clone())
+            .headers(request.headers.clone())
+            .body(request.body.clone())
+            .send()
+            .await
+            .map_err(|error| self.explain(error, host))?;
+        let status = response.status();
+        let headers = std::mem::take(response.headers_mut());
+        let too_large = || {
+            Error::protocol(
+                format!(
+                    "the answer of {host} is larger than {} KiB",
+                    request.body_cap / 1024
+                ),
+                Details {
+                    http_status: Some(status.as_u16()),
+                    request_id: request_id(&headers),
+                    ..Details::default()
+                },
+            )
+        };
+        if response
+            .content_length()
+            .is_some_and(|length| length > request.body_cap as u64)
+        {
+            return Err(too_large());
+        }
+        let expected = response.content_length().unwrap_or(2 * 1024) as usize;
+        let mut body = SecretBuffer::with_capacity(expected.min(request.body_cap));
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.explain(error, host))?
+        {
+            if body.len() + chunk.len() > request.body_cap {
+                return Err(too_large());
+            }
+            body.push(&chunk);
+        }
+        let answer = Answer {
+            status,
+            headers,
+            body: body.into_bytes(),
+        };
+        // Compression was not offered; an answer that has it all the same
+        // could be a bomb, and is nothing this library would understand.
+        match answer.headers.get(header::CONTENT_ENCODING) {
+            Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+                Err(Error::protocol(
+                    format!("{host} compressed its answer although that was not offered"),
+                    answer.details(),
+                ))
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    /// The pool of the runtime at hand, made if it is not there yet.
+    fn client(&self) -> Result<reqwest::Client> {
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|_| {
+                Error::config(
+                    "runtime",
+                    "there is no Tokio runtime here",
+                    "call from within one, or use the blocking client",
+                )
+            })?
+            .id();
+        let of_this_runtime = |pools: &Vec<Arc<Pool>>| {
+            pools
+                .iter()
+                .find(|pool| pool.runtime == runtime)
+                .and_then(|pool| pool.client.get().cloned())
+        };
+        if let Some(client) = of_this_runtime(&self.pools.load()) {
+            return Ok(client);
+        }
+        let client = self.build()?;
+        let pool = Arc::new(Pool {
+            runtime,
+            client: Generational::new(client.clone()),
+        });
+        // Nobody waits here: of two that build at once, the second's is kept,
+        // and the first's serves its one request and is gone.
+        self.pools.rcu(|pools| {
+            let mut next: Vec<_> = pools
+                .iter()
+                .filter(|other| other.runtime != runtime && other.client.is_current())
+                .cloned()
+                .collect();
+            if next.len() >= MOST_POOLS {
+                next.remove(0);
+            }
+            next.push(Arc::clone(&pool));
+            next
+        });
+        Ok(client)
+    }
+
+    fn build(&self) -> Result<reqwest::Client> {
+        let config = &self.config;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config(&config.extra_roots)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(config.connect_timeout)
+            // Layer's load balancers close idle connections after a minute;
+            // ours go first, so that no request meets a closing one.
+            .pool_idle_timeout(Duration::from_secs(50))
+            .user_agent(&config.user_agent)
+            .no_proxy();
+        let no_proxy = format!("{},localhost,127.0.0.0/8,::1", config.proxy.no_proxy);
+        let proxies = [
+            config.proxy.http.as_deref().map(reqwest::Proxy::http),
+            config.proxy.https.as_deref().map(reqwest::Proxy::https),
+        ];
+        for proxy in proxies.into_iter().flatten() {
+            // Its URL was checked when the client was built, and is not shown:
+            // it may hold a password.
+            let proxy = proxy.map_err(|_| {
+                Error::config(
+                    "proxy",
+                    "the proxy's URL is not valid",
+                    "give http://host:port",
+                )
+            })?;
+            builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_string(&no_proxy)));
+        }
+        builder.build().map_err(|error| {
+            Error::new(
+                ErrorKind::Internal,
+                format!("the HTTP client cannot be made ({})", root_cause(&error)),
+                "this is a fault of the library or of its build",
+            )
+        })
+    }
+
+    /// What went wrong on the way, in our terms.
+    fn explain(&self, error: reqwest::Error, host: &str) -> Error {
+        // Its text would show the URL.
+        let error = error.without_url();
+        let proxied = match (&self.config.proxy.http, &self.config.proxy.https) {
+            (None, None) => "",
+            _ => " (a proxy is configured)",
+        };
+        if error.is_timeout() {
+            let what = if error.is_connect() {
+                "connecting to"
+            } else {
+                "the answer of"
+            };
+            return Error::timeout(format!("{what} {host} took too long{proxied}"));
+        }
+        if let Some(cause) = tls::cause(&error) {
+            return Error::new(
+                ErrorKind::Tls,
+                format!("no trusted connection to {host}: {cause}"),
+                "check the host name and the system's certificates; an own authority goes into \
+                 ca_file or LAYER_CA_FILE",
+            );
+        }
+        let cause = root_cause(&error);
+        if is_malformed_http(&error) {
+            return Error::protocol(
+                format!("{host} does not speak HTTP: {cause}"),
+                Details::default(),
+            );
+        }
+        let what = if error.is_connect() {
+            format!("cannot connect to {host}{proxied}: {cause}")
+        } else {
+            format!("the connection to {host} broke: {cause}")
+        };
+        Error::new(
+            ErrorKind::Transport,
+            what,
+            "check the network; a retry may help",
+        )
+    }
+}
+
+/// The end of the chain of causes, which says the most.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause
+        .to_string()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(160)
+        .collect()
+}
+
+fn is_malformed_http(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(next) = cause {
+        if next
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+        {
+            return true;
+        }
+        cause = next.source();
+    }
+    false
+}

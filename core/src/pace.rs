@@ -1,0 +1,370 @@
+//! Keeping in step with the server's rate limit: how many requests may still
+//! be sent in this second, by what the answers say. Pure, but for the wrapper
+//! at the end that sleeps.
+//!
+//! Layer (page "Rate limiting") gives each client a bucket that holds at
+//! first 100 requests and is refilled each second; answers carry what is left
+//! and when the next refill comes. So the belief kept here is a credit for the
+//! second at hand, corrected downwards by every answer.
+
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use http::HeaderMap;
+
+use crate::error::{Error, ErrorKind};
+use crate::sync::{Mutex, lock};
+
+/// What the bucket holds before the first answer says otherwise.
+const INITIAL_CREDIT: i64 = 100;
+
+/// What one answer says about the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    limit: Option<i64>,
+    remaining: Option<i64>,
+    /// The next refill, in seconds since the Unix epoch by the server's clock.
+    reset: Option<i64>,
+    /// The server's clock when it answered, in whole seconds.
+    date: Option<i64>,
+}
+
+impl Reading {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let number = |name: &str| -> Option<i64> {
+            let value: i64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+            // Bounded, so that no sum of them overflows.
+            (0..=1 << 40).contains(&value).then_some(value)
+        };
+        let date = headers
+            .get(http::header::DATE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| httpdate::parse_http_date(value).ok())
+            .and_then(|date| date.duration_since(UNIX_EPOCH).ok())
+            .and_then(|since| i64::try_from(since.as_secs()).ok());
+        Self {
+            limit: number("x-ratelimit-limit"),
+            remaining: number("x-ratelimit-remaining"),
+            reset: number("x-ratelimit-reset"),
+            date,
+        }
+    }
+}
+
+/// The belief. Times are milliseconds by this machine's monotonic clock: how
+/// far the server's dates are ahead of it is learnt from the answers.
+#[derive(Clone, Debug)]
+struct Belief {
+    /// Requests per refill, once known; `None` for no limit at all.
+    limit: Option<i64>,
+    /// What may still be sent before the next refill.
+    credit: i64,
+    in_flight: i64,
+    /// The server's mark of the next refill, to tell one second from the next.
+    window: i64,
+    /// When the next refill comes, by this machine's clock.
+    refill_at: i64,
+    /// How far the server's clock is ahead, at least. Its dates are cut to
+    /// whole seconds, so the largest difference seen is the nearest.
+    ahead: Option<i64>,
+}
+
+impl Belief {
+    fn new(documented: u32) -> Self {
+        let limit = i64::from(documented);
+        Self {
+            limit: Some(limit),
+            credit: INITIAL_CREDIT.min(limit),
+            in_flight: 0,
+            window: 0,
+            refill_at: 0,
+            ahead: None,
+        }
+    }
+
+    /// Takes leave to send one request, or says how long to wait, in ms.
+    fn take(&mut self, now: i64) -> Result<(), i64> {
+        let Some(limit) = self.limit else {
+            self.in_flight += 1;
+            return Ok(());
+        };
+        if self.refill_at != 0 && now >= self.refill_at {
+            self.credit = limit - self.in_flight;
+            // The server's next mark is not known before it is seen; by this
+            // machine's clock it is a second on.
+            let seconds = 1 + (now - self.refill_at) / 1_000;
+            self.refill_at += 1_000 * seconds;
+            self.window += seconds;
+        }
+        // Others use the same credentials: a twentieth is left to them.
+        let reserve = limit / 20;
+        if self.credit > reserve {
+            self.credit -= 1;
+            self.in_flight += 1;
+            return Ok(());
+        }
+        if self.refill_at == 0 {
+            if self.in_flight > 0 {
+                // The first answers are on their way and will tell.
+                return Err(10);
+            }
+            self.refill_at = now + 1_000;
+        }
+        Err((self.refill_at - now).clamp(1, 1_000))
+    }
+
+    fn answered(&mut self, reading: Reading, documented: Option<u32>, now: i64) {
+        self.in_flight = (self.in_flight - 1).max(0);
+        let (Some(remaining), Some(reset)) = (reading.remaining, reading.reset) else {
+            // No word of a limit: what is documented counts, or nothing.
+            self.limit = documented.map(i64::from);
+            if self.refill_at == 0 {
+                self.refill_at = now + 1_000;
+            }
+            return;
+        };
+        if let Some(limit) = reading.limit {
+            self.limit = Some(limit.max(1));
+        }
+        if let Some(date) = reading.date {
+            let difference = date * 1_000 - now;
+            self.ahead = Some(self.ahead.map_or(difference, |ahead| ahead.max(difference)));
+        }
+        let believed = remaining - self.in_flight;
+        if reset > self.window {
+            self.window = reset;
+            self.credit = believed;
+        } else if reset == self.window {
+            self.credit = self.credit.min(believed);
+        }
+        // Otherwise the answer is of a second that is over.
+        if reset == self.window {
+            self.refill_at = self
+                .ahead
+                .map_or(now + 1_000, |ahead| reset * 1_000 - ahead);
+        }
+    }
+
+    /// The answer was 429: nothing more until the server is willing.
+    fn limited(&mut self, retry_after: Duration, now: i64) {
+        self.in_flight = (self.in_flight - 1).max(0);
+        self.credit = 0;
+        let wait = i64::try_from(retry_after.as_millis())
+            .unwrap_or(1_000)
+            .clamp(100, 60_000);
+        self.refill_at = self.refill_at.max(now + wait);
+    }
+
+    /// The request came to nothing that says anything about the limit.
+    fn lost(&mut self) {
+        self.in_flight = (self.in_flight - 1).max(0);
+    }
+}
+
+/// One client's pace in batches.
+pub(crate) struct Pace {
+    belief: Mutex<Belief>,
+    started: Instant,
+    /// The limit that holds where answers tell none.
+    documented: Option<u32>,
+}
+
+impl Pace {
+    /// `documented` is what Layer grants in this environment; `known` says
+    /// whether it is Layer's, or a system about which nothing is documented.
+    pub(crate) fn new(documented: u32, known: bool) -> Self {
+        Self {
+            belief: Mutex::new(Belief::new(documented)),
+            started: Instant::now(),
+            documented: known.then_some(documented),
+        }
+    }
+
+    /// Never 0, which means "not known yet" to the belief.
+    fn now(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX / 2) + 1
+    }
+
+    /// Waits until a request may be sent.
+    pub(crate) async fn ready(&self) -> Permit<'_> {
+        loop {
+            let wait = match lock(&self.belief).take(self.now()) {
+                Ok(()) => {
+                    return Permit {
+                        pace: self,
+                        open: true,
+                    };
+                }
+                Err(wait) => wait,
+            };
+            tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
+        }
+    }
+}
+
+/// Leave to send one request. Dropped without an answer, as when the call is
+/// cancelled, it counts as lost.
+pub(crate) struct Permit<'a> {
+    pace: &'a Pace,
+    open: bool,
+}
+
+impl Permit<'_> {
+    /// Takes in what became of the request.
+    pub(crate) fn answered(mut self, outcome: Result<&HeaderMap, &Error>) {
+        self.open = false;
+        let now = self.pace.now();
+        let mut belief = lock(&self.pace.belief);
+        match outcome {
+            Ok(headers) => belief.answered(Reading::of(headers), self.pace.documented, now),
+            Err(error) if error.kind() == ErrorKind::RateLimited => {
+                let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
+                belief.limited(wait, now);
+            }
+            Err(_) => belief.lost(),
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            lock(&self.pace.belief).lost();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Layer's bucket, as documented: refilled each second, 100 at first.
+    struct Server {
+        limit: i64,
+        tokens: i64,
+        second: i64,
+        refused: u32,
+        answered: u32,
+    }
+
+    impl Server {
+        fn request(&mut self, at: i64) -> Option<Reading> {
+            let second = at / 1_000;
+            if second > self.second {
+                self.second = second;
+                self.tokens = self.limit;
+            }
+            if self.tokens == 0 {
+                self.refused += 1;
+                return None;
+            }
+            self.tokens -= 1;
+            self.answered += 1;
+            Some(Reading {
+                limit: Some(self.limit),
+                remaining: Some(self.tokens),
+                reset: Some(second + 1),
+                date: Some(second),
+            })
+        }
+    }
+
+    /// Runs a batch of so many requests in simulated time.
+    fn run(
+        limit: i64,
+        offset: i64,
+        latency: i64,
+        requests: u32,
+        server_ahead: i64,
+    ) -> (Server, i64) {
+        let start = 1_780_000_000_000 + offset;
+        let mut server = Server {
+            limit,
+            tokens: 100,
+            second: (start + server_ahead) / 1_000,
+            refused: 0,
+            answered: 0,
+        };
+        let mut belief = Belief::new(u32::try_from(limit).unwrap());
+        let mut now = start;
+        let mut arriving: Vec<(i64, Option<Reading>)> = Vec::new();
+        let mut sent = 0;
+        while server.answered < requests && now < start + 600_000 {
+            arriving.retain(|(at, reading)| {
+                if *at > now {
+                    return true;
+                }
+                match reading {
+                    Some(reading) => belief.answered(*reading, None, now),
+                    None => belief.limited(Duration::from_secs(1), now),
+                }
+                false
+            });
+            // 32 at once, as a batch has them.
+            while sent - server.answered - server.refused < 32
+                && sent < requests + server.refused
+                && arriving.len() < 32
+                && belief.take(now).is_ok()
+            {
+                sent += 1;
+                let reading = server.request(now + server_ahead + latency / 2);
+                arriving.push((now + latency, reading));
+            }
+            now += 1;
+        }
+        (server, now - start)
+    }
+
+    #[test]
+    fn b17_no_429_and_no_dawdling_at_layers_limits() {
+        for limit in [100, 500] {
+            for offset in [0, 1, 333, 500, 999] {
+                for latency in [2, 20, 80] {
+                    for ahead in [-3_600_000, -700, 0, 450, 90_000] {
+                        let requests = u32::try_from(limit * 10).unwrap();
+                        let (server, took) = run(limit, offset, latency, requests, ahead);
+                        let what = format!("{limit}/s, start {offset}, {latency} ms, {ahead}");
+                        assert_eq!(server.refused, 0, "{what}");
+                        assert_eq!(server.answered, requests, "{what}");
+                        // 32 at once and 80 ms each are 400 a second at most.
+                        let bound = (10_000 * 20 / 19).max(i64::from(requests) * latency / 32);
+                        assert!(took < bound * 115 / 100 + 2_000, "{what}: {took} ms");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn b17_a_server_without_limits_is_not_held_up() {
+        let mut belief = Belief::new(100);
+        belief.take(0).unwrap();
+        belief.answered(Reading::default(), None, 1);
+        for _ in 0..10_000 {
+            belief.take(2).unwrap();
+        }
+    }
+
+    #[test]
+    fn b14_a_429_stops_everyone_for_as_long_as_it_says() {
+        let mut belief = Belief::new(100);
+        belief.take(1_000).unwrap();
+        belief.limited(Duration::from_secs(3), 1_000);
+        assert_eq!(belief.take(1_001), Err(1_000));
+        assert_eq!(belief.take(3_900), Err(100));
+        assert_eq!(belief.take(4_000), Ok(()));
+    }
+
+    #[test]
+    fn headers_that_make_no_sense_are_as_none() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-ratelimit-limit", "-5"),
+            ("x-ratelimit-remaining", "9223372036854775807"),
+            ("x-ratelimit-reset", "soon"),
+            ("date", "yesterday"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        assert_eq!(Reading::of(&headers), Reading::default());
+    }
+}

@@ -1,0 +1,230 @@
+//! Which failures are tried again, and after how long. Pure, but for the loop
+//! at the end that sleeps.
+
+use std::future::Future;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::error::{Error, Result};
+
+/// The longest `Retry-After` that is believed. A server that asks for hours
+/// gets its next request sooner; nobody's caller waits for hours.
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Exponential back-off with full jitter, bounded in tries and in time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetryPolicy {
+    /// Requests in all, the first included.
+    pub(crate) max_attempts: u32,
+    /// The upper bound of the first delay; it doubles from there.
+    pub(crate) base: Duration,
+    /// The upper bound of any delay that the server did not ask for.
+    pub(crate) cap: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            // Three retries ride out a deployment's blip. What lasts longer is
+            // for the cache's back-off, which holds no caller.
+            max_attempts: 4,
+            base: Duration::from_millis(250),
+            cap: Duration::from_secs(5),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// How long to wait before the next attempt; `None` to give up.
+    ///
+    /// `attempts` were made, `left` is the call's remaining time, and `random`
+    /// lies in 0..1.
+    pub(crate) fn delay(
+        &self,
+        attempts: u32,
+        error: &Error,
+        left: Duration,
+        random: f64,
+    ) -> Option<Duration> {
+        if !error.is_retryable() || attempts >= self.max_attempts {
+            return None;
+        }
+        let doubled = self
+            .base
+            .saturating_mul(1 << attempts.saturating_sub(1).min(16));
+        // Full jitter spreads a fleet that failed at one moment.
+        let delay = doubled.min(self.cap).mul_f64(random.clamp(0.0, 1.0));
+        let asked = error
+            .retry_after()
+            .unwrap_or_default()
+            .min(LONGEST_RETRY_AFTER);
+        let delay = delay.max(asked);
+        // A wait that ends with the deadline only makes the failure late.
+        (delay < left).then_some(delay)
+    }
+}
+
+/// Reads `Retry-After` (RFC 9110 section 10.2.3): seconds, or an HTTP date.
+pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    let delay = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than fit ask for a very long time indeed.
+        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
+    } else {
+        let date = httpdate::parse_http_date(value).ok()?;
+        date.duration_since(now).unwrap_or_default()
+    };
+    Some(delay.min(LONGEST_RETRY_AFTER))
+}
+
+/// Runs `attempt` until it succeeds, fails for good, or time runs out.
+pub(crate) async fn run<T, F>(
+    policy: RetryPolicy,
+    deadline: Instant,
+    mut on_retry: impl FnMut(&Error, Duration),
+    mut attempt: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut attempts = 0;
+    loop {
+        let error = match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        attempts += 1;
+        let left = deadline.saturating_duration_since(Instant::now());
+        match policy.delay(attempts, &error, left, fastrand::f64()) {
+            Some(delay) => {
+                on_retry(&error, delay);
+                tokio::time::sleep(delay).await;
+            }
+            None => return Err(error.after_attempts(attempts)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Details, ErrorKind};
+
+    fn failure(status: u16, retry_after: Option<u64>) -> Error {
+        let details = Details {
+            http_status: Some(status),
+            retry_after: retry_after.map(Duration::from_secs),
+            ..Details::default()
+        };
+        let kind = if status == 429 {
+            ErrorKind::RateLimited
+        } else {
+            ErrorKind::Api
+        };
+        Error::with_details(kind, "x", "", details)
+    }
+
+    #[test]
+    fn b14_delays() {
+        let policy = RetryPolicy::default();
+        let ms = Duration::from_millis;
+        for (attempts, status, retry_after, left, random, expected, what) in [
+            (1, 503, None, 30_000, 1.0, Some(250), "the first bound"),
+            (2, 503, None, 30_000, 1.0, Some(500), "doubled"),
+            (3, 503, None, 30_000, 0.5, Some(500), "full jitter"),
+            (1, 503, None, 30_000, 0.0, Some(0), "down to nothing"),
+            (4, 503, None, 30_000, 1.0, None, "tries used up"),
+            (1, 404, None, 30_000, 1.0, None, "not retryable"),
+            (
+                1,
+                429,
+                Some(2),
+                30_000,
+                0.5,
+                Some(2_000),
+                "Retry-After honoured",
+            ),
+            (1, 429, Some(3_600), 90_000, 0.5, Some(60_000), "and capped"),
+            (
+                1,
+                429,
+                Some(40),
+                30_000,
+                0.5,
+                None,
+                "no waiting past the deadline",
+            ),
+            (1, 503, None, 100, 1.0, None, "nor up to it"),
+        ] {
+            assert_eq!(
+                policy.delay(attempts, &failure(status, retry_after), ms(left), random),
+                expected.map(ms),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn b14_the_cap_holds_at_any_count() {
+        let policy = RetryPolicy {
+            max_attempts: u32::MAX,
+            ..RetryPolicy::default()
+        };
+        for attempts in [5, 16, 31, 32, 33, 64, 1_000_000] {
+            let delay = policy
+                .delay(attempts, &failure(503, None), Duration::from_secs(600), 1.0)
+                .unwrap();
+            assert_eq!(delay, policy.cap, "{attempts}");
+        }
+    }
+
+    #[test]
+    fn b14_retry_after_forms() {
+        let now = httpdate::parse_http_date("Tue, 24 Nov 2026 08:00:00 GMT").unwrap();
+        for (value, seconds) in [
+            ("0", Some(0)),
+            ("5", Some(5)),
+            (" 5 ", Some(5)),
+            ("99999999999999999999999", Some(60)),
+            ("Tue, 24 Nov 2026 08:00:07 GMT", Some(7)),
+            ("Tuesday, 24-Nov-26 08:00:07 GMT", Some(7)),
+            ("Tue Nov 24 08:00:07 2026", Some(7)),
+            ("Tue, 24 Nov 2026 07:00:00 GMT", Some(0)),
+            ("Tue, 24 Nov 2099 07:00:00 GMT", Some(60)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            assert_eq!(
+                parse_retry_after(value, now),
+                seconds.map(Duration::from_secs),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn b08_retries_stay_within_the_deadline() {
+        let start = Instant::now();
+        let deadline = start + Duration::from_millis(400);
+        let policy = RetryPolicy {
+            max_attempts: 1_000,
+            ..RetryPolicy::default()
+        };
+        let result: Result<()> = run(
+            policy,
+            deadline,
+            |_, _| {},
+            || async { Err(failure(503, None)) },
+        )
+        .await;
+        assert!(result.is_err());
+        assert!(
+            start.elapsed() <= Duration::from_millis(400),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}

@@ -1,0 +1,476 @@
+//! Access tokens, business tokens, and what identifies them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+
+use crate::clock::Now;
+use crate::error::{Error, Result};
+use crate::secret::{Secret, SecretBuffer};
+
+/// The longest life a token is believed to have, whatever `expires_in` says.
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A longer token than this is no token: headers of 16 KiB and more are
+/// refused by most servers.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
+const BEARER: &[u8] = b"Bearer ";
+
+/// A bearer token (RFC 6750) with its ready header value.
+#[derive(Clone)]
+struct Bearer {
+    /// `Bearer <token>`; the token is a view on its end.
+    header: HeaderValue,
+    token: Secret,
+}
+
+impl Bearer {
+    /// Takes what a server sent as `access_token`. Refuses what would not be
+    /// safe in a header.
+    fn new(access_token: &str) -> Result<Self, &'static str> {
+        if access_token.is_empty() {
+            return Err("access_token is empty");
+        }
+        if access_token.len() > LONGEST_TOKEN {
+            return Err("access_token is longer than 16 KiB");
+        }
+        // RFC 6750 section 2.1 allows b64token; every visible ASCII character
+        // is let through, since the token is opaque, and nothing else.
+        if !access_token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("access_token holds characters that a header cannot carry");
+        }
+        let mut text = SecretBuffer::with_capacity(BEARER.len() + access_token.len());
+        text.push(BEARER);
+        text.push(access_token.as_bytes());
+        let text = text.into_secret().ok_or("access_token is not text")?;
+        let mut header = HeaderValue::from_maybe_shared(text.bytes())
+            .map_err(|_| "access_token holds characters that a header cannot carry")?;
+        // Kept out of HPACK's dynamic table and of `Debug`.
+        header.set_sensitive(true);
+        Ok(Self {
+            header,
+            token: text.suffix(BEARER.len()),
+        })
+    }
+}
+
+/// An access token for the Layer API, as acquired with client credentials.
+///
+/// A clone is one reference more. The token is wiped from memory when the last
+/// goes. `Debug` shows its expiry and never the token.
+#[derive(Clone)]
+pub struct AccessToken(Arc<AccessTokenInner>);
+
+struct AccessTokenInner {
+    bearer: Bearer,
+    expires_at: SystemTime,
+}
+
+impl AccessToken {
+    pub(crate) fn new(
+        access_token: &str,
+        requested_at: Now,
+        lifetime: Duration,
+    ) -> Result<Self, &'static str> {
+        Ok(Self(Arc::new(AccessTokenInner {
+            bearer: Bearer::new(access_token)?,
+            expires_at: requested_at.system_time() + lifetime,
+        })))
+    }
+
+    /// The token itself. Whoever calls this answers for where it goes.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        self.0.bearer.token.expose()
+    }
+
+    /// The value of the `Authorization` header, made once and marked sensitive.
+    #[must_use]
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.0.bearer.header
+    }
+
+    /// When it expires by the wall clock, counted from before it was requested.
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        self.0.expires_at
+    }
+
+    /// How much life is left, by the wall clock.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.0
+            .expires_at
+            .duration_since(SystemTime::now())
+            .unwrap_or_default()
+    }
+
+    /// Whether the two are one and the same token.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.bearer.token == other.0.bearer.token
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("secret", &self.0.bearer.token)
+            .field("expires_at", &self.0.expires_at)
+            .finish()
+    }
+}
+
+/// A token for one business, to be handed to a browser or a mobile app.
+///
+/// A clone is one reference more. `Debug` never shows the token.
+#[derive(Clone)]
+pub struct BusinessToken(Arc<BusinessTokenInner>);
+
+struct BusinessTokenInner {
+    bearer: Bearer,
+    business_id: BusinessId,
+    session_duration: SessionDuration,
+    lifetime: Duration,
+    expires_at: SystemTime,
+}
+
+impl BusinessToken {
+    pub(crate) fn new(
+        access_token: &str,
+        business_id: BusinessId,
+        session_duration: SessionDuration,
+        requested_at: Now,
+        lifetime: Duration,
+    ) -> Result<Self, &'static str> {
+        Ok(Self(Arc::new(BusinessTokenInner {
+            bearer: Bearer::new(access_token)?,
+            business_id,
+            session_duration,
+            lifetime,
+            expires_at: requested_at.system_time() + lifetime,
+        })))
+    }
+
+    /// The token itself, for `businessAccessToken` of `<LayerProvider>`.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        self.0.bearer.token.expose()
+    }
+
+    /// The value of the `Authorization` header, made once and marked sensitive.
+    #[must_use]
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.0.bearer.header
+    }
+
+    /// The business that it is good for.
+    #[must_use]
+    pub fn business_id(&self) -> &BusinessId {
+        &self.0.business_id
+    }
+
+    /// The session duration that was asked for.
+    #[must_use]
+    pub fn session_duration(&self) -> SessionDuration {
+        self.0.session_duration
+    }
+
+    /// The life that the server gave it, in seconds, counted from before it was requested.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        self.0.lifetime
+    }
+
+    /// When it expires by the wall clock, counted from before it was requested.
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        self.0.expires_at
+    }
+
+    /// How much life is left, by the wall clock.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.0
+            .expires_at
+            .duration_since(SystemTime::now())
+            .unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for BusinessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusinessToken")
+            .field("business_id", &self.0.business_id)
+            .field("session_duration", &self.0.session_duration)
+            .field("secret", &self.0.bearer.token)
+            .field("expires_at", &self.0.expires_at)
+            .finish()
+    }
+}
+
+/// How long a business token is to live: 1 to 86,400 whole seconds, 3,600 by
+/// default (Layer's page "Create business auth token").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionDuration(u32);
+
+impl SessionDuration {
+    /// One day, the longest that Layer grants.
+    pub const MAX: Self = Self(86_400);
+
+    /// Checks a number of seconds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) outside 1..=86400.
+    pub fn from_secs(seconds: u64) -> Result<Self> {
+        match u32::try_from(seconds) {
+            Ok(seconds @ 1..=86_400) => Ok(Self(seconds)),
+            _ => Err(Error::invalid_argument(
+                "session_duration",
+                format!("session_duration is {seconds} seconds"),
+                "use 1 to 86400 seconds",
+            )),
+        }
+    }
+
+    /// The seconds.
+    #[must_use]
+    pub const fn as_secs(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for SessionDuration {
+    fn default() -> Self {
+        Self(3_600)
+    }
+}
+
+/// The id of a business: a UUID, or, where you say so, an opaque id.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BusinessId(Arc<str>);
+
+impl BusinessId {
+    /// Takes an id that is not a UUID. Layer documents UUIDs only; this is
+    /// for systems that stand in for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) where it is
+    /// empty, longer than 128 bytes, all dots, or holds anything but ASCII letters, digits
+    /// and `-_.~:@+=,`.
+    pub fn opaque(id: &str) -> Result<Self> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~:@+=,".contains(&b);
+        // Dots alone are path segments that URL libraries resolve away.
+        let dots = id.bytes().all(|b| b == b'.');
+        if id.is_empty() || id.len() > 128 || dots || !id.bytes().all(plain) {
+            return Err(refused(
+                id,
+                "letters, digits and -_.~:@+=, are allowed in an opaque id",
+            ));
+        }
+        Ok(Self(id.into()))
+    }
+
+    /// The id as it was given, a UUID in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As one segment of a URL's path.
+    pub(crate) fn path_segment(&self) -> Cow<'_, str> {
+        percent_encode(&self.0)
+    }
+}
+
+/// Encodes all but RFC 3986's unreserved characters.
+fn percent_encode(text: &str) -> Cow<'_, str> {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    if text.bytes().all(unreserved) {
+        return Cow::Borrowed(text);
+    }
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for b in text.bytes() {
+        if unreserved(b) {
+            encoded.push(char::from(b));
+        } else {
+            encoded.push_str(&format!("%{b:02X}"));
+        }
+    }
+    Cow::Owned(encoded)
+}
+
+fn refused(id: &str, remedy: &'static str) -> Error {
+    Error::invalid_argument(
+        "business_id",
+        format!("business_id of {} bytes is not a UUID", id.len()),
+        remedy,
+    )
+}
+
+impl FromStr for BusinessId {
+    type Err = Error;
+
+    /// Takes a UUID with hyphens, in any case.
+    fn from_str(id: &str) -> Result<Self> {
+        let well_formed = id.len() == 36
+            && id.bytes().enumerate().all(|(at, b)| match at {
+                8 | 13 | 18 | 23 => b == b'-',
+                _ => b.is_ascii_hexdigit(),
+            });
+        if !well_formed {
+            return Err(refused(
+                id,
+                "give the business's id as Layer shows it, such as \
+                 3fa85f64-5717-4562-b3fc-2c963f66afa6; other forms must be allowed explicitly \
+                 (allow_opaque_business_ids)",
+            ));
+        }
+        Ok(Self(id.to_ascii_lowercase().into()))
+    }
+}
+
+impl fmt::Display for BusinessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for BusinessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Who the credentials belong to, as `GET /whoami` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhoAmI {
+    /// The client's name, as Layer knows it.
+    pub client_name: String,
+    /// The client's id, a UUID.
+    pub client_id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now {
+        mono: 1,
+        wall: 1_000_000_000,
+    };
+
+    fn access(text: &str) -> Result<AccessToken, &'static str> {
+        AccessToken::new(text, NOW, Duration::from_secs(60))
+    }
+
+    #[test]
+    fn b01_the_header_is_ready_and_sensitive() {
+        let token = access("abc.def").unwrap();
+        assert_eq!(token.secret(), "abc.def");
+        assert_eq!(token.authorization().as_bytes(), b"Bearer abc.def");
+        assert!(token.authorization().is_sensitive());
+        assert_eq!(
+            token.expires_at(),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(61)
+        );
+    }
+
+    #[test]
+    fn b20_tokens_unfit_for_a_header_are_refused() {
+        for bad in [
+            "",
+            "a b",
+            "a\r\nx: y",
+            "a\0b",
+            "ä",
+            "a\x7f",
+            &"x".repeat(16 * 1024 + 1),
+        ] {
+            assert!(access(bad).is_err(), "{bad:?}");
+        }
+        assert!(access(&"x".repeat(16 * 1024)).is_ok());
+    }
+
+    #[test]
+    fn b20_debug_is_redacted() {
+        let token = access("canary-token").unwrap();
+        assert!(!format!("{token:?} {:?}", token.authorization()).contains("canary"));
+        let business = BusinessToken::new(
+            "canary-token",
+            "3fa85f64-5717-4562-b3fc-2c963f66afa6".parse().unwrap(),
+            SessionDuration::default(),
+            NOW,
+            Duration::from_secs(60),
+        )
+        .unwrap();
+        assert!(!format!("{business:?} {:?}", business.authorization()).contains("canary"));
+    }
+
+    #[test]
+    fn b18_session_durations() {
+        for (seconds, fits) in [
+            (0, false),
+            (1, true),
+            (3_600, true),
+            (86_400, true),
+            (86_401, false),
+            (u64::from(u32::MAX) + 2, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(
+                SessionDuration::from_secs(seconds).is_ok(),
+                fits,
+                "{seconds}"
+            );
+        }
+        let error = SessionDuration::from_secs(0).unwrap_err();
+        assert_eq!(error.field(), Some("session_duration"));
+    }
+
+    #[test]
+    fn b18_business_ids() {
+        let good = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+        assert_eq!(good.parse::<BusinessId>().unwrap().as_str(), good);
+        assert_eq!(
+            good.to_uppercase().parse::<BusinessId>().unwrap().as_str(),
+            good
+        );
+        for bad in [
+            "",
+            ".",
+            "..",
+            "%2e%2e",
+            "3fa85f64",
+            "3fa85f6457174562b3fc2c963f66afa6",
+            "{3fa85f64-5717-4562-b3fc-2c963f66afa6}",
+            "3fa85f64-5717-4562-b3fc-2c963f66afa6/",
+            "3fa85f64-5717-4562-b3fc-2c963f66afa\n",
+            "3fa85f64-5717-4562-b3fc-2c963f66afg6",
+            "3fa85f64/5717-4562-b3fc-2c963f66afa6",
+            "../../../../../../../../../../whoami",
+            "３fa85f64-5717-4562-b3fc-2c963f66a",
+        ] {
+            let error = bad.parse::<BusinessId>().unwrap_err();
+            assert_eq!(error.field(), Some("business_id"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn b18_opaque_ids_are_allowed_explicitly_and_still_encoded() {
+        assert_eq!(BusinessId::opaque("biz_1").unwrap().path_segment(), "biz_1");
+        assert_eq!(
+            BusinessId::opaque("a:b+c").unwrap().path_segment(),
+            "a%3Ab%2Bc"
+        );
+        for bad in [
+            "", ".", "..", "...", "a/b", "a\\b", "a?b", "a#b", "a%2fb", "a b", "ä", "a\0",
+        ] {
+            assert!(BusinessId::opaque(bad).is_err(), "{bad:?}");
+        }
+    }
+}

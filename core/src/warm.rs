@@ -1,0 +1,56 @@
+//! `keep_warm`: the access token refreshed with no caller present.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::fork;
+use crate::runtime;
+
+/// The longest sleep. Timers count by the monotonic clock: after a suspended
+/// machine wakes up, the wall clock is looked at within this time.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// The shortest, so that a failing refresh is not asked about in a loop.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(250);
+
+/// Sees to it that the task runs, once per process, if it is wanted. It is
+/// started by the first call and not by `build`, which starts nothing.
+pub(crate) fn ensure(engine: &Arc<Engine>) {
+    if !engine.config.keep_warm {
+        return;
+    }
+    let this = fork::generation();
+    if engine.warm.swap(this, Ordering::Relaxed) == this {
+        return;
+    }
+    match runtime::background() {
+        Ok(background) => drop(background.spawn(keep(Arc::downgrade(engine)))),
+        Err(error) => {
+            tracing::warn!(target: "layerfi_auth", %error, "keep_warm cannot start");
+        }
+    }
+}
+
+/// Ends with the client.
+async fn keep(engine: Weak<Engine>) {
+    loop {
+        let sleep = {
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
+            // A hit starts the refresh that is due, a miss fetches; quiet
+            // times hold here as for any caller.
+            let hit = engine.borrow_access_token();
+            if !hit && let Err(error) = engine.access_token().await {
+                tracing::debug!(target: "layerfi_auth", %error, "keep_warm found no token");
+            }
+            engine
+                .access
+                .until_refresh(&engine.cx.clock)
+                .unwrap_or(SHORTEST_SLEEP)
+        };
+        tokio::time::sleep(sleep.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)).await;
+    }
+}
