@@ -171,7 +171,7 @@ mod tests {
             max_attempts: u32::MAX,
             ..RetryPolicy::default()
         };
-        for attempts in [5, 16, 31, 32, 33, 64, 1_000_000] {
+        for attempts in [6, 16, 31, 32, 33, 64, 1_000_000] {
             let delay = policy
                 .delay(attempts, &failure(503, None), Duration::from_secs(600), 1.0)
                 .unwrap();

@@ -83,6 +83,7 @@ impl Body for AnswerBody {
         };
         match piece {
             Piece::Data(bytes) => frame(bytes),
+            Piece::Spaces(0) => self.poll_frame(context),
             Piece::Spaces(left) => {
                 let now = left.min(CHUNK.len() as u64);
                 if left > now {

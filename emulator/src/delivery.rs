@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::CONTENT_LENGTH;
 use http::{Response, Version};
 
 use crate::answer::Answer;
@@ -83,20 +83,13 @@ pub(crate) fn deliver(
 
 fn ordinary(answer: Answer, fault: Option<&Fault>) -> Response<AnswerBody> {
     let padding = padding(&answer, fault);
-    let custom = [CONTENT_LENGTH, TRANSFER_ENCODING]
-        .iter()
-        .any(|name| answer.headers.contains_key(name));
-    if padding == 0 && !custom {
+    if padding == 0 {
         let body = AnswerBody::whole(answer.body.clone());
         return response(answer, body);
     }
     let length = answer.body.len() as u64 + padding;
     let pieces = vec![Piece::Data(answer.body.clone()), Piece::Spaces(padding)];
-    if custom {
-        response(answer, AnswerBody::of(pieces))
-    } else {
-        with_length(answer, length, pieces)
-    }
+    with_length(answer, length, pieces)
 }
 
 fn padding(answer: &Answer, fault: Option<&Fault>) -> u64 {
@@ -135,8 +128,8 @@ fn cut(answer: Answer, padding: u64, at: At, end: End, handle: &Handle) -> Deliv
                     .min(usize::try_from(half).unwrap_or(usize::MAX)),
             );
             let pieces = vec![
+                Piece::Data(sent.clone()),
                 Piece::Spaces(half - sent.len() as u64),
-                Piece::Data(sent),
                 Piece::Cut(handle.clone(), end),
             ];
             // An empty body has no middle: promise one byte, so that a cut shows.
@@ -155,10 +148,10 @@ fn head(answer: &Answer, padding: u64, complete: bool) -> Bytes {
     }
     if complete {
         let length = answer.body.len() as u64 + padding;
-        if !answer.headers.contains_key(CONTENT_LENGTH) {
-            let _ = write!(text, "content-length: {length}\r\n");
-        }
-        text.push_str("connection: close\r\n\r\n");
+        let _ = write!(
+            text,
+            "content-length: {length}\r\nconnection: close\r\n\r\n"
+        );
     }
     text.into()
 }

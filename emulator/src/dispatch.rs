@@ -37,19 +37,14 @@ where
     let (parts, body) = request.into_parts();
     let target = classify(&parts.method, parts.uri.path());
     let request_id = random::uuid().to_string();
-    let ticket = state
-        .traffic
-        .arrived(entry(&state, &parts, &target, &handle, &request_id));
+    // Both before the arrival is counted: who sees it counted, and then
+    // releases or clears faults, must not be too early.
+    let releases = state.releases();
     let fault = state.faults.take(&target);
-    if let Some((id, _)) = &fault {
-        ticket.note(|entry| entry.fault = Some(*id));
-    }
+    let mut entry = entry(&state, &parts, &target, &handle, &request_id);
+    entry.fault = fault.as_ref().map(|(id, _)| *id);
+    let ticket = state.traffic.arrived(entry);
     let fault = fault.as_ref().map(|(_, fault)| fault.as_ref());
-    // Asked for before the answer is made: a release that comes while it is
-    // being made must count.
-    let release = fault
-        .filter(|fault| fault.hold)
-        .map(|_| state.next_release());
 
     let body = Limited::new(body, REQUEST_BODY_CAP).collect().await;
     let body = body.ok().map(http_body_util::Collected::to_bytes);
@@ -78,8 +73,8 @@ where
         cors::allow(&parts.headers, &mut answer);
     }
 
-    if let Some(release) = release {
-        release.await;
+    if fault.is_some_and(|fault| fault.hold) {
+        state.release_after(releases).await;
     }
     if let Some(fault) = fault
         && fault.delay_ms > 0

@@ -234,8 +234,8 @@ impl Emulator {
         });
     }
 
-    /// Requests a second that one client may make; `None` is no limit. Starts
-    /// every bucket afresh.
+    /// Requests a second that one client may make; `None` is no limit. A change
+    /// starts every client's bucket afresh.
     pub fn set_rate_limit(&self, per_second: Option<u32>) {
         self.state
             .change_settings(|all| all.rate_limit = per_second);
@@ -298,7 +298,8 @@ impl Emulator {
     }
 
     /// Blocks until the counters satisfy a condition; false if they do not in
-    /// time. In `async` code, call it from a blocking task.
+    /// time. In `async` code, call it from a blocking task. The condition must
+    /// not call the emulator, which waits for it.
     pub fn wait_until(&self, enough: impl Fn(&Counters) -> bool, timeout: Duration) -> bool {
         self.state.traffic.wait_until(enough, timeout)
     }

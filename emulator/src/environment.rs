@@ -1,6 +1,10 @@
 //! Which Layer the emulator plays: its scope and its rate limit.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+
+use crate::error::EmulatorError;
 
 /// The Layer environment that the emulator plays.
 ///
@@ -46,5 +50,44 @@ impl Environment {
             Self::Production => "production",
             Self::ProductionCa => "production-ca",
         }
+    }
+}
+
+impl FromStr for Environment {
+    type Err = EmulatorError;
+
+    /// Reads the [`name`](Self::name).
+    fn from_str(name: &str) -> Result<Self, EmulatorError> {
+        [Self::Sandbox, Self::Production, Self::ProductionCa]
+            .into_iter()
+            .find(|environment| environment.name() == name)
+            .ok_or_else(|| {
+                let text = "the environment is sandbox, production or production-ca";
+                EmulatorError::Invalid(text.to_owned())
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for environment in [
+            Environment::Sandbox,
+            Environment::Production,
+            Environment::ProductionCa,
+        ] {
+            assert_eq!(
+                environment.name().parse::<Environment>().unwrap(),
+                environment
+            );
+            assert_eq!(
+                serde_json::to_value(environment).unwrap(),
+                environment.name()
+            );
+        }
+        assert!("Sandbox".parse::<Environment>().is_err());
     }
 }

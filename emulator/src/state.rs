@@ -150,12 +150,18 @@ impl State {
         self.releases.send_modify(|count| *count += 1);
     }
 
-    pub(crate) fn next_release(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut releases = self.releases.subscribe();
-        async move {
-            // The sender lives in the state, so an error means the end is near.
-            let _ = releases.changed().await;
-        }
+    pub(crate) fn releases(&self) -> u64 {
+        *self.releases.borrow()
+    }
+
+    /// Resolves once there was a release after the one of that number.
+    pub(crate) async fn release_after(&self, number: u64) {
+        // The sender lives in the state, so this ends in a release only.
+        let _ = self
+            .releases
+            .subscribe()
+            .wait_for(|&count| count > number)
+            .await;
     }
 
     pub(crate) fn ca_pem(&self) -> Option<String> {

@@ -1,5 +1,9 @@
 //! The API: whoami, business tokens, businesses, envelopes, CORS.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is the report"
+)]
 
 mod common;
 

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{Fault, Wire};
@@ -26,6 +27,16 @@ impl Fault {
                     "headers: {name:?} cannot be sent as a header; wire \"raw\" sends any bytes"
                 ));
             }
+        }
+        let framing = |name: &&String| {
+            [CONTENT_LENGTH, TRANSFER_ENCODING]
+                .iter()
+                .any(|framing| name.eq_ignore_ascii_case(framing.as_str()))
+        };
+        if let Some(name) = self.headers.keys().find(framing) {
+            return Err(format!(
+                "headers: {name:?} is the emulator's to write; wire \"raw\" sends any bytes"
+            ));
         }
         if self.body.is_some() && self.body_base64.is_some() {
             return Err("body: give body or body_base64, not both".to_owned());
@@ -85,6 +96,7 @@ mod tests {
             (r#"{"status": 100}"#, "status"),
             (r#"{"headers": {"a b": "c"}}"#, "headers"),
             (r#"{"headers": {"a": "c\r\nd: e"}}"#, "wire \"raw\""),
+            (r#"{"headers": {"Content-Length": "3"}}"#, "wire \"raw\""),
             (r#"{"body": "a", "body_base64": "YQ=="}"#, "not both"),
             (r#"{"body_base64": "?"}"#, "base64"),
             (r#"{"patch": {}, "status": 200}"#, "patch"),
