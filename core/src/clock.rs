@@ -5,7 +5,7 @@
 //! or a snapshot lies frozen; the wall clock can be set back. Neither alone is
 //! enough to never serve a dead token.
 
-#[cfg(feature = "test-util")]
+#[cfg(any(test, feature = "test-util"))]
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,7 +41,7 @@ pub(crate) enum Clock {
     /// `Instant::now()`, and a resolution of some 4 ms, far finer than any
     /// token's life needs.
     System,
-    #[cfg(feature = "test-util")]
+    #[cfg(any(test, feature = "test-util"))]
     Test(TestClock),
 }
 
@@ -52,7 +52,7 @@ impl Clock {
                 mono: nanos(clock_gettime(ClockId::MonotonicCoarse)),
                 wall: nanos(clock_gettime(ClockId::RealtimeCoarse)),
             },
-            #[cfg(feature = "test-util")]
+            #[cfg(any(test, feature = "test-util"))]
             Self::Test(clock) => clock.now(),
         }
     }
@@ -67,7 +67,7 @@ impl Clock {
     pub(crate) fn tick(&self) -> u64 {
         match self {
             Self::System => nanos(clock_gettime(ClockId::MonotonicCoarse)),
-            #[cfg(feature = "test-util")]
+            #[cfg(any(test, feature = "test-util"))]
             Self::Test(clock) => clock.tick(),
         }
     }
@@ -82,25 +82,25 @@ fn nanos(time: Timespec) -> u64 {
 }
 
 /// A clock that stands still until a test moves it.
-#[cfg(feature = "test-util")]
+#[cfg(any(test, feature = "test-util"))]
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<std::sync::Mutex<TestTime>>);
 
-#[cfg(feature = "test-util")]
+#[cfg(any(test, feature = "test-util"))]
 #[derive(Debug)]
 struct TestTime {
     now: Now,
     changes: u64,
 }
 
-#[cfg(feature = "test-util")]
+#[cfg(any(test, feature = "test-util"))]
 impl Default for TestClock {
     fn default() -> Self {
         Self::new()
     }
 }
 
-#[cfg(feature = "test-util")]
+#[cfg(any(test, feature = "test-util"))]
 impl TestClock {
     /// A clock at an arbitrary moment of 2026.
     #[must_use]

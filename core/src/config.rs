@@ -69,7 +69,7 @@ pub struct ClientBuilder {
     business_token_capacity: Option<usize>,
     keep_warm: bool,
     user_agent: Option<String>,
-    #[cfg(feature = "test-util")]
+    #[cfg(any(test, feature = "test-util"))]
     clock: Option<crate::clock::TestClock>,
 }
 
@@ -94,7 +94,12 @@ impl ClientBuilder {
         Self::from_vars(|name| std::env::var_os(name))
     }
 
-    fn from_vars(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self> {
+    /// [`from_env`](Self::from_env) with variables of your own: for a program
+    /// that lets something else, such as a flag, take a variable's place.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn from_vars(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self> {
         let text = |name: &'static str| match var(name) {
             None => Ok(None),
             Some(value) if value.is_empty() => Ok(None),
@@ -290,7 +295,7 @@ impl ClientBuilder {
     }
 
     /// A clock for tests. Only token lives follow it; timeouts do not.
-    #[cfg(feature = "test-util")]
+    #[cfg(any(test, feature = "test-util"))]
     pub fn test_clock(mut self, clock: crate::clock::TestClock) -> Self {
         self.clock = Some(clock);
         self
@@ -382,9 +387,9 @@ impl ClientBuilder {
             allow_opaque_business_ids: self.allow_opaque_business_ids,
             business_token_capacity,
             keep_warm: self.keep_warm,
-            #[cfg(feature = "test-util")]
+            #[cfg(any(test, feature = "test-util"))]
             clock: self.clock.map_or(Clock::System, Clock::Test),
-            #[cfg(not(feature = "test-util"))]
+            #[cfg(not(any(test, feature = "test-util")))]
             clock: Clock::System,
         })
     }

@@ -17,7 +17,11 @@ static HOOKED: AtomicBool = AtomicBool::new(false);
 /// The generation of this process: another one after each fork.
 #[inline]
 pub(crate) fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed)
+    let generation = GENERATION.load(Ordering::Relaxed);
+    #[cfg(test)]
+    return generation + pretend::forks();
+    #[cfg(not(test))]
+    generation
 }
 
 /// Sees to it that forks are noticed. Called when a client is built.
@@ -79,5 +83,24 @@ impl<T> Drop for Generational<T> {
         {
             drop(ManuallyDrop::into_inner(value));
         }
+    }
+}
+
+/// Forks for tests that need no second process: of one thread only, so that
+/// tests beside it notice nothing.
+#[cfg(test)]
+pub(crate) mod pretend {
+    use std::cell::Cell;
+
+    thread_local! {
+        static FORKS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    pub(crate) fn fork() {
+        FORKS.set(FORKS.get() + 1);
+    }
+
+    pub(super) fn forks() -> u32 {
+        FORKS.get()
     }
 }

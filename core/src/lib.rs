@@ -51,7 +51,7 @@ mod warm;
 
 pub use batch::{BatchOptions, BatchProgress, BusinessTokens};
 pub use client::{BusinessTokenOptions, Client, TokenReader, TokenRef};
-#[cfg(feature = "test-util")]
+#[cfg(any(test, feature = "test-util"))]
 pub use clock::TestClock;
 pub use config::ClientBuilder;
 pub use credentials::{BasicEncoding, Credentials, CredentialsProvider};

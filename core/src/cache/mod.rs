@@ -8,6 +8,8 @@ mod entry;
 mod keyed;
 mod policy;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -519,3 +519,22 @@ impl<V> Slot<V> {
         Some(entry.until_refresh(clock.now()))
     }
 }
+
+#[cfg(test)]
+impl<V: 'static> Slot<V> {
+    /// Holds the lock, as a thread would that a fork leaves behind, and goes on
+    /// holding it.
+    pub(super) fn with_lock_held_across(&self, then: impl FnOnce()) -> impl Drop {
+        struct Held<V: 'static>(Option<MutexGuard<'static, State<V>>>);
+        impl<V> Drop for Held<V> {
+            fn drop(&mut self) {
+                drop(self.0.take());
+            }
+        }
+        // Leaked, so that the guard may outlive the slot.
+        let control: &'static Arc<Control<V>> = Box::leak(Box::new(self.control.load_full()));
+        let held = Held(Some(control.lock()));
+        then();
+        held
+    }
+}

@@ -1,0 +1,164 @@
+//! Many slots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::super::Keyed;
+use super::{Act, Script, context, permanent, settle};
+use crate::cache::Context;
+use crate::clock::TestClock;
+use crate::fork;
+
+struct Bench {
+    clock: TestClock,
+    cx: Context,
+    keyed: Arc<Keyed<u32, u32>>,
+}
+
+impl Bench {
+    fn new(capacity: usize) -> Self {
+        let clock = TestClock::new();
+        Self {
+            cx: context(&clock),
+            keyed: Arc::new(Keyed::new(capacity)),
+            clock,
+        }
+    }
+
+    fn script(&self) -> Script {
+        Script::new(&self.clock)
+    }
+
+    fn hit(&self, key: u32) -> Option<u32> {
+        self.keyed
+            .hit(&self.cx, &key, || self.script(), |entry| entry.value)
+    }
+
+    async fn get(&self, key: u32, script: &Script) -> crate::Result<u32> {
+        let get = self.keyed.get(&self.cx, &key, script.clone(), None);
+        get.await.map(|entry| entry.value)
+    }
+}
+
+#[tokio::test]
+async fn b15_one_key_never_waits_for_another() {
+    let bench = Bench::new(10);
+    let slow = bench.script();
+    slow.hold();
+    assert!(bench.get(1, &slow).now_or_never().is_none());
+    let failing = bench.script();
+    failing.then(Act::Fail(permanent()));
+    assert!(bench.get(2, &failing).await.is_err());
+    let good = bench.script();
+    assert_eq!(bench.get(3, &good).await.unwrap(), 1);
+    assert_eq!(bench.hit(3), Some(1));
+    assert_eq!(bench.hit(2), None);
+    slow.let_go();
+    settle().await;
+    assert_eq!(bench.hit(1), Some(1));
+    assert_eq!(
+        (slow.fetches(), failing.fetches(), good.fetches()),
+        (1, 1, 1)
+    );
+}
+
+#[tokio::test]
+async fn b15_the_number_is_bounded_and_what_is_asked_for_again_stays() {
+    let bench = Bench::new(10);
+    for key in 0..10 {
+        bench.get(key, &bench.script()).await.unwrap();
+    }
+    for key in 0..5 {
+        assert!(bench.hit(key).is_some());
+    }
+    for key in 10..15 {
+        bench.get(key, &bench.script()).await.unwrap();
+        assert!(bench.keyed.len(&bench.cx) <= 10);
+    }
+    let kept: Vec<u32> = (0..15).filter(|key| bench.hit(*key).is_some()).collect();
+    assert_eq!(kept, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]);
+}
+
+#[tokio::test]
+async fn b15_nothing_dead_is_kept() {
+    let bench = Bench::new(1_000);
+    for key in 0..100 {
+        let script = bench.script();
+        script.then(Act::Give(Duration::from_secs(60)));
+        bench.get(key, &script).await.unwrap();
+    }
+    let failing = bench.script();
+    failing.then(Act::Fail(permanent()));
+    assert!(bench.get(500, &failing).await.is_err());
+    bench.clock.advance(Duration::from_secs(50));
+    let long = bench.script();
+    bench.get(1_000, &long).await.unwrap();
+    assert_eq!(bench.keyed.len(&bench.cx), 102);
+    bench.clock.advance(Duration::from_secs(10));
+    assert_eq!(
+        bench.keyed.len(&bench.cx),
+        2,
+        "the long-lived one, and the failure"
+    );
+    bench.clock.advance(Duration::from_secs(120));
+    assert_eq!(bench.keyed.len(&bench.cx), 1);
+    assert_eq!(bench.hit(1_000), Some(1));
+}
+
+#[tokio::test]
+async fn b15_a_refreshed_one_outlives_its_first_death() {
+    let bench = Bench::new(10);
+    let script = bench.script();
+    script.then(Act::Give(Duration::from_secs(100)));
+    bench.get(1, &script).await.unwrap();
+    bench.clock.advance(Duration::from_secs(90));
+    assert_eq!(
+        bench
+            .keyed
+            .hit(&bench.cx, &1, || script.clone(), |entry| entry.value),
+        Some(1)
+    );
+    settle().await;
+    bench.clock.advance(Duration::from_secs(20));
+    assert_eq!(bench.keyed.len(&bench.cx), 1);
+    assert_eq!(bench.hit(1), Some(2));
+    bench.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(bench.keyed.len(&bench.cx), 0);
+}
+
+#[tokio::test]
+async fn b15_the_bound_holds_with_everything_in_flight() {
+    let bench = Bench::new(3);
+    let scripts: Vec<_> = (0..8)
+        .map(|key| {
+            let script = bench.script();
+            script.hold();
+            assert!(bench.get(key, &script).now_or_never().is_none());
+            script
+        })
+        .collect();
+    assert!(bench.keyed.len(&bench.cx) <= 3);
+    for script in &scripts {
+        script.let_go();
+    }
+    settle().await;
+    assert!(bench.keyed.len(&bench.cx) <= 3);
+}
+
+#[tokio::test]
+async fn b13_the_tokens_of_the_parent_are_the_childs_too() {
+    let bench = Bench::new(10);
+    for key in 0..5 {
+        bench.get(key, &bench.script()).await.unwrap();
+    }
+    fork::pretend::fork();
+    for key in 0..5 {
+        let script = bench.script();
+        assert_eq!(bench.get(key, &script).await.unwrap(), 1);
+        assert_eq!(script.fetches(), 0);
+        assert_eq!(bench.hit(key), Some(1));
+    }
+    assert_eq!(bench.keyed.len(&bench.cx), 5);
+}

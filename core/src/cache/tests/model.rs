@@ -1,0 +1,224 @@
+//! The slot under a model checker: the real code, in thousands of schedules.
+//!
+//! `make model`, or `RUSTFLAGS="--cfg shuttle" cargo test -p layerfi-auth model`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use shuttle::future::block_on;
+use shuttle::thread;
+
+use super::super::{Context, Slot, Spawn};
+use super::{Act, Bench, Script, permanent, transient};
+use crate::clock::TestClock;
+use crate::error::Result;
+use crate::fork;
+
+/// Schedules per scenario; more with `LAYERFI_MODEL_RUNS`.
+fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+    let runs = std::env::var("LAYERFI_MODEL_RUNS")
+        .ok()
+        .and_then(|runs| runs.parse().ok())
+        .unwrap_or(5_000);
+    let scenario = Arc::new(scenario);
+    let same = Arc::clone(&scenario);
+    shuttle::check_random(move || scenario(), runs);
+    // Few switches in the worst places, where random schedules have many.
+    shuttle::check_pct(move || same(), runs, 3);
+}
+
+/// Runs `call` in so many threads and gives their results.
+fn threads<T: Send + 'static>(
+    count: u32,
+    bench: &Arc<Bench>,
+    call: impl Fn(&Bench) -> T + Send + Sync + 'static,
+) -> Vec<T> {
+    let call = Arc::new(call);
+    let threads: Vec<_> = (0..count)
+        .map(|_| {
+            let (bench, call) = (Arc::clone(bench), Arc::clone(&call));
+            thread::spawn(move || call(&bench))
+        })
+        .collect();
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+#[test]
+fn b02_model_cold_herd() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        let values = threads(3, &bench, |bench| block_on(bench.get()).unwrap());
+        assert_eq!(values, [1, 1, 1]);
+        assert_eq!(bench.script.fetches(), 1);
+    });
+}
+
+#[test]
+fn b03_model_failing_herd() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        bench.script.then(Act::Fail(permanent()));
+        let results = threads(3, &bench, |bench| block_on(bench.get()));
+        assert!(results.iter().all(Result::is_err));
+        assert_eq!(bench.script.fetches(), 1);
+    });
+}
+
+#[test]
+fn b04_model_refresh() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        block_on(bench.get()).unwrap();
+        bench.advance(3_100);
+        // Nobody waits, so a call ends at its first poll.
+        let values =
+            threads(3, &bench, |bench| bench.get().now_or_never().expect("waits").unwrap());
+        assert!(values.iter().all(|value| [1, 2].contains(value)));
+        assert!(bench.script.fetches() <= 2);
+    });
+}
+
+#[test]
+fn b05_model_failing_refresh() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        block_on(bench.get()).unwrap();
+        bench.script.then(Act::Fail(transient())).then(Act::Fail(transient()));
+        bench.advance(3_100);
+        let values =
+            threads(3, &bench, |bench| bench.get().now_or_never().expect("waits").unwrap());
+        assert_eq!(values, [1, 1, 1]);
+    });
+}
+
+#[test]
+fn b07_model_cancelled_callers() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        let dropped = Arc::new(AtomicU32::new(0));
+        let values = threads(3, &bench, move |bench| {
+            if dropped.fetch_add(1, Ordering::SeqCst) == 0 {
+                // Polled once, and dropped wherever it stands.
+                return bench.get().now_or_never().map_or(1, Result::unwrap);
+            }
+            block_on(bench.get()).unwrap()
+        });
+        assert_eq!(values, [1, 1, 1]);
+        assert_eq!(bench.script.fetches(), 1);
+    });
+}
+
+#[test]
+fn b11_model_refusals() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        block_on(bench.get()).unwrap();
+        let values = threads(3, &bench, |bench| {
+            bench.invalidate(1);
+            block_on(bench.get()).unwrap()
+        });
+        assert_eq!(values, [2, 2, 2]);
+        assert_eq!(bench.script.fetches(), 2);
+    });
+}
+
+#[test]
+fn b09_model_expiry_amid_a_refresh() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        block_on(bench.get()).unwrap();
+        bench.advance(3_100);
+        let clock = bench.clock.clone();
+        let time = thread::spawn(move || clock.suspend(Duration::from_secs(600)));
+        let values = threads(2, &bench, |bench| block_on(bench.get()).unwrap());
+        time.join().unwrap();
+        assert!(values.iter().all(|value| [1, 2].contains(value)));
+        assert_eq!(block_on(bench.get()).unwrap(), 2);
+        assert_eq!(bench.script.fetches(), 2);
+    });
+}
+
+/// Loses the first tasks, as a runtime does that is being dropped.
+struct Losing(AtomicU32);
+
+impl Spawn for Losing {
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<()> {
+        let lose = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+        drop(shuttle::future::spawn(async move {
+            if lose {
+                // Polled for a while, and then dropped.
+                shuttle::future::yield_now().await;
+                drop(task);
+            } else {
+                task.await;
+            }
+        }));
+        Ok(())
+    }
+}
+
+#[test]
+fn b12_model_lost_flight() {
+    explore(|| {
+        let clock = TestClock::new();
+        let bench = Bench::with(Script::new(&clock), clock);
+        let cx = Context { spawn: Arc::new(Losing(AtomicU32::new(0))), ..bench.cx.clone() };
+        let bench = Arc::new(Bench { cx, ..bench });
+        let values = threads(3, &bench, |bench| block_on(bench.get()).unwrap());
+        assert_eq!(values, [1, 1, 1]);
+    });
+}
+
+#[test]
+fn b13_model_fork() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        bench.script.then(Act::Hang);
+        // A parent in the middle of its first flight forks; the child's
+        // threads find its state as it was at that moment.
+        assert!(block_on(async { bench.get().now_or_never() }).is_none());
+        for _ in 0..5 {
+            thread::yield_now();
+        }
+        fork::pretend::fork();
+        let values = threads(2, &bench, |bench| block_on(bench.get()).unwrap());
+        assert_eq!(values[0], values[1]);
+        assert!(bench.script.fetches() <= 2);
+    });
+}
+
+/// Everything at once: whatever the schedule, nobody is given a dead value,
+/// nobody hangs, and no two flights are up (the source checks that).
+#[test]
+fn b02_b05_b07_b11_model_mix() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        bench.script.then(Act::Give(Duration::from_secs(100))).then(Act::Fail(transient()));
+        let turn = Arc::new(AtomicU32::new(0));
+        threads(4, &bench, move |bench| match turn.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                let _ = block_on(bench.get());
+                bench.advance(90);
+                let _ = block_on(bench.get());
+            }
+            1 => {
+                bench.invalidate(1);
+                let _ = block_on(bench.get());
+            }
+            2 => drop(bench.get().now_or_never()),
+            _ => {
+                if let Ok(value) = block_on(bench.get()) {
+                    assert!(value >= 1);
+                }
+            }
+        });
+        // Heals: at the latest after the quiet time.
+        bench.advance(120);
+        let value = block_on(bench.get()).unwrap();
+        assert!(bench.script.is_alive(value));
+        let _: &Arc<Slot<u32>> = &bench.slot;
+    });
+}
