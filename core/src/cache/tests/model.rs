@@ -43,7 +43,10 @@ fn threads<T: Send + 'static>(
             thread::spawn(move || call(&bench))
         })
         .collect();
-    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect()
 }
 
 #[test]
@@ -74,8 +77,9 @@ fn b04_model_refresh() {
         block_on(bench.get()).unwrap();
         bench.advance(3_100);
         // Nobody waits, so a call ends at its first poll.
-        let values =
-            threads(3, &bench, |bench| bench.get().now_or_never().expect("waits").unwrap());
+        let values = threads(3, &bench, |bench| {
+            bench.get().now_or_never().expect("waits").unwrap()
+        });
         assert!(values.iter().all(|value| [1, 2].contains(value)));
         assert!(bench.script.fetches() <= 2);
     });
@@ -86,10 +90,14 @@ fn b05_model_failing_refresh() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         block_on(bench.get()).unwrap();
-        bench.script.then(Act::Fail(transient())).then(Act::Fail(transient()));
+        bench
+            .script
+            .then(Act::Fail(transient()))
+            .then(Act::Fail(transient()));
         bench.advance(3_100);
-        let values =
-            threads(3, &bench, |bench| bench.get().now_or_never().expect("waits").unwrap());
+        let values = threads(3, &bench, |bench| {
+            bench.get().now_or_never().expect("waits").unwrap()
+        });
         assert_eq!(values, [1, 1, 1]);
     });
 }
@@ -165,7 +173,10 @@ fn b12_model_lost_flight() {
     explore(|| {
         let clock = TestClock::new();
         let bench = Bench::with(Script::new(&clock), clock);
-        let cx = Context { spawn: Arc::new(Losing(AtomicU32::new(0))), ..bench.cx.clone() };
+        let cx = Context {
+            spawn: Arc::new(Losing(AtomicU32::new(0))),
+            ..bench.cx.clone()
+        };
         let bench = Arc::new(Bench { cx, ..bench });
         let values = threads(3, &bench, |bench| block_on(bench.get()).unwrap());
         assert_eq!(values, [1, 1, 1]);
@@ -196,22 +207,27 @@ fn b13_model_fork() {
 fn b02_b05_b07_b11_model_mix() {
     explore(|| {
         let bench = Arc::new(Bench::new());
-        bench.script.then(Act::Give(Duration::from_secs(100))).then(Act::Fail(transient()));
+        bench
+            .script
+            .then(Act::Give(Duration::from_secs(100)))
+            .then(Act::Fail(transient()));
         let turn = Arc::new(AtomicU32::new(0));
-        threads(4, &bench, move |bench| match turn.fetch_add(1, Ordering::SeqCst) {
-            0 => {
-                let _ = block_on(bench.get());
-                bench.advance(90);
-                let _ = block_on(bench.get());
-            }
-            1 => {
-                bench.invalidate(1);
-                let _ = block_on(bench.get());
-            }
-            2 => drop(bench.get().now_or_never()),
-            _ => {
-                if let Ok(value) = block_on(bench.get()) {
-                    assert!(value >= 1);
+        threads(4, &bench, move |bench| {
+            match turn.fetch_add(1, Ordering::SeqCst) {
+                0 => {
+                    let _ = block_on(bench.get());
+                    bench.advance(90);
+                    let _ = block_on(bench.get());
+                }
+                1 => {
+                    bench.invalidate(1);
+                    let _ = block_on(bench.get());
+                }
+                2 => drop(bench.get().now_or_never()),
+                _ => {
+                    if let Ok(value) = block_on(bench.get()) {
+                        assert!(value >= 1);
+                    }
                 }
             }
         });
