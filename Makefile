@@ -1,0 +1,39 @@
+# The doors of the project. `make demo` and `make test` are all that a visitor
+# needs; both set up what they need by themselves.
+
+CARGO ?= cargo
+# One feature set for everything, so that nothing is built twice.
+FEATURES = --features layerfi-auth/blocking,layerfi-auth/test-util
+# A target directory of its own: other flags rebuild every dependency.
+MODEL_TARGET = $(or $(CARGO_TARGET_DIR),target)/model
+
+.PHONY: help demo test lint fmt unit model stress bench
+
+help: ## What there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: ## The main job, on the emulator: no account, no network
+	@$(CARGO) run --quiet --package layerfi-auth-cli -- demo
+
+test: lint unit model stress ## Everything that CI runs
+
+lint: ## Formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
+
+fmt: ## Formats in place
+	$(CARGO) fmt --all
+
+unit: ## All tests but the long ones
+	$(CARGO) test --workspace $(FEATURES)
+
+model: ## The cache's state machine in thousands of schedules
+	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$(MODEL_TARGET)" \
+		$(CARGO) test --package layerfi-auth --lib model
+
+stress: ## A minute of threads, tasks, faults and clock jumps over the emulator (SECONDS=n)
+	LAYERFI_STRESS_SECONDS=$(or $(SECONDS),60) \
+		$(CARGO) test --release --package layerfi-auth-tests --test stress -- --nocapture
+
+bench: ## Figures, beside the machine's own floor
+	$(CARGO) bench --package layerfi-auth-tests
