@@ -29,8 +29,12 @@ pub(crate) enum Piece {
     Endless,
     /// One byte at a time.
     Drip(Bytes, Duration),
-    /// The connection ends like this.
+    /// The connection ends like this, once what came before is on the wire.
     Cut(Handle, End),
+    /// It ends like this at once.
+    CutNow(Handle, End),
+    /// Nothing more, and no end.
+    Silence,
 }
 
 /// A body made of pieces.
@@ -107,19 +111,23 @@ impl Body for AnswerBody {
                 frame(first)
             }
             Piece::Cut(handle, end) => {
-                // Asked for after a pause, and then waited for, without an end:
-                // the connection's task drops this body with the connection.
-                tokio::spawn(async move {
-                    tokio::time::sleep(FLUSH).await;
-                    let _ = handle.takeover.send(Takeover {
-                        steps: Vec::new(),
-                        end,
-                    });
-                });
-                self.pieces.push_front(Piece::Spaces(0));
-                self.pause(Duration::from_secs(86_400));
-                // Registers the waker; the sleep is a day from being ready.
+                self.pieces.push_front(Piece::CutNow(handle, end));
+                self.pause(FLUSH);
                 self.poll_frame(context)
+            }
+            Piece::CutNow(handle, end) => {
+                let _ = handle.takeover.send(Takeover {
+                    steps: Vec::new(),
+                    end,
+                });
+                self.pieces.push_front(Piece::Silence);
+                self.poll_frame(context)
+            }
+            Piece::Silence => {
+                // Nothing wakes this: the connection's task, which the takeover
+                // did wake, drops it.
+                self.pieces.push_front(Piece::Silence);
+                Poll::Pending
             }
         }
     }

@@ -61,3 +61,8 @@ pub use log::{AuthorizationMark, LogEntry};
 pub use tls::{HttpVersions, TlsTrouble, TlsVersions};
 pub use tokens::TokenKind;
 pub use traffic::{Counters, EndpointCounters};
+
+/// The guide's Rust, compiled; its JSON and shell are run by `tests/guide.rs`.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/emulator.md")]
+struct Guide;

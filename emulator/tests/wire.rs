@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::{Answer, Ending, PATIENCE, ask, curl, raw, start, token_request};
 use layerfi_auth_emulator::{
-    At, Drip, Emulator, Endless, Endpoint, Fault, HttpVersions, Part, Wire,
+    At, Counters, Drip, Emulator, Endless, Endpoint, Fault, HttpVersions, Part, Wire,
 };
 use serde_json::json;
 
@@ -80,9 +80,7 @@ fn close_reset_and_stall_at_each_point() {
 fn a_cut_counts_as_unanswered_unless_its_head_went_out() {
     let layer = with(Fault::wire(Wire::Close(At::Before)));
     exchange(&layer, PATIENCE, usize::MAX);
-    let unanswered = |counters: &layerfi_auth_emulator::Counters| {
-        counters.endpoint(Endpoint::Token).unanswered == 1
-    };
+    let unanswered = |counters: &Counters| counters.endpoint(Endpoint::Token).unanswered == 1;
     assert!(layer.wait_until(unanswered, PATIENCE));
     let entry = &layer.log()[0];
     assert_eq!((entry.status, entry.done), (None, true));
@@ -234,6 +232,13 @@ fn faults_work_over_tls_and_http2() {
                 "{versions:?} {wire:?}: {code} {text}"
             );
         }
+        let idle = |all: &Counters| {
+            all.endpoint(Endpoint::Whoami).in_flight == 0 && all.open_connections == 0
+        };
+        assert!(
+            layer.wait_until(idle, PATIENCE),
+            "{versions:?}: something was left behind"
+        );
         let _ = std::fs::remove_file(file);
     }
 }
