@@ -108,6 +108,8 @@ pub(crate) struct Takeover {
 pub(crate) enum Step {
     /// All at once.
     Write(Bytes),
+    /// This many spaces.
+    Spaces(u64),
     /// One byte, a pause, one byte.
     Drip(Bytes, Duration),
     /// The same bytes for as long as somebody takes them.
@@ -169,6 +171,10 @@ impl Step {
         match self {
             Self::Write(bytes) => {
                 stream.write_all(&bytes).await?;
+                stream.flush().await
+            }
+            Self::Spaces(count) => {
+                tokio::io::copy(&mut tokio::io::repeat(b' ').take(count), stream).await?;
                 stream.flush().await
             }
             Self::Drip(bytes, every) => {

@@ -50,8 +50,11 @@ pub(crate) fn deliver(
             match drip.part {
                 Part::Head => {
                     let head = head(&answer, padding, true);
-                    let mut steps = vec![Step::Drip(head, every), Step::Write(answer.body)];
-                    steps.extend(spaces(padding));
+                    let steps = vec![
+                        Step::Drip(head, every),
+                        Step::Write(answer.body),
+                        Step::Spaces(padding),
+                    ];
                     Delivery::TakeOver(steps, End::Close)
                 }
                 Part::Body => {
@@ -154,18 +157,6 @@ fn head(answer: &Answer, padding: u64, complete: bool) -> Bytes {
         );
     }
     text.into()
-}
-
-fn spaces(mut count: u64) -> Vec<Step> {
-    const CHUNK: &[u8] = &[b' '; 4096];
-    let mut steps = Vec::new();
-    while count > 0 {
-        let now = count.min(CHUNK.len() as u64);
-        let slice = Bytes::from_static(CHUNK).slice(..usize::try_from(now).unwrap_or(0));
-        steps.push(Step::Write(slice));
-        count -= now;
-    }
-    steps
 }
 
 fn repeated(line: &'static [u8]) -> Step {
