@@ -265,6 +265,16 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         let control = self.control();
         let state = control.lock();
+        step();
+        // Between the look and the lock it may have died, been replaced, or
+        // been thrown away: then its refresh is nobody's business any more.
+        let current = self.current.load();
+        if !current
+            .as_deref()
+            .is_some_and(|current| std::ptr::eq(current, entry))
+        {
+            return;
+        }
         if state
             .flight
             .as_ref()

@@ -72,7 +72,7 @@ struct Inner {
     changed: std::sync::atomic::AtomicBool,
     can_change: bool,
     reserve: f64,
-    given: Mutex<Vec<(Now, Duration)>>,
+    given: Mutex<Vec<(u32, Now, Duration)>>,
 }
 
 impl Script {
@@ -116,7 +116,8 @@ impl Script {
     /// Whether a value may be served, by arithmetic of this test's own.
     pub(super) fn is_alive(&self, value: u32) -> bool {
         let now = Clock::Test(self.0.clock.clone()).now();
-        let (born, life) = self.0.given.lock().unwrap()[value as usize - 1];
+        let given = self.0.given.lock().unwrap();
+        let (_, born, life) = *given.iter().find(|(number, ..)| *number == value).unwrap();
         let life = life.as_nanos() as i128;
         let by_mono = i128::from(now.mono) - i128::from(born.mono) < life;
         let by_wall = i128::from(now.wall) - i128::from(born.wall) < life;
@@ -152,12 +153,24 @@ impl Source<u32> for Script {
             );
             let down = Down(&inner.in_the_air);
             inner.gate.acquire().await.unwrap().forget();
+            #[cfg(shuttle)]
+            shuttle::future::yield_now().await;
             let act = inner
                 .acts
                 .lock()
                 .unwrap()
                 .pop_front()
                 .unwrap_or(Act::Give(LIFE));
+            let life = if let Act::Give(life) = &act {
+                *life
+            } else {
+                Duration::ZERO
+            };
+            inner
+                .given
+                .lock()
+                .unwrap()
+                .push((number, requested_at, life));
             drop(down);
             match act {
                 Act::Give(lifetime) => Outcome::Fetched(Fetched {
