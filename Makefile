@@ -29,7 +29,7 @@ unit: ## All tests but the long ones
 
 model: ## The cache's state machine in thousands of schedules
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$(MODEL_TARGET)" \
-		$(CARGO) test --package layerfi-auth --lib model
+		$(CARGO) test --package layerfi-auth --features blocking --lib model
 
 stress: ## A minute of threads, tasks, faults and clock jumps over the emulator (SECONDS=n)
 	LAYERFI_STRESS_SECONDS=$(or $(SECONDS),60) \

@@ -8,7 +8,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::error::{Details, Error, Result};
-use crate::token::LONGEST_LIFE;
+use crate::token::{LONGEST_LIFE, check_access_token};
 
 /// What Layer documents, and so what a missing `expires_in` means.
 const DOCUMENTED_LIFE: Duration = Duration::from_secs(3_600);
@@ -30,7 +30,7 @@ struct Answer {
     expires_in: Value,
 }
 
-/// A token answer whose fields have been checked, the token's letters apart.
+/// A token answer whose fields have been checked.
 pub(crate) struct AuthToken {
     pub(crate) access_token: Zeroizing<String>,
     pub(crate) lifetime: Duration,
@@ -39,6 +39,10 @@ pub(crate) struct AuthToken {
 /// Reads the body of a 200. `what` names the request in messages.
 pub(crate) fn parse(what: &str, body: &[u8], details: Details) -> Result<AuthToken> {
     let refuse = |why: &str| Error::protocol(format!("{what}: {why}"), details.clone());
+    // serde would also take a list of the fields' values.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(refuse("the answer is a JSON list and not an object"));
+    }
     let answer: Answer = serde_json::from_slice(body).map_err(|error| {
         // serde's own text quotes what it stumbled over, which may be the token.
         refuse(match error.classify() {
@@ -55,6 +59,7 @@ pub(crate) fn parse(what: &str, body: &[u8], details: Details) -> Result<AuthTok
     if !answer.token_type.eq_ignore_ascii_case("bearer") {
         return Err(refuse("token_type is not Bearer"));
     }
+    check_access_token(&answer.access_token.0).map_err(refuse)?;
     let lifetime = lifetime(&answer.expires_in).map_err(refuse)?;
     Ok(AuthToken {
         access_token: answer.access_token.0,
@@ -155,6 +160,8 @@ mod tests {
             r#""canary""#,
             "canary",
             r#"{"access_token":"canary"#,
+            r#"["canary","Bearer",3600]"#,
+            r#"{"access_token":"canary canary","token_type":"Bearer"}"#,
             "\u{feff}{\"access_token\":\"canary\",\"token_type\":\"Bearer\"}",
             r#"{"access_token":"canary","token_type":"Bearer"} canary"#,
         ] {

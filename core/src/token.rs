@@ -21,6 +21,22 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 
 const BEARER: &[u8] = b"Bearer ";
 
+/// Refuses what no server should have sent as `access_token`.
+pub(crate) fn check_access_token(access_token: &str) -> Result<(), &'static str> {
+    if access_token.is_empty() {
+        return Err("access_token is empty");
+    }
+    if access_token.len() > LONGEST_TOKEN {
+        return Err("access_token is longer than 16 KiB");
+    }
+    // RFC 6750 section 2.1 allows b64token; every visible ASCII character
+    // is let through, since the token is opaque, and nothing else.
+    if !access_token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("access_token holds characters that a header cannot carry");
+    }
+    Ok(())
+}
+
 /// A bearer token (RFC 6750) with its ready header value.
 #[derive(Clone)]
 struct Bearer {
@@ -33,17 +49,7 @@ impl Bearer {
     /// Takes what a server sent as `access_token`. Refuses what would not be
     /// safe in a header.
     fn new(access_token: &str) -> Result<Self, &'static str> {
-        if access_token.is_empty() {
-            return Err("access_token is empty");
-        }
-        if access_token.len() > LONGEST_TOKEN {
-            return Err("access_token is longer than 16 KiB");
-        }
-        // RFC 6750 section 2.1 allows b64token; every visible ASCII character
-        // is let through, since the token is opaque, and nothing else.
-        if !access_token.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err("access_token holds characters that a header cannot carry");
-        }
+        check_access_token(access_token)?;
         let mut text = SecretBuffer::with_capacity(BEARER.len() + access_token.len());
         text.push(BEARER);
         text.push(access_token.as_bytes());

@@ -9,6 +9,7 @@ mod keyed;
 mod policy;
 mod slot;
 #[cfg(test)]
+#[cfg_attr(shuttle, allow(dead_code))]
 mod tests;
 
 use std::sync::Arc;

@@ -530,7 +530,7 @@ impl<V> Slot<V> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 impl<V: 'static> Slot<V> {
     /// Holds the lock, as a thread would that a fork leaves behind, and goes on
     /// holding it.
