@@ -37,3 +37,6 @@ stress: ## A minute of threads, tasks, faults and clock jumps over the emulator 
 
 bench: ## Figures, beside the machine's own floor
 	$(CARGO) bench --package layerfi-auth-tests
+
+# The C and Python faces bring their own doors.
+-include ffi/rules.mk python/rules.mk

@@ -1,0 +1,1 @@
+//! The ffi face of layerfi-auth.
