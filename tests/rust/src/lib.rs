@@ -1,1 +1,17 @@
-//! tests
+//! What the end-to-end tests share: clients for an emulator, the table of
+//! cases, listeners that must or must not be met.
+
+mod control;
+mod face;
+mod layer;
+mod listener;
+mod table;
+
+pub use control::control;
+pub use face::{Answer, Call, Face, Outcome};
+pub use layer::{
+    BUSINESS, PATIENCE, assert_requests, business, businesses, client, client_builder, emulator,
+    eventually, multi_thread_runtime,
+};
+pub use listener::{Canary, Proxy};
+pub use table::{Case, read_table, run};

@@ -1,0 +1,543 @@
+//! The shared table of cases, `tests/vectors/*.json`, and how one is run. Its
+//! format is documented beside it, for the runners in other languages.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use layerfi_auth::{BasicEncoding, Client, Environment, Error};
+use layerfi_auth_emulator::{
+    BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::runtime::Runtime;
+
+use crate::control::control;
+use crate::face::{Answer, Call, Face, Outcome};
+use crate::listener::Canary;
+
+/// Where a canary listener's URL goes.
+const CANARY_URL: &str = "{{canary_url}}";
+
+/// A word that servers say in the table and that no error may repeat.
+const CANARY: &str = "canary";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    #[serde(rename = "about")]
+    _about: String,
+    cases: Vec<Value>,
+}
+
+/// One row. Kept as text until it is run, since addresses are put into it then.
+pub struct Case {
+    pub name: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    #[serde(rename = "name")]
+    _name: String,
+    why: String,
+    #[serde(default)]
+    emulator: EmulatorOptions,
+    settings: Option<Value>,
+    #[serde(default)]
+    client: Map<String, Value>,
+    #[serde(default)]
+    faults: Vec<Value>,
+    steps: Vec<Step>,
+    requests: BTreeMap<Endpoint, Bounds>,
+    #[serde(default)]
+    stats: BTreeMap<String, u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EmulatorOptions {
+    basic_decoding: Option<String>,
+    invalid_client_status: Option<u16>,
+    clients: Vec<EmulatorClient>,
+    businesses: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmulatorClient {
+    id: String,
+    secret: String,
+    #[serde(default)]
+    unauthorized: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Step {
+    Call(Box<CallStep>),
+    Control(ControlStep),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControlStep {
+    control: String,
+    path: String,
+    #[serde(default)]
+    body: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallStep {
+    call: String,
+    business_id: Option<String>,
+    session_duration: Option<u64>,
+    min_remaining: Option<u64>,
+    token_of: Option<usize>,
+    repeat: Option<usize>,
+    callers: Option<usize>,
+    elapsed_ms: Option<(u64, u64)>,
+    expect: Expect,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Expect {
+    Ok(ExpectOk),
+    Error(Map<String, Value>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectOk {
+    lifetime: Option<u64>,
+    same_as: Option<usize>,
+    differs_from: Option<usize>,
+    business_id: Option<String>,
+    session_duration: Option<u32>,
+    client_name: Option<String>,
+    client_id: Option<String>,
+    invalidated: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Bounds {
+    Exactly(u64),
+    Between { min: u64, max: u64 },
+}
+
+impl Bounds {
+    fn hold(self, count: u64) -> bool {
+        match self {
+            Self::Exactly(exactly) => count == exactly,
+            Self::Between { min, max } => (min..=max).contains(&count),
+        }
+    }
+}
+
+impl std::fmt::Display for Bounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exactly(exactly) => write!(f, "{exactly}"),
+            Self::Between { min, max } => write!(f, "{min} to {max}"),
+        }
+    }
+}
+
+impl Case {
+    /// The same with something changed, for a test of the runner itself.
+    #[must_use]
+    pub fn altered(&self, alter: impl FnOnce(&mut Value)) -> Self {
+        let mut case = serde_json::from_str(&self.text).unwrap();
+        alter(&mut case);
+        Self {
+            name: self.name.clone(),
+            text: case.to_string(),
+        }
+    }
+}
+
+/// Reads one file of the table.
+pub fn read_table(path: &Path) -> Vec<Case> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let table: Table = serde_json::from_str(&text).unwrap_or_else(|error| {
+        panic!("{}: {error}", path.display());
+    });
+    table
+        .cases
+        .into_iter()
+        .map(|case| Case {
+            name: case["name"]
+                .as_str()
+                .unwrap_or("a case without a name")
+                .into(),
+            text: case.to_string(),
+        })
+        .collect()
+}
+
+/// Runs one case, on an emulator of its own. The error says what is wrong with
+/// the outcome, and shows no token.
+pub fn run(case: &Case, face: Face, runtime: &Runtime) -> Result<(), String> {
+    let canary = case.text.contains(CANARY_URL).then(Canary::new);
+    let text = match &canary {
+        Some(canary) => case.text.replace(CANARY_URL, &canary.url()),
+        None => case.text.clone(),
+    };
+    let row: Row = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    if row.why.is_empty() {
+        return Err("it does not say why".to_owned());
+    }
+    let layer = row.emulator.start()?;
+    let address = layer.control_address();
+    if let Some(settings) = &row.settings {
+        control(address, "POST", "/settings", settings);
+    }
+    control(address, "POST", "/faults", &json!(row.faults));
+    let mut settings = defaults(&layer);
+    settings.extend(row.client.clone());
+    let secret = settings.get("client_secret").and_then(Value::as_str);
+    let runner = Runner {
+        face,
+        runtime,
+        layer: &layer,
+        client: build(&settings),
+        secret: secret.unwrap_or_default().to_owned(),
+    };
+    let mut answers = Vec::new();
+    for (number, step) in row.steps.iter().enumerate() {
+        let answer = runner
+            .step(step, &answers)
+            .map_err(|why| format!("step {number}: {why}"))?;
+        answers.push(answer);
+    }
+    let counters = layer.counters();
+    for endpoint in Endpoint::ALL {
+        let bounds = row.requests.get(&endpoint).copied();
+        let bounds = bounds.unwrap_or(Bounds::Exactly(0));
+        let count = counters.endpoint(endpoint).total;
+        if !bounds.hold(count) {
+            let name = endpoint.name();
+            return Err(format!("{count} requests of {name}, expected {bounds}"));
+        }
+    }
+    if let Ok(client) = &runner.client {
+        check_stats(client, &row.stats)?;
+    }
+    match canary {
+        Some(canary) if canary.was_met() => Err("the redirect was followed".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+impl EmulatorOptions {
+    fn start(&self) -> Result<Emulator, String> {
+        let mut builder = Emulator::builder();
+        match self.basic_decoding.as_deref() {
+            None | Some("raw") => {}
+            Some("form") => builder = builder.basic_decoding(BasicDecoding::Form),
+            Some(other) => return Err(format!("basic_decoding {other}")),
+        }
+        if let Some(status) = self.invalid_client_status {
+            builder = builder.invalid_client_status(status);
+        }
+        for EmulatorClient {
+            id,
+            secret,
+            unauthorized,
+        } in &self.clients
+        {
+            builder = if *unauthorized {
+                builder.unauthorized_client(id, secret)
+            } else {
+                builder.client(id, secret)
+            };
+        }
+        for business in &self.businesses {
+            builder = builder.business(business);
+        }
+        builder.start_blocking().map_err(|error| error.to_string())
+    }
+}
+
+/// The settings of every client, which a row changes or, with null, takes out.
+fn defaults(layer: &Emulator) -> Map<String, Value> {
+    let Value::Object(settings) = json!({
+        "environment": "custom",
+        "api_url": layer.url(),
+        "auth_url": layer.token_url(),
+        "scope": layer.scope(),
+        "client_id": DEFAULT_CLIENT_ID,
+        "client_secret": DEFAULT_CLIENT_SECRET,
+        "allow_http_loopback": true,
+    }) else {
+        unreachable!("an object was written");
+    };
+    settings
+}
+
+fn build(settings: &Map<String, Value>) -> Result<Client, Error> {
+    let mut builder = Client::builder();
+    if !settings.contains_key("proxy") {
+        builder = builder.no_proxy();
+    }
+    for (name, value) in settings.iter().filter(|(_, value)| !value.is_null()) {
+        let text = || value.as_str().unwrap().to_owned();
+        let flag = || value.as_bool().unwrap();
+        let number = || value.as_u64().unwrap();
+        let duration = || Duration::from_millis(number());
+        builder = match name.as_str() {
+            "environment" => builder.environment(text().parse::<Environment>()?),
+            "api_url" => builder.api_url(text()),
+            "auth_url" => builder.auth_url(text()),
+            "scope" => builder.scope(text()),
+            "client_id" => builder.client_id(text()),
+            "client_secret" => builder.client_secret(text()),
+            "client_secret_file" => builder.client_secret_file(text()),
+            "basic_encoding" => builder.basic_encoding(match text().as_str() {
+                "raw" => BasicEncoding::Raw,
+                "form" => BasicEncoding::Form,
+                other => panic!("basic_encoding {other}"),
+            }),
+            "allow_http_loopback" => builder.allow_http_loopback(flag()),
+            "allow_opaque_business_ids" => builder.allow_opaque_business_ids(flag()),
+            "ca_file" => builder.ca_file(text()),
+            "ca_pem" => builder.ca_pem(text()),
+            "proxy" => builder.proxy(text()),
+            "user_agent" => builder.user_agent(text()),
+            "timeout_ms" => builder.timeout(duration()),
+            "connect_timeout_ms" => builder.connect_timeout(duration()),
+            "attempt_timeout_ms" => builder.attempt_timeout(duration()),
+            "max_attempts" => builder.max_attempts(u32::try_from(number()).unwrap()),
+            "business_token_capacity" => {
+                builder.business_token_capacity(usize::try_from(number()).unwrap())
+            }
+            other => panic!("no setting is called {other}"),
+        };
+    }
+    builder.build()
+}
+
+struct Runner<'a> {
+    face: Face,
+    runtime: &'a Runtime,
+    layer: &'a Emulator,
+    client: Result<Client, Error>,
+    secret: String,
+}
+
+impl Runner<'_> {
+    fn step(&self, step: &Step, before: &[Option<Answer>]) -> Result<Option<Answer>, String> {
+        let step = match step {
+            Step::Control(order) => {
+                let address = self.layer.control_address();
+                control(address, &order.control, &order.path, &order.body);
+                return Ok(None);
+            }
+            Step::Call(step) => step,
+        };
+        let mut first = None;
+        let (began, started) = (SystemTime::now(), Instant::now());
+        for _ in 0..step.repeat.unwrap_or(1) {
+            for outcome in self.outcomes(step, before)? {
+                self.check(&outcome, &step.expect, before, began)?;
+                // Whoever called together, or again, gets the same token.
+                let answer = outcome.ok();
+                let same = |first: &Option<Answer>| match (first, &answer) {
+                    (Some(first), Some(answer)) => first.secret() == answer.secret(),
+                    _ => true,
+                };
+                if step.call != "mint_business_token" && !same(&first) {
+                    return Err("callers got different tokens".to_owned());
+                }
+                first = first.or(answer);
+            }
+        }
+        let took = u64::try_from(started.elapsed().as_millis()).unwrap();
+        match step.elapsed_ms {
+            Some((min, max)) if !(min..=max).contains(&took) => {
+                Err(format!("took {took} ms, expected {min} to {max}"))
+            }
+            _ => Ok(first),
+        }
+    }
+
+    fn outcomes(&self, step: &CallStep, before: &[Option<Answer>]) -> Result<Vec<Outcome>, String> {
+        let client = match (&self.client, step.call.as_str()) {
+            (Ok(_), "build") => return Ok(vec![Ok(Answer::Built)]),
+            (Err(error), "build") => return Ok(vec![Err(error.clone())]),
+            (Err(error), _) => return Err(format!("the client was not built: {error}")),
+            (Ok(client), _) => client,
+        };
+        let business_id = || step.business_id.clone().ok_or("a call without business_id");
+        let call = match step.call.as_str() {
+            "token" => Call::Token,
+            "whoami" => Call::WhoAmI,
+            "mint_business_token" => Call::Mint {
+                business_id: business_id()?,
+                session_duration: step.session_duration,
+            },
+            "business_token" => Call::Business {
+                business_id: business_id()?,
+                session_duration: step.session_duration,
+                min_remaining: step.min_remaining,
+            },
+            "invalidate" => match step.token_of.and_then(|number| before.get(number)) {
+                Some(Some(Answer::Token(token))) => Call::Invalidate(token.clone()),
+                _ => return Err("token_of names no step that gave a token".to_owned()),
+            },
+            other => return Err(format!("no call is named {other}")),
+        };
+        let callers = step.callers.unwrap_or(1);
+        Ok(self.face.call(self.runtime, client, &call, callers))
+    }
+
+    fn check(
+        &self,
+        outcome: &Outcome,
+        expect: &Expect,
+        before: &[Option<Answer>],
+        began: SystemTime,
+    ) -> Result<(), String> {
+        match (outcome, expect) {
+            (Ok(answer), Expect::Ok(expected)) => check_answer(answer, expected, before, began),
+            (Err(error), Expect::Error(expected)) => self.check_error(error, expected),
+            (Ok(_), Expect::Error(expected)) => {
+                Err(format!("it succeeded, expected {}", json!(expected)))
+            }
+            (Err(error), Expect::Ok(_)) => Err(format!("it failed: {error:?}")),
+        }
+    }
+
+    fn check_error(&self, error: &Error, expected: &Map<String, Value>) -> Result<(), String> {
+        for (name, expected) in expected {
+            let got = match name.as_str() {
+                "kind" => json!(error.kind().as_str()),
+                "http_status" => json!(error.http_status()),
+                "oauth_error" => json!(error.oauth_error()),
+                "error_enum" => json!(error.error_enum()),
+                "retryable" => json!(error.is_retryable()),
+                "retry_after_ms" => {
+                    json!(error.retry_after().map(|delay| delay.as_millis() as u64))
+                }
+                "field" => json!(error.field()),
+                other => return Err(format!("an error has no {other}")),
+            };
+            if got != *expected {
+                return Err(format!(
+                    "{name} is {got}, expected {expected}, in {error:?}"
+                ));
+            }
+        }
+        let shown = format!("{error} {error:?} {} {}", error.message(), error.remedy());
+        if error.message().is_empty() || error.remedy().is_empty() {
+            return Err(format!(
+                "it does not say what failed and what to do: {error:?}"
+            ));
+        }
+        // Not shown here either.
+        if shown.to_ascii_lowercase().contains(CANARY)
+            || (!self.secret.is_empty() && shown.contains(&self.secret))
+        {
+            return Err("its text shows a secret, or what the server said".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn check_answer(
+    answer: &Answer,
+    expected: &ExpectOk,
+    before: &[Option<Answer>],
+    began: SystemTime,
+) -> Result<(), String> {
+    fn equal<T: PartialEq + std::fmt::Debug>(
+        name: &str,
+        got: Option<T>,
+        expected: &Option<T>,
+    ) -> Result<(), String> {
+        if expected.is_some() && got != *expected {
+            return Err(format!("{name} is {got:?}, expected {expected:?}"));
+        }
+        Ok(())
+    }
+    if let Some(seconds) = expected.lifetime {
+        let expires_at = answer.expires_at().ok_or("an answer without a lifetime")?;
+        let requested_at = expires_at - Duration::from_secs(seconds);
+        // Clocks for tokens are coarse; a second is more than they are apart.
+        let slack = Duration::from_secs(1);
+        if requested_at < began - slack || requested_at > SystemTime::now() + slack {
+            let got = expires_at.duration_since(began).unwrap_or_default();
+            return Err(format!("it lives for {got:?}, expected {seconds} s"));
+        }
+    }
+    let earlier = |number: usize| match before.get(number) {
+        Some(Some(earlier)) => Ok(earlier.secret()),
+        _ => Err(format!("step {number} gave nothing to compare with")),
+    };
+    if let Some(number) = expected.same_as
+        && answer.secret() != earlier(number)?
+    {
+        return Err(format!("it is another token than step {number}'s"));
+    }
+    if let Some(number) = expected.differs_from
+        && answer.secret() == earlier(number)?
+    {
+        return Err(format!("it is the same token as step {number}'s"));
+    }
+    if let Answer::Business(token) = answer {
+        let id = token.business_id().as_str().to_owned();
+        equal("business_id", Some(id), &expected.business_id)?;
+        let seconds = token.session_duration().as_secs();
+        equal(
+            "session_duration",
+            Some(seconds),
+            &expected.session_duration,
+        )?;
+        if let Some(lifetime) = expected.lifetime {
+            equal(
+                "expires_in",
+                Some(token.expires_in().as_secs()),
+                &Some(lifetime),
+            )?;
+        }
+    }
+    let (client_name, client_id) = match answer {
+        Answer::WhoAmI(me) => (Some(me.client_name.clone()), Some(me.client_id.clone())),
+        _ => (None, None),
+    };
+    equal("client_name", client_name, &expected.client_name)?;
+    equal("client_id", client_id, &expected.client_id)?;
+    let invalidated = match answer {
+        Answer::Invalidated(invalidated) => Some(*invalidated),
+        _ => None,
+    };
+    equal("invalidated", invalidated, &expected.invalidated)
+}
+
+fn check_stats(client: &Client, expected: &BTreeMap<String, u64>) -> Result<(), String> {
+    let stats = client.stats();
+    for (name, expected) in expected {
+        let got = match name.as_str() {
+            "hits" => stats.hits,
+            "stale_serves" => stats.stale_serves,
+            "misses" => stats.misses,
+            "waits" => stats.waits,
+            "refreshes" => stats.refreshes,
+            "token_requests" => stats.token_requests,
+            "mints" => stats.mints,
+            "retries" => stats.retries,
+            "invalidations" => stats.invalidations,
+            other => return Err(format!("stats have no {other}")),
+        };
+        if got != *expected {
+            return Err(format!("stats.{name} is {got}, expected {expected}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! The shared table of cases through both Rust clients.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use layerfi_auth_tests::{Case, Face, multi_thread_runtime, read_table, run};
+use serde_json::json;
+
+/// Most cases wait rather than work.
+const WORKERS: usize = 24;
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "json"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn cases() -> Vec<Case> {
+    files().iter().flat_map(|file| read_table(file)).collect()
+}
+
+/// Runs every case, or those that `LAYERFI_CASE` is a part of the name of, and
+/// reports all that fail.
+fn run_all(face: Face) {
+    let wanted = std::env::var("LAYERFI_CASE").unwrap_or_default();
+    let mut cases = cases();
+    cases.retain(|case| case.name.contains(&wanted));
+    let failures = failures(&cases, face);
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases failed ({face:?}):\n{}",
+        failures.len(),
+        cases.len(),
+        failures.join("\n")
+    );
+}
+
+fn failures(cases: &[Case], face: Face) -> Vec<String> {
+    let runtime = multi_thread_runtime(2);
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(why) = run(case, face, &runtime) {
+                        failures
+                            .lock()
+                            .unwrap()
+                            .push(format!("{}: {why}", case.name));
+                    }
+                }
+            });
+        }
+    });
+    failures.into_inner().unwrap()
+}
+
+#[test]
+fn every_case_has_its_own_name() {
+    let mut names = HashSet::new();
+    for case in cases() {
+        assert!(names.insert(case.name.clone()), "twice: {}", case.name);
+    }
+    assert!(names.len() > 70, "the table was not found");
+}
+
+#[test]
+fn the_table_through_the_async_client() {
+    run_all(Face::Async);
+}
+
+#[test]
+fn the_table_through_the_blocking_client() {
+    run_all(Face::Blocking);
+}
+
+/// A runner that checks nothing passes everything.
+#[test]
+fn what_is_not_so_is_noticed() {
+    let mut altered = Vec::new();
+    for case in cases() {
+        altered.push(case.altered(|case| {
+            let step = case["steps"].as_array_mut().unwrap().last_mut().unwrap();
+            let expect = &mut step["expect"];
+            *expect = match expect.get("error") {
+                Some(_) => json!({"ok": {}}),
+                None => json!({"error": {}}),
+            };
+        }));
+        altered.push(case.altered(|case| case["requests"]["preflight"] = json!(1)));
+    }
+    // As many failures as cases: each was noticed.
+    let expected = altered.len();
+    let failures = failures(&altered, Face::Async);
+    assert_eq!(failures.len(), expected);
+}
