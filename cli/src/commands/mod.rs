@@ -1,0 +1,27 @@
+//! One module per command.
+
+mod business_token;
+mod demo;
+mod emulator;
+mod header;
+mod token;
+mod whoami;
+
+use crate::args::{Cli, Command};
+use crate::doctor;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
+    let settings = &cli.settings;
+    match &cli.command {
+        Command::Token => token::run(settings, output),
+        Command::Header => header::run(settings, output),
+        Command::Whoami => whoami::run(settings, output),
+        Command::BusinessToken(args) => business_token::run(settings, args, output),
+        Command::Doctor => doctor::run(settings, output),
+        Command::Emulator(args) => emulator::run(settings, args, output),
+        Command::Demo => demo::run(output),
+    }
+}
