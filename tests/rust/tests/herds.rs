@@ -1,0 +1,482 @@
+//! Many callers, one flight: over real sockets, runtimes and threads.
+
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+use layerfi_auth::{
+    Client, Credentials, CredentialsProvider, ErrorKind, SessionDuration, TestClock, blocking,
+};
+use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Endpoint, Fault, TokenKind};
+use layerfi_auth_tests::{
+    PATIENCE, assert_requests, business, businesses, client, client_builder, emulator, eventually,
+    multi_thread_runtime,
+};
+use serde_json::json;
+
+#[test]
+fn b02_a_cold_herd_of_tasks_and_threads_costs_one_request() {
+    let layer = emulator();
+    layer
+        .fault(Endpoint::Token, Fault::delay(Duration::from_millis(300)))
+        .unwrap();
+    let client = client(&layer);
+    let runtimes: Vec<_> = (0..4).map(|_| multi_thread_runtime(2)).collect();
+    let start = Barrier::new(runtimes.len() + 16);
+    let secrets = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for runtime in &runtimes {
+            scope.spawn(|| {
+                start.wait();
+                let tasks: Vec<_> = (0..500)
+                    .map(|_| {
+                        let client = client.clone();
+                        runtime.spawn(async move { client.token().await })
+                    })
+                    .collect();
+                for task in tasks {
+                    let token = runtime.block_on(task).unwrap().unwrap();
+                    secrets.lock().unwrap().push(token.secret().to_owned());
+                }
+            });
+        }
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let client = blocking::Client::from(client.clone());
+                start.wait();
+                let token = client.token().unwrap();
+                secrets.lock().unwrap().push(token.secret().to_owned());
+            });
+        }
+    });
+    let secrets = secrets.into_inner().unwrap();
+    assert_eq!(secrets.len(), 2_016);
+    assert!(
+        secrets.iter().all(|secret| *secret == secrets[0]),
+        "not one token for all"
+    );
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+}
+
+#[test]
+fn b03_a_failing_herd_shares_one_sequence_and_its_error() {
+    let layer = emulator();
+    let down = Fault::status(503).after(Duration::from_millis(200));
+    layer.fault(Endpoint::Token, down.forever()).unwrap();
+    let client = client_builder(&layer).max_attempts(3).build().unwrap();
+    let runtime = multi_thread_runtime(4);
+    let started = Instant::now();
+    let errors: Vec<_> = runtime.block_on(async {
+        let tasks: Vec<_> = (0..500)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { client.token().await })
+            })
+            .collect();
+        let mut errors = Vec::new();
+        for task in tasks {
+            errors.push(task.await.unwrap().unwrap_err());
+        }
+        errors
+    });
+    // Three answers of 200 ms and two waits of 250 and 500 ms at the most.
+    assert!(started.elapsed() < Duration::from_secs(4));
+    assert_eq!(errors.len(), 500);
+    for error in &errors {
+        assert_eq!(error.kind(), ErrorKind::OAuth);
+        // The server's id of the last request: one and the same error.
+        assert_eq!(error.request_id(), errors[0].request_id());
+        assert!(error.to_string().contains("after 3 attempts"), "{error}");
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 3)]);
+}
+
+#[test]
+fn b06_a_refusal_is_remembered_and_heals_by_itself() {
+    let layer = emulator();
+    layer.rotate(DEFAULT_CLIENT_ID, "another").unwrap();
+    let clock = TestClock::new();
+    let client = client_builder(&layer)
+        .test_clock(clock.clone())
+        .build_blocking()
+        .unwrap();
+    for _ in 0..20 {
+        let error = client.token().unwrap_err();
+        assert_eq!(error.oauth_error(), Some("invalid_client"));
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+
+    // The first quiet time is two seconds at the most.
+    layer
+        .rotate(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
+        .unwrap();
+    clock.advance(Duration::from_secs(2));
+    client.token().unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
+}
+
+#[test]
+fn b06_quiet_times_are_capped() {
+    let layer = emulator();
+    layer.rotate(DEFAULT_CLIENT_ID, "another").unwrap();
+    let clock = TestClock::new();
+    let client = client_builder(&layer)
+        .test_clock(clock.clone())
+        .build_blocking()
+        .unwrap();
+    for request in 1..=12 {
+        client.token().unwrap_err();
+        client.token().unwrap_err();
+        assert_eq!(layer.count(Endpoint::Token), request);
+        clock.advance(Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn b06_a_rotated_secret_file_heals_at_once() {
+    let layer = emulator();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "not-the-secret\n").unwrap();
+    let client = client_builder(&layer)
+        .client_secret_file(&file)
+        .build_blocking()
+        .unwrap();
+    for _ in 0..20 {
+        let error = client.token().unwrap_err();
+        assert_eq!(error.oauth_error(), Some("invalid_client"));
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+
+    std::fs::write(&file, format!("{DEFAULT_CLIENT_SECRET}\n")).unwrap();
+    client.token().unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
+
+    // And again, with a client that has lived well so far.
+    layer.rotate(DEFAULT_CLIENT_ID, "the-next-secret").unwrap();
+    layer.revoke_all(TokenKind::Access);
+    std::fs::write(&file, "the-next-secret").unwrap();
+    client.whoami().unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 3), (Endpoint::Whoami, 2)]);
+}
+
+/// A vault whose secret changes between two readings.
+struct Vault(Arc<Mutex<Vec<&'static str>>>);
+
+impl CredentialsProvider for Vault {
+    async fn credentials(&self) -> Result<Credentials, Box<dyn std::error::Error + Send + Sync>> {
+        let mut secrets = self.0.lock().unwrap();
+        let secret = match secrets.len() {
+            0 => return Err("the vault is sealed".into()),
+            1 => secrets[0],
+            _ => secrets.remove(0),
+        };
+        Ok(Credentials::new(DEFAULT_CLIENT_ID, secret))
+    }
+}
+
+#[test]
+fn b06_a_provider_is_asked_again_before_it_is_a_failure() {
+    let layer = emulator();
+    let secrets = Arc::new(Mutex::new(vec!["old", DEFAULT_CLIENT_SECRET]));
+    let client = client_builder(&layer)
+        .credentials_provider(Vault(Arc::clone(&secrets)))
+        .build_blocking()
+        .unwrap();
+    // Rotated just after it was read: nobody sees a failure.
+    client.token().unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
+}
+
+#[test]
+fn b06_a_provider_that_is_wrong_stays_quiet_until_it_changes() {
+    let layer = emulator();
+    let secrets = Arc::new(Mutex::new(vec!["old"]));
+    let client = client_builder(&layer)
+        .credentials_provider(Vault(Arc::clone(&secrets)))
+        .build_blocking()
+        .unwrap();
+    for _ in 0..20 {
+        let error = client.token().unwrap_err();
+        assert_eq!(error.oauth_error(), Some("invalid_client"));
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+    *secrets.lock().unwrap() = vec![DEFAULT_CLIENT_SECRET];
+    client.token().unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
+}
+
+#[test]
+fn b06_a_provider_that_never_settles_is_no_loop() {
+    let layer = emulator();
+    let secrets = Arc::new(Mutex::new(vec!["a", "b", "c", "d", "e", "f"]));
+    let client = client_builder(&layer)
+        .credentials_provider(Vault(secrets))
+        .build_blocking()
+        .unwrap();
+    client.token().unwrap_err();
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
+}
+
+#[test]
+fn b06_a_provider_that_fails_is_named_and_costs_no_request() {
+    let layer = emulator();
+    let secrets = Arc::new(Mutex::new(Vec::new()));
+    let client = client_builder(&layer)
+        .credentials_provider(Vault(Arc::clone(&secrets)))
+        .build_blocking()
+        .unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert!(error.to_string().contains("the vault is sealed"), "{error}");
+    assert_requests(&layer, &[]);
+    *secrets.lock().unwrap() = vec![DEFAULT_CLIENT_SECRET];
+    client.token().unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+}
+
+#[test]
+fn b07_a_cancelled_leader_does_not_cancel_the_flight() {
+    let layer = emulator();
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    let ask = || {
+        let client = client.clone();
+        runtime.spawn(async move { client.token().await })
+    };
+    let leader = ask();
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
+    let followers: Vec<_> = (0..10).map(|_| ask()).collect();
+    leader.abort();
+    assert!(runtime.block_on(leader).unwrap_err().is_cancelled());
+    layer.release();
+    for follower in followers {
+        runtime.block_on(follower).unwrap().unwrap();
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+}
+
+#[test]
+fn b07_a_flight_that_nobody_waits_for_lands_all_the_same() {
+    let layer = emulator();
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    let dropped = client.with_timeout(Duration::from_millis(200));
+    let error = runtime.block_on(dropped.token()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    layer.release();
+    runtime.block_on(client.token()).unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+}
+
+#[test]
+fn b07_a_cancelled_blocking_call_does_not_cancel_the_flight() {
+    let layer = emulator();
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    let client = client_builder(&layer).build_blocking().unwrap();
+    let pending = client
+        .start(|client| async move { client.token().await })
+        .unwrap();
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
+    assert!(pending.wait(Duration::from_millis(10)).is_none());
+    drop(pending);
+    layer.release();
+    client.token().unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+}
+
+/// Runs a call that nobody answers, and checks that it ends in its own time.
+fn ends_in_time<T>(what: &str, call: impl FnOnce() -> layerfi_auth::Result<T>) {
+    let started = Instant::now();
+    let Err(error) = call() else {
+        panic!("{what}: it succeeded");
+    };
+    let took = started.elapsed();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{what}: {error}");
+    assert!(error.is_retryable());
+    assert!(
+        (Duration::from_millis(250)..Duration::from_secs(3)).contains(&took),
+        "{what}: {took:?}"
+    );
+}
+
+#[test]
+fn b08_each_call_ends_in_its_own_time() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    let short = client.with_timeout(Duration::from_millis(300));
+    let business = business();
+    let minute = SessionDuration::from_secs(60).unwrap();
+
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    ends_in_time("token", || runtime.block_on(short.token()));
+    ends_in_time("whoami", || runtime.block_on(short.whoami()));
+    ends_in_time("token, blocking", || {
+        blocking::Client::from(short.clone()).token()
+    });
+    layer.release();
+    runtime.block_on(client.token()).unwrap();
+
+    for endpoint in [Endpoint::Whoami, Endpoint::AuthToken] {
+        layer.fault(endpoint, Fault::hold().forever()).unwrap();
+    }
+    ends_in_time("whoami", || runtime.block_on(short.whoami()));
+    ends_in_time("execute", || runtime.block_on(short.get("/whoami")));
+    ends_in_time("mint", || {
+        runtime.block_on(short.mint_business_token(&business, minute))
+    });
+    ends_in_time("business_token", || {
+        runtime.block_on(short.business_token(&business))
+    });
+    let short = blocking::Client::from(short);
+    ends_in_time("whoami, blocking", || short.whoami());
+    ends_in_time("mint, blocking", || {
+        short.mint_business_token(&business, minute)
+    });
+    layer.clear_faults();
+    layer.release();
+    runtime.block_on(client.business_token(&business)).unwrap();
+    assert_eq!(layer.count(Endpoint::Token), 1);
+}
+
+#[test]
+fn b08_back_off_counts_as_time() {
+    let layer = emulator();
+    let down = Fault::status(503).header("retry-after", "1").forever();
+    layer.fault(Endpoint::Token, down).unwrap();
+    let client = client_builder(&layer).max_attempts(50).build().unwrap();
+    let runtime = multi_thread_runtime(1);
+    let short = client.with_timeout(Duration::from_millis(300));
+    ends_in_time("token", || runtime.block_on(short.token()));
+}
+
+#[test]
+fn b11_a_herd_of_401s_costs_one_token() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(4);
+    runtime.block_on(client.token()).unwrap();
+    layer.revoke_all(TokenKind::Access);
+    // All hundred are under way with the old token before one is refused.
+    layer
+        .fault(
+            Endpoint::Whoami,
+            Fault::delay(Duration::from_millis(500)).times(100),
+        )
+        .unwrap();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let client = client.clone();
+            runtime.spawn(async move { client.whoami().await })
+        })
+        .collect();
+    for task in tasks {
+        runtime.block_on(task).unwrap().unwrap();
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 200)]);
+    assert_eq!(
+        layer.counters().endpoint(Endpoint::Whoami).by_status[&401],
+        100
+    );
+    assert_eq!(client.stats().invalidations, 1);
+}
+
+#[test]
+fn b11_a_fresh_token_that_is_refused_is_the_answer() {
+    let layer = emulator();
+    layer
+        .fault(Endpoint::Whoami, Fault::status(401).forever())
+        .unwrap();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(1);
+    let answer = runtime.block_on(client.get("/whoami")).unwrap();
+    assert_eq!(answer.status(), 401);
+    assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
+}
+
+#[test]
+fn b11_any_call_of_the_api_gets_its_second_chance() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(1);
+    runtime.block_on(async {
+        client.token().await.unwrap();
+        layer.revoke_all(TokenKind::Access);
+        let path = format!("/v1/businesses/{}", business());
+        let answer = client.get(&path).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(body["data"]["id"], json!(business().as_str()));
+    });
+    assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Business, 2)]);
+}
+
+#[test]
+fn b15_a_slow_business_holds_up_no_other() {
+    let layer = emulator();
+    let slow = business();
+    let others = businesses(20);
+    let hold = Fault::hold().business(slow.as_str());
+    layer.fault(Endpoint::AuthToken, hold).unwrap();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    let waiting: Vec<_> = (0..50)
+        .map(|_| {
+            let (client, slow) = (client.clone(), slow.clone());
+            runtime.spawn(async move { client.business_token(&slow).await })
+        })
+        .collect();
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).in_flight == 1
+    });
+    runtime.block_on(async {
+        for other in &others {
+            client.business_token(other).await.unwrap();
+        }
+    });
+    assert!(waiting.iter().all(|task| !task.is_finished()));
+    layer.release();
+    for task in waiting {
+        runtime.block_on(task).unwrap().unwrap();
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 21)]);
+}
+
+#[test]
+fn b15_the_number_of_kept_tokens_is_bounded() {
+    let layer = emulator();
+    let client = client_builder(&layer)
+        .business_token_capacity(8)
+        .build_blocking()
+        .unwrap();
+    for business in businesses(50) {
+        client.business_token(&business).unwrap();
+    }
+    assert!(client.stats().business_tokens <= 8);
+    // What was asked for last is still there.
+    let last = businesses(50).pop().unwrap();
+    client.business_token(&last).unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 50)]);
+}
+
+#[test]
+fn b01_a_token_at_hand_is_never_waited_for() {
+    let layer = emulator();
+    let client = client(&layer);
+    // Outside any runtime: the request goes to the background.
+    assert!(client.try_token().is_none());
+    let started = Instant::now();
+    while client.try_token().is_none() {
+        assert!(started.elapsed() < PATIENCE, "no token came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+    let token = client.borrow_token().unwrap();
+    assert!(token.authorization().is_sensitive());
+    let header = token.authorization().to_str().unwrap();
+    assert!(header.strip_prefix("Bearer ") == Some(token.secret()));
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared::<Client>(&client);
+}
