@@ -36,7 +36,7 @@ stress: ## A minute of threads, tasks, faults and clock jumps over the emulator 
 		$(CARGO) test --release --package layerfi-auth-tests --test stress -- --nocapture
 
 bench: ## Figures, beside the machine's own floor
-	$(CARGO) bench --package layerfi-auth-tests
+	$(CARGO) bench --package layerfi-auth-bench
 
 # The C and Python faces bring their own doors.
 -include ffi/rules.mk python/rules.mk
