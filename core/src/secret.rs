@@ -1,6 +1,7 @@
 //! Strings that must never be shown and are wiped when the last copy goes.
 
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 use zeroize::{Zeroize, Zeroizing};
@@ -42,9 +43,15 @@ impl Secret {
         self.0.is_empty()
     }
 
-    /// A view on everything after `at` bytes, sharing the buffer.
-    pub(crate) fn suffix(&self, at: usize) -> Self {
-        Self(self.0.slice(at.min(self.0.len())..))
+    /// The secret's bytes, with no look at whether they are text.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A view on a part of it, sharing the buffer.
+    pub(crate) fn slice(&self, part: Range<usize>) -> Self {
+        let end = part.end.min(self.0.len());
+        Self(self.0.slice(part.start.min(end)..end))
     }
 
     /// The buffer itself, for a header that shares it.
@@ -148,11 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn a_suffix_shares_the_buffer() {
-        let whole = Secret::new("Bearer abc");
-        let token = whole.suffix(7);
+    fn a_slice_shares_the_buffer() {
+        let whole = Secret::new("Bearer abc.");
+        let token = whole.slice(7..10);
         assert_eq!(token.expose(), "abc");
-        assert_eq!(whole.suffix(99).expose(), "");
+        assert_eq!(whole.slice(99..100).expose(), "");
         assert_eq!(token.0.as_ptr() as usize, whole.0.as_ptr() as usize + 7);
     }
 

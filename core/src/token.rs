@@ -40,7 +40,8 @@ pub(crate) fn check_access_token(access_token: &str) -> Result<(), &'static str>
 /// A bearer token (RFC 6750) with its ready header value.
 #[derive(Clone)]
 struct Bearer {
-    /// `Bearer <token>`; the token is a view on its end.
+    /// `Bearer <token>` and a NUL, which C's strings end with; the others are views on it.
+    text: Secret,
     header: HeaderValue,
     token: Secret,
 }
@@ -50,17 +51,21 @@ impl Bearer {
     /// safe in a header.
     fn new(access_token: &str) -> Result<Self, &'static str> {
         check_access_token(access_token)?;
-        let mut text = SecretBuffer::with_capacity(BEARER.len() + access_token.len());
+        let length = BEARER.len() + access_token.len();
+        let mut text = SecretBuffer::with_capacity(length + 1);
         text.push(BEARER);
         text.push(access_token.as_bytes());
+        text.push(b"\0");
         let text = text.into_secret().ok_or("access_token is not text")?;
-        let mut header = HeaderValue::from_maybe_shared(text.bytes())
+        let value = text.slice(0..length);
+        let mut header = HeaderValue::from_maybe_shared(value.bytes())
             .map_err(|_| "access_token holds characters that a header cannot carry")?;
         // Kept out of HPACK's dynamic table and of `Debug`.
         header.set_sensitive(true);
         Ok(Self {
             header,
-            token: text.suffix(BEARER.len()),
+            token: value.slice(BEARER.len()..length),
+            text,
         })
     }
 }
@@ -99,6 +104,13 @@ impl AccessToken {
     #[must_use]
     pub fn authorization(&self) -> &HeaderValue {
         &self.0.bearer.header
+    }
+
+    /// [`authorization`](Self::authorization) with a NUL behind it, for callers
+    /// in C: the token begins after `Bearer `. No other NUL is in it.
+    #[must_use]
+    pub fn authorization_with_nul(&self) -> &[u8] {
+        self.0.bearer.text.as_bytes()
     }
 
     /// When it expires by the wall clock, counted from before it was requested.
@@ -172,6 +184,13 @@ impl BusinessToken {
     #[must_use]
     pub fn authorization(&self) -> &HeaderValue {
         &self.0.bearer.header
+    }
+
+    /// [`authorization`](Self::authorization) with a NUL behind it, for callers
+    /// in C: the token begins after `Bearer `. No other NUL is in it.
+    #[must_use]
+    pub fn authorization_with_nul(&self) -> &[u8] {
+        self.0.bearer.text.as_bytes()
     }
 
     /// The business that it is good for.
@@ -379,6 +398,7 @@ mod tests {
         let token = access("abc.def").unwrap();
         assert_eq!(token.secret(), "abc.def");
         assert_eq!(token.authorization().as_bytes(), b"Bearer abc.def");
+        assert_eq!(token.authorization_with_nul(), b"Bearer abc.def\0");
         assert!(token.authorization().is_sensitive());
         assert_eq!(
             token.expires_at(),
