@@ -47,7 +47,7 @@ impl Hash for KeyRef<'_> {
     }
 }
 
-impl papaya::Equivalent<Key> for KeyRef<'_> {
+impl hashbrown::Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
         *self.business == key.business && self.session_duration == key.session_duration
     }

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use hashbrown::Equivalent;
 
-use super::{Context, Entry, Mode, Outcome, Slot, Source};
+use super::map::ReadMap;
+use super::{Context, Entry, Mode, Outcome, Slot, Source, policy};
 use crate::clock::{Clock, Now};
 use crate::error::Result;
 use crate::fork;
@@ -20,15 +22,12 @@ use crate::sync::{AtomicBool, Mutex, lock};
 /// key. Whoever comes when all places are taken turns out the least useful:
 /// SIEVE (NSDI 2024), which keeps what was asked for again and drops what was
 /// asked for once, and writes one flag per hit at most.
-pub(crate) struct Keyed<K, V> {
-    table: ArcSwap<Table<K, V>>,
-    capacity: usize,
-}
+pub(crate) struct Keyed<K, V>(Arc<Shared<K, V>>);
 
-struct Table<K, V> {
-    generation: u32,
-    places: papaya::HashMap<K, Arc<Place<V>>, foldhash::fast::RandomState>,
-    order: Mutex<Order<K>>,
+struct Shared<K, V> {
+    places: ReadMap<K, Arc<Place<V>>>,
+    capacity: usize,
+    order: ArcSwap<Ledger<K>>,
 }
 
 struct Place<V> {
@@ -53,6 +52,13 @@ impl<V> Place<V> {
 /// that forgetting it never means asking again too soon.
 const MEMORY_OF_FAILURE: u64 = 120_000_000_000;
 
+/// The order under its lock, which is the lock of all changes to the map too.
+/// It belongs to one process: after a fork it may be held for ever.
+struct Ledger<K> {
+    generation: u32,
+    order: Mutex<Order<K>>,
+}
+
 /// Who came when, and who dies when. Touched on misses only.
 struct Order<K> {
     next: u64,
@@ -63,11 +69,10 @@ struct Order<K> {
     deaths: BTreeSet<(u64, u64)>,
 }
 
-impl<K: Clone + Eq + Hash, V> Table<K, V> {
+impl<K> Ledger<K> {
     fn new() -> Self {
         Self {
             generation: fork::generation(),
-            places: papaya::HashMap::with_hasher(foldhash::fast::RandomState::default()),
             order: Mutex::new(Order {
                 next: 0,
                 queue: BTreeMap::new(),
@@ -84,10 +89,11 @@ where
     V: Send + Sync + 'static,
 {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            table: ArcSwap::from_pointee(Table::new()),
+        Self(Arc::new(Shared {
+            places: ReadMap::new(),
             capacity,
-        }
+            order: ArcSwap::from_pointee(Ledger::new()),
+        }))
     }
 
     /// The value of a key, if it can be handed out at once.
@@ -100,19 +106,17 @@ where
         read: impl FnOnce(&Entry<V>) -> R,
     ) -> Option<R>
     where
-        Q: Hash + papaya::Equivalent<K>,
+        Q: Hash + Equivalent<K>,
         S: Source<V>,
     {
-        let table = self.table.load();
-        if table.generation != fork::generation() {
-            return None;
-        }
-        let places = table.places.pin();
-        let place = places.get(key)?;
-        place.visit();
-        let registered = || Registered::new(source(), &table, place.number, cx);
-        let borrowed = place.slot.hit(cx, registered)?;
-        Some(read(borrowed.entry()))
+        let shared = &self.0;
+        let hit = |place: &Arc<Place<V>>| {
+            place.visit();
+            let registered = || Registered::new(source(), shared, place.number, cx);
+            let borrowed = place.slot.hit(cx, registered)?;
+            Some(read(borrowed.entry()))
+        };
+        shared.places.with(key, hit)?
     }
 
     /// The value of a key, from its slot or from the key's one flight.
@@ -126,105 +130,92 @@ where
     where
         S: Source<V>,
     {
-        let table = self.table();
-        let place = self.place(&table, key, cx.clock.now());
-        let source = Registered::new(source, &table, place.number, cx);
+        let place = self.0.place(key, cx.clock.now(), source.budget());
+        let source = Registered::new(source, &self.0, place.number, cx);
         place.slot.get(cx, &source, remaining).await
-    }
-
-    /// The place of a key, made if it is not there.
-    fn place(&self, table: &Table<K, V>, key: &K, now: Now) -> Arc<Place<V>> {
-        let places = table.places.pin();
-        if let Some(place) = places.get(key) {
-            place.visit();
-            return Arc::clone(place);
-        }
-        let mut order = lock(&table.order);
-        if let Some(place) = places.get(key) {
-            return Arc::clone(place);
-        }
-        table.bury(&mut order, now);
-        while order.queue.len() >= self.capacity {
-            table.evict(&mut order, now);
-        }
-        order.next += 1;
-        let number = order.next;
-        let place = Arc::new(Place {
-            slot: Arc::new(Slot::new()),
-            number,
-            visited: AtomicBool::new(false),
-        });
-        order.queue.insert(number, key.clone());
-        // In case no value ever comes.
-        order
-            .deaths
-            .insert((now.mono.saturating_add(MEMORY_OF_FAILURE), number));
-        places.insert(key.clone(), Arc::clone(&place));
-        place
     }
 
     /// How many there are, after the dead are gone.
     pub(crate) fn len(&self, cx: &Context) -> usize {
-        let table = self.table();
-        let mut order = lock(&table.order);
-        table.bury(&mut order, cx.clock.now());
+        let ledger = self.0.ledger();
+        let mut order = lock(&ledger.order);
+        self.0.bury(&mut order, cx.clock.now());
         order.queue.len()
     }
 
     /// Forgets a key's value if `is_it` says that it was refused.
     pub(crate) fn invalidate<Q>(&self, cx: &Context, key: &Q, is_it: impl Fn(&V) -> bool) -> bool
     where
-        Q: Hash + papaya::Equivalent<K>,
+        Q: Hash + Equivalent<K>,
     {
-        let table = self.table();
-        let places = table.places.pin();
-        places
-            .get(key)
-            .is_some_and(|place| place.slot.invalidate(cx, is_it))
-    }
-
-    /// The table of this process. After a fork the old one's lock may be held
-    /// for ever and its map be half-way through a change of size, so the slots
-    /// move to a new one; the old is leaked.
-    fn table(&self) -> Arc<Table<K, V>> {
-        let table = self.table.load_full();
-        if table.generation == fork::generation() {
-            return table;
-        }
-        std::mem::forget(Arc::clone(&table));
-        let fresh = Table::new();
-        {
-            let mut order = lock(&fresh.order);
-            let places = fresh.places.pin();
-            for (key, place) in &table.places.pin() {
-                order.next += 1;
-                let number = order.next;
-                order.queue.insert(number, key.clone());
-                if let Some(entry) = place.slot.peek() {
-                    order.deaths.insert((entry.dies_at(), number));
-                }
-                let moved = Place {
-                    slot: Arc::clone(&place.slot),
-                    number,
-                    visited: AtomicBool::new(place.visited.load(Ordering::Relaxed)),
-                };
-                places.insert(key.clone(), Arc::new(moved));
-            }
-        }
-        let before = self.table.compare_and_swap(&table, Arc::new(fresh));
-        drop(before);
-        self.table.load_full()
+        let slot = self.0.places.with(key, |place| Arc::clone(&place.slot));
+        slot.is_some_and(|slot| slot.invalidate(cx, is_it))
     }
 }
 
-impl<K, V> Table<K, V>
+impl<K, V> Shared<K, V>
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
+    /// The place of a key, made if it is not there.
+    fn place(&self, key: &K, now: Now, budget: Duration) -> Arc<Place<V>> {
+        let find = |place: &Arc<Place<V>>| {
+            place.visit();
+            Arc::clone(place)
+        };
+        if let Some(place) = self.places.with(key, find) {
+            return place;
+        }
+        let ledger = self.ledger();
+        let mut order = lock(&ledger.order);
+        if let Some(place) = self.places.with(key, find) {
+            return place;
+        }
+        self.bury(&mut order, now);
+        while order.queue.len() >= self.capacity {
+            self.evict(&mut order, now);
+        }
+        order.next += 1;
+        let number = order.next;
+        let slot = Arc::new(Slot::new());
+        let place = Arc::new(Place {
+            slot,
+            number,
+            visited: AtomicBool::new(false),
+        });
+        order.queue.insert(number, key.clone());
+        // In case no value ever comes.
+        let forgotten_at = now.mono + policy::nanos(budget) + MEMORY_OF_FAILURE;
+        order.deaths.insert((forgotten_at, number));
+        self.places.insert(key.clone(), Arc::clone(&place));
+        place
+    }
+
+    /// The order as this process keeps it; after a fork, made anew from what
+    /// is there. The old one is leaked, its lock perhaps held by a thread that
+    /// is no more.
+    fn ledger(&self) -> Arc<Ledger<K>> {
+        let ledger = self.order.load_full();
+        if ledger.generation == fork::generation() {
+            return ledger;
+        }
+        std::mem::forget(Arc::clone(&ledger));
+        let fresh = Ledger::new();
+        let mut order = lock(&fresh.order);
+        self.places.for_each(|key, place| {
+            order.next = order.next.max(place.number);
+            order.queue.insert(place.number, key.clone());
+            let dies_at = place.slot.peek().map_or(0, |entry| entry.dies_at());
+            order.deaths.insert((dies_at, place.number));
+        });
+        drop(order);
+        drop(self.order.compare_and_swap(&ledger, Arc::new(fresh)));
+        self.order.load_full()
+    }
+
     /// Removes what has died.
     fn bury(&self, order: &mut Order<K>, now: Now) {
-        let places = self.places.pin();
         while let Some(&(dies_at, number)) = order.deaths.first()
             && dies_at <= now.mono
         {
@@ -234,8 +225,8 @@ where
             };
             // It may have been refreshed since: then its death stands in the
             // list once more.
-            if places.get(key).is_some_and(|place| place.slot.is_dead(now)) {
-                places.remove(key);
+            if self.places.with(key, |place| place.slot.is_dead(now)) == Some(true) {
+                self.places.remove(key);
                 order.queue.remove(&number);
             }
         }
@@ -245,7 +236,6 @@ where
     /// One in the middle of a flight is spared as well: its key would start
     /// another.
     fn evict(&self, order: &mut Order<K>, now: Now) {
-        let places = self.places.pin();
         // Twice round; after that all are in flight, and the bound is the bound.
         let mut spares = 2 * order.queue.len();
         loop {
@@ -257,13 +247,13 @@ where
                 .or_else(|| order.queue.iter().next());
             let Some((&number, key)) = next else { return };
             order.hand = number + 1;
-            let spared = places.get(key).is_some_and(|place| {
+            let is_spared = |place: &Arc<Place<V>>| {
                 place.visited.swap(false, Ordering::Relaxed) || place.slot.is_flying(now)
-            });
-            if spared && spares > 0 {
+            };
+            if self.places.with(key, is_spared) == Some(true) && spares > 0 {
                 spares -= 1;
             } else {
-                places.remove(key);
+                self.places.remove(key);
                 order.queue.remove(&number);
                 return;
             }
@@ -274,16 +264,16 @@ where
 /// A source that notes when what it brought will die.
 struct Registered<S, K, V> {
     source: S,
-    table: Weak<Table<K, V>>,
+    shared: Weak<Shared<K, V>>,
     number: u64,
     clock: Clock,
 }
 
 impl<S, K, V> Registered<S, K, V> {
-    fn new(source: S, table: &Arc<Table<K, V>>, number: u64, cx: &Context) -> Self {
+    fn new(source: S, shared: &Arc<Shared<K, V>>, number: u64, cx: &Context) -> Self {
         Self {
             source,
-            table: Arc::downgrade(table),
+            shared: Arc::downgrade(shared),
             number,
             clock: cx.clock.clone(),
         }
@@ -298,12 +288,12 @@ where
 {
     fn fetch(&self, mode: Mode) -> BoxFuture<'static, Outcome<V>> {
         let fetch = self.source.fetch(mode);
-        let table = Weak::clone(&self.table);
+        let shared = Weak::clone(&self.shared);
         let number = self.number;
         let clock = self.clock.clone();
         Box::pin(async move {
             let outcome = fetch.await;
-            if let Some(table) = table.upgrade() {
+            if let Some(shared) = shared.upgrade() {
                 let now = clock.now();
                 let dies_at = match &outcome {
                     Outcome::Fetched(fetched) => fetched.dies_at(),
@@ -311,11 +301,12 @@ where
                         now.mono.saturating_add(MEMORY_OF_FAILURE)
                     }
                 };
-                let mut order = lock(&table.order);
+                let ledger = shared.ledger();
+                let mut order = lock(&ledger.order);
                 if order.queue.contains_key(&number) {
                     order.deaths.insert((dies_at, number));
                 }
-                table.bury(&mut order, now);
+                shared.bury(&mut order, now);
             }
             outcome
         })

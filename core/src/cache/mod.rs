@@ -6,6 +6,7 @@
 
 mod entry;
 mod keyed;
+mod map;
 mod policy;
 mod slot;
 #[cfg(test)]

@@ -1,0 +1,115 @@
+//! A map that is read far more often than it is changed.
+//!
+//! A reader takes no lock and writes to nothing that others read: it looks up
+//! its shard's current table. A writer copies the shard's table, changes the
+//! copy and puts it in place; with many shards a table is small. So a fork at
+//! any moment leaves a map that is whole.
+
+use std::hash::{BuildHasher as _, Hash};
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use hashbrown::{Equivalent, HashTable};
+
+/// 100,000 keys make tables of 400: some microseconds to copy, against the
+/// hundreds that fetching the new key's value takes.
+const SHARDS: usize = 256;
+
+pub(super) struct ReadMap<K, T> {
+    shards: Box<[ArcSwap<HashTable<(K, T)>>]>,
+    hasher: RandomState,
+}
+
+impl<K, T> ReadMap<K, T>
+where
+    K: Clone + Eq + Hash,
+    T: Clone,
+{
+    pub(super) fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| ArcSwap::default()).collect(),
+            hasher: RandomState::default(),
+        }
+    }
+
+    fn shard(&self, hash: u64) -> Option<&ArcSwap<HashTable<(K, T)>>> {
+        // The table uses the hash's ends: its top seven bits as tags, its low
+        // bits as places. The middle is free.
+        self.shards.get((hash >> 32) as usize % SHARDS)
+    }
+
+    /// What `read` makes of the value of a key.
+    #[inline]
+    pub(super) fn with<Q, R>(&self, key: &Q, read: impl FnOnce(&T) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K>,
+    {
+        let hash = self.hasher.hash_one(key);
+        let table = self.shard(hash)?.load();
+        let (_, value) = table.find(hash, |(other, _)| key.equivalent(other))?;
+        Some(read(value))
+    }
+
+    /// Writers must not run at once; the caller sees to that.
+    pub(super) fn insert(&self, key: K, value: T) {
+        let hash = self.hasher.hash_one(&key);
+        let Some(shard) = self.shard(hash) else {
+            return;
+        };
+        let mut table = HashTable::clone(&shard.load());
+        if let Ok(old) = table.find_entry(hash, |(other, _)| *other == key) {
+            old.remove();
+        }
+        table.insert_unique(hash, (key, value), |(key, _)| self.hasher.hash_one(key));
+        shard.store(table.into());
+    }
+
+    /// As [`insert`](Self::insert).
+    pub(super) fn remove(&self, key: &K) {
+        let hash = self.hasher.hash_one(key);
+        let Some(shard) = self.shard(hash) else {
+            return;
+        };
+        let mut table = HashTable::clone(&shard.load());
+        if let Ok(entry) = table.find_entry(hash, |(other, _)| other == key) {
+            entry.remove();
+            shard.store(table.into());
+        }
+    }
+
+    /// Looks at everything, a shard at a time.
+    pub(super) fn for_each(&self, mut look: impl FnMut(&K, &T)) {
+        for shard in &self.shards {
+            for (key, value) in shard.load().iter() {
+                look(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_in_is_found_until_it_is_taken_out() {
+        let map = ReadMap::new();
+        for key in 0..5_000_u32 {
+            map.insert(key, key * 2);
+        }
+        for key in 0..5_000 {
+            assert_eq!(map.with(&key, |value| *value), Some(key * 2));
+        }
+        map.insert(7, 1);
+        assert_eq!(map.with(&7, |value| *value), Some(1));
+        for key in 0..2_500 {
+            map.remove(&key);
+            map.remove(&key);
+        }
+        let mut left = Vec::new();
+        map.for_each(|key, _| left.push(*key));
+        left.sort_unstable();
+        assert_eq!(left, (2_500..5_000).collect::<Vec<_>>());
+        assert_eq!(map.with(&3, |_| ()), None);
+    }
+}
