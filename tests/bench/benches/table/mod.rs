@@ -23,6 +23,7 @@ pub fn row(what: impl Into<String>, figure: f64, unit: &'static str) -> Row {
 }
 
 impl Row {
+    #[allow(dead_code)]
     pub fn over(mut self, floor: &'static str, figure: f64) -> Self {
         self.floor = Some((floor, figure));
         self
