@@ -87,6 +87,10 @@ impl Spawn for Runtime {
 
 /// A call that runs in the background while a thread waits for it. Dropping
 /// it cancels the call, though never a flight that others share.
+#[cfg_attr(
+    not(feature = "blocking"),
+    allow(dead_code, reason = "the blocking client's")
+)]
 #[must_use]
 pub struct Pending<T> {
     answer: mpsc::Receiver<Result<T>>,
@@ -94,6 +98,10 @@ pub struct Pending<T> {
     deadline: Instant,
 }
 
+#[cfg_attr(
+    not(feature = "blocking"),
+    allow(dead_code, reason = "the blocking client's")
+)]
 impl<T: Send + 'static> Pending<T> {
     /// Starts `call`, which has until `timeout`.
     pub(crate) fn start(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use http::{HeaderValue, StatusCode};
 use layerfi_auth::{BusinessId, BusinessToken, Client};
-use layerfi_auth_emulator::{DEMO_BUSINESS_ID, Emulator, Endpoint, TokenKind};
+use layerfi_auth_emulator::{DEMO_BUSINESS_ID, Emulator, Endpoint, Fault, TokenKind};
 use tokio::net::TcpStream;
 
 use super::page::Page;
@@ -174,9 +174,16 @@ impl Stage<'_> {
         let before = self.token_requests();
         let refused_before = self.emulator.counters().status(401);
         self.emulator.revoke_all(TokenKind::Access);
+        // All refusals are held back until all calls are there, so that none
+        // is made late enough to have the new token from the start.
+        self.emulator.fault(
+            Endpoint::Business,
+            Fault::hold().times(REFUSED_CALLERS as u32),
+        )?;
         let path = format!("/v1/businesses/{DEMO_BUSINESS_ID}");
         let start = Instant::now();
-        let answers = join_all((0..REFUSED_CALLERS).map(|_| self.client.get(&path))).await;
+        let calls = join_all((0..REFUSED_CALLERS).map(|_| self.client.get(&path)));
+        let (answers, ()) = tokio::join!(calls, self.release_when_all_are_there());
         let took = start.elapsed();
         for answer in answers {
             hold(
@@ -197,6 +204,19 @@ impl Stage<'_> {
                 "token requests: {requests}; refused with 401: {refused}; answered with 200: all 20"
             )],
         )
+    }
+
+    async fn release_when_all_are_there(&self) {
+        let all_are_there = || {
+            let business = self.emulator.counters().endpoint(Endpoint::Business);
+            business.in_flight == REFUSED_CALLERS as u64
+        };
+        let start = Instant::now();
+        while !all_are_there() && start.elapsed() < Duration::from_secs(5) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.emulator.clear_faults();
+        self.emulator.release();
     }
 
     pub(super) async fn refresh_ahead(&self, page: &mut Page<'_>) -> Result<(), Failure> {

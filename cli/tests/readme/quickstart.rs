@@ -1,0 +1,24 @@
+use layerfi_auth::{BusinessId, Client, Error};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    // One client for the whole program. No request is made yet.
+    let client = Client::from_env()?;
+
+    let me = client.whoami().await?;
+    println!("{} ({})", me.client_name, me.client_id);
+
+    // Valid, and there at once, in every thread and task.
+    let token = client.token().await?;
+    assert!(token.authorization().is_sensitive()); // the ready Authorization header
+
+    // Or let the client send: after a 401 it gets a new token and tries once more.
+    let business: BusinessId = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b".parse()?;
+    let answer = client.get(&format!("/v1/businesses/{business}")).await?;
+    println!("GET /v1/businesses/{business}: {}", answer.status());
+
+    // For a browser: cached per business, with at least half of its life left.
+    let for_the_browser = client.business_token(&business).await?;
+    println!("{for_the_browser:?}"); // never shows the token
+    Ok(())
+}
