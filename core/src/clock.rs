@@ -142,6 +142,12 @@ impl TestClock {
         self.change(|now| now.wall = now.wall.saturating_sub(by.as_nanos() as u64));
     }
 
+    /// The wall clock's time.
+    #[must_use]
+    pub fn system_time(&self) -> SystemTime {
+        self.now().system_time()
+    }
+
     fn now(&self) -> Now {
         self.0
             .lock()

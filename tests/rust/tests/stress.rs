@@ -1,0 +1,294 @@
+//! Threads, tasks, faults, refusals, clock jumps and cancellations at once,
+//! over the emulator. `make stress` runs it for a minute, `cargo test` for a
+//! few seconds; `LAYERFI_STRESS_SECONDS` says otherwise.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use layerfi_auth::{BusinessId, Client, TestClock};
+use layerfi_auth_emulator::{Emulator, Endpoint, Fault, LogEntry, TokenKind, Wire};
+use layerfi_auth_tests::client_builder;
+
+const THREADS: usize = 64;
+const TASKS: usize = 1_000;
+const BUSINESSES: usize = 20;
+const LIFE: Duration = Duration::from_secs(60);
+/// Time runs this much faster on the test clock than on the wall.
+const SPEED: u32 = 10;
+const MAX_ATTEMPTS: u32 = 3;
+
+/// A source of chance that needs no seed kept: the runs differ, the
+/// invariants do not.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+struct Run {
+    client: Client,
+    clock: TestClock,
+    stop: AtomicBool,
+    served: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+    jumps: AtomicU64,
+}
+
+impl Run {
+    /// The promise: what is handed out was alive when it was asked for.
+    fn check(&self, asked_at: std::time::SystemTime, expires_at: std::time::SystemTime) {
+        assert!(expires_at > asked_at, "a dead token was served");
+        self.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+}
+
+fn business(number: u64) -> BusinessId {
+    format!("00000000-0000-4000-8000-{number:012}")
+        .parse()
+        .unwrap()
+}
+
+/// One task: calls of every kind, some dropped half-way.
+async fn task(run: Arc<Run>, number: u64) {
+    let mut dice = Dice(number * 7_919 + 1);
+    while run.goes_on() {
+        let asked_at = run.clock.system_time();
+        let patience = Duration::from_micros(200 + dice.roll(20_000));
+        match dice.roll(10) {
+            0 => {
+                // Given up in the middle.
+                if tokio::time::timeout(patience, run.client.token())
+                    .await
+                    .is_err()
+                {
+                    run.cancelled.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            1..=2 => {
+                let business = business(dice.roll(BUSINESSES as u64));
+                let call = run.client.business_token(&business);
+                match tokio::time::timeout(patience, call).await {
+                    Ok(Ok(token)) => run.check(asked_at, token.expires_at()),
+                    Ok(Err(_)) => drop(run.failed.fetch_add(1, Ordering::Relaxed)),
+                    Err(_) => drop(run.cancelled.fetch_add(1, Ordering::Relaxed)),
+                }
+            }
+            3 if dice.roll(40) == 0 => {
+                if let Ok(token) = run.client.token().await {
+                    run.client.invalidate(&token);
+                }
+            }
+            _ => match run.client.token().await {
+                Ok(token) => run.check(asked_at, token.expires_at()),
+                Err(_) => drop(run.failed.fetch_add(1, Ordering::Relaxed)),
+            },
+        }
+        tokio::time::sleep(Duration::from_millis(1 + dice.roll(20))).await;
+    }
+}
+
+/// One thread: the blocking client, and the borrowed read.
+fn thread(run: &Run, number: u64) {
+    let client = layerfi_auth::blocking::Client::from(run.client.clone());
+    let mut reader = client.reader();
+    let mut dice = Dice(number * 104_729 + 1);
+    while run.goes_on() {
+        let asked_at = run.clock.system_time();
+        if let Some(token) = reader.borrow_token() {
+            run.check(asked_at, token.expires_at());
+        }
+        match client.token() {
+            Ok(token) => run.check(asked_at, token.expires_at()),
+            Err(_) => drop(run.failed.fetch_add(1, Ordering::Relaxed)),
+        }
+        std::thread::sleep(Duration::from_millis(dice.roll(5)));
+    }
+}
+
+/// The world: faults, revocations, and time.
+fn trouble(run: &Run, emulator: &Emulator, for_so_long: Duration) {
+    let mut dice = Dice(42);
+    let start = Instant::now();
+    while start.elapsed() < for_so_long {
+        let step = Duration::from_millis(20);
+        std::thread::sleep(step);
+        run.clock.advance(step * SPEED);
+        match dice.roll(60) {
+            0 => {
+                run.jumps.fetch_add(1, Ordering::Relaxed);
+                run.clock.suspend(Duration::from_secs(dice.roll(300)));
+            }
+            1 => run.clock.set_wall_back(Duration::from_secs(dice.roll(100))),
+            2 => emulator.revoke_all(TokenKind::Access),
+            3..=9 => {
+                let fault = match dice.roll(6) {
+                    0 => Fault::status(503),
+                    1 => Fault::status(429).header("retry-after", "0"),
+                    2 => Fault::wire(Wire::Reset(layerfi_auth_emulator::At::Before)),
+                    3 => Fault::text("<html>"),
+                    4 => Fault::wire(Wire::Close(layerfi_auth_emulator::At::MidBody)),
+                    _ => Fault::delay(Duration::from_millis(dice.roll(60))),
+                };
+                let endpoint = match dice.roll(2) {
+                    0 => Endpoint::Token,
+                    _ => Endpoint::AuthToken,
+                };
+                emulator
+                    .fault(endpoint, fault.times(1 + dice.roll(3) as u32))
+                    .unwrap();
+            }
+            _ => {}
+        }
+    }
+    emulator.clear_faults();
+}
+
+/// Whether two requests for one thing were ever in the air at once.
+fn overlaps(log: &[LogEntry], key: impl Fn(&LogEntry) -> Option<String>) -> usize {
+    let mut over: HashMap<String, u64> = HashMap::new();
+    let mut overlaps = 0;
+    for entry in log {
+        let Some(key) = key(entry) else { continue };
+        // What the client was cut off from ends there for it, and only later
+        // in the emulator's book.
+        let ends = if entry.fault.is_some() {
+            entry.at_ms
+        } else {
+            entry.at_ms + entry.took_ms.unwrap_or(0)
+        };
+        let last = over.entry(key).or_insert(0);
+        if entry.at_ms < *last {
+            overlaps += 1;
+        }
+        *last = (*last).max(ends);
+    }
+    overlaps
+}
+
+#[test]
+fn b02_b05_b07_b09_b15_stress() {
+    let seconds = std::env::var("LAYERFI_STRESS_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(5);
+    let emulator = Emulator::builder()
+        .rate_limit(None)
+        .access_token_lifetime(LIFE)
+        .business_token_lifetime(LIFE)
+        .start_blocking()
+        .unwrap();
+    let clock = TestClock::new();
+    let client = client_builder(&emulator)
+        .test_clock(clock.clone())
+        .max_attempts(MAX_ATTEMPTS)
+        .timeout(Duration::from_secs(10))
+        .build()
+        .unwrap();
+    let run = Arc::new(Run {
+        client,
+        clock,
+        stop: AtomicBool::new(false),
+        served: AtomicU64::new(0),
+        failed: AtomicU64::new(0),
+        cancelled: AtomicU64::new(0),
+        jumps: AtomicU64::new(0),
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tasks: Vec<_> = (0..TASKS as u64)
+        .map(|number| runtime.spawn(task(Arc::clone(&run), number)))
+        .collect();
+    let threads: Vec<_> = (0..THREADS as u64)
+        .map(|number| {
+            let run = Arc::clone(&run);
+            std::thread::spawn(move || thread(&run, number))
+        })
+        .collect();
+
+    let start = Instant::now();
+    trouble(&run, &emulator, Duration::from_secs(seconds));
+    run.stop.store(true, Ordering::Relaxed);
+
+    // Nobody hangs: every call ends within its own timeout, and all is over.
+    runtime.block_on(async {
+        let all = futures_util::future::join_all(tasks);
+        let results = tokio::time::timeout(Duration::from_secs(30), all)
+            .await
+            .expect("tasks hang");
+        for result in results {
+            result.expect("a task failed");
+        }
+        // What is left runs out by itself: no task is leaked.
+        let over = Instant::now() + Duration::from_secs(15);
+        while runtime.metrics().num_alive_tasks() > 2 * BUSINESSES + 8 {
+            assert!(
+                Instant::now() < over,
+                "{} tasks left",
+                runtime.metrics().num_alive_tasks()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    for thread in threads {
+        assert!(thread.join().is_ok(), "a thread failed");
+    }
+
+    let stats = run.client.stats();
+    let elapsed = start.elapsed().as_secs_f64() * f64::from(SPEED);
+    let failures: u64 = stats.failures.iter().map(|(_, count)| count).sum();
+    println!(
+        "{} served, {} failed, {} cancelled, {} clock jumps, {elapsed:.0} s of token time\n{stats:?}",
+        run.served.load(Ordering::Relaxed),
+        run.failed.load(Ordering::Relaxed),
+        run.cancelled.load(Ordering::Relaxed),
+        run.jumps.load(Ordering::Relaxed),
+    );
+
+    // No two requests for the access token at once, nor for one business.
+    let log = emulator.log();
+    let tokens =
+        |entry: &LogEntry| (entry.endpoint == Endpoint::Token).then(|| "access".to_owned());
+    assert_eq!(overlaps(&log, tokens), 0, "two token requests at once");
+    let mints = |entry: &LogEntry| {
+        (entry.endpoint == Endpoint::AuthToken)
+            .then(|| entry.business_id.clone())
+            .flatten()
+    };
+    assert_eq!(
+        overlaps(&log, mints),
+        0,
+        "two mints of one business at once"
+    );
+
+    // No request beyond what the policy allows: by age, by refusals (five and
+    // one in ten seconds), one and its refresh per jump, and what failed.
+    let by_age = elapsed / (LIFE.as_secs_f64() * 0.75);
+    let refusals = 5.0 + elapsed / 10.0;
+    let jumps = 2.0 * run.jumps.load(Ordering::Relaxed) as f64;
+    let flights = 2.0 + by_age + refusals + jumps + failures as f64;
+    let bound = flights + stats.retries as f64;
+    assert!(
+        (stats.token_requests as f64) <= bound,
+        "{} token requests, {bound:.0} allowed",
+        stats.token_requests
+    );
+    assert!(
+        run.served.load(Ordering::Relaxed) > 1_000,
+        "hardly anything happened"
+    );
+}
