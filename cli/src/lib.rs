@@ -23,6 +23,7 @@ mod settings;
 mod when;
 
 use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
 
 use clap::Parser as _;
 
@@ -41,11 +42,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // Known before the arguments are: an error in them is told in JSON, too.
     let output = Output::new(args::wants_json(&arguments));
-    let result = parse(&arguments).and_then(|cli| {
+    let go = || {
+        let cli = parse(&arguments)?;
         logging::start(cli.verbose);
         commands::run(&cli, &output)
-    });
-    match result {
+    };
+    // Whoever calls this from another language must not meet a panic.
+    let result = std::panic::catch_unwind(AssertUnwindSafe(go));
+    match result.unwrap_or_else(|_| Err(Failure::internal("the command panicked"))) {
         Ok(()) => exit::OK,
         Err(Failure::Help(help)) => exit::after_help(&help),
         Err(failure) => {

@@ -1,6 +1,6 @@
 //! Where words go: answers to standard output, errors to standard error.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::json;
@@ -75,7 +75,7 @@ impl Output {
     }
 }
 
-/// Colour, on a terminal that wants it.
+/// Colour, and lines that are written over, on a terminal that wants them.
 #[derive(Clone, Copy)]
 pub(crate) struct Paint {
     on: bool,
@@ -91,6 +91,11 @@ impl Paint {
         Self {
             on: stream.is_terminal() && var("NO_COLOR").is_empty() && var("TERM") != "dumb",
         }
+    }
+
+    /// Whether there is a terminal that takes escape codes.
+    pub(crate) const fn is_on(self) -> bool {
+        self.on
     }
 
     #[cfg(test)]
@@ -121,11 +126,6 @@ impl Paint {
     pub(crate) fn red(self, text: &str) -> String {
         self.in_code("31", text)
     }
-}
-
-/// Whether somebody sees it being written.
-pub(crate) fn on_terminal() -> bool {
-    io::stdout().is_terminal()
 }
 
 /// Text from elsewhere, such as a certificate, without what could steer a

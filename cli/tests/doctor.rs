@@ -154,6 +154,19 @@ fn settings_that_are_missing_end_it_at_once() {
 }
 
 #[test]
+fn what_has_nothing_to_do_with_layer_is_no_report() {
+    let layer = start(Emulator::builder());
+    let outcome = doctor(&layer, &["--client-secret-stdin"]);
+    assert_eq!(
+        (outcome.code, outcome.stdout.as_str()),
+        (12, ""),
+        "{}",
+        outcome.all()
+    );
+    assert_eq!(outcome.error()["kind"], "local");
+}
+
+#[test]
 fn credentials_that_are_wrong() {
     let layer = start(Emulator::builder());
     for (flag, value, code) in [

@@ -37,7 +37,7 @@ pub(super) async fn check(
         match way {
             Way::Plain(stream) => request::get(stream, api, &path, None).await,
             Way::Tls(stream) => request::get(*stream, api, &path, None).await,
-            Way::Unseen => Err("not looked into through this kind of proxy".to_owned()),
+            Way::Unseen => Err("not looked into through an https:// proxy".to_owned()),
         }
     };
     let head = match timeout_at(step_ends(ends), ask).await {

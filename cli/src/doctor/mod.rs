@@ -24,9 +24,8 @@ const STEP: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(settings: &SettingsArgs, output: &Output) -> Result<(), Failure> {
     let mut report = Report::new(output);
-    let result = examine(settings, &mut report);
+    examine(settings, &mut report)?;
     report.finish()?;
-    result?;
     if report.failed() {
         return Err(Failure::Checks);
     }

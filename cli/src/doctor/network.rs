@@ -1,5 +1,7 @@
 //! Name, connection, certificate: the way to one host.
 
+use std::net::SocketAddr;
+
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
@@ -9,7 +11,8 @@ use super::step_ends;
 use crate::args::SettingsArgs;
 use crate::failure::Failure;
 use crate::net::place::Place;
-use crate::net::{proxy, tls};
+use crate::net::proxy::{self, Proxy};
+use crate::net::tls::{self, Handshake, Refused};
 
 /// A connection that stands, ready for HTTP.
 pub(super) enum Way {
@@ -39,7 +42,8 @@ pub(super) async fn reach(
     ends: Instant,
     report: &mut Report<'_>,
 ) -> Result<Option<Way>, Failure> {
-    let host = place.authority();
+    let authority = place.authority();
+    let host = Some(authority.as_str());
     let proxy = proxy::on_the_way(settings, place);
     // With a proxy it is the proxy that is connected to, and that looks up names.
     let (next, via) = match &proxy {
@@ -47,130 +51,123 @@ pub(super) async fn reach(
         None => (place, String::new()),
     };
 
-    let skip = |report: &mut Report<'_>, names: &[&'static str], why: &str| {
-        names
-            .iter()
-            .try_for_each(|name| report.skipped(name, Some(&host), why))
-    };
-
-    let looked_up = timeout_at(
-        step_ends(ends),
-        lookup_host((next.host.as_str(), next.port)),
-    )
-    .await;
-    let addresses: Vec<_> = match looked_up {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => {
-            report.failed_as(
-                "dns",
-                Some(&host),
-                format!("{via}the name cannot be resolved ({error})"),
-                "check the name in the URL and this machine's DNS; behind a proxy, set HTTPS_PROXY",
-            )?;
-            skip(report, &["tcp", "tls"], "the name is not resolved")?;
-            return Ok(None);
-        }
-        Err(_) => {
-            report.failed_as(
-                "dns",
-                Some(&host),
-                format!("{via}no answer in time"),
-                "check this machine's DNS; behind a proxy, set HTTPS_PROXY",
-            )?;
-            skip(report, &["tcp", "tls"], "the name is not resolved")?;
+    let addresses = match look_up(next, ends).await {
+        Ok(addresses) => addresses,
+        Err(why) => {
+            report.failed_as("dns", host, format!("{via}{}", why.what), why.remedy)?;
+            report.skipped("tcp", host, "the name is not resolved")?;
+            report.skipped("tls", host, "the name is not resolved")?;
             return Ok(None);
         }
     };
-    let first = addresses.first().map(|address| address.ip().to_string());
-    let more = match addresses.len() {
-        0 | 1 => String::new(),
-        all => format!(" and {} more", all - 1),
-    };
-    let detail = format!("{via}{}{more}", first.unwrap_or_default());
-    report.passed("dns", Some(&host), detail)?;
+    report.passed("dns", host, format!("{via}{}", shown(&addresses)))?;
 
-    let failed_to_connect = match timeout_at(step_ends(ends), connect(&addresses)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("no answer in time".to_owned()),
-    };
-    let mut stream = match failed_to_connect {
+    let stream = match connect(&addresses, ends).await {
         Ok(stream) => stream,
         Err(why) => {
-            report.failed_as(
-                "tcp",
-                Some(&host),
-                format!("{via}no connection ({why})"),
-                "check that the host is up and that no firewall is between; behind a proxy, set \
-                 HTTPS_PROXY",
-            )?;
-            skip(report, &["tls"], "there is no connection")?;
+            report.failed_as("tcp", host, format!("{via}{}", why.what), why.remedy)?;
+            report.skipped("tls", host, "there is no connection")?;
             return Ok(None);
         }
     };
-    report.passed("tcp", Some(&host), format!("{via}connected"))?;
+    report.passed("tcp", host, format!("{via}connected"))?;
 
-    if let Some(proxy) = &proxy {
-        if proxy.place.tls || !place.tls {
-            skip(
-                report,
-                &["tls"],
-                "not looked into through this kind of proxy",
-            )?;
+    match &proxy {
+        // TLS to the proxy itself, within which there is TLS to the host.
+        Some(proxy) if proxy.place.tls => {
+            report.skipped("tls", host, "not looked into through an https:// proxy")?;
             return Ok(Some(Way::Unseen));
         }
-        let tunnel = timeout_at(step_ends(ends), proxy.tunnel(&mut stream, place)).await;
-        let why = match tunnel {
-            Ok(Ok(())) => None,
-            Ok(Err(why)) => Some(why),
-            Err(_) => Some("the proxy does not answer".to_owned()),
-        };
-        if let Some(why) = why {
-            let remedy = "check the proxy's address and credentials, and whether it lets this host \
-                          through; NO_PROXY exempts hosts";
-            report.failed_as("tls", Some(&host), format!("{via}{why}"), remedy)?;
-            return Ok(None);
+        _ if !place.tls => {
+            report.passed("tls", host, "none: plain HTTP on loopback, as allowed")?;
+            return Ok(Some(Way::Plain(stream)));
         }
+        _ => {}
     }
-
-    if !place.tls {
-        let detail = "none: plain HTTP on loopback, as allowed";
-        report.passed("tls", Some(&host), detail)?;
-        return Ok(Some(Way::Plain(stream)));
-    }
-    let handshake = tls::handshake(stream, place, tls::roots(extra));
-    match timeout_at(step_ends(ends), handshake).await {
-        Ok(Ok(done)) => {
+    match shake_hands(stream, place, proxy.as_ref(), extra, ends).await {
+        Ok(done) => {
             let certificate = done.certificate.map_or_else(String::new, |summary| {
                 format!(
                     ", issuer {}, {} days left",
                     summary.issuer, summary.days_left
                 )
             });
-            let detail = format!("{}{certificate}", done.version);
-            report.passed("tls", Some(&host), detail)?;
+            report.passed("tls", host, format!("{}{certificate}", done.version))?;
             Ok(Some(Way::Tls(Box::new(done.stream))))
         }
-        Ok(Err(refused)) => {
-            report.failed_as("tls", Some(&host), refused.what, refused.remedy)?;
-            Ok(None)
-        }
-        Err(_) => {
-            let remedy = "check that the URL's port speaks TLS, and what stands between";
-            report.failed_as(
-                "tls",
-                Some(&host),
-                "no answer to the handshake in time",
-                remedy,
-            )?;
+        Err(why) => {
+            report.failed_as("tls", host, format!("{via}{}", why.what), why.remedy)?;
             Ok(None)
         }
     }
 }
 
-/// The first address that takes the connection.
-async fn connect(addresses: &[std::net::SocketAddr]) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(addresses).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+async fn look_up(next: &Place, ends: Instant) -> Result<Vec<SocketAddr>, Refused> {
+    let looked_up = timeout_at(
+        step_ends(ends),
+        lookup_host((next.host.as_str(), next.port)),
+    )
+    .await;
+    let what = match looked_up {
+        Ok(Ok(addresses)) => return Ok(addresses.collect()),
+        Ok(Err(error)) => format!("the name cannot be resolved ({error})"),
+        Err(_) => "the name is not resolved in time".to_owned(),
+    };
+    Err(Refused {
+        what,
+        remedy: "check the name in the URL and this machine's DNS; behind a proxy, set HTTPS_PROXY",
+    })
+}
+
+fn shown(addresses: &[SocketAddr]) -> String {
+    let first = addresses
+        .first()
+        .map_or_else(String::new, |address| address.ip().to_string());
+    match addresses.len() {
+        0 | 1 => first,
+        all => format!("{first} and {} more", all - 1),
+    }
+}
+
+/// To the first address that takes the connection.
+async fn connect(addresses: &[SocketAddr], ends: Instant) -> Result<TcpStream, Refused> {
+    let what = match timeout_at(step_ends(ends), TcpStream::connect(addresses)).await {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(error)) => format!("no connection ({error})"),
+        Err(_) => "no connection in time".to_owned(),
+    };
+    Err(Refused {
+        what,
+        remedy: "check that the host is up and that no firewall is between; behind a proxy, set \
+                 HTTPS_PROXY",
+    })
+}
+
+/// Through the proxy's tunnel, if there is one.
+async fn shake_hands(
+    mut stream: TcpStream,
+    place: &Place,
+    proxy: Option<&Proxy>,
+    extra: &[u8],
+    ends: Instant,
+) -> Result<Handshake, Refused> {
+    if let Some(proxy) = proxy {
+        timeout_at(step_ends(ends), proxy.tunnel(&mut stream, place))
+            .await
+            .unwrap_or_else(|_| Err("the proxy does not answer in time".to_owned()))
+            .map_err(|what| Refused {
+                what,
+                remedy: "check the proxy's address and credentials, and whether it lets this host \
+                         through; NO_PROXY exempts hosts",
+            })?;
+    }
+    let handshake = tls::handshake(stream, place, tls::roots(extra));
+    timeout_at(step_ends(ends), handshake)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Refused {
+                what: "no answer to the handshake in time".to_owned(),
+                remedy: "check that the URL's port speaks TLS, and what stands between",
+            })
+        })
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::output::{Output, Paint, on_terminal};
+use crate::output::{Output, Paint};
 use crate::when::short;
 
 /// Where the times stand: right-aligned, and clear of column 80.
@@ -53,7 +53,7 @@ impl<'a> Page<'a> {
 
     /// Says what is going on while it lasts, to whoever is looking on.
     pub(super) fn meanwhile(&self, text: &str) -> Result<(), Failure> {
-        if on_terminal() {
+        if self.paint.is_on() {
             self.text(&format!("    {}\r", self.paint.dim(text)))?;
         }
         Ok(())
@@ -66,7 +66,7 @@ impl<'a> Page<'a> {
         facts: Vec<String>,
     ) -> Result<(), Failure> {
         let number = self.steps.len() + 1;
-        let clear = if on_terminal() { "\x1b[K" } else { "" };
+        let clear = if self.paint.is_on() { "\x1b[K" } else { "" };
         let mut text = format!(
             "{clear} {number}  {}{:>9}\n",
             self.paint.bold(&format!("{title:<TITLE_WIDTH$}")),
