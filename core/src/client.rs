@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::fork;
 use crate::http::Request;
 use crate::layer_api;
+use crate::secret::Secret;
 use crate::stats::Stats;
 use crate::token::{AccessToken, BusinessId, BusinessToken, SessionDuration, WhoAmI};
 use crate::warm;
@@ -293,6 +294,7 @@ impl Client {
             headers: parts.headers,
             body,
             body_cap: EXECUTE_CAP,
+            secret: Secret::new(""),
         };
         let mut answer = self
             .ends(self.engine.execute(request, self.deadline()))

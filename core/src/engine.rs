@@ -244,6 +244,7 @@ impl Engine {
             request
                 .headers
                 .insert(http::header::AUTHORIZATION, token.authorization().clone());
+            request.secret = token.shared_secret();
         };
         authorize(&mut request, &token);
         let answer = self.http.send(&request, deadline).await?;

@@ -101,8 +101,8 @@ impl FromStr for Environment {
             Error::config(
                 "environment",
                 format!("environment {:?} is not known", printable(name)),
-                "use sandbox, production, production-ca, or custom (with API URL, token endpoint \
-                 and scope of your own)",
+                "set environment or LAYER_ENVIRONMENT to sandbox, production, production-ca, or \
+                 custom (with API URL, token endpoint and scope of your own)",
             )
         })
     }

@@ -18,7 +18,7 @@ use crate::environment;
 use crate::error::{Details, Error, ErrorKind, Result, showable};
 use crate::fork::Generational;
 use crate::retry::parse_retry_after;
-use crate::secret::SecretBuffer;
+use crate::secret::{Secret, SecretBuffer};
 use crate::tls;
 
 /// The largest body of an answer that this library reads for itself. Layer's
@@ -51,6 +51,9 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
     /// The most that is read of the answer's body.
     pub(crate) body_cap: usize,
+    /// What its `Authorization` vouches with: an answer may repeat it, and
+    /// what is shown of an answer must not.
+    pub(crate) secret: Secret,
 }
 
 /// One answer, read to its end.
@@ -59,6 +62,8 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// Wiped when dropped: it may hold a token.
     pub(crate) body: Zeroizing<Vec<u8>>,
+    /// The request's.
+    pub(crate) secret: Secret,
 }
 
 impl Answer {
@@ -66,11 +71,22 @@ impl Answer {
     pub(crate) fn details(&self) -> Details {
         Details {
             http_status: Some(self.status.as_u16()),
-            request_id: request_id(&self.headers),
+            request_id: request_id(&self.headers, &self.secret),
             retry_after: retry_after(&self.headers),
             ..Details::default()
         }
     }
+
+    /// A word of this answer's, if it is fit to be shown.
+    pub(crate) fn showable(&self, word: &str) -> Option<String> {
+        showable(word, 64).filter(|word| !repeats(word, &self.secret))
+    }
+}
+
+/// Whether a word holds a secret. (One under eight letters is none, and part
+/// of too many words.)
+fn repeats(word: &str, secret: &Secret) -> bool {
+    secret.expose().len() >= 8 && word.contains(secret.expose())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -78,7 +94,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 /// The names under which servers and gateways send a request's id.
-fn request_id(headers: &HeaderMap) -> Option<String> {
+fn request_id(headers: &HeaderMap, secret: &Secret) -> Option<String> {
     const NAMES: [&str; 4] = [
         "x-request-id",
         "request-id",
@@ -89,6 +105,7 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
         .into_iter()
         .find_map(|name| text(headers, &HeaderName::from_static(name)))
         .and_then(|id| showable(id, 128))
+        .filter(|id| !repeats(id, secret))
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -157,7 +174,7 @@ impl Http {
                 ),
                 Details {
                     http_status: Some(status.as_u16()),
-                    request_id: request_id(&headers),
+                    request_id: request_id(&headers, &request.secret),
                     ..Details::default()
                 },
             )
@@ -184,6 +201,7 @@ impl Http {
             status,
             headers,
             body: body.into_bytes(),
+            secret: request.secret.clone(),
         };
         // Compression was not offered; an answer that has it all the same
         // could be a bomb, and is nothing this library would understand.

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::auth_token::{self, AuthToken};
 use crate::environment::{self, Endpoints};
-use crate::error::{Error, ErrorKind, Result, showable};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Answer, BODY_CAP, Http, Request};
 use crate::token::{AccessToken, BusinessId, SessionDuration, WhoAmI};
 
@@ -105,6 +105,7 @@ fn request(
         headers,
         body,
         body_cap: BODY_CAP,
+        secret: token.shared_secret(),
     })
 }
 
@@ -164,7 +165,7 @@ pub(crate) fn check_status(what: &str, answer: &Answer) -> Result<()> {
                 .into_iter()
                 .find_map(|entry| entry.error_enum)
         })
-        .and_then(|code| showable(&code, 64));
+        .and_then(|code| answer.showable(&code));
     let code = details.error_enum.as_deref().unwrap_or("no error_enum");
     let message = format!("{what}: {code} (HTTP {})", status.as_u16());
     Err(Error::with_details(
@@ -191,6 +192,7 @@ fn remedy(status: StatusCode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
     use zeroize::Zeroizing;
 
     #[test]
@@ -226,6 +228,7 @@ mod tests {
                 status: StatusCode::from_u16(status).unwrap(),
                 headers: HeaderMap::new(),
                 body: Zeroizing::new(body.into()),
+                secret: Secret::new(""),
             };
             let error = check_status("x", &answer).unwrap_err();
             assert_eq!(error.kind(), kind, "{status}");

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::auth_token::{self, AuthToken};
 use crate::credentials::{BasicEncoding, Credentials};
 use crate::environment::{self, Endpoints};
-use crate::error::{Error, ErrorKind, Result, showable};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Answer, BODY_CAP, Http, Request};
 use crate::secret::{Secret, SecretBuffer};
 
@@ -53,6 +53,7 @@ fn token_request(
         headers,
         body: Bytes::from(body),
         body_cap: BODY_CAP,
+        secret: credentials.client_secret().clone(),
     })
 }
 
@@ -116,7 +117,7 @@ fn read_answer(url: &Url, answer: &Answer) -> Result<AuthToken> {
     if status.is_client_error() || status.is_server_error() {
         details.oauth_error = serde_json::from_slice::<OAuthError>(&answer.body)
             .ok()
-            .and_then(|body| showable(&body.error, 64));
+            .and_then(|body| answer.showable(&body.error));
         let code = details
             .oauth_error
             .as_deref()
@@ -225,6 +226,12 @@ mod tests {
                 Some("invalid_client"),
             ),
             (400, r#"{"error":"<script>"}"#, ErrorKind::OAuth, None),
+            (
+                400,
+                r#"{"error":"no-not-a-secret"}"#,
+                ErrorKind::OAuth,
+                None,
+            ),
             (400, "not json", ErrorKind::OAuth, None),
             (403, "", ErrorKind::OAuth, None),
             (405, "", ErrorKind::OAuth, None),
@@ -238,6 +245,7 @@ mod tests {
                 status: StatusCode::from_u16(status).unwrap(),
                 headers: HeaderMap::new(),
                 body: Zeroizing::new(body.into()),
+                secret: Secret::new("not-a-secret"),
             };
             match read_answer(&url, &answer) {
                 Ok(_) => panic!("accepted {status}"),

@@ -128,6 +128,10 @@ impl AccessToken {
             .unwrap_or_default()
     }
 
+    pub(crate) fn shared_secret(&self) -> Secret {
+        self.0.bearer.token.clone()
+    }
+
     /// Whether the two are one and the same token.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.bearer.token == other.0.bearer.token
