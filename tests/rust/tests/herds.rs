@@ -79,7 +79,7 @@ fn b03_a_failing_herd_shares_one_sequence_and_its_error() {
         errors
     });
     // Three answers of 200 ms and two waits of 250 and 500 ms at the most.
-    assert!(started.elapsed() < Duration::from_secs(4));
+    assert!(started.elapsed() < Duration::from_secs(8));
     assert_eq!(errors.len(), 500);
     for error in &errors {
         assert_eq!(error.kind(), ErrorKind::OAuth);
@@ -296,7 +296,7 @@ fn ends_in_time<T>(what: &str, call: impl FnOnce() -> layerfi_auth::Result<T>) {
     assert_eq!(error.kind(), ErrorKind::Timeout, "{what}: {error}");
     assert!(error.is_retryable());
     assert!(
-        (Duration::from_millis(250)..Duration::from_secs(3)).contains(&took),
+        (Duration::from_millis(250)..Duration::from_secs(8)).contains(&took),
         "{what}: {took:?}"
     );
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use layerfi_auth_tests::{Case, Face, multi_thread_runtime, read_table, run};
 use serde_json::json;
 
-/// Most cases wait rather than work.
-const WORKERS: usize = 24;
+/// Many cases wait rather than work; more than these would wait for one another.
+const WORKERS: usize = 8;
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors");

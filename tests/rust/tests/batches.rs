@@ -1,0 +1,244 @@
+//! Many business tokens at once, in step with the rate limit.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use layerfi_auth::{BatchOptions, BusinessId, SessionDuration};
+use layerfi_auth_emulator::{Emulator, Endpoint, Environment, Fault};
+use layerfi_auth_tests::{
+    assert_requests, businesses, client, client_builder, emulator, eventually, multi_thread_runtime,
+};
+
+/// Runs a batch and checks what every batch promises.
+fn mints(layer: &Emulator, count: usize, at_most: Duration) {
+    let client = client(layer);
+    let businesses = businesses(count);
+    // Each business a second time, all over the place.
+    let mut inputs = businesses.clone();
+    inputs.extend(businesses.iter().rev().cloned());
+    let runtime = multi_thread_runtime(2);
+    let started = Instant::now();
+    let results: Vec<_> = runtime.block_on(client.business_tokens(inputs.clone()).collect());
+    let took = started.elapsed();
+    assert_eq!(results.len(), inputs.len());
+    for (input, result) in inputs.iter().zip(&results) {
+        assert_eq!(result.as_ref().unwrap().business_id(), input);
+    }
+    let counters = layer.counters();
+    let mints = counters.endpoint(Endpoint::AuthToken);
+    assert_eq!(counters.rate_limited, 0, "it met the limit in {took:?}");
+    assert_eq!(mints.total, count as u64, "duplicates are minted once");
+    assert!(
+        mints.max_in_flight <= 32,
+        "{} in flight",
+        mints.max_in_flight
+    );
+    assert_eq!(counters.endpoint(Endpoint::Token).total, 1);
+    assert!(took < at_most, "took {took:?}");
+}
+
+#[test]
+fn b17_a_batch_keeps_in_step_with_the_sandbox() {
+    let layer = Emulator::builder().start_blocking().unwrap();
+    // A hundred a second, less what is left to others.
+    mints(&layer, 400, Duration::from_secs(12));
+}
+
+#[test]
+fn b17_a_batch_keeps_in_step_with_production() {
+    let layer = Emulator::builder()
+        .environment(Environment::Production)
+        .start_blocking()
+        .unwrap();
+    mints(&layer, 1_000, Duration::from_secs(12));
+}
+
+#[test]
+fn b17_a_batch_with_no_limit_is_not_slowed() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    let started = Instant::now();
+    let results: Vec<_> = runtime.block_on(client.business_tokens(businesses(600)).collect());
+    assert!(results.iter().all(Result::is_ok));
+    // At a hundred a second it would take six.
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn b17_two_batches_and_a_mint_share_one_pace() {
+    let layer = Emulator::builder().start_blocking().unwrap();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    let all = businesses(200);
+    let (left, right) = all.split_at(100);
+    let batch = |part: &[BusinessId]| {
+        let stream = client.business_tokens(part.to_vec());
+        runtime.spawn(stream.collect::<Vec<_>>())
+    };
+    for task in [batch(left), batch(right)] {
+        assert!(runtime.block_on(task).unwrap().iter().all(Result::is_ok));
+    }
+    assert_eq!(layer.counters().rate_limited, 0);
+}
+
+#[test]
+fn b17_in_flight_is_bounded_and_progress_is_seen() {
+    let layer = emulator();
+    let slow = Fault::delay(Duration::from_millis(20)).forever();
+    layer.fault(Endpoint::AuthToken, slow).unwrap();
+    let client = client(&layer);
+    let options = BatchOptions {
+        session_duration: SessionDuration::from_secs(900).unwrap(),
+        max_in_flight: 4,
+    };
+    let mut inputs = businesses(40);
+    inputs.push(inputs[0].clone());
+    let runtime = multi_thread_runtime(2);
+    runtime.block_on(async {
+        let mut stream = client.business_tokens_with(inputs, options);
+        let before = stream.progress();
+        assert_eq!((before.total, before.distinct, before.done), (41, 40, 0));
+        let mut seen = 0;
+        while let Some(result) = stream.next().await {
+            assert_eq!(result.unwrap().session_duration().as_secs(), 900);
+            seen += 1;
+            let now = stream.progress();
+            assert!(
+                now.done + 1 >= seen && now.done <= 40,
+                "{now:?} after {seen}"
+            );
+        }
+        assert_eq!(seen, 41);
+        assert_eq!((stream.progress().done, stream.progress().failed), (40, 0));
+    });
+    let mints = layer.counters().endpoint(Endpoint::AuthToken);
+    assert_eq!(mints.max_in_flight, 4);
+    assert_eq!(mints.total, 40);
+}
+
+#[test]
+fn b17_a_failure_stands_in_its_own_place() {
+    let layer = emulator();
+    let all = businesses(30);
+    let bad = &all[7];
+    let gone = Fault::status(404).business(bad.as_str()).forever();
+    layer.fault(Endpoint::AuthToken, gone).unwrap();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    let results: Vec<_> = runtime.block_on(client.business_tokens(all.clone()).collect());
+    for (business, result) in all.iter().zip(&results) {
+        match result {
+            Ok(token) => assert_eq!(token.business_id(), business),
+            Err(error) => {
+                assert_eq!(business, bad);
+                assert_eq!(error.http_status(), Some(404));
+            }
+        }
+    }
+    assert!(results[7].is_err());
+    assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 30)]);
+}
+
+#[test]
+fn b17_a_slow_one_at_the_front_holds_up_none_behind_it() {
+    let layer = emulator();
+    let all = businesses(60);
+    let hold = Fault::hold().business(all[0].as_str());
+    layer.fault(Endpoint::AuthToken, hold).unwrap();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    let task = runtime.spawn(client.business_tokens(all.clone()).collect::<Vec<_>>());
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).by_status.get(&200) == Some(&59)
+    });
+    layer.release();
+    let results = runtime.block_on(task).unwrap();
+    for (business, result) in all.iter().zip(&results) {
+        assert_eq!(result.as_ref().unwrap().business_id(), business);
+    }
+}
+
+#[test]
+fn b17_a_limit_met_through_others_is_waited_out() {
+    let layer = emulator();
+    let busy = Fault::status(429)
+        .header("retry-after", "1")
+        .skip(5)
+        .times(3);
+    layer.fault(Endpoint::AuthToken, busy).unwrap();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    let results: Vec<_> = runtime.block_on(client.business_tokens(businesses(40)).collect());
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(layer.count(Endpoint::AuthToken), 43);
+}
+
+#[test]
+fn b17_a_dropped_batch_starts_no_more() {
+    let layer = emulator();
+    layer
+        .fault(Endpoint::AuthToken, Fault::hold().forever())
+        .unwrap();
+    let client = client(&layer);
+    let options = BatchOptions {
+        max_in_flight: 3,
+        ..BatchOptions::default()
+    };
+    let runtime = multi_thread_runtime(2);
+    let task = runtime.spawn(
+        client
+            .business_tokens_with(businesses(50), options)
+            .collect::<Vec<_>>(),
+    );
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).in_flight == 3
+    });
+    task.abort();
+    assert!(runtime.block_on(task).unwrap_err().is_cancelled());
+    layer.clear_faults();
+    layer.release();
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).in_flight == 0
+    });
+    runtime.block_on(client.whoami()).unwrap();
+    assert_eq!(layer.count(Endpoint::AuthToken), 3);
+}
+
+#[test]
+fn b17_threads_get_their_batch_too() {
+    let layer = emulator();
+    let client = client_builder(&layer).build_blocking().unwrap();
+    let mut inputs = businesses(50);
+    inputs.push(inputs[3].clone());
+    let mut reports = Vec::new();
+    let results = client.business_tokens(inputs.clone(), BatchOptions::default(), |progress| {
+        reports.push(progress.done);
+        true
+    });
+    for (input, result) in inputs.iter().zip(&results) {
+        assert_eq!(result.as_ref().unwrap().business_id(), input);
+    }
+    assert_eq!(reports.len(), 51);
+    assert!(reports.is_sorted() && reports.last() == Some(&50));
+    assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 50)]);
+
+    // Ended early: a result for each input all the same.
+    let results = client.business_tokens(inputs, BatchOptions::default(), |_| false);
+    assert_eq!(results.len(), 51);
+    assert!(results[0].is_ok() && results[50].is_err());
+}
+
+#[test]
+fn b17_a_batch_of_none_is_done() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(1);
+    let results: Vec<_> = runtime.block_on(client.business_tokens([]).collect());
+    assert!(results.is_empty());
+    assert_requests(&layer, &[]);
+}

@@ -1,0 +1,295 @@
+//! Proxies, and settings from the environment's variables. Each case of the
+//! latter is a process of its own, `src/bin/env_probe.rs`.
+//!
+//! No proxy is ever asked for this machine, so the API stands at a name that
+//! does not resolve: only through a proxy can it be reached.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use layerfi_auth::{ClientBuilder, ErrorKind};
+use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint};
+use layerfi_auth_tests::{Proxy, assert_requests, client_builder, emulator};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+
+const API_URL: &str = "https://layer.invalid";
+const AUTH_URL: &str = "https://layer.invalid/oauth2/token";
+
+/// An emulator behind a certificate for `layer.invalid`.
+struct Layer {
+    emulator: Emulator,
+    /// Where TLS ends.
+    address: SocketAddr,
+    ca_pem: String,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Layer {
+    fn start() -> Self {
+        let emulator = emulator();
+        let certified = rcgen::generate_simple_self_signed(["layer.invalid".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], PrivateKeyDer::from(key))
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let behind = emulator.address();
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut client) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let mut server = TcpStream::connect(behind).await.unwrap();
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        Self {
+            emulator,
+            address,
+            ca_pem: certified.cert.pem(),
+            _runtime: runtime,
+        }
+    }
+
+    fn builder(&self) -> ClientBuilder {
+        client_builder(&self.emulator)
+            .api_url(API_URL)
+            .auth_url(AUTH_URL)
+            .ca_pem(self.ca_pem.as_str())
+            .max_attempts(1)
+    }
+
+    /// What the probe says with these variables, and no others.
+    fn probe(&self, changes: &[(&str, &str)]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = folder.path().join("ca.pem");
+        std::fs::write(&ca_file, &self.ca_pem).unwrap();
+        let mut variables = BTreeMap::from([
+            ("LAYER_ENVIRONMENT", "custom"),
+            ("LAYER_API_URL", API_URL),
+            ("LAYER_AUTH_URL", AUTH_URL),
+            ("LAYER_SCOPE", self.emulator.scope()),
+            ("LAYER_CLIENT_ID", DEFAULT_CLIENT_ID),
+            ("LAYER_CLIENT_SECRET", DEFAULT_CLIENT_SECRET),
+            ("LAYER_CA_FILE", ca_file.to_str().unwrap()),
+        ]);
+        variables.extend(changes.iter().copied());
+        let output = Command::new(env!("CARGO_BIN_EXE_env_probe"))
+            .env_clear()
+            .envs(variables)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        assert!(!text.contains(DEFAULT_CLIENT_SECRET));
+        text
+    }
+}
+
+fn url(proxy: &Proxy) -> String {
+    format!("http://{}", proxy.address())
+}
+
+fn assert_asked(proxy: &Proxy) {
+    let heads = proxy.heads();
+    assert!(!heads.is_empty(), "the proxy was not asked");
+    for head in heads {
+        assert!(
+            head.starts_with("CONNECT layer.invalid:443 HTTP/1.1\r\n"),
+            "{head}"
+        );
+        let head = head.to_lowercase();
+        assert!(
+            !head.contains("\r\nauthorization"),
+            "the proxy saw credentials"
+        );
+    }
+}
+
+#[test]
+fn a_given_proxy_is_asked_and_sees_no_credentials() {
+    let layer = Layer::start();
+    let proxy = Proxy::to(layer.address);
+    let client = layer.builder().proxy(url(&proxy)).build_blocking().unwrap();
+    client.whoami().unwrap();
+    assert_asked(&proxy);
+    assert_eq!(proxy.heads().len(), 1, "one tunnel for all");
+    assert_requests(
+        &layer.emulator,
+        &[(Endpoint::Token, 1), (Endpoint::Whoami, 1)],
+    );
+    assert!(
+        !proxy.heads()[0]
+            .to_lowercase()
+            .contains("proxy-authorization")
+    );
+}
+
+#[test]
+fn a_proxys_credentials_go_to_the_proxy() {
+    let layer = Layer::start();
+    let proxy = Proxy::to(layer.address);
+    let given = format!("http://user:p%40ss@{}", proxy.address());
+    let client = layer.builder().proxy(given).build_blocking().unwrap();
+    client.whoami().unwrap();
+    assert_asked(&proxy);
+    let expected = base64::engine::general_purpose::STANDARD.encode("user:p@ss");
+    let head = &proxy.heads()[0];
+    assert!(
+        head.lines().any(|line| line
+            .to_lowercase()
+            .starts_with("proxy-authorization: basic ")
+            && line.ends_with(&expected)),
+        "{head}"
+    );
+}
+
+#[test]
+fn a_proxy_that_fails_is_named_without_its_password() {
+    let layer = Layer::start();
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let refusing = [
+        Proxy::refusing("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
+        Proxy::refusing("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"),
+        Proxy::refusing(""),
+        Proxy::refusing("SSH-2.0-x\r\n\r\n"),
+    ];
+    let addresses = refusing.iter().map(Proxy::address).chain([gone]);
+    for (number, address) in addresses.enumerate() {
+        let given = format!("http://user:canary@{address}");
+        let client = layer.builder().proxy(given).build_blocking().unwrap();
+        let error = client.token().unwrap_err();
+        let text = format!("{error} {error:?} {client:?}");
+        assert_eq!(error.kind(), ErrorKind::Transport, "{number}: {text}");
+        assert!(text.contains("a proxy is configured"), "{number}: {text}");
+        assert!(!text.contains("canary"), "{number}: {text}");
+    }
+    assert_requests(&layer.emulator, &[]);
+}
+
+#[test]
+fn b22_tls_is_verified_through_a_proxy_too() {
+    let layer = Layer::start();
+    let other = Layer::start();
+    let proxy = Proxy::to(other.address);
+    let client = layer.builder().proxy(url(&proxy)).build_blocking().unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    assert_requests(&other.emulator, &[]);
+}
+
+#[test]
+fn this_machine_is_never_reached_through_a_proxy() {
+    let emulator = emulator();
+    let proxy = Proxy::refusing("HTTP/1.1 502 Bad Gateway\r\n\r\n");
+    for host in ["127.0.0.1", "localhost"] {
+        let local = |url: String| url.replace("127.0.0.1", host);
+        let client = client_builder(&emulator)
+            .api_url(local(emulator.url()))
+            .auth_url(local(emulator.token_url()))
+            .proxy(url(&proxy))
+            .build_blocking()
+            .unwrap();
+        client.whoami().unwrap();
+    }
+    assert!(proxy.heads().is_empty());
+}
+
+#[test]
+fn proxies_are_taken_from_the_environment() {
+    let layer = Layer::start();
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        let proxy = Proxy::to(layer.address);
+        let said = layer.probe(&[(name, &url(&proxy))]);
+        assert!(said.starts_with("ok "), "{name}: {said}");
+        assert_asked(&proxy);
+        // Without a scheme, as many write it.
+        let said = layer.probe(&[(name, &proxy.address().to_string())]);
+        assert!(said.starts_with("ok "), "{name}: {said}");
+    }
+}
+
+#[test]
+fn what_the_environment_excludes_is_reached_directly() {
+    let layer = Layer::start();
+    let proxy = Proxy::to(layer.address);
+    let proxy_url = url(&proxy);
+    for changes in [
+        &[("HTTPS_PROXY", &*proxy_url), ("NO_PROXY", "layer.invalid")][..],
+        &[("HTTPS_PROXY", &proxy_url), ("no_proxy", ".invalid")],
+        &[("HTTPS_PROXY", &proxy_url), ("NO_PROXY", "*")],
+        // For http:// only, which nothing here uses.
+        &[("HTTP_PROXY", &proxy_url)],
+        &[],
+    ] {
+        // Directly the name does not resolve.
+        let said = layer.probe(changes);
+        assert!(said.starts_with("transport "), "{changes:?}: {said}");
+    }
+    assert!(proxy.heads().is_empty());
+}
+
+#[test]
+fn a_bad_variable_is_named() {
+    let layer = Layer::start();
+    for (name, value, field) in [
+        ("LAYER_ENVIRONMENT", "", "environment"),
+        ("LAYER_ENVIRONMENT", "staging", "environment"),
+        ("LAYER_CLIENT_ID", "", "client_id"),
+        ("LAYER_CLIENT_SECRET", "", "client_secret"),
+        ("LAYER_CLIENT_SECRET_FILE", "/nonexistent", "client_secret"),
+        ("LAYER_API_URL", "http://layer.example", "api_url"),
+        ("LAYER_AUTH_URL", "http://127.0.0.1:9/", "auth_url"),
+        ("LAYER_SCOPE", "", "scope"),
+        ("LAYER_CA_FILE", "/nonexistent", "ca_file"),
+        ("LAYER_ALLOW_HTTP_LOOPBACK", "maybe", "allow_http_loopback"),
+        ("HTTPS_PROXY", "ftp://user:canary@h", "proxy"),
+    ] {
+        let said = layer.probe(&[(name, value)]);
+        assert!(
+            said.starts_with(&format!("config {field} ")),
+            "{name}: {said}"
+        );
+        assert!(!said.contains("canary"));
+    }
+    assert_requests(&layer.emulator, &[]);
+}
+
+#[test]
+fn a_secret_file_is_as_good_as_a_secret() {
+    let layer = Layer::start();
+    let proxy = Proxy::to(layer.address);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, format!("{DEFAULT_CLIENT_SECRET}\n")).unwrap();
+    let said = layer.probe(&[
+        ("HTTPS_PROXY", &url(&proxy)),
+        ("LAYER_CLIENT_SECRET", ""),
+        ("LAYER_CLIENT_SECRET_FILE", file.to_str().unwrap()),
+    ]);
+    assert!(said.starts_with("ok "), "{said}");
+}
