@@ -60,3 +60,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use secret::Secret;
 pub use stats::Stats;
 pub use token::{AccessToken, BusinessId, BusinessToken, SessionDuration, WhoAmI};
+
+/// The guide's code, compiled.
+#[cfg(all(doctest, feature = "blocking"))]
+#[doc = include_str!("../../docs/rust.md")]
+struct Guide;

@@ -12,8 +12,11 @@ use crate::runtime;
 /// machine wakes up, the wall clock is looked at within this time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// The shortest, so that a failing refresh is not asked about in a loop.
+/// The shortest: how often a refresh that is under way is looked after. (Its
+/// back-off is the slot's, and not shortened by this.)
 const SHORTEST_SLEEP: Duration = Duration::from_millis(250);
+
+const WITHOUT_A_TOKEN: Duration = Duration::from_secs(1);
 
 /// Sees to it that the task runs, once per process, if it is wanted. It is
 /// started by the first call and not by `build`, which starts nothing.
@@ -46,11 +49,16 @@ async fn keep(engine: Weak<Engine>) {
             if !hit && let Err(error) = engine.access_token().await {
                 tracing::debug!(target: "layerfi_auth", %error, "keep_warm found no token");
             }
-            engine
-                .access
-                .until_refresh(&engine.cx.clock)
-                .unwrap_or(SHORTEST_SLEEP)
+            match engine.access.until_refresh(&engine.cx.clock) {
+                Some((sleep, false)) => sleep.clamp(SHORTEST_SLEEP, LONGEST_SLEEP),
+                // A refresh is under way or has failed: how that ends is to be
+                // seen soon.
+                Some((_, true)) => SHORTEST_SLEEP,
+                // Nothing to be had. Asking more often would only be a burden
+                // on the vault that the credentials may come from.
+                None => WITHOUT_A_TOKEN,
+            }
         };
-        tokio::time::sleep(sleep.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)).await;
+        tokio::time::sleep(sleep).await;
     }
 }

@@ -523,10 +523,11 @@ impl<V: Send + Sync + 'static> Reader<V> {
 
 /// The clock is only asked through the context, so that tests move it.
 impl<V> Slot<V> {
-    /// How long until a refresh is due; nothing where there is no value.
-    pub(crate) fn until_refresh(&self, clock: &Clock) -> Option<Duration> {
+    /// How long until a refresh is due, and whether one has been before;
+    /// nothing where there is no value.
+    pub(crate) fn until_refresh(&self, clock: &Clock) -> Option<(Duration, bool)> {
         let entry = self.current.load_full()?;
-        Some(entry.until_refresh(clock.now()))
+        Some((entry.until_refresh(clock.now()), entry.is_stale()))
     }
 }
 
