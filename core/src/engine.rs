@@ -11,6 +11,7 @@ use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
 use crate::cache::{Context, Entry, Fetched, Keyed, Mode, Outcome, Slot, Source};
 use crate::config::Config;
@@ -175,6 +176,7 @@ impl Engine {
         retry::run(self.config.retry, deadline, on_retry, attempt).await
     }
 
+    #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all)]
     pub(crate) async fn whoami(self: &Arc<Self>, deadline: Instant) -> Result<WhoAmI> {
         self.authorized(deadline, |token| async move {
             layer_api::whoami(&self.http, &self.config.endpoints, &token, deadline).await
@@ -183,6 +185,7 @@ impl Engine {
     }
 
     /// Mints a token, cached nowhere.
+    #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all, fields(%business))]
     pub(crate) async fn mint(
         self: &Arc<Self>,
         business: &BusinessId,
@@ -234,6 +237,7 @@ impl Engine {
 
     /// Sends a request of the user's with the access token. Any status is an
     /// answer; only 401 is met with one more try.
+    #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all, fields(method = %request.method, path = request.url.path()))]
     pub(crate) async fn execute(
         self: &Arc<Self>,
         mut request: Request,
@@ -362,7 +366,8 @@ pub(crate) struct AccessTokenSource(pub(crate) Arc<Engine>);
 impl Source<AccessToken> for AccessTokenSource {
     fn fetch(&self, mode: Mode) -> BoxFuture<'static, Outcome<AccessToken>> {
         let engine = Arc::clone(&self.0);
-        Box::pin(async move { engine.acquire(mode).await })
+        let span = tracing::debug_span!(target: "layerfi_auth", "get_access_token");
+        Box::pin(async move { engine.acquire(mode).await }.instrument(span))
     }
 
     fn can_change(&self) -> bool {
