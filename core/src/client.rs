@@ -22,11 +22,15 @@ use crate::http::Request;
 use crate::layer_api;
 use crate::secret::Secret;
 use crate::stats::Stats;
-use crate::token::{AccessToken, BusinessId, BusinessToken, SessionDuration, WhoAmI};
+use crate::business_id::BusinessId;
+use crate::token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
 use crate::warm;
 
 /// The largest answer that [`Client::execute`] takes.
 const EXECUTE_CAP: usize = 16 * 1024 * 1024;
+
+/// More is as good as for ever, and overflows a clock.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A client of Layer's authentication: one per set of credentials, for the
 /// whole program.
@@ -69,12 +73,12 @@ impl Client {
     }
 
     /// The same client, sharing its cache, with another timeout for each call:
-    /// everything included, waiting, retries and back-off.
+    /// everything included, waiting, retries and back-off. A day at the most.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
             engine: Arc::clone(&self.engine),
-            timeout,
+            timeout: timeout.min(LONGEST_TIMEOUT),
         }
     }
 
@@ -404,8 +408,7 @@ impl Client {
     }
 
     fn deadline(&self) -> Instant {
-        // More than an hour is as good as for ever, and overflows nothing.
-        Instant::now() + self.timeout.min(Duration::from_secs(24 * 3_600))
+        Instant::now() + self.timeout
     }
 
     /// Bounds a call by the client's timeout.
