@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 
+use crate::business_id::BusinessId;
 use crate::client::Client;
 use crate::error::Result;
-use crate::token::{BusinessId, BusinessToken, SessionDuration};
+use crate::token::{BusinessToken, SessionDuration};
 
 /// How a batch is to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,13 +10,23 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 use crate::batch::{BatchOptions, BatchProgress};
+use crate::business_id::BusinessId;
 use crate::client::{BusinessTokenOptions, TokenReader, TokenRef};
 use crate::config::ClientBuilder;
 use crate::error::{Error, Result};
 use crate::stats::Stats;
-use crate::token::{AccessToken, BusinessId, BusinessToken, SessionDuration, WhoAmI};
+use crate::token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
 
 pub use crate::runtime::Pending;
+
+/// The generation of this process, another one after each fork: for faces that
+/// keep threads of their own. The first client begins the count.
+#[doc(hidden)]
+#[must_use]
+pub fn process_generation() -> u32 {
+    crate::fork::watch();
+    crate::fork::generation()
+}
 
 /// A [`crate::Client`] whose calls block the thread.
 ///

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::batch::{BatchOptions, BusinessTokens};
+use crate::business_id::BusinessId;
 use crate::cache::{Borrowed, Reader};
 use crate::config::{ClientBuilder, Config};
 use crate::engine::{AccessTokenSource, Engine, KeyRef};
@@ -22,7 +23,6 @@ use crate::http::Request;
 use crate::layer_api;
 use crate::secret::Secret;
 use crate::stats::Stats;
-use crate::business_id::BusinessId;
 use crate::token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
 use crate::warm;
 

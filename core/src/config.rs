@@ -4,8 +4,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::Url;
-
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::credentials::{
@@ -13,7 +11,8 @@ use crate::credentials::{
 };
 use crate::environment::{Endpoints, Environment};
 use crate::error::{Error, Result};
-use crate::http::{HttpConfig, ProxyConfig};
+use crate::http::HttpConfig;
+use crate::proxy::ProxyChoice;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::tls;
@@ -71,14 +70,6 @@ pub struct ClientBuilder {
     user_agent: Option<String>,
     #[cfg(any(test, feature = "test-util"))]
     clock: Option<crate::clock::TestClock>,
-}
-
-#[derive(Clone, Default)]
-enum ProxyChoice {
-    #[default]
-    Environment,
-    None,
-    Given(String),
 }
 
 impl ClientBuilder {
@@ -374,7 +365,7 @@ impl ClientBuilder {
             basic_encoding: self.basic_encoding,
             http: HttpConfig {
                 extra_roots,
-                proxy: proxy(self.proxy, var)?,
+                proxy: self.proxy.resolve(var)?,
                 connect_timeout: within("connect_timeout", self.connect_timeout, 5)?,
                 attempt_timeout: within("attempt_timeout", self.attempt_timeout, 10)?,
                 user_agent: user_agent(self.user_agent)?,
@@ -445,49 +436,6 @@ fn user_agent(product: Option<String>) -> Result<String> {
             "use visible ASCII, such as my-service/1.2",
         )),
     }
-}
-
-fn proxy(choice: ProxyChoice, var: impl Fn(&str) -> Option<String>) -> Result<ProxyConfig> {
-    let var = |upper: &str| {
-        let value = var(&upper.to_ascii_lowercase()).or_else(|| var(upper));
-        value.filter(|text| !text.is_empty())
-    };
-    let config = match choice {
-        ProxyChoice::None => ProxyConfig::default(),
-        ProxyChoice::Given(url) => ProxyConfig {
-            http: Some(url.clone()),
-            https: Some(url),
-            no_proxy: String::new(),
-        },
-        ProxyChoice::Environment => ProxyConfig {
-            // A CGI program's HTTP_PROXY comes from whoever sent the request
-            // (CVE-2016-5385).
-            http: (var("REQUEST_METHOD").is_none())
-                .then(|| var("HTTP_PROXY"))
-                .flatten()
-                .or_else(|| var("ALL_PROXY")),
-            https: var("HTTPS_PROXY").or_else(|| var("ALL_PROXY")),
-            no_proxy: var("NO_PROXY").unwrap_or_default(),
-        },
-    };
-    for url in config.http.iter().chain(&config.https) {
-        let with_scheme = if url.contains("://") {
-            url.clone()
-        } else {
-            format!("http://{url}")
-        };
-        let fits = Url::parse(&with_scheme)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        if !fits {
-            // Not shown: it may hold a password.
-            return Err(Error::config(
-                "proxy",
-                "the proxy's URL is not valid",
-                "give http://host:port in proxy, HTTPS_PROXY, HTTP_PROXY or ALL_PROXY",
-            ));
-        }
-    }
-    Ok(config)
 }
 
 #[cfg(test)]
@@ -579,29 +527,5 @@ mod tests {
             assert!(text.contains(remedy), "{change:?}: {text}");
             assert!(!text.contains("canary"), "{text}");
         }
-    }
-
-    #[test]
-    fn proxies_come_from_the_environment_or_are_given() {
-        let vars = |list: &'static [(&str, &str)]| {
-            move |name: &str| {
-                list.iter()
-                    .find(|(key, _)| *key == name)
-                    .map(|(_, value)| (*value).to_owned())
-            }
-        };
-        let config = proxy(
-            ProxyChoice::Environment,
-            vars(&[("https_proxy", "h:1"), ("NO_PROXY", "x")]),
-        )
-        .unwrap();
-        assert_eq!((config.https.as_deref(), config.http), (Some("h:1"), None));
-        assert_eq!(config.no_proxy, "x");
-        let config = proxy(ProxyChoice::Environment, vars(&[("ALL_PROXY", "http://a")])).unwrap();
-        assert_eq!(config.http.as_deref(), Some("http://a"));
-        let cgi = vars(&[("HTTP_PROXY", "http://evil"), ("REQUEST_METHOD", "GET")]);
-        assert!(proxy(ProxyChoice::Environment, cgi).unwrap().http.is_none());
-        let none = proxy(ProxyChoice::None, vars(&[("ALL_PROXY", "http://a")])).unwrap();
-        assert!(none.http.is_none() && none.https.is_none());
     }
 }

@@ -13,6 +13,7 @@ use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
+use crate::business_id::BusinessId;
 use crate::cache::{Context, Entry, Fetched, Keyed, Mode, Outcome, Slot, Source};
 use crate::config::Config;
 use crate::credentials::Credentials;
@@ -25,7 +26,7 @@ use crate::pace::Pace;
 use crate::retry;
 use crate::runtime::Runtime;
 use crate::stats::{Counters, Event};
-use crate::token::{AccessToken, BusinessId, BusinessToken, SessionDuration, WhoAmI};
+use crate::token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
 
 /// What a cached business token is filed under.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::environment;
 use crate::error::{Details, Error, ErrorKind, Result, showable};
 use crate::fork::Generational;
+use crate::proxy::ProxyConfig;
 use crate::retry::parse_retry_after;
 use crate::secret::{Secret, SecretBuffer};
 use crate::tls;
@@ -33,14 +34,6 @@ pub(crate) struct HttpConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) attempt_timeout: Duration,
     pub(crate) user_agent: String,
-}
-
-/// The proxies to use, already read from wherever they were given.
-#[derive(Clone, Default)]
-pub(crate) struct ProxyConfig {
-    pub(crate) http: Option<String>,
-    pub(crate) https: Option<String>,
-    pub(crate) no_proxy: String,
 }
 
 /// One request, ready to be sent as often as it takes.

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::auth_token::{self, AuthToken};
+use crate::business_id::BusinessId;
 use crate::environment::{self, Endpoints};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Answer, BODY_CAP, Http, Request};
-use crate::token::{AccessToken, BusinessId, SessionDuration, WhoAmI};
+use crate::token::{AccessToken, SessionDuration, WhoAmI};
 
 /// An answer's value, with the headers that pacing reads.
 pub(crate) struct ApiAnswer<T> {

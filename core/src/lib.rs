@@ -27,6 +27,7 @@ mod auth_token;
 mod batch;
 #[cfg(feature = "blocking")]
 pub mod blocking;
+mod business_id;
 mod cache;
 mod client;
 mod clock;
@@ -40,6 +41,7 @@ mod http;
 mod layer_api;
 mod oauth;
 mod pace;
+mod proxy;
 mod retry;
 mod runtime;
 mod secret;
@@ -50,6 +52,7 @@ mod token;
 mod warm;
 
 pub use batch::{BatchOptions, BatchProgress, BusinessTokens};
+pub use business_id::BusinessId;
 pub use client::{BusinessTokenOptions, Client, TokenReader, TokenRef};
 #[cfg(any(test, feature = "test-util"))]
 pub use clock::TestClock;
@@ -59,7 +62,7 @@ pub use environment::Environment;
 pub use error::{Error, ErrorKind, Result};
 pub use secret::Secret;
 pub use stats::Stats;
-pub use token::{AccessToken, BusinessId, BusinessToken, SessionDuration, WhoAmI};
+pub use token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
 
 /// The guide's code, compiled.
 #[cfg(all(doctest, feature = "blocking"))]

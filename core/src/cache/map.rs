@@ -15,8 +15,10 @@ use hashbrown::{Equivalent, HashTable};
 /// hundreds that fetching the new key's value takes.
 const SHARDS: usize = 256;
 
+type Shard<K, T> = ArcSwap<HashTable<(K, T)>>;
+
 pub(super) struct ReadMap<K, T> {
-    shards: Box<[ArcSwap<HashTable<(K, T)>>]>,
+    shards: Box<[Shard<K, T>]>,
     hasher: RandomState,
 }
 
@@ -32,7 +34,7 @@ where
         }
     }
 
-    fn shard(&self, hash: u64) -> Option<&ArcSwap<HashTable<(K, T)>>> {
+    fn shard(&self, hash: u64) -> Option<&Shard<K, T>> {
         // The table uses the hash's ends: its top seven bits as tags, its low
         // bits as places. The middle is free.
         self.shards.get((hash >> 32) as usize % SHARDS)

@@ -4,10 +4,12 @@
 //! The cache gets its values through [`Source`], runs its flights through
 //! [`Spawn`], and knows neither HTTP nor any runtime.
 
+mod control;
 mod entry;
 mod keyed;
 mod map;
 mod policy;
+mod reader;
 mod slot;
 #[cfg(test)]
 #[cfg_attr(shuttle, allow(dead_code))]
@@ -24,7 +26,8 @@ use crate::stats::Counters;
 
 pub(crate) use entry::Entry;
 pub(crate) use keyed::Keyed;
-pub(crate) use slot::{Borrowed, Reader, Slot};
+pub(crate) use reader::Reader;
+pub(crate) use slot::{Borrowed, Slot};
 
 /// Where values come from.
 pub(crate) trait Source<V>: Send + Sync {

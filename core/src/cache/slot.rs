@@ -1,22 +1,20 @@
 //! One value: read without a lock, fetched by one flight for all callers,
 //! refreshed behind their backs.
 
-use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt as _;
-use tokio::sync::watch;
 
+use super::control::{Control, GRACE, Landed, Landing, State};
 use super::entry::Verdict;
-use super::{Context, Entry, Mode, Outcome, Source, policy};
+use super::{Context, Entry, Mode, Outcome, Source};
 use crate::clock::{Clock, Now};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork;
-use crate::stats::{Counters, Event};
-use crate::sync::{Mutex, MutexGuard, lock, random, step};
+use crate::stats::Event;
+use crate::sync::{MutexGuard, step};
 
 /// A place for one value.
 ///
@@ -24,78 +22,18 @@ use crate::sync::{Mutex, MutexGuard, lock, random, step};
 /// there goes through the control, whose lock is held for a few instructions
 /// and never across a wait.
 pub(crate) struct Slot<V> {
-    current: ArcSwapOption<Entry<V>>,
+    pub(super) current: ArcSwapOption<Entry<V>>,
     control: ArcSwap<Control<V>>,
 }
 
-/// What callers that miss agree on. Belongs to one process: after a fork its
-/// lock may be held by a thread that is no more, and its flight is another's.
-struct Control<V> {
-    generation: u32,
-    state: Mutex<State<V>>,
-}
-
-struct State<V> {
-    flight: Option<Flight<V>>,
-    /// Counts flights, so that a late one does not end a newer one.
-    flights: u64,
-    /// Failures in a row, and what followed from them.
-    failures: u32,
-    last_error: Option<Error>,
-    quiet_until: u64,
-    invalidations: policy::Invalidations,
-}
-
-/// A fetch in the air.
-struct Flight<V> {
-    number: u64,
-    /// When it is to be over by its own budget, by the monotonic clock.
-    ends_by: u64,
-    landing: watch::Receiver<Option<Landing<V>>>,
-}
-
-type Landing<V> = Result<Arc<Entry<V>>>;
-
-/// How long after its budget a flight is given up. A flight ends by itself
-/// within its budget, unless the runtime it runs in is not driven any more.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// A flight that is lost this often is not started again for the same caller.
 const MOST_LOST_FLIGHTS: u32 = 3;
-
-impl<V> Control<V> {
-    fn new() -> Self {
-        Self {
-            generation: fork::generation(),
-            state: Mutex::new(State {
-                flight: None,
-                flights: 0,
-                failures: 0,
-                last_error: None,
-                quiet_until: 0,
-                invalidations: policy::Invalidations::new(),
-            }),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<V>> {
-        lock(&self.state)
-    }
-}
-
-impl<V> Flight<V> {
-    /// Whether anything can still come of it. (The sender is gone where its
-    /// task was dropped with its runtime.)
-    fn is_in_the_air(&self, now: Now) -> bool {
-        now.mono < self.ends_by && self.landing.has_changed().is_ok()
-    }
-}
 
 /// What a caller without a value is to do.
 enum Step<V> {
     Serve(Arc<Entry<V>>),
     Fail(Error),
-    Wait(watch::Receiver<Option<Landing<V>>>),
+    Wait(Landing<V>),
 }
 
 /// A value that is read where it lies, with no shared count touched. Holding
@@ -145,7 +83,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
             Verdict::Refresh => self.refresh(cx, &source(), entry),
             Verdict::Spent => return None,
         }
-        count_hit(&cx.stats, entry);
+        cx.stats.count_hit(entry.is_stale());
         Some(Borrowed(current))
     }
 
@@ -165,7 +103,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         loop {
             let mut landing = match self.join(cx, source, remaining) {
                 Step::Serve(entry) => {
-                    count_hit(&cx.stats, &entry);
+                    cx.stats.count_hit(entry.is_stale());
                     return Ok(entry);
                 }
                 Step::Fail(error) => return Err(error),
@@ -200,7 +138,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         step();
         match self.current.load_full() {
             Some(entry) if error.is_retryable() && entry.is_alive(cx.clock.now()) => {
-                count_hit(&cx.stats, &entry);
+                cx.stats.count_hit(entry.is_stale());
                 Ok(entry)
             }
             _ => Err(error),
@@ -227,15 +165,11 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 return Step::Serve(Arc::clone(entry));
             }
         }
-        if let Some(flight) = &state.flight
-            && flight.is_in_the_air(now)
-        {
-            return Step::Wait(flight.landing.clone());
+        if let Some(landing) = state.in_the_air(now) {
+            return Step::Wait(landing.clone());
         }
         let mut mode = Mode::Always;
-        if now.mono < state.quiet_until
-            && let Some(error) = &state.last_error
-        {
+        if let Some(error) = state.quiet(now) {
             if !source.can_change() {
                 return match &current {
                     Some(entry) if error.is_retryable() && entry.is_alive(now) => {
@@ -255,7 +189,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
 
     /// Starts the refresh that is due, unless someone else just did.
     #[cold]
-    fn refresh<S>(self: &Arc<Self>, cx: &Context, source: &S, entry: &Entry<V>)
+    pub(super) fn refresh<S>(self: &Arc<Self>, cx: &Context, source: &S, entry: &Entry<V>)
     where
         S: Source<V>,
     {
@@ -275,11 +209,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         {
             return;
         }
-        if state
-            .flight
-            .as_ref()
-            .is_some_and(|flight| flight.is_in_the_air(now))
-        {
+        if state.in_the_air(now).is_some() {
             return;
         }
         cx.stats.count(Event::Refresh);
@@ -296,21 +226,11 @@ impl<V: Send + Sync + 'static> Slot<V> {
         mode: Mode,
         mut state: MutexGuard<'_, State<V>>,
         now: Now,
-    ) -> Result<watch::Receiver<Option<Landing<V>>>>
+    ) -> Result<Landing<V>>
     where
         S: Source<V>,
     {
-        let (sender, landing) = watch::channel(None);
-        state.flights += 1;
-        let number = state.flights;
-        let ends_by = now
-            .mono
-            .saturating_add(policy::nanos(source.budget() + GRACE));
-        state.flight = Some(Flight {
-            number,
-            ends_by,
-            landing: landing.clone(),
-        });
+        let (number, sender, landing) = state.take_off(now, source.budget());
         // Unlocked first: the task may run, and land, before `spawn` returns.
         drop(state);
         let slot = Arc::clone(self);
@@ -330,42 +250,26 @@ impl<V: Send + Sync + 'static> Slot<V> {
             let landed = slot.land(&flight_cx, number, outcome);
             sender.send_replace(Some(landed));
         };
-        cx.spawn.spawn(Box::pin(task)).inspect_err(|_| {
-            let control = self.control();
-            let mut state = control.lock();
-            if state
-                .flight
-                .as_ref()
-                .is_some_and(|flight| flight.number == number)
-            {
-                state.flight = None;
-            }
-        })?;
+        cx.spawn
+            .spawn(Box::pin(task))
+            .inspect_err(|_| self.control().lock().touch_down(number))?;
         Ok(landing)
     }
 
     /// Takes in what a flight brings. The value is in its place before the
     /// flight is over, so that no caller can find neither.
-    fn land(&self, cx: &Context, number: u64, outcome: Outcome<V>) -> Landing<V> {
+    fn land(&self, cx: &Context, number: u64, outcome: Outcome<V>) -> Landed<V> {
         let control = self.control();
         let mut state = control.lock();
         let now = cx.clock.now();
-        if state
-            .flight
-            .as_ref()
-            .is_some_and(|flight| flight.number == number)
-        {
-            state.flight = None;
-        }
+        state.touch_down(number);
         step();
         let current = self.current.load_full();
         let error = match outcome {
             Outcome::Fetched(fetched) => {
                 let entry = Arc::new(Entry::new(fetched));
                 if entry.is_alive(now) {
-                    state.failures = 0;
-                    state.last_error = None;
-                    state.quiet_until = 0;
+                    state.succeeded();
                     // A flight that was given up for lost may come home after its successor.
                     if current.is_none_or(|other| !other.is_younger_than(&entry)) {
                         step();
@@ -377,7 +281,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
             }
             Outcome::Failed(error) => error,
             Outcome::Unchanged => {
-                return Err(state.last_error.clone().unwrap_or_else(|| {
+                return Err(state.last_error().cloned().unwrap_or_else(|| {
                     Error::new(
                         ErrorKind::Internal,
                         "nothing changed, and nothing failed",
@@ -386,14 +290,10 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 }));
             }
         };
-        state.failures = state.failures.saturating_add(1);
-        let quiet = policy::quiet_time(state.failures, &error, random());
-        state.quiet_until = now.mono.saturating_add(quiet);
-        state.last_error = Some(error.clone());
+        let wait = state.failed(&error, now);
         cx.stats.failed(error.kind());
-        if let Some(entry) = current {
-            let wait = policy::refresh_backoff(state.failures, &error, random());
-            entry.postpone_refresh(now, wait.max(quiet));
+        if let Some(entry) = current.filter(|entry| entry.is_alive(now)) {
+            entry.postpone_refresh(now, wait);
             tracing::warn!(
                 target: "layerfi_auth", %error,
                 "a refresh failed; the current token is served until it expires"
@@ -430,34 +330,28 @@ impl<V: Send + Sync + 'static> Slot<V> {
 
     /// Whether someone waits for it, or is behind it.
     pub(super) fn is_flying(&self, now: Now) -> bool {
-        let control = self.control();
-        let state = control.lock();
-        state
-            .flight
-            .as_ref()
-            .is_some_and(|flight| flight.is_in_the_air(now))
+        self.control().lock().in_the_air(now).is_some()
     }
 
     /// Whether it can be forgotten: nothing alive in it, nothing in the air,
     /// nothing to remember about a failure.
     pub(super) fn is_dead(&self, now: Now) -> bool {
-        if self.is_flying(now) {
-            return false;
-        }
-        let quiet = now.mono < self.control().lock().quiet_until;
+        let control = self.control();
+        let state = control.lock();
+        let busy = state.in_the_air(now).is_some() || state.quiet(now).is_some();
         let alive = self
             .current
             .load()
             .as_ref()
             .is_some_and(|entry| entry.is_alive(now));
-        !quiet && !alive
+        !busy && !alive
     }
 
     /// The control of this process.
     fn control(&self) -> Arc<Control<V>> {
         step();
         let control = self.control.load_full();
-        if control.generation == fork::generation() {
+        if control.is_of_this_process() {
             return control;
         }
         // Leaked, never dropped: what is in it may be in use by threads that
@@ -470,54 +364,6 @@ impl<V: Send + Sync + 'static> Slot<V> {
         } else {
             self.control.load_full()
         }
-    }
-}
-
-#[inline]
-fn count_hit<V>(stats: &Counters, entry: &Entry<V>) {
-    stats.count_hit(entry.is_stale());
-}
-
-/// One thread's own look at a slot: while the value stays the same, a hit
-/// touches nothing that other threads write.
-pub(crate) struct Reader<V> {
-    slot: Arc<Slot<V>>,
-    cache: arc_swap::Cache<Current<V>, Option<Arc<Entry<V>>>>,
-}
-
-/// A slot's current value, as `arc_swap::Cache` wants it.
-struct Current<V>(Arc<Slot<V>>);
-
-impl<V> Deref for Current<V> {
-    type Target = ArcSwapOption<Entry<V>>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0.current
-    }
-}
-
-impl<V: Send + Sync + 'static> Reader<V> {
-    pub(crate) fn new(slot: Arc<Slot<V>>) -> Self {
-        Self {
-            cache: arc_swap::Cache::new(Current(Arc::clone(&slot))),
-            slot,
-        }
-    }
-
-    /// As [`Slot::hit`].
-    #[inline]
-    pub(crate) fn hit<S>(&mut self, cx: &Context, source: impl FnOnce() -> S) -> Option<&V>
-    where
-        S: Source<V>,
-    {
-        let entry = self.cache.load().as_ref()?;
-        match entry.verdict(&cx.clock) {
-            Verdict::Good => {}
-            Verdict::Refresh => self.slot.refresh(cx, &source(), entry),
-            Verdict::Spent => return None,
-        }
-        count_hit(&cx.stats, entry);
-        Some(&entry.value)
     }
 }
 

@@ -1,0 +1,52 @@
+//! One thread's own look at a slot.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::entry::Verdict;
+use super::{Context, Entry, Slot, Source};
+
+/// While the value stays the same, a hit touches nothing that other threads
+/// write.
+pub(crate) struct Reader<V> {
+    slot: Arc<Slot<V>>,
+    cache: arc_swap::Cache<Current<V>, Option<Arc<Entry<V>>>>,
+}
+
+/// A slot's current value, as `arc_swap::Cache` wants it.
+struct Current<V>(Arc<Slot<V>>);
+
+impl<V> Deref for Current<V> {
+    type Target = ArcSwapOption<Entry<V>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.current
+    }
+}
+
+impl<V: Send + Sync + 'static> Reader<V> {
+    pub(crate) fn new(slot: Arc<Slot<V>>) -> Self {
+        Self {
+            cache: arc_swap::Cache::new(Current(Arc::clone(&slot))),
+            slot,
+        }
+    }
+
+    /// As [`Slot::hit`].
+    #[inline]
+    pub(crate) fn hit<S>(&mut self, cx: &Context, source: impl FnOnce() -> S) -> Option<&V>
+    where
+        S: Source<V>,
+    {
+        let entry = self.cache.load().as_ref()?;
+        match entry.verdict(&cx.clock) {
+            Verdict::Good => {}
+            Verdict::Refresh => self.slot.refresh(cx, &source(), entry),
+            Verdict::Spent => return None,
+        }
+        cx.stats.count_hit(entry.is_stale());
+        Some(&entry.value)
+    }
+}
