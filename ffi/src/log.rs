@@ -1,0 +1,174 @@
+//! The log callback.
+
+use std::ffi::c_void;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use arc_swap::ArcSwapOption;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::callback::{self, UserData};
+use crate::error::{layerfi_error, layerfi_result};
+use crate::failure::Failure;
+use crate::panic::guard;
+use crate::string::{layerfi_str, owned};
+
+/// How much a log message matters.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum layerfi_log_level {
+    /// Nothing.
+    Off = 0,
+    /// Something is broken.
+    Error = 1,
+    /// Something failed and is dealt with.
+    Warn = 2,
+    /// Something worth knowing.
+    Info = 3,
+    /// What the library does: requests, retries, refreshes.
+    Debug = 4,
+    /// In detail.
+    Trace = 5,
+}
+
+/// Takes a log message. `level` is a layerfi_log_level; `message` is valid
+/// during the call only, and holds no secret and no token at any level.
+///
+/// It is called from any thread, from several at once, and must be quick: the
+/// library's background thread waits for it. It may call the library, but what
+/// waits returns LAYERFI_RESULT_WOULD_DEADLOCK there, and what is logged in
+/// the meantime by its thread is dropped. It must not fork, throw or longjmp.
+pub type layerfi_log_callback =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, level: u32, message: layerfi_str)>;
+
+type Callback = unsafe extern "C" fn(userdata: *mut c_void, level: u32, message: layerfi_str);
+
+static SINK: ArcSwapOption<(Callback, UserData)> = ArcSwapOption::const_empty();
+static LEVEL: AtomicU32 = AtomicU32::new(0);
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Sends the log of all clients of this process to `callback`, up to `level`
+/// (a layerfi_log_level), in place of any before; NULL or
+/// LAYERFI_LOG_LEVEL_OFF ends it.
+///
+/// `userdata` is passed on. A call that is under way in another thread goes on
+/// after this has returned, so keep what it points to for good. May be called
+/// from any thread. A forked child keeps the callback.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_set_log_callback(
+    callback: layerfi_log_callback,
+    userdata: *mut c_void,
+    level: u32,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        if level > layerfi_log_level::Trace as u32 {
+            return Err(Failure::Enum("level", level));
+        }
+        let Some(callback) = callback.filter(|_| level != layerfi_log_level::Off as u32) else {
+            LEVEL.store(layerfi_log_level::Off as u32, Ordering::Relaxed);
+            SINK.store(None);
+            return Ok(());
+        };
+        if !INSTALLED.swap(true, Ordering::Relaxed)
+            && tracing::subscriber::set_global_default(Sink).is_err()
+        {
+            INSTALLED.store(false, Ordering::Relaxed);
+            return Err(Failure::LogTaken);
+        }
+        SINK.store(Some(Arc::new((callback, UserData::new(userdata, None)))));
+        LEVEL.store(level, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// Takes what the engine says, and nothing else: the HTTP libraries' own logs
+/// may show headers.
+struct Sink;
+
+fn number(level: Level) -> u32 {
+    let level = match level {
+        Level::ERROR => layerfi_log_level::Error,
+        Level::WARN => layerfi_log_level::Warn,
+        Level::INFO => layerfi_log_level::Info,
+        Level::DEBUG => layerfi_log_level::Debug,
+        Level::TRACE => layerfi_log_level::Trace,
+    };
+    level as u32
+}
+
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    let rest = metadata.target().strip_prefix("layerfi_auth");
+    metadata.is_event() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+impl Subscriber for Sink {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if is_ours(metadata) {
+            // The level may change at any time, so it is asked each time.
+            Interest::sometimes()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_ours(metadata) && number(*metadata.level()) <= LEVEL.load(Ordering::Relaxed)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        // Whoever logs from within the callback is not called again.
+        if callback::is_inside() {
+            return;
+        }
+        let Some(sink) = SINK.load_full() else {
+            return;
+        };
+        let mut text = Text::default();
+        event.record(&mut text);
+        let message = owned(&(text.message + &text.fields));
+        let (function, userdata) = &*sink;
+        callback::inside(|| {
+            // SAFETY: the function was given with this userdata, for any
+            // thread; the view lives until it returns.
+            unsafe {
+                function(
+                    userdata.pointer(),
+                    number(*event.metadata().level()),
+                    layerfi_str::of(&message),
+                );
+            }
+        });
+    }
+
+    // Spans of the engine say nothing that its events do not.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// An event in one line: the message, then `name=value` for the rest.
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string does not fail.
+        let _ = if field.name() == "message" {
+            write!(self.message, "{value:?}")
+        } else {
+            write!(self.fields, " {}={value:?}", field.name())
+        };
+    }
+}

@@ -1,0 +1,5 @@
+//! The C and C++ faces as their users have them: the header, the library and
+//! the emulator, in programs of their own.
+
+mod header;
+mod support;
