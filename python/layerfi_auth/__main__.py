@@ -1,0 +1,5 @@
+"""``python -m layerfi_auth``: the same as the command ``layerfi-auth``."""
+
+from layerfi_auth._command import main
+
+main()

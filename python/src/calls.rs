@@ -1,0 +1,282 @@
+//! One body for each call and its `_async` twin: a future of the engine's that
+//! a thread waits for, or whose result a courier carries to an event loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use layerfi_auth::{Result, blocking};
+use pyo3::IntoPyObjectExt as _;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::courier::Courier;
+use crate::errors::{invalid_argument, raise};
+use crate::tokens::{AccessToken, BusinessToken, Place, WhoAmI};
+use crate::wait;
+
+/// What a client and its calls in the air share.
+pub(crate) struct Shared {
+    pub(crate) client: blocking::Client,
+    pub(crate) place: Arc<Place>,
+    current: ArcSwapOption<Current>,
+}
+
+/// The Python objects of the token that was last handed out. (It keeps the
+/// token alive, so that no other can come to lie at its address.)
+struct Current {
+    token: layerfi_auth::AccessToken,
+    object: Py<AccessToken>,
+    authorization: Py<PyString>,
+}
+
+impl Shared {
+    pub(crate) fn new(client: blocking::Client) -> Arc<Self> {
+        let engine = client.as_async();
+        let place = Arc::new(Place {
+            environment: engine.environment(),
+            api_url: engine.api_url().to_owned(),
+            auth_url: engine.auth_url().to_owned(),
+            scope: engine.scope().to_owned(),
+        });
+        Arc::new(Self {
+            client,
+            place,
+            current: ArcSwapOption::empty(),
+        })
+    }
+
+    /// The Python object of a token: one per token, made on first sight.
+    pub(crate) fn object(
+        &self,
+        py: Python<'_>,
+        token: &layerfi_auth::AccessToken,
+    ) -> PyResult<Py<AccessToken>> {
+        self.with_current(py, token, |current| current.object.clone_ref(py))
+    }
+
+    /// The Python string of its header, likewise.
+    #[inline]
+    pub(crate) fn authorization(
+        &self,
+        py: Python<'_>,
+        token: &layerfi_auth::AccessToken,
+    ) -> PyResult<Py<PyString>> {
+        self.with_current(py, token, |current| current.authorization.clone_ref(py))
+    }
+
+    #[inline]
+    fn with_current<R>(
+        &self,
+        py: Python<'_>,
+        token: &layerfi_auth::AccessToken,
+        get: impl Fn(&Current) -> R,
+    ) -> PyResult<R> {
+        if let Some(current) = &*self.current.load()
+            && std::ptr::eq(current.token.secret(), token.secret())
+        {
+            return Ok(get(current));
+        }
+        let current = Current::new(py, token)?;
+        let result = get(&current);
+        self.current.store(Some(Arc::new(current)));
+        Ok(result)
+    }
+
+    /// The client, with a timeout of this call's own where one is given.
+    fn client_for(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<blocking::Client> {
+        match timeout {
+            None => Ok(self.client.clone()),
+            Some(seconds) => Ok(self.client.with_timeout(call_timeout(py, seconds)?)),
+        }
+    }
+
+    /// Makes a call and waits for it.
+    pub(crate) fn block<T, F>(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        call: impl FnOnce(layerfi_auth::Client) -> F + Send,
+    ) -> PyResult<T::Object>
+    where
+        T: Answer,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let client = self.client_for(py, timeout)?;
+        wait::block(py, &client, call)?.into_object(py, self)
+    }
+
+    /// Starts a call. `post(settle, value, error)` is called when it is over,
+    /// from another thread.
+    pub(crate) fn start<T, F>(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        to: Receiver,
+        timeout: Option<f64>,
+        call: impl FnOnce(layerfi_auth::Client) -> F + Send,
+    ) -> PyResult<PendingCall>
+    where
+        T: Answer,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let client = self.client_for(py, timeout)?;
+        let mut reply = Reply {
+            receiver: Some(to),
+            shared: Arc::clone(self),
+        };
+        let start = || {
+            client.start(|client| {
+                let call = call(client);
+                async move {
+                    let result = call.await;
+                    reply.send(result);
+                    Ok(())
+                }
+            })
+        };
+        let pending = py.detach(start).map_err(|error| raise(py, &error))?;
+        Ok(PendingCall {
+            pending: std::sync::Mutex::new(Some(pending)),
+        })
+    }
+}
+
+impl Current {
+    fn new(py: Python<'_>, token: &layerfi_auth::AccessToken) -> PyResult<Self> {
+        let object = AccessToken::new(token.clone());
+        let authorization = object.authorization(py).clone().unbind();
+        Ok(Self {
+            token: token.clone(),
+            object: Py::new(py, object)?,
+            authorization,
+        })
+    }
+}
+
+/// As good as for ever, and no sum of times overflows.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
+
+fn call_timeout(py: Python<'_>, seconds: f64) -> PyResult<Duration> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(timeout) if !timeout.is_zero() => Ok(timeout.min(LONGEST_TIMEOUT)),
+        _ => Err(invalid_argument(
+            py,
+            "timeout",
+            &format!("timeout is {seconds} seconds"),
+            "use a positive number of seconds",
+        )),
+    }
+}
+
+/// What a call of the engine's gives, and the Python object that it becomes.
+pub(crate) trait Answer: Send + 'static {
+    /// The object.
+    type Object: for<'py> IntoPyObject<'py> + 'static;
+
+    fn into_object(self, py: Python<'_>, shared: &Shared) -> PyResult<Self::Object>;
+}
+
+impl Answer for layerfi_auth::AccessToken {
+    type Object = Py<AccessToken>;
+
+    fn into_object(self, py: Python<'_>, shared: &Shared) -> PyResult<Self::Object> {
+        shared.object(py, &self)
+    }
+}
+
+impl Answer for layerfi_auth::WhoAmI {
+    type Object = Py<WhoAmI>;
+
+    fn into_object(self, py: Python<'_>, _: &Shared) -> PyResult<Self::Object> {
+        Py::new(py, WhoAmI(self))
+    }
+}
+
+impl Answer for layerfi_auth::BusinessToken {
+    type Object = Py<BusinessToken>;
+
+    fn into_object(self, py: Python<'_>, shared: &Shared) -> PyResult<Self::Object> {
+        Py::new(py, BusinessToken::new(self, Arc::clone(&shared.place)))
+    }
+}
+
+/// Who waits for a call on an event loop.
+pub(crate) struct Receiver {
+    /// Calls a function with its arguments on the loop's own thread.
+    pub(crate) post: Py<PyAny>,
+    /// Takes a value and an error, one of them `None`.
+    pub(crate) settle: Py<PyAny>,
+}
+
+/// Answers exactly once: with nothing sent, it says that the task was lost.
+struct Reply {
+    receiver: Option<Receiver>,
+    shared: Arc<Shared>,
+}
+
+type MakeObject = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+/// A result on its way to an event loop.
+pub(crate) struct Delivery {
+    receiver: Receiver,
+    object: MakeObject,
+}
+
+pub(crate) static COURIER: Courier<Delivery> = Courier::new("layerfi-answers", deliver);
+
+impl Reply {
+    fn send<T: Answer>(&mut self, result: Result<T>) {
+        let Some(receiver) = self.receiver.take() else {
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        let object: MakeObject = Box::new(move |py| match result {
+            Ok(answer) => answer.into_object(py, &shared)?.into_py_any(py),
+            Err(error) => Err(raise(py, &error)),
+        });
+        COURIER.send(Delivery { receiver, object });
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // The waiter is gone (nobody minds another answer), or the call panicked.
+        if let Some(receiver) = self.receiver.take() {
+            let object: MakeObject = Box::new(|_| {
+                Err(pyo3::exceptions::PyRuntimeError::new_err(
+                    "the call's task ended without a result: it panicked, and the panic's text \
+                     is on standard error",
+                ))
+            });
+            COURIER.send(Delivery { receiver, object });
+        }
+    }
+}
+
+fn deliver(py: Python<'_>, delivery: Delivery) {
+    let Delivery { receiver, object } = delivery;
+    let (value, error) = match object(py) {
+        Ok(value) => (value, py.None()),
+        Err(error) => (py.None(), error.into_value(py).into_any()),
+    };
+    // A loop that was closed in the meantime refuses: nobody waits any more.
+    let _ = receiver.post.call1(py, (&receiver.settle, value, error));
+}
+
+/// A call in the air, started for an event loop.
+#[pyclass(frozen, module = "layerfi_auth._native")]
+pub(crate) struct PendingCall {
+    pending: std::sync::Mutex<Option<blocking::Pending<()>>>,
+}
+
+#[pymethods]
+impl PendingCall {
+    /// Ends this wait; a token request that others wait for goes on.
+    fn cancel(&self) {
+        let mut pending = self
+            .pending
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        drop(pending.take());
+    }
+}

@@ -1,0 +1,303 @@
+//! Layer on loopback, for `layerfi_auth.testing`.
+
+use std::time::{Duration, Instant};
+
+use layerfi_auth_emulator::{
+    BasicDecoding, Emulator, EmulatorBuilder, EmulatorError, Environment, Fault, TokenKind,
+};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::Value;
+
+use crate::wait::SLICE;
+
+/// The native half of `layerfi_auth.testing.Emulator`. Faults, counters and
+/// the log go through as JSON, in the form of the control API.
+#[pyclass(frozen, subclass, weakref, module = "layerfi_auth._native")]
+pub(crate) struct EmulatorBase {
+    emulator: Emulator,
+}
+
+fn failed(error: EmulatorError) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
+}
+
+fn json<T: serde::Serialize>(value: &T) -> PyResult<String> {
+    serde_json::to_string(value).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> PyResult<T> {
+    serde_json::from_str(text).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn seconds(value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| PyValueError::new_err("seconds must be finite and not negative"))
+}
+
+fn kind(name: &str) -> PyResult<TokenKind> {
+    match name {
+        "access" => Ok(TokenKind::Access),
+        "business" => Ok(TokenKind::Business),
+        _ => Err(PyValueError::new_err("the kind is access or business")),
+    }
+}
+
+fn builder(options: &Bound<'_, PyDict>) -> PyResult<EmulatorBuilder> {
+    let mut builder = Emulator::builder();
+    for (name, value) in options {
+        let name: String = name.extract()?;
+        builder = match name.as_str() {
+            // The one option whose `None` means something: no limit.
+            "rate_limit" => builder.rate_limit(value.extract()?),
+            _ if value.is_none() => builder,
+            "environment" => {
+                let name: String = value.extract()?;
+                let environment = name
+                    .parse::<Environment>()
+                    .map_err(|error| PyValueError::new_err(error.to_string()))?;
+                builder.environment(environment)
+            }
+            "clients" => value
+                .extract::<Vec<(String, String)>>()?
+                .into_iter()
+                .fold(builder, |builder, (id, secret)| builder.client(id, secret)),
+            "unauthorized_clients" => value
+                .extract::<Vec<(String, String)>>()?
+                .into_iter()
+                .fold(builder, |builder, (id, secret)| {
+                    builder.unauthorized_client(id, secret)
+                }),
+            "businesses" => value
+                .extract::<Vec<String>>()?
+                .into_iter()
+                .fold(builder, EmulatorBuilder::business),
+            "basic_decoding" => match value.extract::<&str>()? {
+                "raw" => builder.basic_decoding(BasicDecoding::Raw),
+                "form" => builder.basic_decoding(BasicDecoding::Form),
+                _ => return Err(PyValueError::new_err("basic_decoding is raw or form")),
+            },
+            "invalid_client_status" => builder.invalid_client_status(value.extract()?),
+            "access_token_lifetime" => builder.access_token_lifetime(seconds(value.extract()?)?),
+            "business_token_lifetime" => {
+                builder.business_token_lifetime(seconds(value.extract()?)?)
+            }
+            "tls" => builder.tls(value.extract()?),
+            "port" => builder.port(value.extract()?),
+            "control_port" => builder.control_port(value.extract()?),
+            other => {
+                return Err(PyTypeError::new_err(format!(
+                    "Emulator() got an unexpected keyword argument {other:?}"
+                )));
+            }
+        };
+    }
+    Ok(builder)
+}
+
+#[pymethods]
+impl EmulatorBase {
+    #[new]
+    #[pyo3(
+        signature = (**options),
+        text_signature = "(*, environment=None, clients=None, unauthorized_clients=None, \
+            businesses=None, basic_decoding=None, invalid_client_status=None, \
+            access_token_lifetime=None, business_token_lifetime=None, rate_limit=100, tls=None, \
+            port=None, control_port=None)"
+    )]
+    fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let builder = match options {
+            Some(options) => builder(options)?,
+            None => Emulator::builder(),
+        };
+        let emulator = py.detach(|| builder.start_blocking()).map_err(failed)?;
+        Ok(Self { emulator })
+    }
+
+    /// The API's base URL, without a slash at its end.
+    #[getter]
+    fn url(&self) -> String {
+        self.emulator.url()
+    }
+
+    /// The URL of the token endpoint.
+    #[getter]
+    fn token_url(&self) -> String {
+        self.emulator.token_url()
+    }
+
+    /// The URL of the control API.
+    #[getter]
+    fn control_url(&self) -> String {
+        self.emulator.control_url()
+    }
+
+    /// The OAuth scope that it grants.
+    #[getter]
+    fn scope(&self) -> &str {
+        self.emulator.scope()
+    }
+
+    /// The certificate authority to trust, in PEM; ``None`` over plain HTTP.
+    #[getter]
+    fn ca_pem(&self) -> Option<String> {
+        self.emulator.ca_pem()
+    }
+
+    fn _add_fault(&self, fault: &str) -> PyResult<u64> {
+        let fault: Fault = parsed(fault)?;
+        self.emulator.add_fault(fault).map_err(failed)
+    }
+
+    fn _faults(&self) -> PyResult<String> {
+        json(&self.emulator.faults())
+    }
+
+    /// Takes one fault back; ``False`` where there is none of this number.
+    fn remove_fault(&self, number: u64) -> bool {
+        self.emulator.remove_fault(number)
+    }
+
+    /// Takes all faults back.
+    fn clear_faults(&self) {
+        self.emulator.clear_faults();
+    }
+
+    /// Lets go of all requests that a fault with ``hold`` keeps back.
+    fn release(&self) {
+        self.emulator.release();
+    }
+
+    /// The emulator's time, in seconds since the epoch.
+    fn now(&self) -> f64 {
+        self.emulator.now().as_secs_f64()
+    }
+
+    /// Moves the emulator's clock; backwards with a negative number of seconds.
+    fn advance(&self, seconds: f64) -> PyResult<()> {
+        let by = self::seconds(seconds.abs())?;
+        if seconds < 0.0 {
+            self.emulator.set_back(by);
+        } else {
+            self.emulator.advance(by);
+        }
+        Ok(())
+    }
+
+    /// Stops the emulator's clock.
+    fn stop_clock(&self) {
+        self.emulator.stop_clock();
+    }
+
+    /// Lets the emulator's clock run again.
+    fn run_clock(&self) {
+        self.emulator.run_clock();
+    }
+
+    /// How long access tokens live that are issued from now on, in seconds.
+    fn set_access_token_lifetime(&self, seconds: f64) -> PyResult<()> {
+        self.emulator
+            .set_access_token_lifetime(self::seconds(seconds)?);
+        Ok(())
+    }
+
+    /// The same for business tokens; ``None``: as long as their session.
+    fn set_business_token_lifetime(&self, seconds: Option<f64>) -> PyResult<()> {
+        self.emulator
+            .set_business_token_lifetime(seconds.map(self::seconds).transpose()?);
+        Ok(())
+    }
+
+    /// Requests per second that it grants; ``None``: any number.
+    fn set_rate_limit(&self, per_second: Option<u32>) {
+        self.emulator.set_rate_limit(per_second);
+    }
+
+    /// Revokes a token, given as text or as a token object; ``False`` where it
+    /// is none of this emulator's.
+    fn revoke(&self, token: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let text: String = match token.extract() {
+            Ok(text) => text,
+            Err(_) => token.getattr("secret")?.extract()?,
+        };
+        Ok(self.emulator.revoke(&text))
+    }
+
+    /// Revokes all tokens of a kind, ``access`` or ``business``.
+    fn revoke_all(&self, kind: &str) -> PyResult<()> {
+        self.emulator.revoke_all(self::kind(kind)?);
+        Ok(())
+    }
+
+    /// Gives a client a new secret; the old one is refused from now on, unless
+    /// ``keep_old``.
+    #[pyo3(signature = (client_id, client_secret, *, keep_old=false))]
+    fn rotate(&self, client_id: &str, client_secret: &str, keep_old: bool) -> PyResult<()> {
+        if keep_old {
+            self.emulator.rotate_keeping_old(client_id, client_secret)
+        } else {
+            self.emulator.rotate(client_id, client_secret)
+        }
+        .map_err(failed)
+    }
+
+    fn _counters(&self) -> PyResult<String> {
+        json(&self.emulator.counters())
+    }
+
+    /// How many requests an endpoint got: ``token``, ``whoami``, ``auth_token``,
+    /// ``business``, ``business_data``, ``preflight`` or ``unknown``.
+    fn count(&self, endpoint: &str) -> PyResult<u64> {
+        let endpoint = serde_json::from_value(Value::from(endpoint))
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(self.emulator.count(endpoint))
+    }
+
+    /// Waits until an endpoint has got so many requests; ``False`` where that
+    /// takes longer than ``timeout`` seconds.
+    #[pyo3(signature = (endpoint, requests, *, timeout=10.0))]
+    fn wait_for(
+        &self,
+        py: Python<'_>,
+        endpoint: &str,
+        requests: u64,
+        timeout: f64,
+    ) -> PyResult<bool> {
+        let endpoint = serde_json::from_value(Value::from(endpoint))
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let until = Instant::now() + seconds(timeout)?;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let enough = py.detach(|| {
+                let enough = |counters: &layerfi_auth_emulator::Counters| {
+                    counters.endpoint(endpoint).total >= requests
+                };
+                self.emulator.wait_until(enough, SLICE.min(left))
+            });
+            if enough || left.is_zero() {
+                return Ok(enough);
+            }
+            py.check_signals()?;
+        }
+    }
+
+    fn _log(&self, after: u64) -> PyResult<String> {
+        json(&self.emulator.log_after(after))
+    }
+
+    /// How the log names a token.
+    fn fingerprint(&self, token: &str) -> String {
+        self.emulator.fingerprint(token)
+    }
+
+    /// Everything as it was at the start, but for the ports.
+    fn reset(&self) {
+        self.emulator.reset();
+    }
+
+    /// Stops it. It cannot be started again.
+    fn stop(&self) {
+        self.emulator.stop();
+    }
+}

@@ -1,0 +1,90 @@
+//! The engine's errors as Python exceptions, whose classes are written in
+//! `layerfi_auth/exceptions.py`.
+
+use layerfi_auth::{Error, ErrorKind};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+
+/// The exception class of each kind.
+const fn class_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Config => "ConfigError",
+        ErrorKind::InvalidArgument => "InvalidArgumentError",
+        ErrorKind::Credentials => "CredentialsError",
+        ErrorKind::Transport => "TransportError",
+        ErrorKind::Timeout => "RequestTimeoutError",
+        ErrorKind::Tls => "TlsError",
+        ErrorKind::OAuth => "OAuthError",
+        ErrorKind::Api => "ApiError",
+        ErrorKind::RateLimited => "RateLimitedError",
+        ErrorKind::Protocol => "ProtocolError",
+        ErrorKind::Internal => "InternalError",
+    }
+}
+
+fn class(py: Python<'_>, kind: ErrorKind) -> PyResult<&Bound<'_, PyType>> {
+    static CLASSES: [PyOnceLock<Py<PyType>>; ErrorKind::ALL.len()] =
+        [const { PyOnceLock::new() }; ErrorKind::ALL.len()];
+    let internal = || pyo3::exceptions::PySystemError::new_err("an error of no kind");
+    CLASSES.get(kind as usize).ok_or_else(internal)?.import(
+        py,
+        "layerfi_auth.exceptions",
+        class_name(kind),
+    )
+}
+
+/// The exception object of an error.
+pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
+    let fields = PyDict::new(py);
+    fields.set_item("message", error.message())?;
+    fields.set_item("remedy", error.remedy())?;
+    fields.set_item("retryable", error.is_retryable())?;
+    fields.set_item("http_status", error.http_status())?;
+    fields.set_item("oauth_error", error.oauth_error())?;
+    fields.set_item("error_enum", error.error_enum())?;
+    fields.set_item(
+        "retry_after",
+        error.retry_after().map(|delay| delay.as_secs_f64()),
+    )?;
+    fields.set_item("request_id", error.request_id())?;
+    fields.set_item("field", error.field())?;
+    class(py, error.kind())?.call((error.to_string(),), Some(&fields))
+}
+
+/// What is raised for an error.
+pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    exception(py, error).map_or_else(|error| error, PyErr::from_value)
+}
+
+/// A Python argument that is refused before the engine sees it.
+pub(crate) fn invalid_argument(
+    py: Python<'_>,
+    field: &'static str,
+    message: &str,
+    remedy: &str,
+) -> PyErr {
+    refused(py, ErrorKind::InvalidArgument, field, message, remedy)
+}
+
+/// The same for a setting of the client.
+pub(crate) fn config(py: Python<'_>, field: &'static str, message: &str, remedy: &str) -> PyErr {
+    refused(py, ErrorKind::Config, field, message, remedy)
+}
+
+fn refused(
+    py: Python<'_>,
+    kind: ErrorKind,
+    field: &'static str,
+    message: &str,
+    remedy: &str,
+) -> PyErr {
+    let make = || {
+        let fields = PyDict::new(py);
+        fields.set_item("message", message)?;
+        fields.set_item("remedy", remedy)?;
+        fields.set_item("field", field)?;
+        class(py, kind)?.call((format!("{message}: {remedy}"),), Some(&fields))
+    };
+    make().map_or_else(|error| error, PyErr::from_value)
+}
