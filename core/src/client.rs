@@ -110,6 +110,7 @@ impl Client {
         if let Some(token) = self.borrow_token() {
             return Some(token.clone());
         }
+        warm::ensure(&self.engine);
         let engine = Arc::clone(&self.engine);
         let fetch = Box::pin(async move { drop(engine.access_token().await) });
         if let Err(error) = self.engine.cx.spawn.spawn(fetch) {
