@@ -7,7 +7,7 @@ from layerfi_auth._waiting import arrival
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import TypeAlias
 
@@ -124,21 +124,21 @@ class Client(ClientBase):
 
     __slots__ = ()
 
-    async def token_async(self, *, timeout: float | None = None) -> AccessToken:  # noqa: ASYNC109
+    async def token_async(self, *, timeout: float | None = None) -> AccessToken:
         """Return a valid access token, as `token` does, without blocking the event loop."""
         token = self._held_token()
         if token is not None:
             return token
         return await arrival(lambda post, settle: self._start_token(post, settle, timeout))
 
-    async def authorization_async(self, *, timeout: float | None = None) -> str:  # noqa: ASYNC109
+    async def authorization_async(self, *, timeout: float | None = None) -> str:
         """Return the ``Authorization`` header's value, as `authorization` does."""
         held = self._held_authorization()
         if held is not None:
             return held
         return (await self.token_async(timeout=timeout)).authorization
 
-    async def whoami_async(self, *, timeout: float | None = None) -> WhoAmI:  # noqa: ASYNC109
+    async def whoami_async(self, *, timeout: float | None = None) -> WhoAmI:
         """Ask Layer whose credentials these are."""
         return await arrival(lambda post, settle: self._start_whoami(post, settle, timeout))
 
@@ -148,7 +148,7 @@ class Client(ClientBase):
         *,
         session_duration: int | None = None,
         min_remaining: float | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> BusinessToken:
         """Return a token for one business, as `business_token` does."""
         held = self._held_business_token(business_id, session_duration, min_remaining)
@@ -165,7 +165,7 @@ class Client(ClientBase):
         business_id: str,
         *,
         session_duration: int | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> BusinessToken:
         """Mint a new token for one business, as `mint_business_token` does."""
         return await arrival(

@@ -1,47 +1,28 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from os import PathLike
-from typing import Any, Literal, NoReturn, Protocol, TypeAlias, TypedDict, TypeVar, final
+from typing import Any, Literal, NoReturn, final
 
 from typing_extensions import Self, Unpack
 
+from layerfi_auth._typing import ClientOptions, EnvironmentName, Post, Settle
 from layerfi_auth.exceptions import LayerAuthError
 
+__all__ = [
+    "AccessToken",
+    "Batch",
+    "BusinessToken",
+    "ClientBase",
+    "EmulatorBase",
+    "PendingCall",
+    "Stats",
+    "WhoAmI",
+    "__version__",
+    "run_command",
+    "shut_down",
+]
+
 __version__: str
-
-_T_contra = TypeVar("_T_contra", contravariant=True)
-
-# How the engine reaches an event loop: `post` calls a function with its
-# arguments on the loop's own thread, `settle` takes the value and the error there.
-Post: TypeAlias = Callable[..., object]
-
-class Settle(Protocol[_T_contra]):
-    def __call__(self, value: _T_contra, error: BaseException | None, /) -> None: ...
-
-EnvironmentName: TypeAlias = Literal["sandbox", "production", "production-ca", "custom"]
-
-class ClientOptions(TypedDict, total=False):
-    environment: EnvironmentName | str | None
-    client_id: str | None
-    client_secret: str | None
-    client_secret_file: str | PathLike[str] | None
-    credentials: Callable[[], tuple[str, str]] | None
-    api_url: str | None
-    auth_url: str | None
-    scope: str | None
-    basic_encoding: Literal["raw", "form"] | None
-    ca_file: str | PathLike[str] | None
-    ca_pem: str | bytes | None
-    proxy: str | Literal[False] | None
-    allow_http_loopback: bool | None
-    allow_opaque_business_ids: bool | None
-    timeout: float | None
-    connect_timeout: float | None
-    attempt_timeout: float | None
-    max_attempts: int | None
-    business_token_capacity: int | None
-    keep_warm: bool | None
-    user_agent: str | None
 
 class ClientBase:
     def __new__(

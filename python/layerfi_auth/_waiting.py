@@ -8,11 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any
 
-    from layerfi_auth._native import PendingCall, Post, Settle
-
-    T = TypeVar("T")
+    from layerfi_auth._native import PendingCall
+    from layerfi_auth._typing import Post, Settle, T
 
 
 def _settle(future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
@@ -37,7 +36,7 @@ async def arrival(start: Callable[[Post, Settle[T]], PendingCall]) -> T:
         return await _arrival_in_trio(start)
     # Not imported with the package: it costs more than all the rest together. Where a loop
     # runs, it is there already.
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -53,7 +52,7 @@ async def arrival(start: Callable[[Post, Settle[T]], PendingCall]) -> T:
 
 
 async def _arrival_in_trio(start: Callable[[Post, Settle[T]], PendingCall]) -> T:
-    import trio  # noqa: PLC0415
+    import trio
 
     token = trio.lowlevel.current_trio_token()
     arrived = trio.Event()

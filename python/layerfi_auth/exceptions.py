@@ -46,7 +46,7 @@ class LayerAuthError(Exception):
     field: str | None
     """The setting or argument that is wrong, such as ``client_id``."""
 
-    def __init__(  # noqa: PLR0913: they are its fields
+    def __init__(
         self,
         text: str = "",
         *,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def layer_emulator() -> Iterator[Emulator]:
     """Layer on loopback, fresh for each test."""
-    from layerfi_auth.testing import Emulator  # noqa: PLC0415: not before it is asked for
+    from layerfi_auth.testing import Emulator
 
     with Emulator() as emulator:
         yield emulator

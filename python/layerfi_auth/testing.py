@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from layerfi_auth._native import ClientOptions
+    from layerfi_auth._typing import ClientOptions
 
 __all__ = ["BUSINESS_ID", "CLIENT_ID", "CLIENT_SECRET", "Emulator"]
 
 CLIENT_ID = "emulator-client-id"
 """The emulator's client, unless it was given others."""
 
-CLIENT_SECRET = "emulator-client-secret-not-a-secret"  # noqa: S105: it says so itself
+CLIENT_SECRET = "emulator-client-secret-not-a-secret"  # noqa: S105
 """That client's secret."""
 
 BUSINESS_ID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"

@@ -1,0 +1,45 @@
+"""Authentication for aiohttp, as a client middleware."""
+
+from __future__ import annotations
+
+from layerfi_auth.auth._reach import Reach
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+
+    from layerfi_auth._client import Client
+
+_UNAUTHORIZED = 401
+
+
+def aiohttp_middleware(client: Client, *, origins: Iterable[str] = ()) -> ClientMiddlewareType:
+    """Make a middleware for ``middlewares=(…,)`` of `aiohttp.ClientSession`, or of one request.
+
+    Requests that lead elsewhere than to the client's API or one of ``origins`` go through
+    untouched: aiohttp's middlewares see the requests after a redirect, too.
+    """
+    reach = Reach(client, origins)
+
+    async def middleware(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        if not reach.holds(str(request.url)):
+            return await handler(request)
+        token = await client.token_async()
+        request.headers["Authorization"] = token.authorization
+        response = await handler(request)
+        if response.status != _UNAUTHORIZED:
+            return response
+        client.invalidate(token)
+        # A body that was a stream is gone.
+        if getattr(request.body, "consumed", False):
+            return response
+        fresh = await client.token_async()
+        if fresh == token:
+            return response
+        response.release()
+        request.headers["Authorization"] = fresh.authorization
+        return await handler(request)
+
+    return middleware

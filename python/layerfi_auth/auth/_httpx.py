@@ -1,0 +1,67 @@
+"""Authentication for httpx, sync and async."""
+
+from __future__ import annotations
+
+import httpx
+
+from layerfi_auth.auth._reach import Reach
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Iterable
+
+    from layerfi_auth._client import Client
+
+_UNAUTHORIZED = 401
+
+
+class HttpxAuth(httpx.Auth):
+    """``auth=`` of `httpx.Client` and `httpx.AsyncClient`, or of one request.
+
+    Raises `InvalidArgumentError` for a request that leads elsewhere than to the client's API
+    or one of ``origins``. httpx takes the header off itself where it follows a redirect to
+    another origin.
+    """
+
+    def __init__(self, client: Client, *, origins: Iterable[str] = ()) -> None:
+        self._client = client
+        self._reach = Reach(client, origins)
+
+    def sync_auth_flow(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, None]:
+        """Send the request with a token, and once more after a 401."""
+        self._reach.check(str(request.url))
+        token = self._client.token()
+        request.headers["Authorization"] = token.authorization
+        response = yield request
+        if response.status_code != _UNAUTHORIZED:
+            return
+        self._client.invalidate(token)
+        if _can_be_sent_again(request):
+            fresh = self._client.token()
+            if fresh != token:
+                request.headers["Authorization"] = fresh.authorization
+                yield request
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Send the request with a token, and once more after a 401."""
+        self._reach.check(str(request.url))
+        token = await self._client.token_async()
+        request.headers["Authorization"] = token.authorization
+        response = yield request
+        if response.status_code != _UNAUTHORIZED:
+            return
+        self._client.invalidate(token)
+        if _can_be_sent_again(request):
+            fresh = await self._client.token_async()
+            if fresh != token:
+                request.headers["Authorization"] = fresh.authorization
+                yield request
+
+
+def _can_be_sent_again(request: httpx.Request) -> bool:
+    # Bytes in memory; anything else has been read to its end, or may have been.
+    return isinstance(request.stream, httpx.ByteStream)
