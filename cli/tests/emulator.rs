@@ -143,6 +143,26 @@ fn flags_reach_the_emulator() {
 }
 
 #[test]
+fn it_reads_basic_as_it_is_told() {
+    let secret = "a%2Bb+c";
+    let mut command = bare(&[
+        "emulator",
+        "--json",
+        "--client-id",
+        "me",
+        "--basic-encoding",
+        "form",
+    ]);
+    command.env("LAYER_CLIENT_SECRET", secret);
+    let (_child, ready) = started(command);
+    for (encoding, code) in [("raw", 5), ("form", 0)] {
+        let mut whoami = with_variables(&ready, &["whoami", "--basic-encoding", encoding]);
+        whoami.env("LAYER_CLIENT_SECRET", secret);
+        assert_eq!(run(whoami).code, code, "{encoding}");
+    }
+}
+
+#[test]
 fn a_secret_that_was_given_is_not_printed_back() {
     for json in [true, false] {
         let mut command = bare(&[
@@ -156,6 +176,8 @@ fn a_secret_that_was_given_is_not_printed_back() {
         let text = child.read_until(move |line| json || line.contains("auth-token"));
         assert!(text.contains("LAYER_CLIENT_ID"), "{text}");
         assert!(!text.contains("canary"), "{text}");
+        // Nor another one in its place.
+        assert!(!text.contains(DEFAULT_CLIENT_SECRET), "{text}");
         if json {
             let ready: Value = serde_json::from_str(&text).unwrap();
             let mut whoami = with_variables(&ready, &["whoami"]);

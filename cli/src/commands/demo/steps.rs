@@ -164,8 +164,13 @@ impl Stage<'_> {
             "100,000 more calls",
             took,
             vec![format!(
-                "token requests: {more}; {} ns per call",
-                (took / MORE_CALLS).as_nanos()
+                "token requests: {more}; {} ns per call{}",
+                (took / MORE_CALLS).as_nanos(),
+                if cfg!(debug_assertions) {
+                    ", in a build for debugging"
+                } else {
+                    ""
+                }
             )],
         )
     }
