@@ -9,14 +9,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
-    from typing import TypeAlias
 
     from typing_extensions import Self
 
     from layerfi_auth._native import AccessToken, Batch, BusinessToken, WhoAmI
-    from layerfi_auth.exceptions import LayerAuthError
-
-    Result: TypeAlias = BusinessToken | LayerAuthError
+    from layerfi_auth._typing import Result
 
 
 class BatchProgress:

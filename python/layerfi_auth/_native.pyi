@@ -3,9 +3,9 @@ from datetime import datetime
 from os import PathLike
 from typing import Any, Literal, NoReturn, final
 
-from typing_extensions import Self, Unpack
+from typing_extensions import Self, Unpack, disjoint_base
 
-from layerfi_auth._typing import ClientOptions, EnvironmentName, Post, Settle
+from layerfi_auth._typing import ClientOptions, Post, Settle
 from layerfi_auth.exceptions import LayerAuthError
 
 __all__ = [
@@ -24,11 +24,12 @@ __all__ = [
 
 __version__: str
 
+@disjoint_base
 class ClientBase:
     def __new__(
         cls,
         *,
-        environment: EnvironmentName | str | None = None,
+        environment: str | None = None,
         client_id: str | None = None,
         client_secret: str | None = None,
         client_secret_file: str | PathLike[str] | None = None,
@@ -208,6 +209,7 @@ class Stats:
     @property
     def expires_at(self) -> datetime | None: ...
 
+@disjoint_base
 class EmulatorBase:
     def __new__(
         cls,

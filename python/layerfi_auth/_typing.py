@@ -6,7 +6,13 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Literal, Protocol, TypeAlias, TypedDict, TypeVar
 
-__all__ = ["ClientOptions", "EnvironmentName", "Post", "Settle", "T"]
+from layerfi_auth._native import BusinessToken
+from layerfi_auth.exceptions import LayerAuthError
+
+__all__ = ["ClientOptions", "Post", "Result", "Settle", "T"]
+
+Result: TypeAlias = BusinessToken | LayerAuthError
+"""What one business of a batch comes to."""
 
 T = TypeVar("T")
 _T_contra = TypeVar("_T_contra", contravariant=True)
@@ -21,13 +27,10 @@ class Settle(Protocol[_T_contra]):
     def __call__(self, value: _T_contra, error: BaseException | None, /) -> None: ...
 
 
-EnvironmentName: TypeAlias = Literal["sandbox", "production", "production-ca", "custom"]
-
-
 class ClientOptions(TypedDict, total=False):
     """The options of `layerfi_auth.Client`."""
 
-    environment: EnvironmentName | str | None
+    environment: str | None
     client_id: str | None
     client_secret: str | None
     client_secret_file: str | PathLike[str] | None

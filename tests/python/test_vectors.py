@@ -1,0 +1,289 @@
+"""The shared table, tests/vectors/*.json, through the blocking and the async calls."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from layerfi_auth import Client, LayerAuthError
+from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET, Emulator
+
+TABLE = Path(__file__).resolve().parents[1] / "vectors"
+CANARY = "canary"
+CANARY_URL = "{{canary_url}}"
+ENDPOINTS = ["token", "whoami", "auth_token", "business", "business_data", "preflight", "unknown"]
+
+CASE_FIELDS = {
+    "name", "why", "emulator", "settings", "client", "faults", "steps", "requests", "stats",
+}  # fmt: skip
+STEP_FIELDS = {
+    "call", "business_id", "session_duration", "min_remaining", "token_of", "repeat", "callers",
+    "elapsed_ms", "expect",
+}  # fmt: skip
+OK_FIELDS = {
+    "lifetime", "same_as", "differs_from", "business_id", "session_duration", "client_name",
+    "client_id", "invalidated",
+}  # fmt: skip
+ERROR_FIELDS = {
+    "kind", "http_status", "oauth_error", "error_enum", "retryable", "retry_after_ms", "field",
+}  # fmt: skip
+EMULATOR_FIELDS = {"basic_decoding", "invalid_client_status", "clients", "businesses"}
+
+
+def read_table():
+    for path in sorted(TABLE.glob("*.json")):
+        table = json.loads(path.read_text(encoding="utf-8"))
+        assert set(table) == {"about", "cases"}, path
+        for case in table["cases"]:
+            yield pytest.param(case, id=case["name"])
+
+
+CASES = list(read_table())
+
+
+def test_the_table_is_there():
+    names = [case.id for case in CASES]
+    assert len(names) > 50
+    assert len(set(names)) == len(names)
+
+
+class Blocking:
+    """The blocking calls, from threads."""
+
+    def call(self, client, name, args, kwargs, callers):
+        def one():
+            try:
+                return getattr(client, name)(*args, **kwargs)
+            except LayerAuthError as error:
+                return error
+
+        if callers == 1:
+            return [one()]
+        with ThreadPoolExecutor(callers) as threads:
+            return [done.result() for done in [threads.submit(one) for _ in range(callers)]]
+
+
+class Async:
+    """Their `_async` twins, from tasks."""
+
+    def call(self, client, name, args, kwargs, callers):
+        async def one():
+            try:
+                return await getattr(client, f"{name}_async")(*args, **kwargs)
+            except LayerAuthError as error:
+                return error
+
+        async def all_of_them():
+            return await asyncio.gather(*(one() for _ in range(callers)))
+
+        return asyncio.run(all_of_them())
+
+
+def known(what, fields, allowed):
+    assert set(fields) <= allowed, f"{what} with unknown fields: {set(fields) - allowed}"
+
+
+def order(layer, method, path, body):
+    request = urllib.request.Request(
+        layer.control_url + path,
+        data=json.dumps(body).encode() if body is not None else None,
+        method=method,
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        assert answer.status == 200
+
+
+def start(options):
+    known("an emulator", options, EMULATOR_FIELDS)
+    options = dict(options)
+    for client in options.pop("clients", []):
+        known("an emulator's client", client, {"id", "secret", "unauthorized"})
+        kind = "unauthorized_clients" if client.get("unauthorized") else "clients"
+        options.setdefault(kind, []).append((client["id"], client["secret"]))
+    return Emulator(**options)
+
+
+def build(layer, changes):
+    settings = {
+        "environment": "custom",
+        "api_url": layer.url,
+        "auth_url": layer.token_url,
+        "scope": layer.scope,
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+        "allow_http_loopback": True,
+        "proxy": False,
+    }
+    for name, value in changes.items():
+        if name.endswith("_ms"):
+            settings[name.removesuffix("_ms")] = None if value is None else value / 1000
+        else:
+            settings[name] = value
+    secret = settings["client_secret"] or ""
+    try:
+        return Client(**settings), secret
+    except LayerAuthError as error:
+        return error, secret
+
+
+class Failed(AssertionError):
+    """What is wrong with an outcome; shows no token."""
+
+
+def check(condition, why):
+    if not condition:
+        raise Failed(why)
+
+
+def secret_of(answer):
+    return getattr(answer, "secret", None)
+
+
+def check_error(error, expected, secret):
+    known("an error", expected, ERROR_FIELDS)
+    for name, value in expected.items():
+        if name == "retry_after_ms":
+            got = None if error.retry_after is None else round(error.retry_after * 1000)
+        else:
+            got = getattr(error, name)
+        check(got == value, f"{name} is {got!r}, expected {value!r}, in {error!r}")
+    check(error.message and error.remedy, f"it does not say what to do: {error!r}")
+    shown = f"{error} {error!r} {error.message} {error.remedy} {vars(error)}"
+    check(
+        CANARY not in shown.lower() and not (secret and secret in shown),
+        "its text shows a secret, or what the server said",
+    )
+
+
+def check_answer(call, answer, expected, before, began):
+    known("an answer", expected, OK_FIELDS)
+    if (seconds := expected.get("lifetime")) is not None:
+        requested_at = answer.expires_at.timestamp() - seconds
+        check(
+            began - 1 <= requested_at <= time.time() + 1,
+            f"it lives for {answer.expires_at.timestamp() - began:.1f} s, expected {seconds}",
+        )
+        if hasattr(answer, "expires_in"):
+            check(answer.expires_in == seconds, f"expires_in is {answer.expires_in}")
+    if (number := expected.get("same_as")) is not None:
+        check(answer == before[number], f"it is another token than step {number}'s")
+        check(secret_of(answer) == secret_of(before[number]), "equal, but not the same")
+        check(hash(answer) == hash(before[number]), "equal, but of another hash")
+    if (number := expected.get("differs_from")) is not None:
+        check(answer != before[number], f"it is the same token as step {number}'s")
+        check(secret_of(before[number]) is not None, f"step {number} gave no token")
+    for name in ("business_id", "session_duration", "client_name", "client_id"):
+        if expected.get(name) is not None:
+            got = getattr(answer, name)
+            check(got == expected[name], f"{name} is {got!r}, expected {expected[name]!r}")
+    if expected.get("invalidated") is not None:
+        check(answer is expected["invalidated"], f"invalidated is {answer}")
+    if secret_of(answer):
+        check(secret_of(answer) not in repr(answer), "its repr shows the token")
+
+
+def outcomes(face, client, step, before):
+    if step["call"] == "build":
+        return [client]
+    if isinstance(client, LayerAuthError):
+        raise Failed(f"the client was not built: {client!r}")
+    if step["call"] == "invalidate":
+        return [client.invalidate(before[step["token_of"]])]
+    assert step["call"] in {"token", "whoami", "business_token", "mint_business_token"}
+    args = [step["business_id"]] if "business_id" in step else []
+    kwargs = {
+        name: step[name] for name in ("session_duration", "min_remaining") if name in step
+    }
+    return face.call(client, step["call"], args, kwargs, step.get("callers", 1))
+
+
+def run_step(face, client, step, before, secret):
+    known("a step", step, STEP_FIELDS)
+    (outcome, expected), = step["expect"].items()
+    assert outcome in {"ok", "error"}
+    first = None
+    began, started = time.time(), time.monotonic()
+    for _ in range(step.get("repeat", 1)):
+        for answer in outcomes(face, client, step, before):
+            if outcome == "error":
+                check(isinstance(answer, LayerAuthError), f"it succeeded, expected {expected}")
+                check_error(answer, expected, secret)
+                continue
+            check(not isinstance(answer, LayerAuthError), f"it failed: {answer!r}")
+            check_answer(step["call"], answer, expected, before, began)
+            if step["call"] != "mint_business_token" and first is not None:
+                check(secret_of(answer) == secret_of(first), "callers got different tokens")
+            first = first or answer
+    took = (time.monotonic() - started) * 1000
+    if "elapsed_ms" in step:
+        least, most = step["elapsed_ms"]
+        check(least <= took <= most, f"took {took:.0f} ms, expected {least} to {most}")
+    return first
+
+
+def run_case(case, face):
+    known("a case", case, CASE_FIELDS)
+    assert case["why"]
+    canary = None
+    text = json.dumps(case)
+    if CANARY_URL in text:
+        canary = socket.create_server(("127.0.0.1", 0))
+        canary.setblocking(False)
+        text = text.replace(CANARY_URL, f"http://127.0.0.1:{canary.getsockname()[1]}")
+    case = json.loads(text)
+    with start(case.get("emulator", {})) as layer:
+        if "settings" in case:
+            order(layer, "POST", "/settings", case["settings"])
+        order(layer, "POST", "/faults", case.get("faults", []))
+        client, secret = build(layer, case.get("client", {}))
+        before = []
+        for number, step in enumerate(case["steps"]):
+            try:
+                if "control" in step:
+                    known("an order", step, {"control", "path", "body"})
+                    order(layer, step["control"], step["path"], step.get("body"))
+                    before.append(None)
+                else:
+                    before.append(run_step(face, client, step, before, secret))
+            except Failed as why:
+                raise Failed(f"step {number}: {why}") from None
+        known("requests", case["requests"], set(ENDPOINTS))
+        for endpoint in ENDPOINTS:
+            bounds = case["requests"].get(endpoint, 0)
+            if isinstance(bounds, int):
+                bounds = {"min": bounds, "max": bounds}
+            count = layer.count(endpoint)
+            check(
+                bounds["min"] <= count <= bounds["max"],
+                f"{count} requests of {endpoint}, expected {bounds}",
+            )
+        for name, expected in case.get("stats", {}).items():
+            got = getattr(client.stats(), name)
+            check(got == expected, f"stats.{name} is {got}, expected {expected}")
+    if canary is not None:
+        with canary, pytest.raises(BlockingIOError):
+            canary.accept()
+
+
+@pytest.mark.parametrize("face", [Blocking(), Async()], ids=["blocking", "async"])
+@pytest.mark.parametrize("case", CASES)
+def test_case(case, face):
+    run_case(case, face)
+
+
+def test_a_runner_that_checks_nothing_would_be_noticed():
+    case = next(case.values[0] for case in CASES if case.id == "token_documented")
+    for change in (
+        {"requests": {"token": 2}},
+        {"stats": {"token_requests": 7}},
+        {"steps": [{"call": "token", "expect": {"ok": {"lifetime": 60}}}]},
+        {"steps": [{"call": "token", "expect": {"error": {"kind": "oauth"}}}]},
+    ):
+        with pytest.raises(Failed):
+            run_case({**case, **change}, Blocking())
