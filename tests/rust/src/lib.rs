@@ -14,4 +14,4 @@ pub use layer::{
     eventually, multi_thread_runtime,
 };
 pub use listener::{Canary, Proxy};
-pub use table::{Case, read_table, run};
+pub use table::{Case, Transport, read_table, run};

@@ -181,9 +181,37 @@ pub fn read_table(path: &Path) -> Vec<Case> {
         .collect()
 }
 
+/// What the calls go over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP/1.1 in clear, as the table is written for.
+    Plain,
+    /// HTTP/2 over TLS.
+    Tls,
+}
+
+impl Row {
+    /// Whether the case means the same over TLS and HTTP/2: not where it is
+    /// about URLs, or about bytes that only HTTP/1.1 has.
+    fn fits(&self, transport: Transport) -> bool {
+        let plain_settings = ["api_url", "auth_url", "allow_http_loopback"];
+        let plain_faults = ["raw", "head", "headers", "informational", "mid_head"];
+        transport == Transport::Plain
+            || !(plain_settings
+                .iter()
+                .any(|name| self.client.contains_key(*name))
+                || self.faults.iter().any(|fault| {
+                    let wire = fault["wire"].to_string();
+                    plain_faults
+                        .iter()
+                        .any(|word| wire.contains(&format!("\"{word}\"")))
+                }))
+    }
+}
+
 /// Runs one case, on an emulator of its own. The error says what is wrong with
 /// the outcome, and shows no token.
-pub fn run(case: &Case, face: Face, runtime: &Runtime) -> Result<(), String> {
+pub fn run(case: &Case, face: Face, transport: Transport, runtime: &Runtime) -> Result<(), String> {
     let canary = case.text.contains(CANARY_URL).then(Canary::new);
     let text = match &canary {
         Some(canary) => case.text.replace(CANARY_URL, &canary.url()),
@@ -193,7 +221,10 @@ pub fn run(case: &Case, face: Face, runtime: &Runtime) -> Result<(), String> {
     if row.why.is_empty() {
         return Err("it does not say why".to_owned());
     }
-    let layer = row.emulator.start()?;
+    if !row.fits(transport) {
+        return Ok(());
+    }
+    let layer = row.emulator.start(transport)?;
     let address = layer.control_address();
     if let Some(settings) = &row.settings {
         control(address, "POST", "/settings", settings);
@@ -236,8 +267,8 @@ pub fn run(case: &Case, face: Face, runtime: &Runtime) -> Result<(), String> {
 }
 
 impl EmulatorOptions {
-    fn start(&self) -> Result<Emulator, String> {
-        let mut builder = Emulator::builder();
+    fn start(&self, transport: Transport) -> Result<Emulator, String> {
+        let mut builder = Emulator::builder().tls(transport == Transport::Tls);
         match self.basic_decoding.as_deref() {
             None | Some("raw") => {}
             Some("form") => builder = builder.basic_decoding(BasicDecoding::Form),
@@ -267,7 +298,7 @@ impl EmulatorOptions {
 
 /// The settings of every client, which a row changes or, with null, takes out.
 fn defaults(layer: &Emulator) -> Map<String, Value> {
-    let Value::Object(settings) = json!({
+    let Value::Object(mut settings) = json!({
         "environment": "custom",
         "api_url": layer.url(),
         "auth_url": layer.token_url(),
@@ -278,6 +309,9 @@ fn defaults(layer: &Emulator) -> Map<String, Value> {
     }) else {
         unreachable!("an object was written");
     };
+    if let Some(pem) = layer.ca_pem() {
+        settings.insert("ca_pem".to_owned(), json!(pem));
+    }
     settings
 }
 

@@ -234,6 +234,34 @@ fn b06_a_provider_that_fails_is_named_and_costs_no_request() {
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
 }
 
+/// A provider with a fault in it.
+struct Faulty(Arc<Mutex<u32>>);
+
+impl CredentialsProvider for Faulty {
+    async fn credentials(&self) -> Result<Credentials, Box<dyn std::error::Error + Send + Sync>> {
+        let mut calls = self.0.lock().unwrap();
+        *calls += 1;
+        let faulty = *calls == 1;
+        drop(calls);
+        assert!(!faulty, "a fault in somebody's provider");
+        Ok(Credentials::new(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET))
+    }
+}
+
+#[test]
+fn b23_a_panic_is_an_error_for_all_who_wait_and_the_client_lives_on() {
+    let layer = emulator();
+    let client = client_builder(&layer)
+        .credentials_provider(Faulty(Arc::default()))
+        .build_blocking()
+        .unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert_requests(&layer, &[]);
+    client.token().unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+}
+
 #[test]
 fn b07_a_cancelled_leader_does_not_cancel_the_flight() {
     let layer = emulator();
@@ -339,6 +367,30 @@ fn b08_each_call_ends_in_its_own_time() {
     layer.release();
     runtime.block_on(client.business_token(&business)).unwrap();
     assert_eq!(layer.count(Endpoint::Token), 1);
+}
+
+#[test]
+fn b08_any_time_may_be_given() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(1);
+    let none = client.with_timeout(Duration::ZERO);
+    for endpoint in [Endpoint::Token, Endpoint::Whoami] {
+        layer.fault(endpoint, Fault::hold()).unwrap();
+    }
+    let error = runtime.block_on(none.token()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let error = blocking::Client::from(none.clone()).whoami().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    layer.clear_faults();
+    layer.release();
+    let endless = client.with_timeout(Duration::MAX);
+    runtime.block_on(endless.token()).unwrap();
+    let endless = blocking::Client::from(endless);
+    endless.whoami().unwrap();
+    endless.business_token(&business()).unwrap();
+    // With a token at hand there is nothing to wait for.
+    runtime.block_on(none.token()).unwrap();
 }
 
 #[test]

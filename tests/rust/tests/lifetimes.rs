@@ -78,6 +78,11 @@ fn b05_a_failed_refresh_is_nobodys_business_until_the_token_dies() {
     for second in 860..999 {
         let token = runtime.block_on(client.token()).unwrap();
         assert!(token.secret() == first.secret(), "at {second} s");
+        // The first refresh gets its time; the others as they come.
+        eventually(&layer, |now| {
+            let refreshes = now.endpoint(Endpoint::Token);
+            refreshes.total >= 2 && refreshes.in_flight == 0
+        });
         clock.advance(SECOND);
     }
     let refreshes = layer.count(Endpoint::Token) - 1;
@@ -250,4 +255,29 @@ fn b16_a_refused_business_token_is_replaced() {
     let next = runtime.block_on(client.business_token(&business)).unwrap();
     assert!(next.secret() != first.secret());
     assert!(!client.invalidate_business_token(&first));
+}
+
+#[test]
+fn b04_kept_warm_a_token_is_replaced_with_nobody_asking() {
+    let layer = emulator();
+    layer.set_access_token_lifetime(SECOND * 2);
+    let client = client_builder(&layer)
+        .keep_warm(true)
+        .build_blocking()
+        .unwrap();
+    // Built, and idle: nobody has asked yet.
+    assert_requests(&layer, &[]);
+    client.token().unwrap();
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::Token).by_status.get(&200) >= Some(&3)
+    });
+    assert_eq!(client.stats().misses, 1, "a token was missed");
+    drop(client);
+    // The task ends with its client: at its next look, within two seconds.
+    layer.clear_log();
+    let went_on = |now: &layerfi_auth_emulator::Counters| now.endpoint(Endpoint::Token).total > 1;
+    assert!(
+        !layer.wait_until(went_on, SECOND * 4),
+        "it goes on without a client"
+    );
 }

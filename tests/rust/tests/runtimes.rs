@@ -103,6 +103,26 @@ fn b12_a_runtime_that_is_not_driven_holds_nobody_up_for_ever() {
 }
 
 #[test]
+fn b12_a_runtime_that_is_not_driven_keeps_its_connections_to_itself() {
+    let layer = emulator();
+    let client = client(&layer);
+    let still = current_thread_runtime();
+    still.block_on(client.whoami()).unwrap();
+    // The connection is open and idle, and nobody drives it any more.
+    let other = current_thread_runtime();
+    let started = std::time::Instant::now();
+    other.block_on(client.whoami()).unwrap();
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "it was waited for"
+    );
+    assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::Whoami, 2)]);
+    let log = layer.log();
+    assert_ne!(log[0].connection, log[2].connection);
+    drop(still);
+}
+
+#[test]
 fn b12_runtimes_side_by_side_share_one_cache() {
     let layer = emulator();
     let client = client(&layer);
