@@ -205,7 +205,7 @@ fn an_api_that_refuses_the_token() {
 fn certificates_gone_wrong() {
     let rest = ["clock", "credentials", "whoami"];
     for (trouble, detail, remedy) in [
-        (TlsTrouble::Expired, "ran out 1 days ago", "renew"),
+        (TlsTrouble::Expired, "ran out 1 day ago", "renew"),
         (TlsTrouble::NotYetValid, "not valid yet", "date"),
         (TlsTrouble::WrongHost, "for another host", "check the host"),
         (TlsTrouble::SelfSigned, "not trusted", "--ca-file"),

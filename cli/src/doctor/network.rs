@@ -87,10 +87,7 @@ pub(super) async fn reach(
     match shake_hands(stream, place, proxy.as_ref(), extra, ends).await {
         Ok(done) => {
             let certificate = done.certificate.map_or_else(String::new, |summary| {
-                format!(
-                    ", issuer {}, {} days left",
-                    summary.issuer, summary.days_left
-                )
+                format!(", issuer {}, {}", summary.issuer, summary.life())
             });
             report.passed("tls", host, format!("{}{certificate}", done.version))?;
             Ok(Some(Way::Tls(Box::new(done.stream))))

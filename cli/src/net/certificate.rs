@@ -76,8 +76,9 @@ impl ServerCertVerifier for Witness {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) issuer: String,
-    /// Whole days until it runs out; negative since it did.
-    pub(crate) days_left: i64,
+    /// Whole days until it runs out, or since it did.
+    days: i64,
+    ran_out: bool,
 }
 
 impl Summary {
@@ -87,11 +88,31 @@ impl Summary {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or(Duration::ZERO)
             .as_secs();
-        let left = certificate.validity().not_after.timestamp() - i64::try_from(now).ok()?;
-        Some(Self {
-            issuer: name(certificate.issuer()),
-            days_left: left.div_euclid(24 * 3_600),
-        })
+        let not_after = certificate.validity().not_after.timestamp();
+        let left = not_after.saturating_sub(i64::try_from(now).ok()?);
+        Some(Self::new(name(certificate.issuer()), left))
+    }
+
+    fn new(issuer: String, seconds_left: i64) -> Self {
+        Self {
+            issuer,
+            days: (seconds_left / (24 * 3_600)).saturating_abs(),
+            ran_out: seconds_left < 0,
+        }
+    }
+
+    /// Such as `364 days left`.
+    pub(crate) fn life(&self) -> String {
+        let days = match self.days {
+            0 => "less than a day".to_owned(),
+            1 => "1 day".to_owned(),
+            days => format!("{days} days"),
+        };
+        if self.ran_out {
+            format!("ran out {days} ago")
+        } else {
+            format!("{days} left")
+        }
     }
 }
 
@@ -110,5 +131,25 @@ fn name(issuer: &X509Name<'_>) -> String {
         "an unnamed issuer".to_owned()
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_days_on_either_side_of_the_end() {
+        const DAY: i64 = 24 * 3_600;
+        for (seconds, text) in [
+            (365 * DAY - 1, "364 days left"),
+            (DAY, "1 day left"),
+            (5, "less than a day left"),
+            (-5, "ran out less than a day ago"),
+            (-DAY - 1, "ran out 1 day ago"),
+            (-2 * DAY, "ran out 2 days ago"),
+        ] {
+            assert_eq!(Summary::new(String::new(), seconds).life(), text);
+        }
     }
 }

@@ -106,10 +106,7 @@ fn explain(error: &std::io::Error, certificate: Option<&Summary>) -> Refused {
     match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => Refused {
             what: match certificate {
-                Some(summary) => format!(
-                    "the certificate ran out {} days ago (issuer: {issuer})",
-                    summary.days_left.saturating_neg()
-                ),
+                Some(summary) => format!("the certificate {} (issuer: {issuer})", summary.life()),
                 None => "the certificate has run out".to_owned(),
             },
             remedy: "the server's owner must renew it; if this machine's date is wrong, set it",
