@@ -2,7 +2,7 @@
 //! `src/bin/fork_probe.rs`; here are the server and the count.
 #![cfg(unix)]
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ fn start(layer: &Emulator, scenario: &str, ca: Option<&Path>) -> Child {
         .env("LAYER_CLIENT_ID", DEFAULT_CLIENT_ID)
         .env("LAYER_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
         .env("LAYER_ALLOW_HTTP_LOOPBACK", "1")
+        .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
@@ -129,7 +130,9 @@ fn b13_a_client_may_be_used_for_the_first_time_after_the_fork() {
 fn b13_a_fork_in_mid_flight_leaves_the_flight_to_the_parent() {
     let layer = emulator();
     layer.fault(Endpoint::Token, Fault::hold()).unwrap();
-    let probe = start(&layer, "mid_flight", None);
+    let mut probe = start(&layer, "mid_flight", None);
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
+    probe.stdin.take().unwrap().write_all(b"fork\n").unwrap();
     // The child asks for itself, while the parent's answer is held.
     eventually(&layer, |now| {
         now.endpoint(Endpoint::Whoami).by_status.get(&200) == Some(&1)

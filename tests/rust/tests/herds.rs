@@ -413,10 +413,7 @@ fn b11_a_herd_of_401s_costs_one_token() {
     layer.revoke_all(TokenKind::Access);
     // All hundred are under way with the old token before one is refused.
     layer
-        .fault(
-            Endpoint::Whoami,
-            Fault::delay(Duration::from_millis(500)).times(100),
-        )
+        .fault(Endpoint::Whoami, Fault::hold().times(100))
         .unwrap();
     let tasks: Vec<_> = (0..100)
         .map(|_| {
@@ -424,6 +421,10 @@ fn b11_a_herd_of_401s_costs_one_token() {
             runtime.spawn(async move { client.whoami().await })
         })
         .collect();
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::Whoami).in_flight == 100
+    });
+    layer.release();
     for task in tasks {
         runtime.block_on(task).unwrap().unwrap();
     }

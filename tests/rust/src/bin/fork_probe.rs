@@ -145,17 +145,14 @@ fn cold(client: &blocking::Client) {
     client.whoami().unwrap();
 }
 
-/// Another thread waits for the token while the main thread forks; the server
-/// answers it once it has got the child's request too.
+/// Another thread waits for the token while the main thread forks, at a word
+/// from the server's side; the server answers it after the child's request.
 fn mid_flight(client: &blocking::Client) {
     let waiting = {
         let client = client.clone();
         std::thread::spawn(move || client.token().map(|token| token.secret().to_owned()))
     };
-    while client.stats().token_requests == 0 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    std::thread::sleep(Duration::from_millis(50));
+    std::io::stdin().read_line(&mut String::new()).unwrap();
     let child = fork(|| {
         client.token().unwrap();
         client.whoami().unwrap();
@@ -183,7 +180,7 @@ fn storm(client: &blocking::Client) {
                     client.business_token(&business).unwrap();
                     drop(client.try_token());
                     drop(client.stats());
-                    if round % 50 == 0 {
+                    if round.is_multiple_of(50) {
                         let token = client.token().unwrap();
                         client.invalidate(&token);
                     }
