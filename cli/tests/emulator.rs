@@ -233,5 +233,7 @@ fn what_it_prints_can_be_pasted() {
             "{}",
             outcome.all()
         );
+        child.signal("TERM");
+        assert_eq!(child.wait(), 0);
     }
 }

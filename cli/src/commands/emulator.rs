@@ -11,6 +11,7 @@ use layerfi_auth_emulator::{
     EmulatorBuilder, Environment,
 };
 use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{EmulatorArgs, Encoding, SettingsArgs};
@@ -34,7 +35,7 @@ pub(super) fn run(
         let ca = CaFile::write(&emulator, args.ca_out.as_deref())?;
         let running = Running {
             emulator: &emulator,
-            ca_file: ca.as_ref().map(|file| file.path.display().to_string()),
+            ca_file: ca.as_ref().map(|file| file.path().display().to_string()),
             public_secret,
         };
         output.answer(&running.json(), || running.text(Paint::stdout()))?;
@@ -103,9 +104,11 @@ fn builder(
 
 /// The authority's certificate in a file; removed at the end unless its place
 /// was given.
-struct CaFile {
-    path: PathBuf,
-    temporary: bool,
+enum CaFile {
+    Given(PathBuf),
+    /// Under a random name: a process id can come again, in a container always,
+    /// while the file of one that was killed is still there.
+    Temporary(NamedTempFile),
 }
 
 impl CaFile {
@@ -113,9 +116,9 @@ impl CaFile {
         let Some(pem) = emulator.ca_pem() else {
             return Ok(None);
         };
-        let failed = |path: &Path, error: &std::io::Error| {
+        let failed = |what: &Path, error: &std::io::Error| {
             Failure::local(
-                format!("{} cannot be written ({error})", path.display()),
+                format!("{} cannot be written ({error})", what.display()),
                 "give a path that can be with --ca-out",
             )
         };
@@ -123,29 +126,22 @@ impl CaFile {
             // Absolute, since it is pasted in another terminal.
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
             std::fs::write(&path, pem).map_err(|error| failed(&path, &error))?;
-            return Ok(Some(Self {
-                path,
-                temporary: false,
-            }));
+            return Ok(Some(Self::Given(path)));
         }
-        let name = format!("layerfi-auth-emulator-{}-ca.pem", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        // Never through a file or a link that somebody else has put there.
-        let mut file = std::fs::File::create_new(&path).map_err(|error| failed(&path, &error))?;
-        let file_of_ours = Self {
-            path: path.clone(),
-            temporary: true,
-        };
+        let mut file = tempfile::Builder::new()
+            .prefix("layerfi-auth-emulator-")
+            .suffix("-ca.pem")
+            .tempfile()
+            .map_err(|error| failed(&std::env::temp_dir(), &error))?;
         file.write_all(pem.as_bytes())
-            .map_err(|error| failed(&path, &error))?;
-        Ok(Some(file_of_ours))
+            .map_err(|error| failed(file.path(), &error))?;
+        Ok(Some(Self::Temporary(file)))
     }
-}
 
-impl Drop for CaFile {
-    fn drop(&mut self) {
-        if self.temporary {
-            let _ = std::fs::remove_file(&self.path);
+    fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Temporary(file) => file.path(),
         }
     }
 }
