@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 
 use crate::business_id::BusinessId;
-use crate::client::Client;
 use crate::error::Result;
 use crate::token::{BusinessToken, SessionDuration};
 
@@ -46,13 +45,17 @@ pub struct BatchProgress {
 
 type Outcome = (usize, Result<BusinessToken>);
 
-/// The stream of [`Client::business_tokens`]: one result per input, in the
+/// How a batch gets a token.
+pub(crate) type Get =
+    Box<dyn Fn(BusinessId) -> BoxFuture<'static, Result<BusinessToken>> + Send + Sync>;
+
+/// The stream of [`Client::business_tokens`](crate::Client::business_tokens): one result per input, in the
 /// order of the input. Requests are made only while it is polled, and for what
 /// is still missing: dropping it ends the batch.
 #[must_use = "streams do nothing unless polled"]
 pub struct BusinessTokens {
-    client: Client,
-    options: BatchOptions,
+    get: Get,
+    max_in_flight: usize,
     distinct: Arc<[BusinessId]>,
     /// Per input, which of the distinct ones it is.
     inputs: VecDeque<usize>,
@@ -64,9 +67,9 @@ pub struct BusinessTokens {
 
 impl BusinessTokens {
     pub(crate) fn new(
-        client: Client,
         businesses: impl IntoIterator<Item = BusinessId>,
-        options: BatchOptions,
+        max_in_flight: usize,
+        get: Get,
     ) -> Self {
         let mut places: HashMap<BusinessId, usize> = HashMap::new();
         let mut distinct = Vec::new();
@@ -84,8 +87,8 @@ impl BusinessTokens {
             ..BatchProgress::default()
         };
         Self {
-            client,
-            options,
+            get,
+            max_in_flight: max_in_flight.max(1),
             results: vec![None; distinct.len()],
             distinct: distinct.into(),
             inputs,
@@ -102,22 +105,14 @@ impl BusinessTokens {
     }
 
     fn start_more(&mut self) {
-        while self.in_flight.len() < self.options.max_in_flight.max(1)
+        while self.in_flight.len() < self.max_in_flight
             && let Some(business) = self.distinct.get(self.started)
         {
             let place = self.started;
             self.started += 1;
-            let client = self.client.clone();
-            let business = business.clone();
-            let session_duration = self.options.session_duration;
-            self.in_flight.push(Box::pin(async move {
-                (
-                    place,
-                    client
-                        .business_token_in_batch(&business, session_duration)
-                        .await,
-                )
-            }));
+            let token = (self.get)(business.clone());
+            self.in_flight
+                .push(Box::pin(async move { (place, token.await) }));
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::Method;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -243,10 +244,20 @@ impl Client {
         businesses: impl IntoIterator<Item = BusinessId>,
         options: BatchOptions,
     ) -> BusinessTokens {
-        BusinessTokens::new(self.clone(), businesses, options)
+        let client = self.clone();
+        let session_duration = options.session_duration;
+        let get = move |business: BusinessId| -> BoxFuture<'static, Result<BusinessToken>> {
+            let client = client.clone();
+            Box::pin(async move {
+                client
+                    .business_token_in_batch(&business, session_duration)
+                    .await
+            })
+        };
+        BusinessTokens::new(businesses, options.max_in_flight, Box::new(get))
     }
 
-    pub(crate) async fn business_token_in_batch(
+    async fn business_token_in_batch(
         &self,
         business: &BusinessId,
         session_duration: SessionDuration,
@@ -429,6 +440,17 @@ impl Client {
                 self.timeout
             ))),
         }
+    }
+}
+
+impl ClientBuilder {
+    /// Checks everything and makes the client. No request, no runtime needed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), whose [`Error::field`] names the setting.
+    pub fn build(self) -> Result<Client> {
+        self.resolve(|name| std::env::var(name).ok())
+            .map(Client::new)
     }
 }
 

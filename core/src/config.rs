@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::client::Client;
 use crate::clock::Clock;
 use crate::credentials::{
     BasicEncoding, Credentials, CredentialsProvider, CredentialsSource, check_client_id,
@@ -32,7 +31,7 @@ pub(crate) struct Config {
     pub(crate) clock: Clock,
 }
 
-/// Makes a [`Client`]. Every setting has a default but the credentials and
+/// Makes a [`Client`](crate::Client). Every setting has a default but the credentials and
 /// the environment.
 ///
 /// ```
@@ -233,7 +232,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Lets [`Client::business_id`] take ids that are not UUIDs.
+    /// Lets [`Client::business_id`](crate::Client::business_id) take ids that are not UUIDs.
     pub fn allow_opaque_business_ids(mut self, allow: bool) -> Self {
         self.allow_opaque_business_ids = allow;
         self
@@ -292,16 +291,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Checks everything and makes the client. No request, no runtime needed.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config), whose [`Error::field`] names the setting.
-    pub fn build(self) -> Result<Client> {
-        self.resolve(|name| std::env::var(name).ok())
-            .map(Client::new)
-    }
-
-    fn resolve(self, var: impl Fn(&str) -> Option<String>) -> Result<Config> {
+    /// Checks everything. Reads the proxy variables, and nothing else, through `var`.
+    pub(crate) fn resolve(self, var: impl Fn(&str) -> Option<String>) -> Result<Config> {
         let environment = self.environment.ok_or_else(|| {
             Error::config(
                 "environment",
