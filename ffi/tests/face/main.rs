@@ -2,4 +2,5 @@
 //! the emulator, in programs of their own.
 
 mod header;
+mod programs;
 mod support;

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
 use tempfile::TempDir;
 
 /// The repository.
@@ -112,4 +113,158 @@ pub fn compile_only(compiler: &str, standard: &str, text: &str) {
         .arg(root().join("include"))
         .args(["-fsyntax-only", name]);
     run(&mut command);
+}
+
+/// How a program is built and run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Plain,
+    /// AddressSanitizer (with LeakSanitizer) and UndefinedBehaviorSanitizer.
+    Address,
+    /// ThreadSanitizer; what the library does inside is not looked at.
+    Thread,
+    Valgrind,
+}
+
+/// A program of `tests/c` or `tests/cpp`.
+pub struct Program {
+    source: PathBuf,
+    compiler: &'static str,
+    standard: &'static str,
+    mode: Mode,
+}
+
+impl Program {
+    pub fn c(name: &str) -> Self {
+        Self {
+            source: root().join("tests/c").join(name).with_extension("c"),
+            compiler: "gcc",
+            standard: "-std=c11",
+            mode: Mode::Plain,
+        }
+    }
+
+    pub fn cpp(name: &str) -> Self {
+        Self {
+            source: root().join("tests/cpp").join(name).with_extension("cpp"),
+            compiler: "g++",
+            standard: "-std=c++17",
+            mode: Mode::Plain,
+        }
+    }
+
+    pub fn compiler(mut self, compiler: &'static str) -> Self {
+        self.compiler = compiler;
+        self
+    }
+
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Compiles it, and gives the path of what came out.
+    pub fn build(&self) -> PathBuf {
+        let stem = self.source.file_stem().unwrap().to_string_lossy();
+        let place = scratch().join("programs");
+        std::fs::create_dir_all(&place).unwrap();
+        let program = place.join(format!("{stem}-{}-{:?}", self.compiler, self.mode));
+        let mut command = Command::new(self.compiler);
+        command
+            .arg(self.standard)
+            .args(STRICT)
+            .args(["-g", "-O1", "-fno-omit-frame-pointer"])
+            .args(match self.mode {
+                Mode::Plain | Mode::Valgrind => &[][..],
+                Mode::Address => &[
+                    "-fsanitize=address,undefined",
+                    "-fno-sanitize-recover=undefined",
+                ],
+                Mode::Thread => &["-fsanitize=thread"],
+            })
+            .arg("-I")
+            .arg(root().join("include"))
+            .arg("-o")
+            .arg(&program)
+            .arg(&self.source)
+            .arg("-L")
+            .arg(library())
+            .args(["-llayerfi_auth", "-pthread"])
+            .arg(format!("-Wl,-rpath,{}", library().display()));
+        run(&mut command);
+        program
+    }
+
+    fn forks(&self) -> bool {
+        self.source.ends_with("fork.c")
+    }
+
+    /// What runs it, with all that its mode needs.
+    pub fn command(&self) -> Command {
+        let program = self.build();
+        let suppressions = root().join("ffi/tests/suppressions");
+        let mut command = match self.mode {
+            Mode::Valgrind => {
+                let mut command = Command::new("valgrind");
+                command
+                    .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
+                    // Not the possible ones: an Arc is held by its inside,
+                    // which valgrind takes for an accident.
+                    .args(["--show-leak-kinds=definite,indirect"])
+                    .args(["--errors-for-leak-kinds=definite,indirect"])
+                    // Threads take turns fairly, or a waiting one may starve.
+                    .arg("--fair-sched=yes")
+                    // What a child of a fork leaks is leaked on purpose.
+                    .args(self.forks().then_some("--leak-check=no"))
+                    .arg(program);
+                command
+            }
+            _ => Command::new(program),
+        };
+        command
+            .env("LAYERFI_TEST_MODE", format!("{:?}", self.mode))
+            .env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
+            .env("UBSAN_OPTIONS", "print_stacktrace=1")
+            .env(
+                "TSAN_OPTIONS",
+                format!(
+                    "exitcode=66:suppressions={}",
+                    suppressions.join("tsan.supp").display()
+                ),
+            );
+        if self.mode != Mode::Plain {
+            command.env("LAYERFI_TEST_SLOW", "1");
+        }
+        command
+    }
+
+    /// Runs it against an emulator of its own.
+    pub fn run(&self) {
+        let layer = Emulator::builder().start_blocking().unwrap();
+        let mut command = self.command();
+        let said = run(speak_to(&mut command, &layer));
+        assert!(said.ends_with("ok\n"), "{command:?} said {said}");
+    }
+}
+
+/// Puts an emulator where a program looks for Layer.
+pub fn speak_to<'a>(command: &'a mut Command, layer: &Emulator) -> &'a mut Command {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("LAYER_") || name.to_ascii_lowercase().ends_with("_proxy") {
+            command.env_remove(&*name);
+        }
+    }
+    command
+        .env("LAYER_ENVIRONMENT", "custom")
+        .env("LAYER_API_URL", layer.url())
+        .env("LAYER_AUTH_URL", layer.token_url())
+        .env("LAYER_SCOPE", layer.scope())
+        .env("LAYER_ALLOW_HTTP_LOOPBACK", "1")
+        .env("LAYER_CLIENT_ID", DEFAULT_CLIENT_ID)
+        .env("LAYER_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
+        .env(
+            "LAYER_EMULATOR_CONTROL_PORT",
+            layer.control_address().port().to_string(),
+        )
 }

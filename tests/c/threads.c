@@ -1,0 +1,164 @@
+/* One client and many threads: herds, and everything at once. */
+
+#include "check.h"
+
+#define HERD 32
+
+static const layerfi_client *shared;
+static pthread_barrier_t barrier;
+
+static void start(pthread_t *threads, size_t count, void *(*body)(void *), void *arguments,
+                  size_t size) {
+    for (size_t i = 0; i < count; i++) {
+        CHECK(pthread_create(&threads[i], NULL, body, (char *)arguments + i * size) == 0);
+    }
+}
+
+static void join(pthread_t *threads, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+}
+
+static void *get_one(void *out) {
+    pthread_barrier_wait(&barrier);
+    CHECK_OK(layerfi_client_token(shared, 0, out, &error));
+    return NULL;
+}
+
+/* Empty cache, many callers: one request, and one token for all. Handles are
+ * freed by another thread than the one that got them. */
+static void cold_herd(void) {
+    layerfi_client *client = new_client();
+    shared = client;
+    order("/faults", "{\"endpoint\":\"token\",\"delay_ms\":100}");
+    long before = requests("token");
+    pthread_t threads[HERD];
+    layerfi_token *tokens[HERD] = {0};
+    CHECK(pthread_barrier_init(&barrier, NULL, HERD) == 0);
+    start(threads, HERD, get_one, tokens, sizeof *tokens);
+    join(threads, HERD);
+    CHECK(requests("token") == before + 1);
+    layerfi_client_free(client);
+    for (size_t i = 0; i < HERD; i++) {
+        CHECK(is(layerfi_token_secret(tokens[i]), layerfi_token_secret(tokens[0]).data));
+    }
+    for (size_t i = 0; i < HERD; i++) {
+        layerfi_token_free(tokens[i]);
+    }
+    pthread_barrier_destroy(&barrier);
+}
+
+static void *fail_one(void *unused) {
+    (void)unused;
+    pthread_barrier_wait(&barrier);
+    layerfi_token *token = NULL;
+    layerfi_error *error = NULL;
+    CHECK(layerfi_client_token(shared, 0, &token, &error) == LAYERFI_RESULT_OAUTH);
+    CHECK(token == NULL && is(layerfi_error_oauth_error(error), "invalid_client"));
+    layerfi_error_free(error);
+    return NULL;
+}
+
+/* A refusal is one request, and everyone's. */
+static void failing_herd(void) {
+    layerfi_client *client = new_client();
+    shared = client;
+    order("/faults", "{\"endpoint\":\"token\",\"status\":400,\"times\":\"forever\",\"body\":"
+                     "{\"error\":\"invalid_client\"},\"delay_ms\":100}");
+    long before = requests("token");
+    pthread_t threads[HERD];
+    CHECK(pthread_barrier_init(&barrier, NULL, HERD) == 0);
+    start(threads, HERD, fail_one, threads, 0);
+    join(threads, HERD);
+    CHECK(requests("token") == before + 1);
+    pthread_barrier_destroy(&barrier);
+    control("DELETE", "/faults", "", NULL, 0);
+    layerfi_client_free(client);
+}
+
+/* Everything at once, for a while. */
+
+static int stop;
+static int log_lines;
+
+static void take_log(void *userdata, uint32_t level, layerfi_str message) {
+    (void)userdata;
+    CHECK(level > 0 && message.len > 0);
+    __atomic_add_fetch(&log_lines, 1, __ATOMIC_SEQ_CST);
+}
+
+static bool go_on(void *userdata, const layerfi_batch_progress *so_far) {
+    (void)userdata;
+    return so_far->total > 0;
+}
+
+static void *hammer(void *argument) {
+    unsigned number = *(unsigned *)argument;
+    char buffer[4096];
+    size_t length = 0;
+    unsigned rounds = 0;
+    while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST) || rounds < 3) {
+        rounds++;
+        layerfi_token *token = NULL;
+        CHECK_OK(layerfi_client_token(shared, 0, &token, &error));
+        CHECK_OK(layerfi_client_copy_authorization(shared, 0, buffer, sizeof buffer, &length,
+                                                   &error));
+        CHECK(strlen(buffer) == length);
+        layerfi_business_token *business = NULL;
+        CHECK_OK(layerfi_client_business_token(shared, BUSINESS, 3600,
+                                               LAYERFI_MIN_REMAINING_DEFAULT, 0, &business,
+                                               &error));
+        layerfi_stats stats;
+        CHECK_OK(layerfi_client_stats(shared, &stats, sizeof stats, &error));
+        if (rounds % 50 == number) {
+            /* As after a 401. */
+            CHECK_OK(layerfi_client_invalidate(shared, token, NULL, &error));
+            CHECK_OK(layerfi_client_invalidate_business_token(shared, business, NULL, &error));
+            CHECK_OK(layerfi_set_log_callback(take_log, NULL,
+                                              rounds % 100 < 50 ? LAYERFI_LOG_LEVEL_TRACE
+                                                                : LAYERFI_LOG_LEVEL_OFF,
+                                              &error));
+        }
+        if (rounds % 50 == number + 10) {
+            const char *ids[] = {BUSINESS, "00000000-0000-4000-8000-000000000001", BUSINESS};
+            layerfi_business_tokens *tokens = NULL;
+            CHECK_OK(layerfi_client_business_tokens(shared, ids, 3, 3600, 0, 0, go_on, NULL,
+                                                    &tokens, &error));
+            CHECK(layerfi_business_tokens_len(tokens) == 3);
+            layerfi_business_tokens_free(tokens);
+            layerfi_whoami *whoami = NULL;
+            CHECK_OK(layerfi_client_whoami(shared, 0, &whoami, &error));
+            layerfi_whoami_free(whoami);
+        }
+        layerfi_business_token_free(business);
+        layerfi_token_free(token);
+    }
+    return NULL;
+}
+
+static void everything_at_once(void) {
+    order("/settings", "{\"rate_limit\":null}");
+    layerfi_client *client = new_client();
+    shared = client;
+    enum { THREADS = 8 };
+    pthread_t threads[THREADS];
+    unsigned numbers[THREADS];
+    for (unsigned i = 0; i < THREADS; i++) {
+        numbers[i] = i;
+    }
+    start(threads, THREADS, hammer, numbers, sizeof *numbers);
+    sleep_ms(1000);
+    __atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
+    join(threads, THREADS);
+    CHECK_OK(layerfi_set_log_callback(NULL, NULL, 0, &error));
+    layerfi_client_free(client);
+}
+
+int main(void) {
+    cold_herd();
+    failing_herd();
+    everything_at_once();
+    puts("ok");
+    return 0;
+}

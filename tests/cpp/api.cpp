@@ -1,0 +1,203 @@
+// The C++ header: owners, exceptions, views, durations, callbacks.
+#include <atomic>
+#include <cstdlib>
+#include <iostream>
+#include <type_traits>
+
+#include <layerfi_auth.hpp>
+
+#define CHECK(...)                                                                                 \
+    do {                                                                                           \
+        if (!(__VA_ARGS__)) {                                                                      \
+            std::cerr << __FILE__ << ':' << __LINE__ << ": not so: " #__VA_ARGS__ << std::endl;    \
+            std::_Exit(1);                                                                         \
+        }                                                                                          \
+    } while (0)
+
+using namespace std::chrono_literals;
+
+static const char *const business = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+
+template <class T> constexpr bool move_only =
+    std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
+    !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T>;
+
+static_assert(move_only<layerfi::Client> && move_only<layerfi::ClientBuilder>);
+static_assert(move_only<layerfi::Token> && move_only<layerfi::BusinessToken>);
+static_assert(move_only<layerfi::WhoAmI> && move_only<layerfi::BusinessTokens>);
+static_assert(move_only<layerfi::Response>);
+// What is thrown must be copyable.
+static_assert(std::is_copy_constructible_v<layerfi::Error>);
+static_assert(std::is_base_of_v<std::exception, layerfi::Error>);
+
+static std::string variable(const char *name) {
+    const char *value = std::getenv(name);
+    CHECK(value != nullptr);
+    return value;
+}
+
+static void tokens() {
+    auto client = layerfi::Client::from_env();
+    CHECK(!client.try_token());
+    layerfi::Token token = client.token();
+    CHECK(std::string(token.authorization()) == "Bearer " + std::string(token.secret()));
+    CHECK(token.secret().data()[token.secret().size()] == '\0');
+    const auto left = token.expires_at() - std::chrono::system_clock::now();
+    CHECK(left > 59min && left <= 60min);
+    CHECK(client.token(5s).secret() == token.secret());
+    CHECK(client.try_token()->secret() == token.secret());
+
+    std::string header;
+    client.copy_authorization(header);
+    CHECK(header == token.authorization());
+    char small[8];
+    const auto copied = client.copy_authorization(std::nothrow, small, sizeof small);
+    CHECK(!copied && copied.error().result() == layerfi::Result::BufferTooSmall);
+    char large[4096];
+    CHECK(*client.copy_authorization(std::nothrow, large, sizeof large) == header.size());
+
+    layerfi::Token moved = std::move(token);
+    CHECK(token.get() == nullptr && token.secret().empty()); // As the C face: empty for NULL.
+    layerfi::Client elsewhere = std::move(client);
+    CHECK(elsewhere.invalidate(moved) && !elsewhere.invalidate(moved));
+    const layerfi::Token fresh = elsewhere.token();
+    CHECK(fresh.secret() != moved.secret());
+    CHECK(!elsewhere.invalidate_authorization(header));
+    CHECK(elsewhere.invalidate_authorization(std::string(fresh.authorization())));
+
+    const auto stats = elsewhere.stats();
+    CHECK(stats.token_requests == 2 && stats.invalidations == 2);
+    CHECK(elsewhere.environment() == layerfi::Environment::Custom);
+    CHECK(elsewhere.api_url() == variable("LAYER_API_URL"));
+    CHECK(elsewhere.auth_url() == variable("LAYER_AUTH_URL"));
+    CHECK(elsewhere.scope() == variable("LAYER_SCOPE"));
+}
+
+static void calls() {
+    const auto client = layerfi::Client::from_env();
+    CHECK(client.whoami().client_id().size() == 36);
+    CHECK(!client.whoami(std::nothrow)->client_name().empty());
+
+    CHECK(!client.try_business_token(business));
+    const auto kept = client.business_token(business);
+    CHECK(kept.business_id() == business && kept.session_duration() == 1h);
+    CHECK(client.try_business_token(business)->secret() == kept.secret());
+    layerfi::BusinessTokenOptions options;
+    options.session_duration = 15min;
+    options.min_remaining = 60s;
+    CHECK(client.business_token(business, options).expires_in() == 15min);
+    const auto minted = client.mint_business_token(std::string(business), 60s, 5s);
+    CHECK(minted.secret() != kept.secret() && minted.expires_in() == 1min);
+    CHECK(client.invalidate(kept) && !client.invalidate(kept));
+
+    const std::vector<std::string> ids{business, "no-uuid", business};
+    layerfi::BatchOptions batch;
+    std::size_t calls = 0;
+    batch.progress = [&](const layerfi::BatchProgress &so_far) {
+        ++calls;
+        return so_far.total == 3;
+    };
+    const auto results = client.business_tokens(ids, batch);
+    CHECK(results.size() == 3 && calls == 2);
+    CHECK(results[0] && results[2] && results[0]->secret() == results[2]->secret());
+    CHECK(results[1].error().result() == layerfi::Result::InvalidArgument);
+    batch.progress = [](const layerfi::BatchProgress &) -> bool { throw 7; };
+    bool thrown = false;
+    try {
+        client.business_tokens(ids, batch);
+    } catch (int number) {
+        thrown = number == 7;
+    }
+    CHECK(thrown);
+
+    layerfi::Request request;
+    request.uri = "/whoami";
+    request.headers.push_back({"Accept", "application/json"});
+    const auto response = client.execute(request);
+    CHECK(response.status() == 200);
+    CHECK(response.body().find("clientName") != std::string_view::npos);
+    CHECK(response.header("content-type").find("json") != std::string_view::npos);
+}
+
+static void errors() {
+    layerfi::ClientBuilder builder;
+    const auto none = builder.build(std::nothrow);
+    CHECK(!none && none.error().result() == layerfi::Result::Config);
+    CHECK(none.error().field() == "environment");
+    try {
+        builder.environment("prod");
+        CHECK(false);
+    } catch (const std::exception &error) {
+        CHECK(std::string(error.what()).find("prod") != std::string::npos);
+    }
+    try {
+        builder.client_id(std::string("a\0b", 3));
+        CHECK(false);
+    } catch (const std::invalid_argument &) {
+    }
+
+    const auto client = layerfi::Client::from_env();
+    try {
+        client.mint_business_token("no-uuid");
+        CHECK(false);
+    } catch (const layerfi::Error &error) {
+        const layerfi::Error copy = error;
+        CHECK(copy.result() == layerfi::Result::InvalidArgument);
+        CHECK(copy.name() == "invalid_argument" && copy.field() == "business_id");
+        CHECK(!copy.message().empty() && !copy.remedy().empty() && copy.http_status() == 0);
+        CHECK(!copy.is_retryable() && !copy.retry_after() && copy.request_id().empty());
+    }
+    CHECK(!client.mint_business_token(std::nothrow, business, -1s));
+    CHECK(!client.token(std::nothrow, 1ms) || true);
+
+    // Refused by the server.
+    auto wrong = layerfi::ClientBuilder::from_env();
+    const auto refused = wrong.client_secret("wrong").build();
+    const auto token = refused.token(std::nothrow);
+    CHECK(!token && token.error().result() == layerfi::Result::Oauth);
+    CHECK(token.error().oauth_error() == "invalid_client");
+    CHECK(token.error().http_status() == 400 || token.error().http_status() == 401);
+}
+
+static void callbacks() {
+    std::atomic<int> asked{0};
+    bool sealed = false;
+    {
+        auto builder = layerfi::ClientBuilder::from_env();
+        builder.credentials_provider([&]() -> layerfi::Credentials {
+            ++asked;
+            if (sealed) {
+                throw std::runtime_error("the vault is sealed");
+            }
+            return {variable("LAYER_CLIENT_ID"), variable("LAYER_CLIENT_SECRET")};
+        });
+        const auto client = builder.build();
+        client.invalidate(client.token());
+        CHECK(asked == 1);
+        sealed = true;
+        const auto token = client.token(std::nothrow, 3s);
+        CHECK(!token && token.error().result() == layerfi::Result::Credentials);
+        CHECK(token.error().message().find("the vault is sealed") != std::string_view::npos);
+        CHECK(token.error().is_retryable());
+    }
+    static std::atomic<int> lines{0};
+    layerfi::set_log_callback(
+        [](layerfi::LogLevel level, std::string_view message) {
+            CHECK(level != layerfi::LogLevel::Off && !message.empty());
+            ++lines;
+            throw 1; // Ends in the header.
+        },
+        layerfi::LogLevel::Trace);
+    layerfi::Client::from_env().token();
+    CHECK(lines > 0);
+    layerfi::set_log_callback(nullptr, layerfi::LogLevel::Off);
+}
+
+int main() {
+    CHECK(layerfi::abi_matches() && layerfi::version() == LAYERFI_VERSION);
+    tokens();
+    calls();
+    errors();
+    callbacks();
+    std::cout << "ok" << std::endl;
+}
