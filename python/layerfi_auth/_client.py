@@ -126,7 +126,7 @@ class Client(ClientBase):
         token = self._held_token()
         if token is not None:
             return token
-        return await arrival(lambda post, settle: self._start_token(post, settle, timeout))
+        return await arrival(self._start_token, timeout)
 
     async def authorization_async(self, *, timeout: float | None = None) -> str:
         """Return the ``Authorization`` header's value, as `authorization` does."""
@@ -137,7 +137,7 @@ class Client(ClientBase):
 
     async def whoami_async(self, *, timeout: float | None = None) -> WhoAmI:
         """Ask Layer whose credentials these are."""
-        return await arrival(lambda post, settle: self._start_whoami(post, settle, timeout))
+        return await arrival(self._start_whoami, timeout)
 
     async def business_token_async(
         self,
@@ -152,9 +152,7 @@ class Client(ClientBase):
         if held is not None:
             return held
         return await arrival(
-            lambda post, settle: self._start_business_token(
-                post, settle, business_id, session_duration, min_remaining, timeout
-            )
+            self._start_business_token, business_id, session_duration, min_remaining, timeout
         )
 
     async def mint_business_token_async(
@@ -166,9 +164,7 @@ class Client(ClientBase):
     ) -> BusinessToken:
         """Mint a new token for one business, as `mint_business_token` does."""
         return await arrival(
-            lambda post, settle: self._start_mint_business_token(
-                post, settle, business_id, session_duration, timeout
-            )
+            self._start_mint_business_token, business_id, session_duration, timeout
         )
 
     def business_tokens(

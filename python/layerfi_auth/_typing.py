@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import PathLike
-from typing import Literal, Protocol, TypeAlias, TypedDict, TypeVar
+from typing import Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar
 
 from layerfi_auth._native import BusinessToken
 from layerfi_auth.exceptions import LayerAuthError
 
-__all__ = ["ClientOptions", "Post", "Result", "Settle", "T"]
+__all__ = ["ClientOptions", "P", "Post", "Result", "Settle", "T"]
 
 Result: TypeAlias = BusinessToken | LayerAuthError
 """What one business of a batch comes to."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _T_contra = TypeVar("_T_contra", contravariant=True)
 

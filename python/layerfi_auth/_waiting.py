@@ -8,10 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Concatenate
 
     from layerfi_auth._native import PendingCall
-    from layerfi_auth._typing import Post, Settle, T
+    from layerfi_auth._typing import P, Post, Settle, T
 
 
 def _settle(future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
@@ -24,16 +24,20 @@ def _settle(future: asyncio.Future[Any], value: object, error: BaseException | N
         future.set_exception(error)
 
 
-async def arrival(start: Callable[[Post, Settle[T]], PendingCall]) -> T:
+async def arrival(
+    start: Callable[Concatenate[Post, Settle[T], P], PendingCall],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
     """Start a call and wait for its result. Cancelling ends this wait only.
 
-    ``start`` is given two functions: one that calls a function on this loop's own thread,
-    and one that takes the value and the error there.
+    ``start`` is given two functions before its other arguments: one that calls a function on
+    this loop's own thread, and one that takes the value and the error there.
     """
     # Asked first: trio can run as a guest of asyncio's loop.
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_task():
-        return await _arrival_in_trio(start)
+        return await _arrival_in_trio(start, *args, **kwargs)
     # Not imported with the package: it costs more than all the rest together. Where a loop
     # runs, it is there already.
     import asyncio
@@ -44,14 +48,18 @@ async def arrival(start: Callable[[Post, Settle[T]], PendingCall]) -> T:
     def settle(value: T | None, error: BaseException | None) -> None:
         _settle(future, value, error)
 
-    pending = start(loop.call_soon_threadsafe, settle)
+    pending = start(loop.call_soon_threadsafe, settle, *args, **kwargs)
     try:
         return await future
     finally:
         pending.cancel()
 
 
-async def _arrival_in_trio(start: Callable[[Post, Settle[T]], PendingCall]) -> T:
+async def _arrival_in_trio(
+    start: Callable[Concatenate[Post, Settle[T], P], PendingCall],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
     import trio
 
     token = trio.lowlevel.current_trio_token()
@@ -62,7 +70,7 @@ async def _arrival_in_trio(start: Callable[[Post, Settle[T]], PendingCall]) -> T
         outcome.append((value, error))
         arrived.set()
 
-    pending = start(token.run_sync_soon, settle)
+    pending = start(token.run_sync_soon, settle, *args, **kwargs)
     try:
         await arrived.wait()
     finally:

@@ -10,7 +10,7 @@ use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::courier::Courier;
+use crate::courier::{Courier, same};
 use crate::errors::{invalid_argument, raise};
 use crate::tokens::{AccessToken, BusinessToken, Place, WhoAmI};
 use crate::wait;
@@ -73,14 +73,36 @@ impl Shared {
         get: impl Fn(&Current) -> R,
     ) -> PyResult<R> {
         if let Some(current) = &*self.current.load()
-            && std::ptr::eq(current.token.secret(), token.secret())
+            && is_same(&current.token, token)
         {
             return Ok(get(current));
         }
-        let current = Current::new(py, token)?;
-        let result = get(&current);
-        self.current.store(Some(Arc::new(current)));
-        Ok(result)
+        self.make_current(py, token).map(|current| get(&current))
+    }
+
+    #[cold]
+    fn make_current(
+        &self,
+        py: Python<'_>,
+        token: &layerfi_auth::AccessToken,
+    ) -> PyResult<Arc<Current>> {
+        let fresh = Arc::new(Current::new(py, token)?);
+        let mut before = self.current.load();
+        loop {
+            // Making one may let another thread in, which made one for the same token.
+            if let Some(current) = &*before
+                && is_same(&current.token, token)
+            {
+                return Ok(Arc::clone(current));
+            }
+            let found = self
+                .current
+                .compare_and_swap(&*before, Some(Arc::clone(&fresh)));
+            if same(found.as_ref(), before.as_ref()) {
+                return Ok(fresh);
+            }
+            before = found;
+        }
     }
 
     /// The client, with a timeout of this call's own where one is given.
@@ -139,6 +161,13 @@ impl Shared {
             pending: std::sync::Mutex::new(Some(pending)),
         })
     }
+}
+
+/// Whether the two are one object. Their texts may be equal for all that.
+#[inline]
+fn is_same(one: &layerfi_auth::AccessToken, other: &layerfi_auth::AccessToken) -> bool {
+    let address = |token: &layerfi_auth::AccessToken| token.authorization().as_bytes().as_ptr();
+    address(one) == address(other)
 }
 
 impl Current {

@@ -17,7 +17,15 @@ from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET, Emulator
 TABLE = Path(__file__).resolve().parents[1] / "vectors"
 CANARY = "canary"
 CANARY_URL = "{{canary_url}}"
-ENDPOINTS = ["token", "whoami", "auth_token", "business", "business_data", "preflight", "unknown"]
+ENDPOINTS = [
+    "token",
+    "whoami",
+    "auth_token",
+    "business",
+    "business_data",
+    "preflight",
+    "unknown",
+]
 
 CASE_FIELDS = {
     "name", "why", "emulator", "settings", "client", "faults", "steps", "requests", "stats",
@@ -205,7 +213,7 @@ def outcomes(face, client, step, before):
 
 def run_step(face, client, step, before, secret):
     known("a step", step, STEP_FIELDS)
-    (outcome, expected), = step["expect"].items()
+    ((outcome, expected),) = step["expect"].items()
     assert outcome in {"ok", "error"}
     first = None
     began, started = time.time(), time.monotonic()

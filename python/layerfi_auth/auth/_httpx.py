@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable
 
     from layerfi_auth._client import Client
+    from layerfi_auth._native import AccessToken
 
 _UNAUTHORIZED = 401
 
@@ -35,7 +36,7 @@ class HttpxAuth(httpx.Auth):
         token = self._client.token()
         request.headers["Authorization"] = token.authorization
         response = yield request
-        if response.status_code != _UNAUTHORIZED:
+        if not _refuses(response, token):
             return
         self._client.invalidate(token)
         if _can_be_sent_again(request):
@@ -52,7 +53,7 @@ class HttpxAuth(httpx.Auth):
         token = await self._client.token_async()
         request.headers["Authorization"] = token.authorization
         response = yield request
-        if response.status_code != _UNAUTHORIZED:
+        if not _refuses(response, token):
             return
         self._client.invalidate(token)
         if _can_be_sent_again(request):
@@ -60,6 +61,14 @@ class HttpxAuth(httpx.Auth):
             if fresh != token:
                 request.headers["Authorization"] = fresh.authorization
                 yield request
+
+
+def _refuses(response: httpx.Response, token: AccessToken) -> bool:
+    # After a redirect it may be another's 401, to a request without our header.
+    return (
+        response.status_code == _UNAUTHORIZED
+        and response.request.headers.get("Authorization") == token.authorization
+    )
 
 
 def _can_be_sent_again(request: httpx.Request) -> bool:

@@ -1,0 +1,229 @@
+"""Ready-made authentication for httpx, requests and aiohttp, against the emulator's API."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import io
+import threading
+
+import pytest
+from conftest import BUSINESS
+from layerfi_auth import InvalidArgumentError
+from layerfi_auth.auth import HttpxAuth, RequestsAuth, aiohttp_middleware
+
+httpx = pytest.importorskip("httpx")
+requests = pytest.importorskip("requests")
+aiohttp = pytest.importorskip("aiohttp")
+
+PATH = f"/v1/businesses/{BUSINESS}/auth-token"
+BODY = {"session_duration": 60}
+
+
+def httpx_sync(client, method, url, origins=(), stream=None, data=None, **kwargs):
+    auth = HttpxAuth(client, origins=origins)
+    if stream is not None:
+        kwargs["content"] = stream()
+    if data is not None:
+        kwargs["content"] = data
+    with httpx.Client(auth=auth, trust_env=False, follow_redirects=True) as session:
+        answer = session.request(method, url, **kwargs)
+        return answer.status_code, answer.text
+
+
+def httpx_async(client, method, url, origins=(), stream=None, data=None, **kwargs):
+    async def call():
+        auth = HttpxAuth(client, origins=origins)
+        if stream is not None:
+
+            async def parts():
+                for part in stream():
+                    yield part
+
+            kwargs["content"] = parts()
+        if data is not None:
+            kwargs["content"] = data
+        async with httpx.AsyncClient(
+            auth=auth, trust_env=False, follow_redirects=True
+        ) as session:
+            answer = await session.request(method, url, **kwargs)
+            return answer.status_code, answer.text
+
+    return asyncio.run(call())
+
+
+def requests_sync(client, method, url, origins=(), stream=None, data=None, **kwargs):
+    with requests.Session() as session:
+        session.trust_env = False
+        session.auth = RequestsAuth(client, origins=origins)
+        if stream is not None:
+            kwargs["data"] = stream()
+        if data is not None:
+            kwargs["data"] = data
+        answer = session.request(method, url, **kwargs)
+        return answer.status_code, answer.text
+
+
+def aiohttp_async(client, method, url, origins=(), stream=None, data=None, **kwargs):
+    async def call():
+        if stream is not None:
+
+            async def parts():
+                for part in stream():
+                    yield part
+
+            kwargs["data"] = parts()
+        if data is not None:
+            kwargs["data"] = data
+        middleware = aiohttp_middleware(client, origins=origins)
+        async with (
+            aiohttp.ClientSession(middlewares=(middleware,)) as session,
+            session.request(method, url, **kwargs) as answer,
+        ):
+            return answer.status, await answer.text()
+
+    return asyncio.run(call())
+
+
+every_library = pytest.mark.parametrize(
+    "send", [httpx_sync, httpx_async, requests_sync, aiohttp_async]
+)
+
+
+@every_library
+def test_the_header_is_added(layer, client, send):
+    status, text = send(client, "GET", f"{layer.url}/whoami")
+    assert (status, "Layer Example" in text) == (200, True)
+    assert send(client, "POST", layer.url + PATH, json=BODY)[0] == 200
+    assert layer.count("token") == 1
+
+
+@every_library
+def test_b11_one_retry_on_401_with_a_new_token(layer, client, send):
+    refused = client.token()
+    assert layer.revoke(refused)
+    status, text = send(client, "POST", layer.url + PATH, json=BODY)
+    assert status == 200
+    assert "access_token" in text
+    assert client.token() != refused
+    assert layer.count("auth_token") == 2
+    assert layer.count("token") == 2
+
+
+@every_library
+def test_b11_a_second_401_is_the_answer(layer, client, send):
+    layer.fault("whoami", status=401, times="forever")
+    assert send(client, "GET", f"{layer.url}/whoami")[0] == 401
+    assert layer.count("whoami") == 2
+
+
+@every_library
+def test_a_stream_is_not_sent_twice_but_its_token_is_thrown_away(layer, client, send):
+    refused = client.token()
+    layer.revoke(refused)
+
+    def stream():
+        yield b'{"session_duration":'
+        yield b"60}"
+
+    headers = {"content-type": "application/json"}
+    assert send(client, "POST", layer.url + PATH, stream=stream, headers=headers)[0] == 401
+    assert layer.count("auth_token") == 1
+    assert send(client, "POST", layer.url + PATH, stream=stream, headers=headers)[0] == 200
+    assert client.token() != refused
+
+
+def test_requests_rewinds_a_file(layer, client):
+    layer.revoke(client.token())
+    file = io.BytesIO(b"xxx" + b'{"session_duration":60}')
+    file.seek(3)
+    headers = {"content-type": "application/json"}
+    assert requests_sync(client, "POST", layer.url + PATH, data=file, headers=headers)[0] == 200
+    assert layer.count("auth_token") == 2
+
+
+@pytest.fixture
+def elsewhere():
+    """A server that is none of Layer's, and notes the headers that it gets."""
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.headers.get("authorization"))
+            self.send_response(401)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    server.seen = seen
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@every_library
+def test_b19_the_token_goes_nowhere_else(client, send, elsewhere):
+    if send is aiohttp_async:
+        assert send(client, "GET", elsewhere.url)[0] == 401
+    else:
+        with pytest.raises(InvalidArgumentError) as caught:
+            send(client, "GET", elsewhere.url)
+        assert caught.value.field == "url"
+    assert set(elsewhere.seen) <= {None}
+
+
+@every_library
+def test_b19_a_redirect_takes_no_token_along(layer, client, send, elsewhere):
+    # Another port is another origin; requests looks at the host's name as well.
+    layer.fault("whoami", status=302, headers={"location": f"{elsewhere.url}/x"})
+    assert send(client, "GET", f"{layer.url}/whoami")[0] == 401
+    assert elsewhere.seen == [None]
+
+
+@every_library
+def test_named_origins_get_the_token(client, send, elsewhere):
+    assert send(client, "GET", f"{elsewhere.url}/mcp", origins=[elsewhere.url])[0] == 401
+    assert elsewhere.seen[0].startswith("Bearer ")
+
+
+def test_streamed_answers_are_not_read(layer, client):
+    layer.fault("whoami", wire={"drip": {"part": "body", "every_ms": 20}})
+    with (
+        httpx.Client(auth=HttpxAuth(client), trust_env=False) as session,
+        session.stream("GET", f"{layer.url}/whoami") as answer,
+    ):
+        assert not answer.is_stream_consumed
+        assert answer.status_code == 200
+
+
+def test_a_hundred_refusals_cost_one_token(layer, client):
+    layer.revoke(client.token())
+
+    async def call():
+        limits = httpx.Limits(max_connections=100)
+        async with httpx.AsyncClient(
+            auth=HttpxAuth(client), trust_env=False, limits=limits, timeout=30
+        ) as session:
+            calls = [session.get(f"{layer.url}/whoami") for _ in range(100)]
+            return {answer.status_code for answer in await asyncio.gather(*calls)}
+
+    assert asyncio.run(call()) == {200}
+    assert layer.count("token") == 2
+    assert 101 <= layer.count("whoami") <= 200
+
+
+def test_the_module_lists_what_it_has():
+    import layerfi_auth.auth
+
+    assert dir(layerfi_auth.auth) == ["HttpxAuth", "RequestsAuth", "aiohttp_middleware"]
+    with pytest.raises(AttributeError):
+        _ = layerfi_auth.auth.UrllibAuth

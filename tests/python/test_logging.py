@@ -1,0 +1,118 @@
+"""The logger `layerfi_auth`: it tells, it never blocks, and it shows no secret."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from conftest import PATIENCE, eventually, run_python
+from layerfi_auth.testing import CLIENT_SECRET
+
+
+def test_events_become_records(layer, caplog):
+    caplog.set_level(logging.DEBUG, "layerfi_auth")
+    layer.fault("token", status=503)
+    before = time.time()
+    token = layer.client().token()
+    eventually(lambda: any("a new access token" in r.getMessage() for r in caplog.records))
+    records = {r.getMessage(): r for r in caplog.records if r.name == "layerfi_auth"}
+    text = "\n".join(records)
+    assert "sent again" in text
+    assert "503" in text
+    assert token.secret not in text
+    assert CLIENT_SECRET not in text
+    record = next(r for message, r in records.items() if "a new access token" in message)
+    assert record.levelno == logging.DEBUG
+    assert before - 1 <= record.created <= time.time()
+    assert record.pathname.endswith(".rs")
+    assert record.lineno > 0
+
+
+def test_a_refresh_that_fails_is_a_warning(layer, caplog):
+    caplog.set_level(logging.WARNING, "layerfi_auth")
+    layer.set_access_token_lifetime(4)
+    client = layer.client(max_attempts=1)
+    client.token()
+    layer.fault("token", status=500, times="forever")
+
+    def warned():
+        client.token()
+        return any("a refresh failed" in record.getMessage() for record in caplog.records)
+
+    eventually(warned, 4)
+    assert {r.levelname for r in caplog.records if r.name == "layerfi_auth"} == {"WARNING"}
+
+
+def test_a_handler_that_blocks_holds_nothing_up(layer):
+    stuck, entered = threading.Event(), threading.Event()
+
+    class Stuck(logging.Handler):
+        def emit(self, record):
+            entered.set()
+            stuck.wait(PATIENCE)
+
+    logger = logging.getLogger("layerfi_auth")
+    handler = Stuck()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        client = layer.client()
+        assert client.token()
+        assert entered.wait(PATIENCE)
+        assert client.whoami()
+        client.invalidate(client.token())
+        assert client.token()
+    finally:
+        stuck.set()
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def test_a_handler_that_calls_the_client(layer):
+    client = layer.client()
+    done = threading.Event()
+
+    class Calls(logging.Handler):
+        def emit(self, record):
+            client.whoami()
+            done.set()
+
+    logger = logging.getLogger("layerfi_auth")
+    handler = Calls()
+    logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    try:
+        assert client.token()
+        assert done.wait(PATIENCE)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def test_records_that_are_on_their_way_at_the_end_arrive(layer):
+    out = run_python(
+        """
+import logging, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+from layerfi_auth import Client
+Client.from_env(proxy=False).token()
+""",
+        layer,
+    )
+    assert "DEBUG:layerfi_auth:a new access token" in out
+
+
+def test_a_program_without_logging_does_not_import_it(layer):
+    out = run_python(
+        """
+import sys
+from layerfi_auth import Client
+Client.from_env(proxy=False).token()
+print([name for name in ("logging", "asyncio", "typing", "datetime") if name in sys.modules])
+""",
+        layer,
+    )
+    assert out.strip() == "[]"

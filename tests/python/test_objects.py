@@ -1,0 +1,415 @@
+"""What users hold in their hands: tokens, errors, the client, and what they show."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import pickle
+import pydoc
+import traceback
+from datetime import datetime, timedelta, timezone
+
+import layerfi_auth
+import pytest
+from conftest import BUSINESS, business
+from layerfi_auth import (
+    ApiError,
+    BusinessToken,
+    Client,
+    ConfigError,
+    InvalidArgumentError,
+    LayerAuthError,
+    OAuthError,
+    RequestTimeoutError,
+    TransportError,
+    WhoAmI,
+)
+from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET, Emulator
+
+
+def test_an_access_token(client):
+    token = client.token()
+    assert client.token() is token
+    assert client.authorization() is token.authorization
+    assert token.authorization == f"Bearer {token.secret}"
+    assert token.expires_at.tzinfo == timezone.utc
+    hour = token.expires_at - datetime.now(timezone.utc)
+    assert timedelta(minutes=59) < hour <= timedelta(minutes=60, seconds=1)
+    assert 3540 < token.remaining <= 3601
+    assert token == token
+    assert token != object()
+    assert copy.copy(token) is token
+    assert copy.deepcopy({"token": token})["token"] is token
+
+
+def test_equal_tokens_are_equal_and_others_are_not(layer):
+    one, other = layer.client(), layer.client()
+    layer.fault("token", body={"access_token": "same", "token_type": "bearer"}, times=2)
+    assert one.token() is not other.token()
+    assert one.token() == other.token()
+    assert len({one.token(), other.token()}) == 1
+    third = layer.client().token()
+    assert third != one.token()
+    assert len({one.token(), third}) == 2
+
+
+def test_a_business_token(client):
+    token = client.business_token(BUSINESS.upper(), session_duration=900)
+    assert isinstance(token, BusinessToken)
+    assert client.business_token(BUSINESS, session_duration=900) == token
+    assert (token.business_id, token.session_duration, token.expires_in) == (BUSINESS, 900, 900)
+    answer = json.loads(json.dumps(token.to_dict()))
+    assert 895 <= answer.pop("expires_in") <= 900
+    expires_at = answer.pop("expires_at")
+    assert expires_at.endswith("Z")
+    told = datetime.fromisoformat(expires_at.replace("Z", "+00:00"))
+    assert abs(told - token.expires_at) < timedelta(seconds=1)
+    assert answer == {
+        "access_token": token.secret,
+        "token_type": "Bearer",
+        "business_id": BUSINESS,
+    }
+    assert client.mint_business_token(BUSINESS, session_duration=900) != token
+
+
+def test_layer_provider_props_of_an_own_place(layer, client):
+    token = client.business_token(BUSINESS)
+    assert token.layer_provider_props() == {
+        "businessId": BUSINESS,
+        "businessAccessToken": token.secret,
+        "environmentConfigOverride": {
+            "environment": "custom",
+            "apiUrl": layer.url,
+            "authUrl": layer.token_url,
+            "scope": layer.scope,
+        },
+    }
+
+
+def test_layer_provider_props_say_the_environment_where_nothing_is_replaced():
+    """Over a proxy that answers as Layer: the client's addresses are Layer's own."""
+    with Emulator(tls=True, rate_limit=None) as layer:
+        client = layer.client(environment="sandbox", scope=None)
+        props = client.business_token(BUSINESS).layer_provider_props()
+        # The URLs are the emulator's, so it is an override all the same.
+        assert props["environmentConfigOverride"]["environment"] == "sandbox"
+        assert "environment" not in props
+
+
+@pytest.mark.parametrize("name", ["sandbox", "production", "production-ca"])
+def test_clients_of_layers_own_environments(name):
+    client = Client(environment=name, client_id="a", client_secret="b")
+    assert client.environment == name
+    assert client.api_url.startswith("https://")
+    assert client.auth_url == "https://auth.layerfi.com/oauth2/token"
+    assert client.scope.startswith("https://")
+
+
+def test_whoami(client):
+    me = client.whoami()
+    assert me == WhoAmI("Layer Example", "018f1657-dc66-7482-917b-c0c0e532f52b")
+    assert (me.client_name, me.client_id) == ("Layer Example", me.client_id)
+    assert pickle.loads(pickle.dumps(me)) == me
+    assert hash(me) == hash(pickle.loads(pickle.dumps(me)))
+    assert me != "Layer Example"
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_b20_secrets_are_never_pickled(client, protocol):
+    for thing in (client, client.token(), client.business_token(BUSINESS)):
+        with pytest.raises(TypeError, match="holds a secret"):
+            pickle.dumps(thing, protocol)
+    with pytest.raises(TypeError, match="holds a secret"):
+        copy.copy(client)
+
+
+def test_b20_nothing_shows_a_secret(layer, client):
+    token, for_browser = client.token(), client.business_token(BUSINESS)
+    layer.fault("whoami", status=400, body="canary " + token.secret)
+    try:
+        client.whoami()
+    except ApiError as error:
+        shown = [repr(error), str(error), repr(vars(error)), traceback.format_exc()]
+    shown += [repr(thing) for thing in (client, token, for_browser, client.stats(), layer)]
+    shown += [f"{token}", f"{for_browser!s}", str(client), repr({"x": [token, for_browser]})]
+    for text in shown:
+        assert token.secret not in text
+        assert for_browser.secret not in text
+        assert CLIENT_SECRET not in text
+        assert "canary" not in text
+    assert not hasattr(client, "__dict__")
+    assert not hasattr(token, "__dict__")
+
+
+def test_b20_a_secret_in_the_wrong_place_is_not_shown():
+    for options in ({"timeout": "canary"}, {"client_id": ["canary"]}, {"ca_file": b"canary\0"}):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            Client(environment="sandbox", client_id="a", client_secret="b", **options)
+        assert "canary" not in str(caught.value)
+
+
+def test_options_are_checked():
+    with pytest.raises(ConfigError) as caught:
+        Client()
+    assert (caught.value.field, caught.value.kind) == ("environment", "config")
+    assert "LAYER_ENVIRONMENT" in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        Client(enviroment="sandbox")
+    with pytest.raises(TypeError):
+        Client("sandbox")
+    for field, value in [
+        ("timeout", -1), ("timeout", float("nan")), ("timeout", 0), ("max_attempts", -1),
+        ("max_attempts", 0), ("basic_encoding", "base64"), ("environment", "prod"),
+        ("business_token_capacity", 0), ("user_agent", "a\nb"), ("client_id", "a:b"),
+    ]:  # fmt: skip
+        options = {"environment": "sandbox", "client_id": "a", "client_secret": "b"}
+        with pytest.raises(ConfigError) as caught:
+            Client(**{**options, field: value})
+        assert caught.value.field == field
+
+
+def test_every_option_of_the_signature_is_taken_and_no_other():
+    names = inspect.signature(Client).parameters
+    assert len(names) == 21
+    values = {
+        "environment": "sandbox", "client_id": "a", "client_secret": "b",
+        "client_secret_file": None, "credentials": None, "api_url": "https://a.example",
+        "auth_url": "https://a.example/t", "scope": "s", "basic_encoding": "raw",
+        "ca_file": None, "ca_pem": None, "proxy": False, "allow_http_loopback": True,
+        "allow_opaque_business_ids": True, "timeout": 1, "connect_timeout": 1.5,
+        "attempt_timeout": 2, "max_attempts": 3, "business_token_capacity": 4,
+        "keep_warm": False, "user_agent": "x/1",
+    }  # fmt: skip
+    assert set(names) == set(values)
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in names.values())
+    Client(**values)
+
+
+def test_from_env(layer, monkeypatch):
+    for name, value in layer.env().items():
+        monkeypatch.setenv(name, value)
+    assert Client.from_env(proxy=False).token()
+    assert Client.from_env(environment="sandbox").environment == "sandbox"
+    monkeypatch.delenv("LAYER_CLIENT_SECRET")
+    with pytest.raises(ConfigError) as caught:
+        Client.from_env()
+    assert caught.value.field == "client_secret"
+
+
+def test_a_subclass_stays_one(layer, monkeypatch):
+    class Mine(Client):
+        pass
+
+    for name, value in layer.env().items():
+        monkeypatch.setenv(name, value)
+    assert type(Mine.from_env()) is Mine
+    assert repr(Mine.from_env()).startswith("<Mine of custom at http://127.0.0.1:")
+
+
+def test_context_managers(layer):
+    with layer.client() as client:
+        assert client.token()
+    assert client.token()
+
+
+def test_errors_have_fields_and_builtin_bases(layer):
+    layer.fault(
+        "token",
+        status=400,
+        headers={"x-request-id": "r-1"},
+        body={"error": "invalid_client"},
+    )
+    with pytest.raises(OAuthError) as caught:
+        layer.client().token()
+    error = caught.value
+    assert (error.kind, error.oauth_error, error.http_status) == (
+        "oauth",
+        "invalid_client",
+        400,
+    )
+    assert error.retryable is False
+    assert error.request_id == "r-1"
+
+    client = layer.client(max_attempts=1)
+    layer.fault("whoami", status=429, headers={"retry-after": "3"})
+    with pytest.raises(layerfi_auth.RateLimitedError) as caught:
+        client.whoami()
+    assert caught.value.retry_after == 3.0
+    assert caught.value.retryable
+
+    layer.fault("whoami", delay_ms=2_000)
+    with pytest.raises(TimeoutError) as caught:
+        client.whoami(timeout=0.1)
+    assert isinstance(caught.value, RequestTimeoutError)
+    assert isinstance(caught.value, LayerAuthError)
+    assert caught.value.kind == "timeout"
+
+    layer.fault("whoami", wire={"close": "before"})
+    with pytest.raises(ConnectionError) as caught:
+        client.whoami()
+    assert isinstance(caught.value, TransportError)
+
+    with pytest.raises(ValueError, match="UUID") as caught:
+        client.business_token("..")
+    assert caught.value.field == "business_id"
+    for duration in (0, -1, 86_401, 2**40):
+        with pytest.raises(InvalidArgumentError) as caught:
+            client.mint_business_token(BUSINESS, session_duration=duration)
+        assert caught.value.field == "session_duration"
+    for timeout in (0, -1.0, float("nan")):
+        with pytest.raises(InvalidArgumentError) as caught:
+            client.whoami(timeout=timeout)
+        assert caught.value.field == "timeout"
+
+
+def test_errors_go_from_process_to_process(layer):
+    layer.fault("token", status=400, body={"error": "invalid_client"})
+    with pytest.raises(OAuthError) as caught:
+        layer.client().token()
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert type(again) is OAuthError
+    assert str(again) == str(caught.value)
+    assert vars(again) == vars(caught.value)
+
+
+def test_every_kind_has_its_class():
+    classes = {
+        one.kind: one
+        for one in vars(layerfi_auth).values()
+        if inspect.isclass(one)
+        and issubclass(one, LayerAuthError)
+        and one is not LayerAuthError
+    }
+    assert set(classes) == {
+        "config", "invalid_argument", "credentials", "transport", "timeout", "tls", "oauth",
+        "api", "rate_limited", "protocol", "internal",
+    }  # fmt: skip
+
+
+def test_credentials_from_a_callable(layer):
+    asked = []
+
+    def vault():
+        asked.append(None)
+        return CLIENT_ID, CLIENT_SECRET
+
+    client = layer.client(credentials=vault, client_id=None)
+    assert client.token() is client.token()
+    assert len(asked) == 1
+
+    def broken():
+        raise OSError("the vault is sealed")
+
+    with pytest.raises(layerfi_auth.CredentialsError, match="the vault is sealed"):
+        layer.client(credentials=broken, client_id=None).token()
+    with pytest.raises(layerfi_auth.CredentialsError, match="client_id, client_secret"):
+        layer.client(credentials=lambda: "just-a-string", client_id=None).token()
+    with pytest.raises(TypeError, match="credentials must be a callable"):
+        layer.client(credentials=("id", "secret"))
+
+
+def test_b06_a_rotated_secret_heals_by_itself(layer, tmp_path):
+    file = tmp_path / "secret"
+    file.write_text(CLIENT_SECRET)
+    client = layer.client(client_secret_file=file)
+    first = client.token()
+    layer.rotate(CLIENT_ID, "another")
+    file.write_text("another\n")
+    layer.revoke(first)
+    assert client.invalidate(first)
+    assert client.token() != first
+
+
+def test_invalidate(client):
+    token, for_browser = client.token(), client.business_token(BUSINESS)
+    assert client.invalidate(token) is True
+    assert client.invalidate(token) is False
+    assert client.token() != token
+    assert client.invalidate(for_browser) is True
+    assert client.business_token(BUSINESS) != for_browser
+    with pytest.raises(TypeError):
+        client.invalidate("a token")
+
+
+def test_try_token_never_waits(layer, client):
+    layer.fault("token", hold=True)
+    assert client.try_token() is None
+    assert layer.wait_for("token", 1)
+    assert client.try_token() is None
+    layer.release()
+    assert client.token() is client.try_token()
+    assert layer.count("token") == 1
+
+
+def test_stats(client):
+    client.token()
+    client.authorization()
+    client.business_token(BUSINESS)
+    stats = client.stats()
+    assert stats.token_requests == 1
+    assert stats.mints == 1
+    assert stats.misses == 2
+    assert stats.hits >= 1
+    assert stats.business_tokens == 1
+    assert stats.failures == {}
+    assert stats.expires_at == client.token().expires_at
+    assert repr(stats).startswith("Stats(hits=")
+
+
+def test_b17_batches_keep_order_and_mint_once(layer, client):
+    ids = [business(n) for n in (1, 2, 1, 3, 2)]
+    layer.fault("auth_token", business_id=business(3), status=404, body={
+        "errors": [{"type": "x", "description": "canary", "error_enum": "NOT_FOUND"}],
+    })  # fmt: skip
+    batch = client.business_tokens(ids, session_duration=60)
+    results = list(batch)
+    assert [getattr(r, "business_id", "failed") for r in results] == [
+        business(1), business(2), business(1), "failed", business(2),
+    ]  # fmt: skip
+    assert isinstance(results[3], ApiError)
+    assert results[3].error_enum == "NOT_FOUND"
+    assert results[0] == results[2]
+    assert layer.count("auth_token") == 3
+    progress = batch.progress
+    assert (progress.total, progress.distinct, progress.done, progress.failed) == (5, 3, 3, 1)
+    assert list(client.business_tokens([])) == []
+    with pytest.raises(InvalidArgumentError):
+        client.business_tokens([BUSINESS, "nonsense"])
+
+
+def test_a_closed_batch_asks_for_nothing_more(layer, client):
+    layer.fault("auth_token", hold=True, times="forever")
+    batch = client.business_tokens([business(n) for n in range(100)], max_in_flight=2)
+    assert layer.wait_for("auth_token", 2)
+    batch.close()
+    layer.release()
+    assert len(list(batch)) <= 2
+    assert layer.count("auth_token") == 2
+
+
+def test_help_tells_what_is_needed():
+    text = pydoc.render_doc(Client, renderer=pydoc.plaintext)
+    for word in (
+        "client_secret_file=None", "token_async(self, *, timeout", "authorization(self", "from_env",
+        ":param environment:", "A valid access token",
+    ):  # fmt: skip
+        assert word in text, word
+    undocumented = [
+        f"{cls.__name__}.{name}"
+        for cls in (
+            Client, layerfi_auth.AccessToken, BusinessToken, WhoAmI, layerfi_auth.Stats, Emulator,
+            layerfi_auth.BusinessTokens,
+        )
+        for name, member in inspect.getmembers(cls)
+        if not name.startswith("_") and not inspect.getdoc(member)
+    ]  # fmt: skip
+    assert undocumented == []
+
+
+def test_the_package_names_its_version():
+    import importlib.metadata
+
+    assert layerfi_auth.__version__ == importlib.metadata.version("layerfi-auth")
+    assert set(layerfi_auth.__all__) <= set(dir(layerfi_auth))

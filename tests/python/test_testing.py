@@ -1,0 +1,176 @@
+"""`layerfi_auth.testing`, as customers use it in their own tests."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from conftest import BUSINESS, business
+from layerfi_auth import ApiError, OAuthError, TlsError
+from layerfi_auth.testing import BUSINESS_ID, CLIENT_ID, CLIENT_SECRET, Emulator
+
+
+def test_it_says_whose_it_is():
+    with Emulator() as layer:
+        assert repr(layer) == f"<Emulator at {layer.url}>"
+        assert layer.url.startswith("http://127.0.0.1:")
+        assert layer.token_url.endswith("/oauth2/token")
+        assert layer.control_url != layer.url
+        assert layer.client().whoami().client_name
+        assert BUSINESS_ID == BUSINESS
+
+
+def test_faults_and_counters(layer, client):
+    layer.fault("token", status=503, times=2, headers={"retry-after": "0"})
+    assert client.token()
+    assert layer.count("token") == 3
+    counters = layer.counters()
+    assert counters["endpoints"]["token"]["by_status"] == {"200": 1, "503": 2}
+    number = layer.fault("whoami", {"status": 418}, times="forever")
+    with pytest.raises(ApiError) as caught:
+        client.whoami()
+    assert caught.value.http_status == 418
+    assert [fault["acted"] for fault in layer.faults()] == [1]
+    assert layer.remove_fault(number) is True
+    assert layer.remove_fault(number) is False
+    assert client.whoami()
+    layer.fault(status=500)
+    layer.clear_faults()
+    assert layer.faults() == []
+    for wrong in ({"statsu": 503}, {"endpoint": "tokens"}, {"times": "always"}):
+        with pytest.raises(ValueError, match="."):
+            layer.fault(**wrong)
+    with pytest.raises(ValueError, match="variant"):
+        layer.count("tokens")
+
+
+def test_the_log_names_tokens_by_fingerprint(layer, client):
+    token = client.token()
+    client.whoami()
+    *_, last = layer.log()
+    assert (last["method"], last["path"], last["status"]) == ("GET", "/whoami", 200)
+    assert last["authorization"]["fingerprint"] == layer.fingerprint(token.secret)
+    assert layer.log(after=last["number"]) == []
+    assert token.secret not in str(layer.log())
+
+
+def test_the_clock(layer, client):
+    before = layer.now()
+    layer.stop_clock()
+    token = client.token()
+    layer.advance(3600)
+    assert layer.now() - before >= 3600
+    # The server has forgotten the token; the client finds out, and gets another.
+    assert client.whoami()
+    assert client.token() != token
+    layer.advance(-3600)
+    layer.run_clock()
+    assert abs(layer.now() - before) < 60
+    with pytest.raises(ValueError, match="finite"):
+        layer.advance(float("inf"))
+
+
+def test_revoking(layer, client):
+    token = client.token()
+    assert layer.revoke(token) is True
+    assert layer.revoke("no token of mine") is False
+    assert client.whoami()
+    assert client.token() != token
+    layer.revoke_all("access")
+    assert client.whoami()
+    assert layer.count("token") == 3
+    with pytest.raises(ValueError, match="access or business"):
+        layer.revoke_all("all")
+
+
+def test_rotating(layer):
+    layer.rotate(CLIENT_ID, "new", keep_old=True)
+    assert layer.client().token()
+    assert layer.client(client_secret="new").token()
+    layer.rotate(CLIENT_ID, "newer")
+    with pytest.raises(OAuthError):
+        layer.client(client_secret=CLIENT_SECRET).token()
+
+
+def test_options():
+    with Emulator(
+        environment="production",
+        clients=[("me", "my-secret")],
+        unauthorized_clients=[("you", "your-secret")],
+        businesses=[business(1)],
+        access_token_lifetime=60,
+        business_token_lifetime=30,
+        invalid_client_status=401,
+        rate_limit=None,
+    ) as layer:
+        client = layer.client(client_id="me", client_secret="my-secret")
+        assert 55 < client.token().remaining <= 60
+        assert client.business_token(business(1)).expires_in == 30
+        with pytest.raises(ApiError):
+            client.business_token(business(2))
+        with pytest.raises(OAuthError) as caught:
+            layer.client(client_id="you", client_secret="your-secret").token()
+        assert caught.value.oauth_error == "unauthorized_client"
+        assert "production" in layer.scope
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        Emulator(prot=1)
+    with pytest.raises(ValueError, match="."):
+        Emulator(environment="staging")
+
+
+def test_tls():
+    with Emulator(tls=True) as layer:
+        assert layer.url.startswith("https://")
+        assert "BEGIN CERTIFICATE" in layer.ca_pem
+        assert layer.client().whoami()
+        with pytest.raises(TlsError):
+            layer.client(ca_pem=None, max_attempts=1).token()
+
+
+def test_settings(layer):
+    layer.set_access_token_lifetime(120)
+    layer.set_business_token_lifetime(90)
+    client = layer.client()
+    assert 115 < client.token().remaining <= 120
+    assert client.business_token(BUSINESS).expires_in == 90
+    layer.set_business_token_lifetime(None)
+    assert client.mint_business_token(BUSINESS).expires_in == 3600
+    layer.set_rate_limit(1)
+    layer.reset()
+    assert layer.count("token") == 0
+
+
+def test_dropped_is_stopped():
+    layer = Emulator()
+    client = layer.client(max_attempts=1, connect_timeout=1)
+    client.token()
+    del layer
+    gc.collect()
+    with pytest.raises(ConnectionError):
+        client.whoami()
+
+
+def test_the_pytest_fixtures(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+        from layerfi_auth import OAuthError
+
+        def test_fresh(layer_emulator, layer_client):
+            assert layer_emulator.count("token") == 0
+            assert layer_client.whoami().client_name
+            assert layer_emulator.count("token") == 1
+
+        def test_fresh_again(layer_emulator):
+            assert layer_emulator.count("token") == 0
+
+        def test_fault(layer_emulator, layer_client):
+            layer_emulator.fault("token", status=400, body={"error": "invalid_client"})
+            with pytest.raises(OAuthError):
+                layer_client.token()
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:asyncio")
+    result.assert_outcomes(passed=3)
+    listed = pytester.runpytest_subprocess("--fixtures", "-p", "no:asyncio")
+    listed.stdout.fnmatch_lines(["*layer_emulator*", "*Layer on loopback*"])
