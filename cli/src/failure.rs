@@ -177,20 +177,9 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn of(error: &'a Error) -> Self {
-        let text = error.to_string();
-        // `Display` tells the attempts, too; remedy and request id, which follow
-        // them there, have places of their own here.
-        let mut message = text
-            .strip_suffix(&format!(": {}", error.remedy()))
-            .unwrap_or(&text);
-        if let Some(id) = error.request_id() {
-            message = message
-                .strip_suffix(&format!(" (request id {id})"))
-                .unwrap_or(message);
-        }
         Self {
             kind: error.kind().as_str(),
-            message: Cow::Owned(message.to_owned()),
+            message: Cow::Borrowed(error.message()),
             remedy: error.remedy(),
             retryable: error.is_retryable(),
             http_status: error.http_status(),

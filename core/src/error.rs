@@ -185,7 +185,11 @@ impl Error {
             attempts,
             ..details.clone()
         };
-        Self::with_details(*kind, what.clone(), remedy.clone(), details)
+        let what = match attempts {
+            0 | 1 => what.clone(),
+            _ => Cow::Owned(format!("{what}, after {attempts} attempts")),
+        };
+        Self::with_details(*kind, what, remedy.clone(), details)
     }
 
     /// What kind of failure this is.
@@ -242,6 +246,12 @@ impl Error {
         self.0.details.retry_after
     }
 
+    /// How often the request was sent, where it was sent at all.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.details.attempts
+    }
+
     /// The setting or argument that is wrong, such as `client_id`.
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
@@ -270,9 +280,6 @@ pub(crate) const fn is_retryable_status(status: u16) -> bool {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.what)?;
-        if self.0.details.attempts > 1 {
-            write!(f, ", after {} attempts", self.0.details.attempts)?;
-        }
         if let Some(id) = self.request_id() {
             write!(f, " (request id {id})")?;
         }

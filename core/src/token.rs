@@ -37,18 +37,23 @@ pub(crate) fn check_access_token(access_token: &str) -> Result<(), &'static str>
 }
 
 /// A bearer token (RFC 6750) with its ready header value.
-#[derive(Clone)]
 struct Bearer {
     /// `Bearer <token>` and a NUL, which C's strings end with; the others are views on it.
     text: Secret,
     header: HeaderValue,
     token: Secret,
+    lifetime: Duration,
+    expires_at: SystemTime,
 }
 
 impl Bearer {
     /// Takes what a server sent as `access_token`. Refuses what would not be
     /// safe in a header.
-    fn new(access_token: &str) -> Result<Self, &'static str> {
+    fn new(
+        access_token: &str,
+        requested_at: Now,
+        lifetime: Duration,
+    ) -> Result<Self, &'static str> {
         check_access_token(access_token)?;
         let length = BEARER.len() + access_token.len();
         let mut text = SecretBuffer::with_capacity(length + 1);
@@ -65,7 +70,15 @@ impl Bearer {
             header,
             token: value.slice(BEARER.len()..length),
             text,
+            lifetime,
+            expires_at: requested_at.system_time() + lifetime,
         })
+    }
+
+    fn remaining(&self) -> Duration {
+        self.expires_at
+            .duration_since(SystemTime::now())
+            .unwrap_or_default()
     }
 }
 
@@ -74,12 +87,7 @@ impl Bearer {
 /// A clone is one reference more. The token is wiped from memory when the last
 /// goes. `Debug` shows its expiry and never the token.
 #[derive(Clone)]
-pub struct AccessToken(Arc<AccessTokenInner>);
-
-struct AccessTokenInner {
-    bearer: Bearer,
-    expires_at: SystemTime,
-}
+pub struct AccessToken(Arc<Bearer>);
 
 impl AccessToken {
     pub(crate) fn new(
@@ -87,29 +95,32 @@ impl AccessToken {
         requested_at: Now,
         lifetime: Duration,
     ) -> Result<Self, &'static str> {
-        Ok(Self(Arc::new(AccessTokenInner {
-            bearer: Bearer::new(access_token)?,
-            expires_at: requested_at.system_time() + lifetime,
-        })))
+        Bearer::new(access_token, requested_at, lifetime).map(|bearer| Self(Arc::new(bearer)))
     }
 
     /// The token itself. Whoever calls this answers for where it goes.
     #[must_use]
     pub fn secret(&self) -> &str {
-        self.0.bearer.token.expose()
+        self.0.token.expose()
     }
 
     /// The value of the `Authorization` header, made once and marked sensitive.
     #[must_use]
     pub fn authorization(&self) -> &HeaderValue {
-        &self.0.bearer.header
+        &self.0.header
     }
 
     /// [`authorization`](Self::authorization) with a NUL behind it, for callers
     /// in C: the token begins after `Bearer `. No other NUL is in it.
     #[must_use]
     pub fn authorization_with_nul(&self) -> &[u8] {
-        self.0.bearer.text.as_bytes()
+        self.0.text.as_bytes()
+    }
+
+    /// The life that the server gave it, counted from before it was requested.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        self.0.lifetime
     }
 
     /// When it expires by the wall clock, counted from before it was requested.
@@ -121,26 +132,23 @@ impl AccessToken {
     /// How much life is left, by the wall clock.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.0
-            .expires_at
-            .duration_since(SystemTime::now())
-            .unwrap_or_default()
+        self.0.remaining()
     }
 
     pub(crate) fn shared_secret(&self) -> Secret {
-        self.0.bearer.token.clone()
+        self.0.token.clone()
     }
 
     /// Whether the two are one and the same token.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.bearer.token == other.0.bearer.token
+        Arc::ptr_eq(&self.0, &other.0) || self.0.token == other.0.token
     }
 }
 
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessToken")
-            .field("secret", &self.0.bearer.token)
+            .field("secret", &self.0.token)
             .field("expires_at", &self.0.expires_at)
             .finish()
     }
@@ -156,8 +164,6 @@ struct BusinessTokenInner {
     bearer: Bearer,
     business_id: BusinessId,
     session_duration: SessionDuration,
-    lifetime: Duration,
-    expires_at: SystemTime,
 }
 
 impl BusinessToken {
@@ -169,11 +175,9 @@ impl BusinessToken {
         lifetime: Duration,
     ) -> Result<Self, &'static str> {
         Ok(Self(Arc::new(BusinessTokenInner {
-            bearer: Bearer::new(access_token)?,
+            bearer: Bearer::new(access_token, requested_at, lifetime)?,
             business_id,
             session_duration,
-            lifetime,
-            expires_at: requested_at.system_time() + lifetime,
         })))
     }
 
@@ -208,25 +212,22 @@ impl BusinessToken {
         self.0.session_duration
     }
 
-    /// The life that the server gave it, in seconds, counted from before it was requested.
+    /// The life that the server gave it, counted from before it was requested.
     #[must_use]
     pub fn expires_in(&self) -> Duration {
-        self.0.lifetime
+        self.0.bearer.lifetime
     }
 
     /// When it expires by the wall clock, counted from before it was requested.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
-        self.0.expires_at
+        self.0.bearer.expires_at
     }
 
     /// How much life is left, by the wall clock.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.0
-            .expires_at
-            .duration_since(SystemTime::now())
-            .unwrap_or_default()
+        self.0.bearer.remaining()
     }
 }
 
@@ -236,7 +237,7 @@ impl fmt::Debug for BusinessToken {
             .field("business_id", &self.0.business_id)
             .field("session_duration", &self.0.session_duration)
             .field("secret", &self.0.bearer.token)
-            .field("expires_at", &self.0.expires_at)
+            .field("expires_at", &self.0.bearer.expires_at)
             .finish()
     }
 }
