@@ -7,7 +7,7 @@ FEATURES = --features layerfi-auth/blocking,layerfi-auth/test-util
 # A target directory of its own: other flags rebuild every dependency.
 MODEL_TARGET = $(or $(CARGO_TARGET_DIR),target)/model
 
-.PHONY: help demo test lint fmt unit model stress bench
+.PHONY: help demo test setup lint fmt unit model stress bench
 
 help: ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -15,7 +15,14 @@ help: ## What there is
 demo: ## The main job, on the emulator: no account, no network
 	@$(CARGO) run --quiet --package layerfi-auth-cli -- demo
 
-test: lint unit model stress ## Everything that CI runs
+test: setup lint unit model stress ## Everything that CI runs
+
+setup: ## What the tests need beyond Rust, installed where we may
+	@command -v curl >/dev/null || { \
+		test "$$(id -u)" = 0 || { echo "make setup: please install curl" >&2; exit 1; }; \
+		apt-get update -qq && apt-get install -qq -y curl; }
+	@$(CARGO) fmt --version >/dev/null && $(CARGO) clippy --version >/dev/null || { \
+		echo "make setup: please run: rustup component add rustfmt clippy" >&2; exit 1; }
 
 lint: ## Formatting and lints
 	$(CARGO) fmt --all --check
