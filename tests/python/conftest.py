@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from layerfi_auth.testing import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]

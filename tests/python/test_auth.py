@@ -8,6 +8,7 @@ import io
 import threading
 
 import pytest
+
 from conftest import BUSINESS
 from layerfi_auth import InvalidArgumentError
 from layerfi_auth.auth import HttpxAuth, RequestsAuth, aiohttp_middleware

@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+
 from conftest import BUSINESS, PATIENCE, run_python
 
 pytestmark = [
@@ -29,7 +30,7 @@ def in_child(work) -> None:
         try:
             work()
             code = 0
-        except BaseException as error:  # noqa: BLE001: all of it is told
+        except BaseException as error:  # noqa: BLE001
             sys.__stderr__.write(f"in the child: {error!r}\n")
         finally:
             os._exit(code)
@@ -163,7 +164,7 @@ def _pool_work(number):
 
 @pytest.mark.parametrize("pool", ["multiprocessing", "concurrent.futures"])
 def test_pools_that_fork(layer, client, pool):
-    global CLIENT  # noqa: PLW0603: what a forked worker finds
+    global CLIENT
     CLIENT = client
     token = client.token().secret
     context = multiprocessing.get_context("fork")

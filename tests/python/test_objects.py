@@ -10,8 +10,9 @@ import pydoc
 import traceback
 from datetime import datetime, timedelta, timezone
 
-import layerfi_auth
 import pytest
+
+import layerfi_auth
 from conftest import BUSINESS, business
 from layerfi_auth import (
     ApiError,
@@ -392,15 +393,16 @@ def test_a_closed_batch_asks_for_nothing_more(layer, client):
 def test_help_tells_what_is_needed():
     text = pydoc.render_doc(Client, renderer=pydoc.plaintext)
     for word in (
-        "client_secret_file=None", "token_async(self, *, timeout", "authorization(self", "from_env",
+        "client_secret_file=None", "token_async(self, *, timeout", "authorization(self",
+        "from_env",
         ":param environment:", "A valid access token",
     ):  # fmt: skip
         assert word in text, word
     undocumented = [
         f"{cls.__name__}.{name}"
         for cls in (
-            Client, layerfi_auth.AccessToken, BusinessToken, WhoAmI, layerfi_auth.Stats, Emulator,
-            layerfi_auth.BusinessTokens,
+            Client, layerfi_auth.AccessToken, BusinessToken, WhoAmI, layerfi_auth.Stats,
+            layerfi_auth.BusinessTokens, Emulator,
         )
         for name, member in inspect.getmembers(cls)
         if not name.startswith("_") and not inspect.getdoc(member)

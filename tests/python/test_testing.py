@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import pytest
+
 from conftest import BUSINESS, business
 from layerfi_auth import ApiError, OAuthError, TlsError
 from layerfi_auth.testing import BUSINESS_ID, CLIENT_ID, CLIENT_SECRET, Emulator

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from layerfi_auth import Client, LayerAuthError
 from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET, Emulator
 

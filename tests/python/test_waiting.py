@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from conftest import BUSINESS, PATIENCE, business, eventually, run_python
 from layerfi_auth import LayerAuthError, OAuthError
 

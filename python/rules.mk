@@ -1,0 +1,65 @@
+# The doors of the Python package. Needs Rust, Python 3.10 or later and a C
+# compiler; all else goes into .venv.
+
+PYTHON ?= python3
+VENV = $(abspath .venv)
+VENV_PYTHON = $(VENV)/bin/python
+# Processes, not processors: most tests wait for a clock or a server.
+PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python
+WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
+# A symbol newer than this glibc's in the wheel fails `make wheel`.
+MANYLINUX = manylinux2014
+OTHER_PYTHONS = 3.10 3.11 3.12 3.13
+
+.PHONY: venv test-python lint-python wheel sdist bench-python
+
+venv: $(VENV)/.ready ## Python's tools, in .venv
+
+$(VENV)/.ready: tests/python/requirements.txt tests/python/requirements-core.txt python/rules.mk
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) 'maturin>=1.10,<2' \
+		-r tests/python/requirements.txt
+	touch $@
+
+# One wheel of the development profile, installed wherever it is tested.
+.PHONY: python-dev-wheel
+python-dev-wheel: $(VENV)/.ready
+	rm -rf $(WHEELS)/dev
+	cd python && $(VENV)/bin/maturin build --quiet --locked --profile dev \
+		--interpreter $(VENV_PYTHON) --auditwheel skip --out $(WHEELS)/dev
+	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) --no-deps --reinstall \
+		$(WHEELS)/dev/*.whl
+
+test-python: python-dev-wheel ## The Python package, on every interpreter that is here
+	$(VENV_PYTHON) $(PYTEST)
+	VENV="$(VENV)" WHEELS="$(WHEELS)/dev" PYTHONS="$(OTHER_PYTHONS)" \
+		tests/python/on-other-interpreters
+
+lint-python: python-dev-wheel ## ruff, mypy --strict, stubtest
+	cd python && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	cd tests/python && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	cd python && $(VENV)/bin/mypy layerfi_auth
+	cd $(WHEELS) && $(VENV_PYTHON) -m mypy.stubtest layerfi_auth
+
+sdist: $(VENV)/.ready ## The Python source package, in dist/
+	cd python && $(VENV)/bin/maturin sdist --out ../dist
+
+wheel: $(VENV)/.ready ## The Python wheel for Linux with an old glibc, in dist/
+	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) auditwheel ziglang
+	rm -f dist/layerfi_auth-*.whl
+	cd python && $(VENV)/bin/maturin build --release --locked --zig \
+		--compatibility $(MANYLINUX) --interpreter $(VENV_PYTHON) --out ../dist
+	$(VENV)/bin/auditwheel show dist/layerfi_auth-*.whl
+	$(VENV_PYTHON) tests/python/check_wheel.py dist/layerfi_auth-*.whl
+	VENV="$(VENV)" WHEELS="$(abspath dist)" PYTHONS="$(OTHER_PYTHONS)" \
+		tests/python/on-other-interpreters
+
+bench-python: $(VENV)/.ready ## Python's figures, beside the machine's own floor
+	cd python && $(VENV)/bin/maturin build --release --locked \
+		--interpreter $(VENV_PYTHON) --auditwheel skip --out $(WHEELS)/release
+	$(VENV_PYTHON) -m venv --clear $(VENV)/bench
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bench/bin/python --no-deps \
+		--reinstall $(WHEELS)/release/*.whl
+	$(VENV)/bench/bin/python tests/python/bench.py $(WHEELS)/release/*.whl

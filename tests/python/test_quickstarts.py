@@ -1,0 +1,131 @@
+"""The README's quickstarts as printed, and every piece of code of docs/python.md."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import http.client
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from conftest import PATIENCE, ROOT, eventually, free_port
+from test_servers import running
+
+BUSINESS = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\w+\.py)\n")
+
+
+def section(name: str) -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.split(f"\n## {name}\n")[1].split("\n## ")[0]
+
+
+@pytest.fixture
+def quickstarts(tmp_path):
+    """The files that the README prints, in a folder; and its commands."""
+    commands = {}
+    for language, code in BLOCK.findall(section("In Python")):
+        if language == "python":
+            name = FILE.match(code).group(1)
+            (tmp_path / name).write_text(code, encoding="utf-8")
+        else:
+            for line in code.splitlines():
+                commands[line.split()[0]] = shlex.split(line)
+    assert set(commands) == {"pip", "python", "uvicorn", "gunicorn"}
+    scripts = Path(sysconfig.get_path("scripts"))
+    return {name: [scripts / name, *rest] for name, (_, *rest) in commands.items()}
+
+
+def test_the_script(layer, quickstarts, tmp_path):
+    done = subprocess.run(
+        [sys.executable, *quickstarts["python"][1:]],
+        cwd=tmp_path,
+        env={**os.environ, **layer.env()},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Layer Example" in done.stdout
+    assert f"<BusinessToken [redacted] for {BUSINESS}" in done.stdout
+    assert layer.count("token") == 1
+
+
+def get(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", f"/layer-token/{BUSINESS}")
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except OSError:
+        return None
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "gunicorn"])
+def test_the_servers(layer, quickstarts, tmp_path, server, monkeypatch):
+    port, log = free_port(), tmp_path / "log"
+    # The ports of the printed commands may be taken here.
+    monkeypatch.setenv("UVICORN_PORT", str(port))
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", f"--bind 127.0.0.1:{port}")
+    with running(quickstarts[server], tmp_path, layer, log):
+        eventually(lambda: get(port))
+        answers = [get(port) for _ in range(20)]
+    assert {status for status, _ in answers} == {200}
+    for _, answer in answers:
+        assert answer["business_id"] == BUSINESS
+        assert answer["token_type"] == "Bearer"
+        assert 0 < answer["expires_in"] <= 3600
+    assert layer.count("token") == 1
+    assert layer.count("auth_token") <= (1 if server == "uvicorn" else 4)
+
+
+def test_the_guide(layer, monkeypatch):
+    for name, value in layer.env().items():
+        monkeypatch.setenv(name, value)
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = [code for language, code in BLOCK.findall(text) if language == "python"]
+    assert len(blocks) > 10
+
+    async def run():
+        names = {}
+        for code in blocks:
+            if FILE.match(code):
+                compile(code, "docs/python.md", "exec")
+                continue
+            line = text[: text.index(code)].count("\n")
+            program = compile(
+                "\n" * line + code,
+                "docs/python.md",
+                "exec",
+                flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            )
+            waiting = eval(program, names)
+            if waiting is not None:
+                await waiting
+
+    asyncio.run(run())
+
+
+def test_the_packages_own_page_runs(layer, monkeypatch):
+    for name, value in layer.env().items():
+        monkeypatch.setenv(name, value)
+    text = (ROOT / "python" / "README.md").read_text(encoding="utf-8")
+    (code,) = [code for language, code in BLOCK.findall(text) if language == "python"]
+
+    async def run():
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        await eval(compile(code, "python/README.md", "exec", flags=flags), {})
+
+    asyncio.run(run())

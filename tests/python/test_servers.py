@@ -1,0 +1,220 @@
+"""B13 under the real servers: a client made and used before the workers are forked."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import PATIENCE, eventually, free_port
+
+WSGI = """
+import json, os
+from layerfi_auth import Client
+
+client = Client.from_env()
+client.token()  # In the master, before it forks: --preload.
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/whoami":
+        client.whoami()
+    body = json.dumps({"pid": os.getpid(), "token": hash(client.token().secret),
+                       "left": client.token().remaining}).encode()
+    start_response("200 OK", [("content-type", "application/json"),
+                              ("content-length", str(len(body)))])
+    return [body]
+"""
+
+ASGI = """
+import json, os
+from layerfi_auth import Client
+
+client = Client.from_env()
+client.token()
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"] == "/whoami":
+        await client.whoami_async()
+    token = await client.token_async()
+    body = json.dumps({"pid": os.getpid(), "token": hash(token.secret),
+                       "left": token.remaining}).encode()
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-type", b"application/json"),
+                            (b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+LIFETIME = 6.0
+WORKERS = 4
+
+
+@contextlib.contextmanager
+def running(command, cwd, layer, log):
+    """A server of its own process group, which is gone at the end with all its workers."""
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            # One seed: the workers' hashes of one token are to be the same.
+            env={**os.environ, **layer.env(), "PYTHONHASHSEED": "1"},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) in {0, -signal.SIGTERM}, log.read_text()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def ask(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        return json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def from_all_workers(port, path="/"):
+    """Ask until every worker has answered; give its last answer by its pid."""
+    answers = {}
+    until = time.monotonic() + PATIENCE
+    while len(answers) < WORKERS:
+        assert time.monotonic() < until, f"only {len(answers)} workers answer"
+        answer = ask(port, path)
+        answers[answer["pid"]] = answer
+    return answers
+
+
+def is_up(port, process, log):
+    assert process.poll() is None, log.read_text()
+    try:
+        return ask(port, "/")
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("kind", "worker", "source"),
+    [
+        ("sync", "sync", WSGI),
+        ("gthread", "gthread", WSGI),
+        ("uvicorn", "uvicorn_worker.UvicornWorker", ASGI),
+    ],
+)
+def test_gunicorn_preload(layer, tmp_path, kind, worker, source):
+    layer.set_access_token_lifetime(LIFETIME)
+    (tmp_path / "shop.py").write_text(source)
+    port, log = free_port(), tmp_path / "log"
+    threads = ["--threads", "4"] if kind == "gthread" else []
+    command = [
+        *(sys.executable, "-m", "gunicorn", "--preload", "--workers", str(WORKERS)),
+        *("--worker-class", worker, *threads, "--bind", f"127.0.0.1:{port}"),
+        *("--worker-tmp-dir", str(tmp_path), "--graceful-timeout", "5", "shop:app"),
+    ]
+    with running(command, tmp_path, layer, log) as server:
+        eventually(lambda: is_up(port, server, log))
+        answers = from_all_workers(port)
+        assert server.pid not in answers
+        if all(answer["left"] > LIFETIME * 0.25 for answer in answers.values()):
+            assert len({answer["token"] for answer in answers.values()}) == 1
+            assert layer.count("token") == 1, "workers share their parent's token"
+        else:
+            pytest.fail("this machine is too slow for the test")
+        # Requests of their own, over connections of their own.
+        from_all_workers(port, "/whoami")
+        first = {answer["token"] for answer in answers.values()}
+
+        # And each one's own refresh, later.
+        def refreshed():
+            return all(
+                answer["token"] not in first and answer["left"] > 0
+                for answer in from_all_workers(port).values()
+            )
+
+        eventually(refreshed)
+        assert layer.count("token") > 1
+        assert layer.counters()["endpoints"]["token"]["by_status"] == {
+            "200": layer.count("token")
+        }
+        from_all_workers(port, "/whoami")
+
+
+CELERY = """
+import os
+from celery import Celery
+from layerfi_auth import Client
+
+client = Client.from_env()
+client.token()
+
+app = Celery("shop", broker="filesystem://", backend="file://" + os.environ["RESULTS"])
+app.conf.broker_transport_options = {
+    "data_folder_in": os.environ["QUEUE"], "data_folder_out": os.environ["QUEUE"],
+}
+app.conf.broker_connection_retry_on_startup = True
+
+@app.task(name="shop.work")
+def work(number):
+    import asyncio
+    client.whoami()
+    asyncio.run(client.whoami_async())
+    return os.getpid(), hash(client.token().secret)
+"""
+
+
+def test_celery_prefork(layer, tmp_path):
+    (tmp_path / "shop.py").write_text(CELERY)
+    (tmp_path / "send.py").write_text(
+        "import json, shop\n"
+        "sent = [shop.work.delay(n) for n in range(24)]\n"
+        "print(json.dumps([one.get(timeout=25, interval=0.05) for one in sent]))\n"
+    )
+    for name in ("queue", "results"):
+        (tmp_path / name).mkdir()
+    log = tmp_path / "log"
+    command = [
+        *(sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "prefork"),
+        *("--concurrency", "3", "--loglevel", "WARNING", "--without-gossip"),
+        *("--without-mingle", "--without-heartbeat"),
+    ]
+    folders = {"QUEUE": str(tmp_path / "queue"), "RESULTS": str(tmp_path / "results")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in folders.items():
+            patch.setenv(name, value)
+        patch.setenv("C_FORCE_ROOT", "1")
+        with running(command, tmp_path, layer, log):
+            done = subprocess.run(
+                [sys.executable, "send.py"],
+                cwd=tmp_path,
+                env={**os.environ, **layer.env(), "PYTHONHASHSEED": "1"},
+                capture_output=True,
+                text=True,
+                timeout=2 * PATIENCE,
+                check=False,
+            )
+            assert done.returncode == 0, (done.stderr, log.read_text())
+    results = json.loads(done.stdout)
+    assert len(results) == 24
+    assert len({token for _, token in results}) == 1
+    # One of the worker's main process; one of the sender, which imports the module too.
+    assert layer.count("token") == 2
