@@ -4,3 +4,4 @@
 mod header;
 mod programs;
 mod support;
+mod vectors;

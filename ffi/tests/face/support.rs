@@ -195,13 +195,17 @@ impl Program {
         program
     }
 
+    /// Whether its mode makes it slow.
+    pub fn is_slow(&self) -> bool {
+        self.mode != Mode::Plain
+    }
+
     fn forks(&self) -> bool {
         self.source.ends_with("fork.c")
     }
 
-    /// What runs it, with all that its mode needs.
-    pub fn command(&self) -> Command {
-        let program = self.build();
+    /// What runs what [`build`](Self::build) made, with all that its mode needs.
+    pub fn command(&self, program: &Path) -> Command {
         let suppressions = root().join("ffi/tests/suppressions");
         let mut command = match self.mode {
             Mode::Valgrind => {
@@ -232,7 +236,7 @@ impl Program {
                     suppressions.join("tsan.supp").display()
                 ),
             );
-        if self.mode != Mode::Plain {
+        if self.is_slow() {
             command.env("LAYERFI_TEST_SLOW", "1");
         }
         command
@@ -241,7 +245,7 @@ impl Program {
     /// Runs it against an emulator of its own.
     pub fn run(&self) {
         let layer = Emulator::builder().start_blocking().unwrap();
-        let mut command = self.command();
+        let mut command = self.command(&self.build());
         let said = run(speak_to(&mut command, &layer));
         assert!(said.ends_with("ok\n"), "{command:?} said {said}");
     }

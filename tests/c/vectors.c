@@ -1,0 +1,276 @@
+/* Runs the shared table's calls through the C face; see face.h. */
+#include "check.h"
+#include "face.h"
+
+enum { MOST_KEYS = 64, MOST_WORDS = 8 };
+
+static layerfi_client_builder *builder;
+static layerfi_client *client;
+static layerfi_error *refusal;
+static layerfi_token *tokens[MOST_KEYS];
+static layerfi_business_token *business_tokens[MOST_KEYS];
+
+static uint64_t number(const char *word, uint64_t otherwise) {
+    return strcmp(word, "-") == 0 ? otherwise : strtoull(word, NULL, 10);
+}
+
+static void say_view(const char *name, layerfi_str view) {
+    say(name, view.data, view.len);
+}
+
+static void say_number(const char *name, int64_t value) {
+    printf("\t%s=%" PRId64, name, value);
+}
+
+static void end_line(void) {
+    putchar('\n');
+    fflush(stdout);
+}
+
+/* An error with all its fields. Takes it over. */
+static void say_error(layerfi_error *error) {
+    printf("error");
+    say_view("kind", layerfi_result_name(layerfi_error_result(error)));
+    say_view("display", layerfi_error_display(error));
+    say_view("message", layerfi_error_message(error));
+    say_view("remedy", layerfi_error_remedy(error));
+    say_view("field", layerfi_error_field(error));
+    say_view("oauth_error", layerfi_error_oauth_error(error));
+    say_view("error_enum", layerfi_error_error_enum(error));
+    say_view("request_id", layerfi_error_request_id(error));
+    say_number("http_status", layerfi_error_http_status(error));
+    say_number("retry_after_ms", layerfi_error_retry_after_ms(error));
+    say_number("retryable", layerfi_error_is_retryable(error));
+    end_line();
+}
+
+static bool flag(const char *value) {
+    return strcmp(value, "true") == 0;
+}
+
+static layerfi_result set(const char *name, const char *value, layerfi_error **error) {
+    static const struct {
+        const char *name;
+        layerfi_result (*set)(layerfi_client_builder *, const char *, layerfi_error **);
+    } texts[] = {
+        {"environment", layerfi_client_builder_set_environment_name},
+        {"api_url", layerfi_client_builder_set_api_url},
+        {"auth_url", layerfi_client_builder_set_auth_url},
+        {"scope", layerfi_client_builder_set_scope},
+        {"client_id", layerfi_client_builder_set_client_id},
+        {"client_secret", layerfi_client_builder_set_client_secret},
+        {"client_secret_file", layerfi_client_builder_set_client_secret_file},
+        {"ca_file", layerfi_client_builder_set_ca_file},
+        {"ca_pem", layerfi_client_builder_set_ca_pem},
+        {"proxy", layerfi_client_builder_set_proxy},
+        {"user_agent", layerfi_client_builder_set_user_agent},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (strcmp(name, texts[i].name) == 0) {
+            return texts[i].set(builder, value, error);
+        }
+    }
+    if (strcmp(name, "no_proxy") == 0) {
+        return layerfi_client_builder_set_no_proxy(builder, error);
+    }
+    if (strcmp(name, "basic_encoding") == 0) {
+        return layerfi_client_builder_set_basic_encoding(
+            builder, strcmp(value, "form") == 0 ? LAYERFI_BASIC_ENCODING_FORM
+                                                : LAYERFI_BASIC_ENCODING_RAW,
+            error);
+    }
+    if (strcmp(name, "allow_http_loopback") == 0) {
+        return layerfi_client_builder_set_allow_http_loopback(builder, flag(value), error);
+    }
+    if (strcmp(name, "allow_opaque_business_ids") == 0) {
+        return layerfi_client_builder_set_allow_opaque_business_ids(builder, flag(value), error);
+    }
+    uint64_t amount = number(value, 0);
+    if (strcmp(name, "timeout_ms") == 0) {
+        return layerfi_client_builder_set_timeout_ms(builder, amount, error);
+    }
+    if (strcmp(name, "connect_timeout_ms") == 0) {
+        return layerfi_client_builder_set_connect_timeout_ms(builder, amount, error);
+    }
+    if (strcmp(name, "attempt_timeout_ms") == 0) {
+        return layerfi_client_builder_set_attempt_timeout_ms(builder, amount, error);
+    }
+    if (strcmp(name, "max_attempts") == 0) {
+        return layerfi_client_builder_set_max_attempts(builder, (uint32_t)amount, error);
+    }
+    if (strcmp(name, "business_token_capacity") == 0) {
+        return layerfi_client_builder_set_business_token_capacity(builder, amount, error);
+    }
+    fprintf(stderr, "no setting is called %s\n", name);
+    exit(2);
+}
+
+/* One call of an order, by one of its callers. */
+struct call {
+    char **words;
+    layerfi_result result;
+    layerfi_error *error;
+    layerfi_token *token;
+    layerfi_business_token *business_token;
+    layerfi_whoami *whoami;
+    bool invalidated;
+};
+
+static void *make_call(void *argument) {
+    struct call *call = argument;
+    char **words = call->words;
+    layerfi_error **error = &call->error;
+    const uint64_t hour = LAYERFI_SESSION_DURATION_DEFAULT;
+    const uint64_t half = LAYERFI_MIN_REMAINING_DEFAULT;
+    if (strcmp(words[0], "token") == 0) {
+        call->result = layerfi_client_token(client, 0, &call->token, error);
+    } else if (strcmp(words[0], "whoami") == 0) {
+        call->result = layerfi_client_whoami(client, 0, &call->whoami, error);
+    } else if (strcmp(words[0], "mint") == 0) {
+        call->result = layerfi_client_mint_business_token(client, words[2], number(words[3], hour),
+                                                          0, &call->business_token, error);
+    } else if (strcmp(words[0], "business") == 0) {
+        call->result = layerfi_client_business_token(client, words[2], number(words[3], hour),
+                                                     number(words[4], half), 0,
+                                                     &call->business_token, error);
+    } else if (strcmp(words[0], "invalidate") == 0) {
+        const layerfi_token *token = tokens[number(words[2], 0)];
+        call->result = layerfi_client_invalidate(client, token, &call->invalidated, error);
+    } else {
+        fprintf(stderr, "no order is called %s\n", words[0]);
+        exit(2);
+    }
+    return NULL;
+}
+
+/* Tells the outcome of a call, and frees or keeps what it gave. */
+static void tell(struct call *call, size_t key) {
+    if (call->result != LAYERFI_RESULT_OK) {
+        CHECK(layerfi_error_result(call->error) == call->result);
+        say_error(call->error);
+        layerfi_error_free(call->error);
+        return;
+    }
+    CHECK(call->error == NULL);
+    printf("ok");
+    if (call->token != NULL) {
+        say_view("secret", layerfi_token_secret(call->token));
+        say_number("expires_at_ms", layerfi_token_expires_at_ms(call->token));
+        layerfi_token_free(tokens[key]);
+        tokens[key] = call->token;
+    } else if (call->business_token != NULL) {
+        const layerfi_business_token *token = call->business_token;
+        say_view("secret", layerfi_business_token_secret(token));
+        say_view("business_id", layerfi_business_token_business_id(token));
+        say_number("expires_at_ms", layerfi_business_token_expires_at_ms(token));
+        say_number("expires_in", (int64_t)layerfi_business_token_expires_in_s(token));
+        say_number("session_duration", (int64_t)layerfi_business_token_session_duration_s(token));
+        layerfi_business_token_free(business_tokens[key]);
+        business_tokens[key] = call->business_token;
+    } else if (call->whoami != NULL) {
+        say_view("client_name", layerfi_whoami_client_name(call->whoami));
+        say_view("client_id", layerfi_whoami_client_id(call->whoami));
+        layerfi_whoami_free(call->whoami);
+    } else {
+        say_number("invalidated", call->invalidated);
+    }
+    end_line();
+}
+
+static void call(char **words, int count) {
+    size_t callers = (size_t)number(words[1], 1);
+    size_t key = count > 2 ? (size_t)number(words[count - 1], 0) : 0;
+    CHECK(key < MOST_KEYS);
+    struct call *calls = calloc(callers, sizeof *calls);
+    pthread_t *threads = calloc(callers, sizeof *threads);
+    for (size_t i = 0; i < callers; i++) {
+        calls[i].words = words;
+        if (callers == 1) {
+            make_call(&calls[i]);
+        } else {
+            CHECK(pthread_create(&threads[i], NULL, make_call, &calls[i]) == 0);
+        }
+    }
+    for (size_t i = 0; i < callers; i++) {
+        if (callers > 1) {
+            CHECK(pthread_join(threads[i], NULL) == 0);
+        }
+        tell(&calls[i], key);
+    }
+    free(calls);
+    free(threads);
+}
+
+static void build(void) {
+    if (refusal == NULL &&
+        layerfi_client_builder_build(builder, &client, &refusal) == LAYERFI_RESULT_OK) {
+        printf("ok");
+        end_line();
+        return;
+    }
+    say_error(refusal);
+}
+
+static void tell_stats(void) {
+    layerfi_stats stats;
+    CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
+    printf("ok");
+    say_number("hits", (int64_t)stats.hits);
+    say_number("stale_serves", (int64_t)stats.stale_serves);
+    say_number("misses", (int64_t)stats.misses);
+    say_number("waits", (int64_t)stats.waits);
+    say_number("refreshes", (int64_t)stats.refreshes);
+    say_number("token_requests", (int64_t)stats.token_requests);
+    say_number("mints", (int64_t)stats.mints);
+    say_number("retries", (int64_t)stats.retries);
+    say_number("invalidations", (int64_t)stats.invalidations);
+    end_line();
+}
+
+static void end(void) {
+    for (size_t i = 0; i < MOST_KEYS; i++) {
+        layerfi_token_free(tokens[i]);
+        tokens[i] = NULL;
+        layerfi_business_token_free(business_tokens[i]);
+        business_tokens[i] = NULL;
+    }
+    layerfi_error_free(refusal);
+    refusal = NULL;
+    layerfi_client_free(client);
+    client = NULL;
+    layerfi_client_builder_free(builder);
+    builder = NULL;
+}
+
+int main(void) {
+    static char line[1 << 18];
+    char *words[MOST_WORDS];
+    for (;;) {
+        int count = read_order(line, sizeof line, words, MOST_WORDS);
+        if (count < 0) {
+            break;
+        }
+        if (builder == NULL) {
+            CHECK_OK(layerfi_client_builder_new(&builder, &error));
+        }
+        if (strcmp(words[0], "set") == 0) {
+            CHECK(count == 3);
+            layerfi_error *error = NULL;
+            if (set(words[1], words[2], &error) != LAYERFI_RESULT_OK && refusal == NULL) {
+                refusal = error;
+            } else {
+                layerfi_error_free(error);
+            }
+        } else if (strcmp(words[0], "build") == 0) {
+            build();
+        } else if (strcmp(words[0], "stats") == 0) {
+            tell_stats();
+        } else if (strcmp(words[0], "end") == 0) {
+            end();
+        } else {
+            call(words, count);
+        }
+    }
+    end();
+    return 0;
+}

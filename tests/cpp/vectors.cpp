@@ -1,0 +1,238 @@
+// Runs the shared table's calls through the C++ face; see ../c/face.h.
+#include <iostream>
+#include <map>
+#include <thread>
+
+#include <layerfi_auth.hpp>
+
+#include "../c/face.h"
+
+namespace {
+
+using Words = std::vector<std::string>;
+using Fields = std::vector<std::pair<std::string, std::string>>;
+
+struct Case {
+    layerfi::ClientBuilder builder;
+    std::optional<layerfi::Client> client;
+    std::optional<layerfi::Error> refusal;
+    std::map<std::string, layerfi::Token> tokens;
+};
+
+void tell(const char *outcome, const Fields &fields) {
+    std::fputs(outcome, stdout);
+    for (const auto &field : fields) {
+        say(field.first.c_str(), field.second.data(), field.second.size());
+    }
+    std::putchar('\n');
+    std::fflush(stdout);
+}
+
+void tell_error(const layerfi::Error &error) {
+    const auto retry_after = error.retry_after();
+    tell("error", {
+                      {"kind", std::string(error.name())},
+                      {"display", error.what()},
+                      {"message", std::string(error.message())},
+                      {"remedy", std::string(error.remedy())},
+                      {"field", std::string(error.field())},
+                      {"oauth_error", std::string(error.oauth_error())},
+                      {"error_enum", std::string(error.error_enum())},
+                      {"request_id", std::string(error.request_id())},
+                      {"http_status", std::to_string(error.http_status())},
+                      {"retry_after_ms", std::to_string(retry_after ? retry_after->count() : -1)},
+                      {"retryable", std::to_string(error.is_retryable())},
+                  });
+}
+
+std::string ms(std::chrono::system_clock::time_point time) {
+    const auto since = time.time_since_epoch();
+    return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
+}
+
+std::chrono::seconds seconds(const std::string &word, std::chrono::seconds otherwise) {
+    return word == "-" ? otherwise : std::chrono::seconds{std::stoll(word)};
+}
+
+void set(layerfi::ClientBuilder &builder, const std::string &name, const std::string &value) {
+    using Builder = layerfi::ClientBuilder;
+    using Text = Builder &(Builder::*)(layerfi::ZString);
+    using Time = Builder &(Builder::*)(std::chrono::milliseconds);
+    static const std::map<std::string, Text> texts{
+        {"environment", static_cast<Text>(&Builder::environment)},
+        {"api_url", &Builder::api_url},
+        {"auth_url", &Builder::auth_url},
+        {"scope", &Builder::scope},
+        {"client_id", &Builder::client_id},
+        {"client_secret", &Builder::client_secret},
+        {"client_secret_file", &Builder::client_secret_file},
+        {"ca_file", &Builder::ca_file},
+        {"ca_pem", &Builder::ca_pem},
+        {"proxy", &Builder::proxy},
+        {"user_agent", &Builder::user_agent},
+    };
+    static const std::map<std::string, Time> times{
+        {"timeout_ms", &Builder::timeout},
+        {"connect_timeout_ms", &Builder::connect_timeout},
+        {"attempt_timeout_ms", &Builder::attempt_timeout},
+    };
+    if (const auto text = texts.find(name); text != texts.end()) {
+        (builder.*text->second)(value);
+    } else if (const auto time = times.find(name); time != times.end()) {
+        (builder.*time->second)(std::chrono::milliseconds{std::stoll(value)});
+    } else if (name == "no_proxy") {
+        builder.no_proxy();
+    } else if (name == "basic_encoding") {
+        builder.basic_encoding(value == "form" ? layerfi::BasicEncoding::Form
+                                               : layerfi::BasicEncoding::Raw);
+    } else if (name == "allow_http_loopback") {
+        builder.allow_http_loopback(value == "true");
+    } else if (name == "allow_opaque_business_ids") {
+        builder.allow_opaque_business_ids(value == "true");
+    } else if (name == "max_attempts") {
+        builder.max_attempts(static_cast<std::uint32_t>(std::stoul(value)));
+    } else if (name == "business_token_capacity") {
+        builder.business_token_capacity(std::stoul(value));
+    } else {
+        std::cerr << "no setting is called " << name << std::endl;
+        std::exit(2);
+    }
+}
+
+// The outcome of one call: what it says, and a token to keep.
+struct Outcome {
+    Fields fields;
+    std::optional<layerfi::Token> token;
+    std::optional<layerfi::Error> error;
+};
+
+Fields fields(const layerfi::BusinessToken &token) {
+    return {
+        {"secret", std::string(token.secret())},
+        {"business_id", std::string(token.business_id())},
+        {"expires_at_ms", ms(token.expires_at())},
+        {"expires_in", std::to_string(token.expires_in().count())},
+        {"session_duration", std::to_string(token.session_duration().count())},
+    };
+}
+
+void make_call(const Case &current, const Words &words, Outcome &outcome) try {
+    const layerfi::Client &client = *current.client;
+    const std::string &order = words[0];
+    constexpr std::chrono::hours hour{1};
+    if (order == "token") {
+        outcome.token = client.token();
+        outcome.fields = {
+            {"secret", std::string(outcome.token->secret())},
+            {"expires_at_ms", ms(outcome.token->expires_at())},
+        };
+    } else if (order == "whoami") {
+        const auto whoami = client.whoami();
+        outcome.fields = {
+            {"client_name", std::string(whoami.client_name())},
+            {"client_id", std::string(whoami.client_id())},
+        };
+    } else if (order == "mint") {
+        outcome.fields = fields(client.mint_business_token(words[2], seconds(words[3], hour)));
+    } else if (order == "business") {
+        layerfi::BusinessTokenOptions options;
+        options.session_duration = seconds(words[3], hour);
+        if (words[4] != "-") {
+            options.min_remaining = std::chrono::seconds{std::stoll(words[4])};
+        }
+        outcome.fields = fields(client.business_token(words[2], options));
+    } else if (order == "invalidate") {
+        const bool done = client.invalidate(current.tokens.at(words[2]));
+        outcome.fields = {{"invalidated", std::to_string(done)}};
+    } else {
+        std::cerr << "no order is called " << order << std::endl;
+        std::exit(2);
+    }
+} catch (const layerfi::Error &error) {
+    outcome.error = error;
+}
+
+void call(Case &current, const Words &words) {
+    std::vector<Outcome> outcomes(std::stoul(words[1]));
+    if (outcomes.size() == 1) {
+        make_call(current, words, outcomes[0]);
+    } else {
+        std::vector<std::thread> threads;
+        for (auto &outcome : outcomes) {
+            threads.emplace_back([&] { make_call(current, words, outcome); });
+        }
+        for (auto &thread : threads) {
+            thread.join();
+        }
+    }
+    for (auto &outcome : outcomes) {
+        if (outcome.error) {
+            tell_error(*outcome.error);
+            continue;
+        }
+        tell("ok", outcome.fields);
+        if (outcome.token) {
+            current.tokens.insert_or_assign(words.back(), std::move(*outcome.token));
+        }
+    }
+}
+
+void build(Case &current) {
+    if (!current.refusal) {
+        auto client = current.builder.build(std::nothrow);
+        if (client) {
+            current.client = std::move(*client);
+            tell("ok", {});
+            return;
+        }
+        current.refusal = client.error();
+    }
+    tell_error(*current.refusal);
+}
+
+void tell_stats(const layerfi::Client &client) {
+    const auto stats = client.stats();
+    tell("ok", {
+                   {"hits", std::to_string(stats.hits)},
+                   {"stale_serves", std::to_string(stats.stale_serves)},
+                   {"misses", std::to_string(stats.misses)},
+                   {"waits", std::to_string(stats.waits)},
+                   {"refreshes", std::to_string(stats.refreshes)},
+                   {"token_requests", std::to_string(stats.token_requests)},
+                   {"mints", std::to_string(stats.mints)},
+                   {"retries", std::to_string(stats.retries)},
+                   {"invalidations", std::to_string(stats.invalidations)},
+               });
+}
+
+} // namespace
+
+int main() {
+    static char line[1 << 18];
+    char *parts[8];
+    auto current = std::make_unique<Case>();
+    for (;;) {
+        const int count = read_order(line, sizeof line, parts, 8);
+        if (count < 0) {
+            return 0;
+        }
+        const Words words(parts, parts + count);
+        if (words[0] == "set") {
+            try {
+                set(current->builder, words.at(1), words.at(2));
+            } catch (const layerfi::Error &error) {
+                if (!current->refusal) {
+                    current->refusal = error;
+                }
+            }
+        } else if (words[0] == "build") {
+            build(*current);
+        } else if (words[0] == "stats") {
+            tell_stats(*current->client);
+        } else if (words[0] == "end") {
+            current = std::make_unique<Case>();
+        } else {
+            call(*current, words);
+        }
+    }
+}
