@@ -40,7 +40,7 @@ model: ## The cache's state machine in thousands of schedules
 
 stress: ## A minute of threads, tasks, faults and clock jumps over the emulator (SECONDS=n)
 	LAYERFI_STRESS_SECONDS=$(or $(SECONDS),60) \
-		$(CARGO) test --release --package layerfi-auth-tests --test stress -- --nocapture
+		$(CARGO) test --package layerfi-auth-tests --test stress -- --nocapture
 
 bench: ## Figures, beside the machine's own floor
 	$(CARGO) bench --package layerfi-auth-bench
