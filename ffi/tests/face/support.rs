@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
@@ -64,32 +64,50 @@ pub fn scratch() -> &'static Path {
 }
 
 /// The directory of liblayerfi_auth.so and .a in a debug build with the hooks
-/// for tests. Built by the first who asks, in the same target directory, so
-/// that nothing is compiled twice, and copied out of it.
+/// for tests. Built by the first who asks.
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build
-            .current_dir(root())
-            .args(["build", "--quiet", "--package", "layerfi-auth-ffi"])
-            .args(["--features", "test-hooks"])
-            .env("CARGO_TARGET_DIR", target);
-        run(&mut build);
-        let place = scratch().join("lib");
-        std::fs::create_dir_all(&place).unwrap();
-        for (file, name) in [
-            // As the loader looks for it.
-            ("liblayerfi_auth.so", "liblayerfi_auth.so.1"),
-            ("liblayerfi_auth.so", "liblayerfi_auth.so"),
-            ("liblayerfi_auth.a", "liblayerfi_auth.a"),
-        ] {
-            std::fs::copy(target.join("debug").join(file), place.join(name)).unwrap();
+    LIBRARY.get_or_init(|| build_library("lib", &["--features", "test-hooks"]))
+}
+
+/// The same as users have it.
+pub fn library_without_hooks() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| build_library("lib-as-installed", &[]))
+}
+
+/// Builds in the target directory of this very build, so that nothing is
+/// compiled twice, and copies what comes out.
+fn build_library(name: &str, features: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .current_dir(root())
+        .args(["build", "--quiet", "--package", "layerfi-auth-ffi"])
+        .args(features)
+        .env("CARGO_TARGET_DIR", target);
+    // What cargo tells a test about itself makes build scripts run again.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(name);
         }
-        place
-    })
+    }
+    run(&mut build);
+    let place = scratch().join(name);
+    std::fs::create_dir_all(&place).unwrap();
+    for (file, name) in [
+        // As the loader looks for it.
+        ("liblayerfi_auth.so", "liblayerfi_auth.so.1"),
+        ("liblayerfi_auth.so", "liblayerfi_auth.so"),
+        ("liblayerfi_auth.a", "liblayerfi_auth.a"),
+    ] {
+        std::fs::copy(target.join("debug").join(file), place.join(name)).unwrap();
+    }
+    place
 }
 
 /// Flags that every program here is clean under.
