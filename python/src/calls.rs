@@ -1,11 +1,11 @@
 //! One body for each call and its `_async` twin: a future of the engine's that
 //! a thread waits for, or whose result a courier carries to an event loop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use layerfi_auth::{Result, blocking};
+use layerfi_auth::{Result, TokenReader, blocking};
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -20,6 +20,14 @@ pub(crate) struct Shared {
     pub(crate) client: blocking::Client,
     pub(crate) place: Arc<Place>,
     current: ArcSwapOption<Current>,
+    fast: Mutex<Fast>,
+}
+
+/// The way of a hit where no other thread is in it, which under a GIL is
+/// always. Only ever tried and never waited for: beside it there is `current`.
+struct Fast {
+    reader: TokenReader,
+    current: Option<Arc<Current>>,
 }
 
 /// The Python objects of the token that was last handed out. (It keeps the
@@ -39,30 +47,51 @@ impl Shared {
             auth_url: engine.auth_url().to_owned(),
             scope: engine.scope().to_owned(),
         });
+        let fast = Fast {
+            reader: client.reader(),
+            current: None,
+        };
         Arc::new(Self {
             client,
             place,
             current: ArcSwapOption::empty(),
+            fast: Mutex::new(fast),
         })
     }
 
-    /// The Python object of a token: one per token, made on first sight.
-    pub(crate) fn object(
-        &self,
-        py: Python<'_>,
-        token: &layerfi_auth::AccessToken,
-    ) -> PyResult<Py<AccessToken>> {
-        self.with_current(py, token, |current| current.object.clone_ref(py))
+    /// The access token's Python object, if there is a token at hand.
+    #[inline]
+    pub(crate) fn held_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
+        self.held(py, |current| current.object.clone_ref(py))
     }
 
     /// The Python string of its header, likewise.
     #[inline]
-    pub(crate) fn authorization(
-        &self,
-        py: Python<'_>,
-        token: &layerfi_auth::AccessToken,
-    ) -> PyResult<Py<PyString>> {
-        self.with_current(py, token, |current| current.authorization.clone_ref(py))
+    pub(crate) fn held_authorization(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
+        self.held(py, |current| current.authorization.clone_ref(py))
+    }
+
+    #[inline]
+    fn held<R>(&self, py: Python<'_>, get: impl Fn(&Current) -> R) -> PyResult<Option<R>> {
+        let Ok(mut fast) = self.fast.try_lock() else {
+            return match self.client.borrow_token() {
+                Some(token) => self.with_current(py, &token, get).map(Some),
+                None => Ok(None),
+            };
+        };
+        let Fast { reader, current } = &mut *fast;
+        let Some(token) = reader.borrow_token() else {
+            return Ok(None);
+        };
+        match current {
+            Some(current) if is_same(&current.token, token) => Ok(Some(get(current))),
+            _ => {
+                let fresh = self.make_current(py, token)?;
+                let result = get(&fresh);
+                *current = Some(fresh);
+                Ok(Some(result))
+            }
+        }
     }
 
     #[inline]
@@ -158,7 +187,7 @@ impl Shared {
         };
         let pending = py.detach(start).map_err(|error| raise(py, &error))?;
         Ok(PendingCall {
-            pending: std::sync::Mutex::new(Some(pending)),
+            pending: Mutex::new(Some(pending)),
         })
     }
 }
@@ -209,7 +238,7 @@ impl Answer for layerfi_auth::AccessToken {
     type Object = Py<AccessToken>;
 
     fn into_object(self, py: Python<'_>, shared: &Shared) -> PyResult<Self::Object> {
-        shared.object(py, &self)
+        shared.with_current(py, &self, |current| current.object.clone_ref(py))
     }
 }
 
@@ -295,7 +324,7 @@ fn deliver(py: Python<'_>, delivery: Delivery) {
 /// A call in the air, started for an event loop.
 #[pyclass(frozen, module = "layerfi_auth._native")]
 pub(crate) struct PendingCall {
-    pending: std::sync::Mutex<Option<blocking::Pending<()>>>,
+    pending: Mutex<Option<blocking::Pending<()>>>,
 }
 
 #[pymethods]

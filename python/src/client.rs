@@ -166,8 +166,8 @@ impl ClientBase {
     /// ``timeout`` bounds this call, in seconds; the client's own otherwise.
     #[pyo3(signature = (*, timeout=None))]
     fn authorization(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyString>> {
-        if let Some(token) = self.shared.client.borrow_token() {
-            return self.shared.authorization(py, &token);
+        if let Some(authorization) = self.shared.held_authorization(py)? {
+            return Ok(authorization);
         }
         let token = self.shared.block(py, timeout, token)?;
         Ok(token.get().authorization(py).clone().unbind())
@@ -178,7 +178,7 @@ impl ClientBase {
     /// background.
     #[pyo3(signature = (*, timeout=None))]
     fn token(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<AccessToken>> {
-        match self._held_token(py)? {
+        match self.shared.held_token(py)? {
             Some(token) => Ok(token),
             None => self.shared.block(py, timeout, token),
         }
@@ -187,7 +187,7 @@ impl ClientBase {
     /// The access token if it is at hand, else ``None``, and a request for one is on its
     /// way. Never waits.
     fn try_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
-        let held = self._held_token(py)?;
+        let held = self.shared.held_token(py)?;
         if held.is_none() {
             py.detach(|| drop(self.shared.client.try_token()));
         }
@@ -195,19 +195,11 @@ impl ClientBase {
     }
 
     fn _held_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
-        self.shared
-            .client
-            .borrow_token()
-            .map(|token| self.shared.object(py, &token))
-            .transpose()
+        self.shared.held_token(py)
     }
 
     fn _held_authorization(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        self.shared
-            .client
-            .borrow_token()
-            .map(|token| self.shared.authorization(py, &token))
-            .transpose()
+        self.shared.held_authorization(py)
     }
 
     fn _start_token(

@@ -7,15 +7,14 @@ import http.server
 import io
 import threading
 
+import aiohttp
+import httpx
 import pytest
+import requests
 
 from conftest import BUSINESS
 from layerfi_auth import InvalidArgumentError
 from layerfi_auth.auth import HttpxAuth, RequestsAuth, aiohttp_middleware
-
-httpx = pytest.importorskip("httpx")
-requests = pytest.importorskip("requests")
-aiohttp = pytest.importorskip("aiohttp")
 
 PATH = f"/v1/businesses/{BUSINESS}/auth-token"
 BODY = {"session_duration": 60}
