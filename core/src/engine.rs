@@ -400,10 +400,22 @@ impl Source<BusinessToken> for BusinessTokenSource {
         Box::pin(async move {
             let timeout = engine.config.timeout;
             let deadline = Instant::now() + timeout;
-            let mint = engine.mint(&business, session_duration, paced, deadline);
+            let mint = async {
+                // Asked for by itself first: a failure of the access token's is
+                // not this business's, and is kept quiet about where it arose.
+                engine
+                    .access_token()
+                    .await
+                    .map_err(Outcome::FailedEarlier)?;
+                let mint = engine.mint(&business, session_duration, paced, deadline);
+                mint.await.map_err(|error| match error.kind() {
+                    ErrorKind::OAuth | ErrorKind::Credentials => Outcome::FailedEarlier(error),
+                    _ => Outcome::Failed(error),
+                })
+            };
             match timeout_at(deadline, mint).await {
                 Ok(Ok(fetched)) => Outcome::Fetched(fetched),
-                Ok(Err(error)) => Outcome::Failed(error),
+                Ok(Err(outcome)) => outcome,
                 Err(_) => Outcome::Failed(Error::timeout(format!(
                     "no token for business {business} within {timeout:?}"
                 ))),

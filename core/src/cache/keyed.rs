@@ -297,7 +297,7 @@ where
                 let now = clock.now();
                 let dies_at = match &outcome {
                     Outcome::Fetched(fetched) => fetched.dies_at(),
-                    Outcome::Failed(_) | Outcome::Unchanged => {
+                    Outcome::Failed(_) | Outcome::FailedEarlier(_) | Outcome::Unchanged => {
                         now.mono.saturating_add(MEMORY_OF_FAILURE)
                     }
                 };

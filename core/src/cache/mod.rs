@@ -56,6 +56,9 @@ pub(crate) enum Mode {
 pub(crate) enum Outcome<V> {
     Fetched(Fetched<V>),
     Failed(Error),
+    /// What the value is made from could not be had, from a slot that keeps
+    /// quiet by itself: this one need not, and heals when that one does.
+    FailedEarlier(Error),
     /// Answer to [`Mode::IfChanged`]: nothing has, and no request was made.
     Unchanged,
 }

@@ -10,11 +10,11 @@ use futures_util::FutureExt as _;
 
 use super::control::{Control, GRACE, Landed, Landing, State};
 use super::entry::Verdict;
-use super::{Context, Entry, Mode, Outcome, Source};
+use super::{Context, Entry, Mode, Outcome, Source, policy};
 use crate::clock::{Clock, Now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stats::Event;
-use crate::sync::{MutexGuard, step};
+use crate::sync::{MutexGuard, random, step};
 
 /// A place for one value.
 ///
@@ -265,7 +265,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         state.touch_down(number);
         step();
         let current = self.current.load_full();
-        let error = match outcome {
+        let (error, is_own) = match outcome {
             Outcome::Fetched(fetched) => {
                 let entry = Arc::new(Entry::new(fetched));
                 if entry.is_alive(now) {
@@ -277,9 +277,13 @@ impl<V: Send + Sync + 'static> Slot<V> {
                     }
                     return Ok(entry);
                 }
-                Error::timeout("the token had expired by the time it arrived")
+                (
+                    Error::timeout("the token had expired by the time it arrived"),
+                    true,
+                )
             }
-            Outcome::Failed(error) => error,
+            Outcome::Failed(error) => (error, true),
+            Outcome::FailedEarlier(error) => (error, false),
             Outcome::Unchanged => {
                 return Err(state.last_error().cloned().unwrap_or_else(|| {
                     Error::new(
@@ -290,8 +294,12 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 }));
             }
         };
-        let wait = state.failed(&error, now);
-        cx.stats.failed(error.kind());
+        let wait = if is_own {
+            cx.stats.failed(error.kind());
+            state.failed(&error, now)
+        } else {
+            policy::refresh_backoff(1, &error, random())
+        };
         if let Some(entry) = current.filter(|entry| entry.is_alive(now)) {
             entry.postpone_refresh(now, wait);
             tracing::warn!(

@@ -144,19 +144,29 @@ fn b06_a_rotated_secret_file_heals_at_once() {
     for _ in 0..20 {
         let error = client.token().unwrap_err();
         assert_eq!(error.oauth_error(), Some("invalid_client"));
+        let error = client.business_token(&business()).unwrap_err();
+        assert_eq!(error.oauth_error(), Some("invalid_client"));
     }
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
 
     std::fs::write(&file, format!("{DEFAULT_CLIENT_SECRET}\n")).unwrap();
+    client.business_token(&business()).unwrap();
     client.token().unwrap();
-    assert_requests(&layer, &[(Endpoint::Token, 2)]);
+    assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::AuthToken, 1)]);
 
     // And again, with a client that has lived well so far.
     layer.rotate(DEFAULT_CLIENT_ID, "the-next-secret").unwrap();
     layer.revoke_all(TokenKind::Access);
     std::fs::write(&file, "the-next-secret").unwrap();
     client.whoami().unwrap();
-    assert_requests(&layer, &[(Endpoint::Token, 3), (Endpoint::Whoami, 2)]);
+    assert_requests(
+        &layer,
+        &[
+            (Endpoint::Token, 3),
+            (Endpoint::Whoami, 2),
+            (Endpoint::AuthToken, 1),
+        ],
+    );
 }
 
 /// A vault whose secret changes between two readings.

@@ -51,6 +51,7 @@ pub(super) fn context(clock: &TestClock) -> Context {
 pub(super) enum Act {
     Give(Duration),
     Fail(Error),
+    FailEarlier(Error),
     Panic,
     /// The task is never finished.
     Hang,
@@ -180,6 +181,7 @@ impl Source<u32> for Script {
                     reserve: inner.reserve,
                 }),
                 Act::Fail(error) => Outcome::Failed(error),
+                Act::FailEarlier(error) => Outcome::FailedEarlier(error),
                 Act::Panic => panic!("as told"),
                 Act::Hang => std::future::pending().await,
             }

@@ -192,6 +192,24 @@ async fn b06_changed_credentials_heal_at_once() {
 }
 
 #[tokio::test]
+async fn b06_a_failure_of_what_it_is_made_from_is_not_its_own() {
+    let bench = Bench::new();
+    bench.script.then(Act::FailEarlier(permanent()));
+    assert!(bench.get().await.is_err());
+    assert_eq!(bench.get().await.unwrap(), 2, "no quiet of its own");
+    // Nor is a refresh tried on every call.
+    for _ in 0..100 {
+        bench.script.then(Act::FailEarlier(permanent()));
+    }
+    bench.advance(3_100);
+    for _ in 0..100 {
+        assert_eq!(bench.hit(), Some(2));
+        settle().await;
+    }
+    assert_eq!(bench.script.fetches(), 3);
+}
+
+#[tokio::test]
 async fn b03_transient_failures_in_a_row_grow_quiet() {
     let bench = Bench::new();
     for _ in 0..1_000 {
