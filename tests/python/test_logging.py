@@ -31,7 +31,7 @@ def test_events_become_records(layer, caplog):
 
 def test_a_refresh_that_fails_is_a_warning(layer, caplog):
     caplog.set_level(logging.WARNING, "layerfi_auth")
-    layer.set_access_token_lifetime(4)
+    layer.set_access_token_lifetime(6)
     client = layer.client(max_attempts=1)
     client.token()
     layer.fault("token", status=500, times="forever")
@@ -40,7 +40,7 @@ def test_a_refresh_that_fails_is_a_warning(layer, caplog):
         client.token()
         return any("a refresh failed" in record.getMessage() for record in caplog.records)
 
-    eventually(warned, 4)
+    eventually(warned, 6)
     assert {r.levelname for r in caplog.records if r.name == "layerfi_auth"} == {"WARNING"}
 
 

@@ -56,7 +56,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 """
 
-LIFETIME = 6.0
+LIFETIME = 12.0
 WORKERS = 4
 
 

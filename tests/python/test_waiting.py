@@ -358,7 +358,7 @@ import time; time.sleep(0.29)
 
 
 def test_refresh_happens_behind_the_callers(layer):
-    layer.set_access_token_lifetime(3)
+    layer.set_access_token_lifetime(5)
     client = layer.client()
     first = client.token()
     eventually(lambda: client.token() != first, 10)
