@@ -485,18 +485,17 @@ class Client {
                                                 ? detail::seconds(*options.min_remaining)
                                                 : LAYERFI_MIN_REMAINING_DEFAULT;
         return detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
-            return layerfi_client_business_token(handle_.get(), business_id.get(),
-                                                 detail::seconds(options.session_duration),
-                                                 min_remaining, detail::ms(options.timeout), out,
-                                                 error);
+            return layerfi_client_business_token(
+                handle_.get(), business_id.get(), detail::seconds(options.session_duration),
+                min_remaining, detail::ms(options.timeout), out, error);
         });
     }
 
     /** One that is at hand with half of its life left; never waits. */
     std::optional<BusinessToken>
     try_business_token(ZString business_id,
-                       std::chrono::seconds session_duration =
-                           std::chrono::seconds{LAYERFI_SESSION_DURATION_DEFAULT}) const {
+                       std::chrono::seconds session_duration = std::chrono::seconds{
+                           LAYERFI_SESSION_DURATION_DEFAULT}) const {
         auto token = detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
             return layerfi_client_try_business_token(handle_.get(), business_id.get(),
                                                      detail::seconds(session_duration), out, error);
@@ -517,11 +516,11 @@ class Client {
                                       Timeout timeout = default_timeout) const {
         return mint_business_token(std::nothrow, business_id, session_duration, timeout).value();
     }
-    Expected<BusinessToken>
-    mint_business_token(std::nothrow_t, ZString business_id,
-                        std::chrono::seconds session_duration =
-                            std::chrono::seconds{LAYERFI_SESSION_DURATION_DEFAULT},
-                        Timeout timeout = default_timeout) const {
+    Expected<BusinessToken> mint_business_token(std::nothrow_t, ZString business_id,
+                                                std::chrono::seconds session_duration =
+                                                    std::chrono::seconds{
+                                                        LAYERFI_SESSION_DURATION_DEFAULT},
+                                                Timeout timeout = default_timeout) const {
         return detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
             return layerfi_client_mint_business_token(handle_.get(), business_id.get(),
                                                       detail::seconds(session_duration),
@@ -652,13 +651,10 @@ class ClientBuilder {
     ClientBuilder() : handle_(make(layerfi_client_builder_new)) {}
 
     /** With the environment's variables; see layerfi_client_builder_from_env(). */
-    static ClientBuilder from_env() {
-        return ClientBuilder(make(layerfi_client_builder_from_env));
-    }
+    static ClientBuilder from_env() { return ClientBuilder(make(layerfi_client_builder_from_env)); }
 
     ClientBuilder &environment(Environment environment) {
-        return set(layerfi_client_builder_set_environment,
-                   static_cast<std::uint32_t>(environment));
+        return set(layerfi_client_builder_set_environment, static_cast<std::uint32_t>(environment));
     }
     /** By its name, such as `sandbox`. */
     ClientBuilder &environment(ZString name) {
@@ -708,8 +704,7 @@ class ClientBuilder {
         return *this;
     }
     ClientBuilder &basic_encoding(BasicEncoding encoding) {
-        return set(layerfi_client_builder_set_basic_encoding,
-                   static_cast<std::uint32_t>(encoding));
+        return set(layerfi_client_builder_set_basic_encoding, static_cast<std::uint32_t>(encoding));
     }
     ClientBuilder &api_url(ZString url) {
         return set(layerfi_client_builder_set_api_url, url.get());
@@ -723,14 +718,11 @@ class ClientBuilder {
     ClientBuilder &ca_file(ZString path) {
         return set(layerfi_client_builder_set_ca_file, path.get());
     }
-    ClientBuilder &ca_pem(ZString pem) {
-        return set(layerfi_client_builder_set_ca_pem, pem.get());
-    }
+    ClientBuilder &ca_pem(ZString pem) { return set(layerfi_client_builder_set_ca_pem, pem.get()); }
     ClientBuilder &proxy(ZString url) { return set(layerfi_client_builder_set_proxy, url.get()); }
     ClientBuilder &no_proxy() {
-        detail::checked([&](auto error) {
-            return layerfi_client_builder_set_no_proxy(handle_.get(), error);
-        });
+        detail::checked(
+            [&](auto error) { return layerfi_client_builder_set_no_proxy(handle_.get(), error); });
         return *this;
     }
     ClientBuilder &allow_http_loopback(bool allow) {

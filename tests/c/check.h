@@ -33,11 +33,11 @@
 #define CHECK_RESULT(expected, call)                                                               \
     do {                                                                                           \
         layerfi_error *error = NULL;                                                               \
-        layerfi_result result_ = (call);                                                               \
-        if (result_ != (expected) || (result_ == LAYERFI_RESULT_OK) != (error == NULL) ||                  \
-            layerfi_error_result(error) != result_) {                                                  \
+        layerfi_result result_ = (call);                                                           \
+        if (result_ != (expected) || (result_ == LAYERFI_RESULT_OK) != (error == NULL) ||          \
+            layerfi_error_result(error) != result_) {                                              \
             fprintf(stderr, "%s:%d: %s is %s: %s\n", __FILE__, __LINE__, #call,                    \
-                    layerfi_result_name(result_).data, layerfi_error_display(error).data);             \
+                    layerfi_result_name(result_).data, layerfi_error_display(error).data);         \
             _exit(1);                                                                              \
         }                                                                                          \
         layerfi_error_free(error);                                                                 \

@@ -59,8 +59,8 @@ static void everything(void) {
     token_is_the_parents();
     whoami();
     layerfi_business_token *business = NULL;
-    CHECK_OK(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT,
-                                           0, &business, &error));
+    CHECK_OK(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT, 0,
+                                           &business, &error));
     layerfi_business_token_free(business);
     /* A child of the child. */
     in_child(whoami);

@@ -196,9 +196,9 @@ static void bad_values(layerfi_client_builder *builder, const layerfi_client *cl
     }
     const uint64_t durations[] = {0, 86401, UINT64_MAX};
     for (size_t i = 0; i < 3; i++) {
-        CHECK_RESULT(LAYERFI_RESULT_INVALID_ARGUMENT,
-                     layerfi_client_mint_business_token(client, BUSINESS, durations[i], 0, &token,
-                                                        &error));
+        CHECK_RESULT(
+            LAYERFI_RESULT_INVALID_ARGUMENT,
+            layerfi_client_mint_business_token(client, BUSINESS, durations[i], 0, &token, &error));
     }
     CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8,
                  layerfi_client_mint_business_token(client, "\xff", 3600, 0, &token, &error));
@@ -253,12 +253,12 @@ static void copies(void) {
     size_t length = 77;
     memset(buffer, 'x', sizeof buffer);
     /* Nothing at hand: this one does not wait, and a token comes by itself. */
-    CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE,
-                 layerfi_client_try_copy_authorization(client, buffer, sizeof buffer, &length,
-                                                       &error));
+    CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE, layerfi_client_try_copy_authorization(
+                                                   client, buffer, sizeof buffer, &length, &error));
     CHECK(length == 77 && buffer[0] == 'x');
     CHECK_OK(layerfi_client_copy_authorization(client, 0, buffer, sizeof buffer, &length, &error));
-    CHECK(strlen(buffer) == length && strncmp(buffer, "Bearer ", 7) == 0 && buffer[length + 1] == 'x');
+    CHECK(strlen(buffer) == length && strncmp(buffer, "Bearer ", 7) == 0 &&
+          buffer[length + 1] == 'x');
     layerfi_token *token = NULL;
     CHECK_OK(layerfi_client_token(client, 0, &token, &error));
     CHECK(is(layerfi_token_authorization(token), buffer));
@@ -362,8 +362,10 @@ static bool stop_at_once(void *userdata, const layerfi_batch_progress *so_far) {
 static void batches(void) {
     layerfi_client *client = new_client();
     const char *ids[] = {
-        "00000000-0000-4000-8000-000000000001", "no-uuid",
-        "00000000-0000-4000-8000-000000000002", "00000000-0000-4000-8000-000000000001",
+        "00000000-0000-4000-8000-000000000001",
+        "no-uuid",
+        "00000000-0000-4000-8000-000000000002",
+        "00000000-0000-4000-8000-000000000001",
     };
     layerfi_batch_progress last = {0};
     layerfi_business_tokens *tokens = NULL;
@@ -390,12 +392,12 @@ static void batches(void) {
     layerfi_business_token_free(got[3]);
     /* None, and one that is ended. */
     client = new_client();
-    CHECK_OK(layerfi_client_business_tokens(client, NULL, 0, 3600, 0, 0, NULL, NULL, &tokens,
-                                            &error));
+    CHECK_OK(
+        layerfi_client_business_tokens(client, NULL, 0, 3600, 0, 0, NULL, NULL, &tokens, &error));
     CHECK(layerfi_business_tokens_len(tokens) == 0);
     layerfi_business_tokens_free(tokens);
-    CHECK_OK(layerfi_client_business_tokens(client, ids, 4, 3600, 1, 0, stop_at_once, NULL,
-                                            &tokens, &error));
+    CHECK_OK(layerfi_client_business_tokens(client, ids, 4, 3600, 1, 0, stop_at_once, NULL, &tokens,
+                                            &error));
     layerfi_business_token *token = NULL;
     CHECK_RESULT(LAYERFI_RESULT_TIMEOUT, layerfi_business_tokens_get(tokens, 3, &token, &error));
     layerfi_business_tokens_free(tokens);
@@ -422,8 +424,8 @@ static void execute(void) {
                                     &error));
     CHECK(layerfi_response_status(response) == 200);
     layerfi_response_free(response);
-    CHECK_OK(layerfi_client_execute(client, "GET", "/no-such-place", NULL, 0, NULL, 0, 0,
-                                    &response, &error));
+    CHECK_OK(layerfi_client_execute(client, "GET", "/no-such-place", NULL, 0, NULL, 0, 0, &response,
+                                    &error));
     CHECK(layerfi_response_status(response) == 404);
     layerfi_response_free(response);
     layerfi_client_free(client);
@@ -493,8 +495,7 @@ static void stats(void) {
     CHECK(room.stats.hits == stats.hits && room.bytes[16] == 0xee);
     CHECK_OK(layerfi_client_stats(client, &room.stats, sizeof room, &error));
     CHECK(room.bytes[sizeof(layerfi_stats)] == 0 && room.bytes[sizeof room - 1] == 0);
-    CHECK_RESULT(LAYERFI_RESULT_BUFFER_TOO_SMALL,
-                 layerfi_client_stats(client, &stats, 7, &error));
+    CHECK_RESULT(LAYERFI_RESULT_BUFFER_TOO_SMALL, layerfi_client_stats(client, &stats, 7, &error));
     CHECK(layerfi_client_environment(client) == LAYERFI_ENVIRONMENT_CUSTOM);
     CHECK(is(layerfi_client_api_url(client), getenv("LAYER_API_URL")));
     CHECK(is(layerfi_client_auth_url(client), getenv("LAYER_AUTH_URL")));

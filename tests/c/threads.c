@@ -102,23 +102,21 @@ static void *hammer(void *argument) {
         rounds++;
         layerfi_token *token = NULL;
         CHECK_OK(layerfi_client_token(shared, 0, &token, &error));
-        CHECK_OK(layerfi_client_copy_authorization(shared, 0, buffer, sizeof buffer, &length,
-                                                   &error));
+        CHECK_OK(
+            layerfi_client_copy_authorization(shared, 0, buffer, sizeof buffer, &length, &error));
         CHECK(strlen(buffer) == length);
         layerfi_business_token *business = NULL;
-        CHECK_OK(layerfi_client_business_token(shared, BUSINESS, 3600,
-                                               LAYERFI_MIN_REMAINING_DEFAULT, 0, &business,
-                                               &error));
+        CHECK_OK(layerfi_client_business_token(
+            shared, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT, 0, &business, &error));
         layerfi_stats stats;
         CHECK_OK(layerfi_client_stats(shared, &stats, sizeof stats, &error));
         if (rounds % 50 == number) {
             /* As after a 401. */
             CHECK_OK(layerfi_client_invalidate(shared, token, NULL, &error));
             CHECK_OK(layerfi_client_invalidate_business_token(shared, business, NULL, &error));
-            CHECK_OK(layerfi_set_log_callback(take_log, NULL,
-                                              rounds % 100 < 50 ? LAYERFI_LOG_LEVEL_TRACE
-                                                                : LAYERFI_LOG_LEVEL_OFF,
-                                              &error));
+            CHECK_OK(layerfi_set_log_callback(
+                take_log, NULL, rounds % 100 < 50 ? LAYERFI_LOG_LEVEL_TRACE : LAYERFI_LOG_LEVEL_OFF,
+                &error));
         }
         if (rounds % 50 == number + 10) {
             const char *ids[] = {BUSINESS, "00000000-0000-4000-8000-000000000001", BUSINESS};

@@ -75,8 +75,8 @@ static layerfi_result set(const char *name, const char *value, layerfi_error **e
     }
     if (strcmp(name, "basic_encoding") == 0) {
         return layerfi_client_builder_set_basic_encoding(
-            builder, strcmp(value, "form") == 0 ? LAYERFI_BASIC_ENCODING_FORM
-                                                : LAYERFI_BASIC_ENCODING_RAW,
+            builder,
+            strcmp(value, "form") == 0 ? LAYERFI_BASIC_ENCODING_FORM : LAYERFI_BASIC_ENCODING_RAW,
             error);
     }
     if (strcmp(name, "allow_http_loopback") == 0) {
@@ -130,9 +130,9 @@ static void *make_call(void *argument) {
         call->result = layerfi_client_mint_business_token(client, words[2], number(words[3], hour),
                                                           0, &call->business_token, error);
     } else if (strcmp(words[0], "business") == 0) {
-        call->result = layerfi_client_business_token(client, words[2], number(words[3], hour),
-                                                     number(words[4], half), 0,
-                                                     &call->business_token, error);
+        call->result =
+            layerfi_client_business_token(client, words[2], number(words[3], hour),
+                                          number(words[4], half), 0, &call->business_token, error);
     } else if (strcmp(words[0], "invalidate") == 0) {
         const layerfi_token *token = tokens[number(words[2], 0)];
         call->result = layerfi_client_invalidate(client, token, &call->invalidated, error);

@@ -18,8 +18,9 @@ using namespace std::chrono_literals;
 
 static const char *const business = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
 
-template <class T> constexpr bool move_only =
-    std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
+template <class T>
+constexpr bool move_only =
+    std::is_nothrow_move_constructible_v<T> &&std::is_nothrow_move_assignable_v<T> &&
     !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T>;
 
 static_assert(move_only<layerfi::Client> && move_only<layerfi::ClientBuilder>);

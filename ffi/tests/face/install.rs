@@ -9,7 +9,7 @@ use layerfi_auth_emulator::Emulator;
 use crate::support::{STRICT, library_without_hooks, root, run, scratch, speak_to};
 
 /// An installed prefix. Made once; its path has a blank, as paths may.
-fn prefix() -> &'static Path {
+pub fn prefix() -> &'static Path {
     static PREFIX: OnceLock<PathBuf> = OnceLock::new();
     PREFIX.get_or_init(|| {
         let prefix = scratch().join("prefix");
@@ -22,7 +22,7 @@ fn prefix() -> &'static Path {
     })
 }
 
-fn pkg_config(args: &[&str]) -> Vec<String> {
+pub fn pkg_config(args: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
     command
         .env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"))

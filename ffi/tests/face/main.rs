@@ -2,6 +2,7 @@
 //! the emulator, in programs of their own.
 
 mod abi;
+mod examples;
 mod header;
 mod install;
 mod programs;
