@@ -43,8 +43,16 @@ lint-python: python-dev-wheel ## ruff, mypy --strict, stubtest
 	cd python && $(VENV)/bin/mypy layerfi_auth
 	cd $(WHEELS) && $(VENV_PYTHON) -m mypy.stubtest layerfi_auth
 
+# Installed once from scratch, in the quicker development profile.
 sdist: $(VENV)/.ready ## The Python source package, in dist/
+	rm -f dist/layerfi_auth-*.tar.gz
 	cd python && $(VENV)/bin/maturin sdist --out ../dist
+	$(VENV_PYTHON) -m venv --clear $(VENV)/sdist
+	MATURIN_PEP517_ARGS="--profile dev --locked" \
+		$(VENV)/sdist/bin/pip install --quiet --disable-pip-version-check --no-cache-dir \
+		dist/layerfi_auth-*.tar.gz
+	cd dist && $(VENV)/sdist/bin/python -c "from layerfi_auth.testing import Emulator; \
+		print(Emulator().client().whoami())"
 
 wheel: $(VENV)/.ready ## The Python wheel for Linux with an old glibc, in dist/
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) auditwheel ziglang
