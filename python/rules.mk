@@ -48,7 +48,7 @@ sdist: $(VENV)/.ready ## The Python source package, in dist/
 	rm -f dist/layerfi_auth-*.tar.gz
 	cd python && $(VENV)/bin/maturin sdist --out ../dist
 	$(VENV_PYTHON) -m venv --clear $(VENV)/sdist
-	MATURIN_PEP517_ARGS="--profile dev --locked" \
+	MATURIN_PEP517_ARGS="--profile dev" \
 		$(VENV)/sdist/bin/pip install --quiet --disable-pip-version-check --no-cache-dir \
 		dist/layerfi_auth-*.tar.gz
 	cd dist && $(VENV)/sdist/bin/python -c "from layerfi_auth.testing import Emulator; \
