@@ -52,7 +52,7 @@ sdist: $(VENV)/.ready ## The Python source package, in dist/
 		$(VENV)/sdist/bin/pip install --quiet --disable-pip-version-check --no-cache-dir \
 		dist/layerfi_auth-*.tar.gz
 	cd dist && $(VENV)/sdist/bin/python -c "from layerfi_auth.testing import Emulator; \
-		print(Emulator().client().whoami())"
+		layer = Emulator(); print(layer.client().whoami())"
 
 wheel: $(VENV)/.ready ## The Python wheel for Linux with an old glibc, in dist/
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) auditwheel ziglang

@@ -45,6 +45,8 @@ class LayerAuthError(Exception):
     """The server's id for the request, to quote to Layer's support."""
     field: str | None
     """The setting or argument that is wrong, such as ``client_id``."""
+    attempts: int
+    """How often the request was sent, retries included; 0 where none was."""
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class LayerAuthError(Exception):
         retry_after: float | None = None,
         request_id: str | None = None,
         field: str | None = None,
+        attempts: int = 0,
     ) -> None:
         super().__init__(text)
         self.message = text if message is None else message
@@ -70,6 +73,7 @@ class LayerAuthError(Exception):
         self.retry_after = retry_after
         self.request_id = request_id
         self.field = field
+        self.attempts = attempts
 
 
 class ConfigError(LayerAuthError, ValueError):

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::courier::{Courier, same};
-use crate::errors::{invalid_argument, raise};
+use crate::errors::{invalid_argument, lost, raise};
 use crate::tokens::{AccessToken, BusinessToken, Place, WhoAmI};
 use crate::wait;
 
@@ -300,12 +300,7 @@ impl Drop for Reply {
     fn drop(&mut self) {
         // The waiter is gone (nobody minds another answer), or the call panicked.
         if let Some(receiver) = self.receiver.take() {
-            let object: MakeObject = Box::new(|_| {
-                Err(pyo3::exceptions::PyRuntimeError::new_err(
-                    "the call's task ended without a result: it panicked, and the panic's text \
-                     is on standard error",
-                ))
-            });
+            let object: MakeObject = Box::new(|py| Err(lost(py)));
             COURIER.send(Delivery { receiver, object });
         }
     }

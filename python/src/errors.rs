@@ -49,12 +49,26 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'
     )?;
     fields.set_item("request_id", error.request_id())?;
     fields.set_item("field", error.field())?;
+    fields.set_item("attempts", error.attempts())?;
     class(py, error.kind())?.call((error.to_string(),), Some(&fields))
 }
 
 /// What is raised for an error.
 pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     exception(py, error).map_or_else(|error| error, PyErr::from_value)
+}
+
+/// A call of which nothing came.
+pub(crate) fn lost(py: Python<'_>) -> PyErr {
+    let make = || {
+        let fields = PyDict::new(py);
+        let message = "the call's task ended without a result";
+        let remedy = "it panicked: report this, with the panic's text from standard error";
+        fields.set_item("message", message)?;
+        fields.set_item("remedy", remedy)?;
+        class(py, ErrorKind::Internal)?.call((format!("{message}: {remedy}"),), Some(&fields))
+    };
+    make().map_or_else(|error| error, PyErr::from_value)
 }
 
 /// A Python argument that is refused before the engine sees it.

@@ -98,6 +98,12 @@ impl AccessToken {
             .bind(py)
     }
 
+    /// The life that the server gave it, in seconds, counted from before it was requested.
+    #[getter]
+    fn expires_in(&self) -> u64 {
+        self.token.expires_in().as_secs()
+    }
+
     /// When it expires, counted from before it was requested; an aware datetime in UTC.
     #[getter]
     fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

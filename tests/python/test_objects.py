@@ -38,6 +38,7 @@ def test_an_access_token(client):
     hour = token.expires_at - datetime.now(timezone.utc)
     assert timedelta(minutes=59) < hour <= timedelta(minutes=60, seconds=1)
     assert 3540 < token.remaining <= 3601
+    assert token.expires_in == 3600
     assert token == token
     assert token != object()
     assert copy.copy(token) is token
@@ -239,6 +240,7 @@ def test_errors_have_fields_and_builtin_bases(layer):
         client.whoami()
     assert caught.value.retry_after == 3.0
     assert caught.value.retryable
+    assert caught.value.attempts == 1
 
     layer.fault("whoami", delay_ms=2_000)
     with pytest.raises(TimeoutError) as caught:
