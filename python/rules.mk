@@ -57,7 +57,7 @@ sdist: $(VENV)/.ready ## The Python source package, in dist/
 wheel: $(VENV)/.ready ## The Python wheel for Linux with an old glibc, in dist/
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) auditwheel ziglang
 	rm -f dist/layerfi_auth-*.whl
-	cd python && $(VENV)/bin/maturin build --release --locked --zig \
+	cd python && PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/maturin build --release --locked --zig \
 		--compatibility $(MANYLINUX) --interpreter $(VENV_PYTHON) --out ../dist
 	$(VENV)/bin/auditwheel show dist/layerfi_auth-*.whl
 	$(VENV_PYTHON) tests/python/check_wheel.py dist/layerfi_auth-*.whl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import subprocess
@@ -194,7 +195,7 @@ def test_an_awaited_hit_makes_no_trip_through_the_loop(client):
 def test_the_async_calls_are_coroutine_functions(client):
     for name in dir(client):
         if name.endswith("_async"):
-            assert asyncio.iscoroutinefunction(getattr(client, name)), name
+            assert inspect.iscoroutinefunction(getattr(client, name)), name
 
 
 def test_b12_works_after_the_first_loop_is_closed(layer, client):
