@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use zeroize::{Zeroize, Zeroizing};
@@ -12,7 +13,11 @@ use zeroize::{Zeroize, Zeroizing};
 /// overwritten with zeros when the last of them is dropped. Comparison takes
 /// the same time wherever the difference is.
 #[derive(Clone)]
-pub struct Secret(Bytes);
+pub struct Secret {
+    text: Arc<Zeroizing<String>>,
+    /// The part that this view shows, at character borders.
+    part: Range<usize>,
+}
 
 /// What stands in place of a secret wherever one would be printed.
 pub(crate) const REDACTED: &str = "[redacted]";
@@ -20,43 +25,45 @@ pub(crate) const REDACTED: &str = "[redacted]";
 impl Secret {
     /// Takes over `text`; no other copy of it is made.
     pub fn new(text: impl Into<String>) -> Self {
-        Self::from_bytes(Zeroizing::new(text.into().into_bytes()))
-    }
-
-    fn from_bytes(text: Zeroizing<Vec<u8>>) -> Self {
-        // The vector becomes the owner of the shared buffer, so its
-        // `Zeroizing` runs exactly when the last view on it is gone.
-        Self(Bytes::from_owner(text))
+        let text = text.into();
+        Self {
+            part: 0..text.len(),
+            text: Arc::new(Zeroizing::new(text)),
+        }
     }
 
     /// The secret itself. Whoever calls this answers for where it goes.
     #[must_use]
     pub fn expose(&self) -> &str {
-        // Built from `String`s only and cut at character borders, so this
-        // never fails; an empty string is the harmless way to say so.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        // The part was cut at character borders, so this never fails; an empty
+        // string is the harmless way to say so.
+        self.text.get(self.part.clone()).unwrap_or_default()
     }
 
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The secret's bytes, with no look at whether they are text.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.part.is_empty()
     }
 
     /// A view on a part of it, sharing the buffer.
     pub(crate) fn slice(&self, part: Range<usize>) -> Self {
-        let end = part.end.min(self.0.len());
-        Self(self.0.slice(part.start.min(end)..end))
+        let within = |at: usize| self.part.end.min(self.part.start.saturating_add(at));
+        Self {
+            text: Arc::clone(&self.text),
+            part: within(part.start)..within(part.end),
+        }
     }
 
-    /// The buffer itself, for a header that shares it.
+    /// The same bytes, for a header that shares the buffer.
     pub(crate) fn bytes(&self) -> Bytes {
-        self.0.clone()
+        Bytes::from_owner(self.clone())
+    }
+}
+
+impl AsRef<[u8]> for Secret {
+    fn as_ref(&self) -> &[u8] {
+        self.expose().as_bytes()
     }
 }
 
@@ -74,12 +81,12 @@ impl fmt::Display for Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.as_ref(), other.as_ref());
         // Folded over all bytes, so that the time tells only the length.
-        self.0.len() == other.0.len()
-            && self
-                .0
+        ours.len() == theirs.len()
+            && ours
                 .iter()
-                .zip(other.0.iter())
+                .zip(theirs)
                 .fold(0u8, |difference, (a, b)| difference | (a ^ b))
                 == 0
     }
@@ -128,9 +135,12 @@ impl SecretBuffer {
     }
 
     /// The finished text, if it is UTF-8.
-    pub(crate) fn into_secret(self) -> Option<Secret> {
-        std::str::from_utf8(&self.0).ok()?;
-        Some(Secret::from_bytes(self.0))
+    pub(crate) fn into_secret(mut self) -> Option<Secret> {
+        let text = String::from_utf8(std::mem::take(&mut self.0));
+        // What is no text is wiped here as well.
+        text.map_err(|error| drop(Zeroizing::new(error.into_bytes())))
+            .ok()
+            .map(Secret::new)
     }
 }
 
@@ -160,7 +170,8 @@ mod tests {
         let token = whole.slice(7..10);
         assert_eq!(token.expose(), "abc");
         assert_eq!(whole.slice(99..100).expose(), "");
-        assert_eq!(token.0.as_ptr() as usize, whole.0.as_ptr() as usize + 7);
+        let at = |secret: &Secret| secret.expose().as_ptr() as usize;
+        assert_eq!(at(&token), at(&whole) + 7);
     }
 
     #[test]
