@@ -14,7 +14,7 @@ use crate::errors::{invalid_argument, raise};
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::{logging, options};
 
-/// A set of options and no more: told apart from a client's own, which have names.
+/// Marks the options that `from_env` hands to the constructor; no option of users'.
 const FROM_ENV: &str = "_from_env";
 
 /// The native half of `layerfi_auth.Client`.

@@ -58,19 +58,6 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     exception(py, error).map_or_else(|error| error, PyErr::from_value)
 }
 
-/// A call of which nothing came.
-pub(crate) fn lost(py: Python<'_>) -> PyErr {
-    let make = || {
-        let fields = PyDict::new(py);
-        let message = "the call's task ended without a result";
-        let remedy = "it panicked: report this, with the panic's text from standard error";
-        fields.set_item("message", message)?;
-        fields.set_item("remedy", remedy)?;
-        class(py, ErrorKind::Internal)?.call((format!("{message}: {remedy}"),), Some(&fields))
-    };
-    make().map_or_else(|error| error, PyErr::from_value)
-}
-
 /// A Python argument that is refused before the engine sees it.
 pub(crate) fn invalid_argument(
     py: Python<'_>,
@@ -78,18 +65,30 @@ pub(crate) fn invalid_argument(
     message: &str,
     remedy: &str,
 ) -> PyErr {
-    refused(py, ErrorKind::InvalidArgument, field, message, remedy)
+    own(py, ErrorKind::InvalidArgument, Some(field), message, remedy)
 }
 
 /// The same for a setting of the client.
 pub(crate) fn config(py: Python<'_>, field: &'static str, message: &str, remedy: &str) -> PyErr {
-    refused(py, ErrorKind::Config, field, message, remedy)
+    own(py, ErrorKind::Config, Some(field), message, remedy)
 }
 
-fn refused(
+/// A call of which nothing came.
+pub(crate) fn lost(py: Python<'_>) -> PyErr {
+    own(
+        py,
+        ErrorKind::Internal,
+        None,
+        "the call's task ended without a result",
+        "it panicked: report this, with the panic's text from standard error",
+    )
+}
+
+/// An error that this face finds by itself.
+fn own(
     py: Python<'_>,
     kind: ErrorKind,
-    field: &'static str,
+    field: Option<&'static str>,
     message: &str,
     remedy: &str,
 ) -> PyErr {
