@@ -7,15 +7,15 @@ FEATURES = --features layerfi-auth/blocking,layerfi-auth/test-util
 # A target directory of its own: other flags rebuild every dependency.
 MODEL_TARGET = $(or $(CARGO_TARGET_DIR),target)/model
 
-.PHONY: help demo test setup lint fmt unit model stress bench
+.PHONY: help demo test setup lint fmt unit model stress bench bench-rust
 
 help: ## What there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## The main job, on the emulator: no account, no network
 	@$(CARGO) run --quiet --package layerfi-auth-cli -- demo
 
-test: setup lint unit model stress ## Everything that CI runs
+test: setup setup-ffi venv lint lint-ffi lint-python unit test-ffi test-python model stress ## Everything that CI runs
 
 setup: ## What the tests need beyond Rust, installed where we may
 	@command -v curl >/dev/null || { \
@@ -24,15 +24,15 @@ setup: ## What the tests need beyond Rust, installed where we may
 	@$(CARGO) fmt --version >/dev/null && $(CARGO) clippy --version >/dev/null || { \
 		echo "make setup: please run: rustup component add rustfmt clippy" >&2; exit 1; }
 
-lint: ## Formatting and lints
+lint: ## Formatting and lints of the Rust code
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
 
 fmt: ## Formats in place
 	$(CARGO) fmt --all
 
-unit: ## All tests but the long ones
-	$(CARGO) test --workspace $(FEATURES)
+unit: ## The engine, the emulator, the command, and what crosses them
+	$(CARGO) test --workspace --exclude layerfi-auth-ffi --exclude layerfi-auth-python $(FEATURES)
 
 model: ## The cache's state machine in thousands of schedules
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$(MODEL_TARGET)" \
@@ -42,7 +42,9 @@ stress: ## A minute of threads, tasks, faults and clock jumps over the emulator 
 	LAYERFI_STRESS_SECONDS=$(or $(SECONDS),60) \
 		$(CARGO) test --package layerfi-auth-tests --test stress -- --nocapture
 
-bench: ## Figures, beside the machine's own floor
+bench: bench-rust bench-ffi bench-python ## Figures, beside the machine's own floor
+
+bench-rust: ## Those of the engine
 	$(CARGO) bench --package layerfi-auth-bench
 
 # The C and Python faces bring their own doors.
