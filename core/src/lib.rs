@@ -37,6 +37,10 @@ mod engine;
 mod environment;
 mod error;
 mod fork;
+/// For `fuzz/` only.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod layer_api;
 mod oauth;
@@ -50,6 +54,7 @@ mod sync;
 mod tls;
 mod token;
 mod warm;
+mod zero_on_free;
 
 pub use batch::{BatchOptions, BatchProgress, BusinessTokens};
 pub use business_id::BusinessId;
@@ -63,6 +68,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use secret::Secret;
 pub use stats::Stats;
 pub use token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
+pub use zero_on_free::ZeroOnFree;
 
 /// The guide's code, compiled.
 #[cfg(all(doctest, feature = "blocking"))]

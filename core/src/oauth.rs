@@ -99,7 +99,7 @@ struct OAuthError {
     error: String,
 }
 
-fn read_answer(url: &Url, answer: &Answer) -> Result<AuthToken> {
+pub(crate) fn read_answer(url: &Url, answer: &Answer) -> Result<AuthToken> {
     let host = environment::host(url);
     let mut details = answer.details();
     let status = answer.status;

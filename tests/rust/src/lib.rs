@@ -5,6 +5,7 @@ mod control;
 mod face;
 mod layer;
 mod listener;
+pub mod memory_probe;
 mod table;
 
 pub use control::control;
