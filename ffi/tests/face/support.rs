@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
 use tempfile::TempDir;
@@ -28,7 +30,7 @@ pub fn run(command: &mut Command) -> String {
 }
 
 /// Longer than any program takes, under valgrind on a busy machine too.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Runs a command to its end, or to that of the patience with it.
 pub fn output(command: &mut Command) -> Output {
@@ -38,19 +40,42 @@ pub fn output(command: &mut Command) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}; run `make setup-ffi`"));
-    let id = child.id();
-    let (done, waiting) = std::sync::mpsc::channel::<()>();
-    let watch = std::thread::spawn(move || {
-        let started = Instant::now();
-        if waiting.recv_timeout(LONGEST).is_err() && started.elapsed() >= LONGEST {
-            // Its own child, by its id.
-            let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
+    let _watch = Watch::on(child.id());
+    child.wait_with_output().unwrap()
+}
+
+/// Ends a child that does not end by itself, unless this goes before.
+pub struct Watch {
+    done: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub fn on(child: u32) -> Self {
+        let (done, waiting) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            if waiting.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("process {child} is ended: it took more than {LONGEST:?}");
+                // Our own child, by its id, and not yet waited for.
+                let _ = Command::new("kill")
+                    .args(["-9", &child.to_string()])
+                    .status();
+            }
+        });
+        Self {
+            done: Some(done),
+            thread: Some(thread),
         }
-    });
-    let output = child.wait_with_output().unwrap();
-    drop(done);
-    watch.join().unwrap();
-    output
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.done = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Where everything that is built here goes; gone with the process.
@@ -216,6 +241,10 @@ impl Program {
     /// Whether its mode makes it slow.
     pub fn is_slow(&self) -> bool {
         self.mode != Mode::Plain
+    }
+
+    pub fn is_under_valgrind(&self) -> bool {
+        self.mode == Mode::Valgrind
     }
 
     fn forks(&self) -> bool {
