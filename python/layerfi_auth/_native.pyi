@@ -18,6 +18,7 @@ __all__ = [
     "Stats",
     "WhoAmI",
     "__version__",
+    "after_fork",
     "run_command",
     "shut_down",
 ]
@@ -263,4 +264,5 @@ class EmulatorBase:
     def _log(self, after: int) -> str: ...
 
 def run_command(arguments: Sequence[str]) -> int: ...
+def after_fork() -> None: ...
 def shut_down() -> None: ...

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::calls::{Answer, PendingCall, Receiver, Shared};
 use crate::errors::{exception, raise};
+use crate::gil;
 
 /// Results that may wait for their reader before no more are asked for.
 const AHEAD: usize = 256;
@@ -67,7 +68,7 @@ impl Batch {
                 Ok(())
             })
         };
-        let driver = py.detach(drive).map_err(|error| raise(py, &error))?;
+        let driver = gil::released(py, drive).map_err(|error| raise(py, &error))?;
         Ok(Self {
             shared: Arc::clone(shared),
             results: Arc::new(tokio::sync::Mutex::new(results)),

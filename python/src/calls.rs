@@ -13,7 +13,7 @@ use pyo3::types::PyString;
 use crate::courier::{Courier, same};
 use crate::errors::{invalid_argument, lost, raise};
 use crate::tokens::{AccessToken, BusinessToken, Place, WhoAmI};
-use crate::wait;
+use crate::{gil, wait};
 
 /// What a client and its calls in the air share.
 pub(crate) struct Shared {
@@ -185,7 +185,7 @@ impl Shared {
                 }
             })
         };
-        let pending = py.detach(start).map_err(|error| raise(py, &error))?;
+        let pending = gil::released(py, start).map_err(|error| raise(py, &error))?;
         Ok(PendingCall {
             pending: Mutex::new(Some(pending)),
         })

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::calls::{Answer as _, PendingCall, Receiver, Shared};
 use crate::errors::{invalid_argument, raise};
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
-use crate::{logging, options};
+use crate::{gil, logging, options};
 
 /// Marks the options that `from_env` hands to the constructor; no option of users'.
 const FROM_ENV: &str = "_from_env";
@@ -135,9 +135,8 @@ impl ClientBase {
             builder = options::apply(builder, options)?;
         }
         logging::start();
-        let client = py
-            .detach(|| builder.build_blocking())
-            .map_err(|error| raise(py, &error))?;
+        let client =
+            gil::released(py, || builder.build_blocking()).map_err(|error| raise(py, &error))?;
         Ok(Self {
             shared: Shared::new(client),
         })
@@ -189,7 +188,7 @@ impl ClientBase {
     fn try_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
         let held = self.shared.held_token(py)?;
         if held.is_none() {
-            py.detach(|| drop(self.shared.client.try_token()));
+            gil::released(py, || drop(self.shared.client.try_token()));
         }
         Ok(held)
     }
@@ -347,10 +346,12 @@ impl ClientBase {
         let client = &self.shared.client;
         if let Ok(token) = token.cast::<AccessToken>() {
             let token = &token.get().token;
-            Ok(py.detach(|| client.invalidate(token)))
+            Ok(gil::released(py, || client.invalidate(token)))
         } else if let Ok(token) = token.cast::<BusinessToken>() {
             let token = &token.get().token;
-            Ok(py.detach(|| client.invalidate_business_token(token)))
+            Ok(gil::released(py, || {
+                client.invalidate_business_token(token)
+            }))
         } else {
             Err(PyTypeError::new_err(
                 "invalidate() takes an AccessToken or a BusinessToken",

@@ -3,7 +3,6 @@
 //! unattended: it hands things over to couriers, threads that do nothing else.
 
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -11,18 +10,10 @@ use arc_swap::ArcSwapOption;
 use layerfi_auth::blocking::process_generation;
 use pyo3::prelude::*;
 
-use crate::{calls, logging};
-
-/// Set when the interpreter ends: from then on no thread of ours enters it.
-static CLOSED: AtomicBool = AtomicBool::new(false);
+use crate::{calls, gil, logging};
 
 /// How long the end waits for a courier that is on its way.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Whether Python may still be called from a thread of ours.
-pub(crate) fn is_open() -> bool {
-    !CLOSED.load(Ordering::Acquire)
-}
 
 /// A thread that carries things to Python, of one process generation: in the
 /// child of a fork it does not exist, and another takes its place.
@@ -72,7 +63,7 @@ impl<T: Send + 'static> Courier<T> {
         if let Some(running) = self.current() {
             return Some(running);
         }
-        if !is_open() {
+        if !gil::is_open() {
             return None;
         }
         let stale = self.running.load_full();
@@ -150,7 +141,7 @@ pub(crate) fn same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
 /// Called when the interpreter ends.
 #[pyfunction]
 pub(crate) fn shut_down(py: Python<'_>) {
-    CLOSED.store(true, Ordering::Release);
+    gil::close(py);
     py.detach(|| {
         calls::COURIER.end();
         logging::COURIER.end();

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::Value;
 
+use crate::gil;
 use crate::wait::SLICE;
 
 /// The native half of `layerfi_auth.testing.Emulator`. Faults, counters and
@@ -111,7 +112,7 @@ impl EmulatorBase {
             Some(options) => builder(options)?,
             None => Emulator::builder(),
         };
-        let emulator = py.detach(|| builder.start_blocking()).map_err(failed)?;
+        let emulator = gil::released(py, || builder.start_blocking()).map_err(failed)?;
         Ok(Self { emulator })
     }
 
@@ -269,7 +270,7 @@ impl EmulatorBase {
         let until = Instant::now() + seconds(timeout)?;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let enough = py.detach(|| {
+            let enough = gil::released(py, || {
                 let enough = |counters: &layerfi_auth_emulator::Counters| {
                     counters.endpoint(endpoint).total >= requests
                 };

@@ -3,7 +3,7 @@
 use layerfi_auth::{Credentials, CredentialsProvider};
 use pyo3::prelude::*;
 
-use crate::courier;
+use crate::gil;
 
 /// Asks a callable that gives `(client_id, client_secret)`.
 pub(crate) struct PythonProvider(std::sync::Arc<Py<PyAny>>);
@@ -22,7 +22,7 @@ impl CredentialsProvider for PythonProvider {
         // It may wait for a network, and it waits for the GIL: not on the
         // engine's own thread.
         let call = tokio::task::spawn_blocking(move || {
-            if !courier::is_open() {
+            if !gil::is_open() {
                 return None;
             }
             Python::try_attach(|py| {

@@ -8,6 +8,7 @@ use layerfi_auth::{Error, Result};
 use pyo3::prelude::*;
 
 use crate::errors::raise;
+use crate::gil;
 
 /// How long signals may go unnoticed: short for a person, long for a processor.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
@@ -24,9 +25,9 @@ where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     let raise = |error: Error| raise(py, &error);
-    let mut pending: Pending<T> = py.detach(|| client.start(call)).map_err(raise)?;
+    let mut pending: Pending<T> = gil::released(py, || client.start(call)).map_err(raise)?;
     loop {
-        let (back, result) = py.detach(move || {
+        let (back, result) = gil::released(py, move || {
             let result = pending.wait(SLICE);
             (pending, result)
         });

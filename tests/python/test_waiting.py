@@ -83,6 +83,8 @@ def test_b03_a_failing_herd_gets_errors_of_its_own(layer):
 CTRL_C = """
 import signal, sys, threading, time
 from layerfi_auth import Client
+# A shell that starts something in the background has it ignore this signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 client = Client.from_env(proxy=False)
 print("ready", flush=True)
 started = time.monotonic()
