@@ -28,3 +28,9 @@ pub mod string;
 pub mod token;
 pub mod version;
 pub mod whoami;
+
+/// What the HTTP and TLS libraries free, with requests and answers in it, is
+/// wiped too. It is this library's own allocator: a program that links it
+/// keeps its own.
+#[global_allocator]
+static ALLOCATOR: layerfi_auth::ZeroOnFree = layerfi_auth::ZeroOnFree::new();
