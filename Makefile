@@ -48,4 +48,4 @@ bench-rust: ## Those of the engine
 	$(CARGO) bench --package layerfi-auth-bench
 
 # The C and Python faces bring their own doors.
--include ffi/rules.mk python/rules.mk
+-include ffi/rules.mk python/rules.mk tests/hostile/rules.mk

@@ -1,0 +1,32 @@
+# Doors for what takes long or is about the world around the code.
+
+FUZZ_TARGETS = token_response refusal retry_after environment business_id ca_pem
+
+.PHONY: fuzz soak deny sbom reproducible supply-chain
+
+fuzz: ## Each parser of bytes from outside, a minute each (SECONDS=n)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	cd fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz build
+	cd fuzz && for target in $(FUZZ_TARGETS); do \
+		mkdir -p found/$$target; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target found/$$target corpus/$$target -- \
+			-max_total_time=$(or $(SECONDS),60) -max_len=4096 || exit 1; \
+	done
+
+soak: ## Ten minutes of faults, kills and freezes (SECONDS=n)
+	LAYERFI_SOAK_SECONDS=$(or $(SECONDS),600) \
+		$(CARGO) test --package layerfi-auth-tests $(FEATURES) --test soak -- --nocapture
+
+deny: ## Licences, bans, duplicates and sources of all dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --offline check licenses bans sources
+
+sbom: ## What is in what we ship, as CycloneDX, in dist/
+	@mkdir -p dist
+	tests/hostile/sbom > dist/layerfi-auth.cdx.json
+	@echo "dist/layerfi-auth.cdx.json"
+
+reproducible: ## The C library, built twice in different places: the same bytes
+	tests/hostile/reproducible
+
+supply-chain: deny sbom reproducible ## All three
