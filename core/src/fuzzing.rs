@@ -1,8 +1,9 @@
 //! The parsers of bytes from outside, for `fuzz/`: each with what must hold
-//! whatever comes in. Only there under `--cfg fuzzing`.
+//! whatever comes in. Only there under `--cfg fuzzing`, and in this crate's
+//! own tests, which run the corpus.
 
 #![allow(missing_docs)]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic here is the report.
+#![allow(clippy::unwrap_used)] // A panic here is the report.
 
 use std::ffi::OsString;
 use std::time::{Duration, UNIX_EPOCH};
@@ -61,8 +62,16 @@ pub fn token_response(body: &[u8]) {
     }
 }
 
-/// Status, headers and body of a refusal, as both endpoints' are read.
-pub fn refusal(status: u16, request_id: &[u8], retry_after: &[u8], body: &[u8]) {
+/// A refusal, as both endpoints' are read: two bytes of status, a line with its
+/// request id, a line with its `Retry-After`, and its body.
+pub fn refusal(data: &[u8]) {
+    let Some((status, rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let status = u16::from_be_bytes(*status);
+    let mut parts = rest.splitn(3, |byte| *byte == b'\n');
+    let mut part = || parts.next().unwrap_or_default();
+    let (request_id, retry_after, body) = (part(), part(), part());
     let mut headers = HeaderMap::new();
     for (name, value) in [("x-request-id", request_id), ("retry-after", retry_after)] {
         if let Ok(value) = HeaderValue::from_bytes(value) {
@@ -97,16 +106,23 @@ pub fn refusal(status: u16, request_id: &[u8], retry_after: &[u8], body: &[u8]) 
     }
 }
 
-/// `Retry-After`, at any time of the server's.
-pub fn retry_after(value: &str, now: u32) {
-    let now = UNIX_EPOCH + Duration::from_secs(now.into());
+/// `Retry-After`, with the server's time in its first four bytes.
+pub fn retry_after(data: &[u8]) {
+    let Some((now, value)) = data.split_first_chunk() else {
+        return;
+    };
+    let Ok(value) = std::str::from_utf8(value) else {
+        return;
+    };
+    let now = UNIX_EPOCH + Duration::from_secs(u32::from_be_bytes(*now).into());
     if let Some(delay) = parse_retry_after(value, now) {
         assert!(delay <= LONGEST_RETRY_AFTER);
     }
 }
 
 /// The variables that a client is made from.
-pub const VARIABLES: [&str; 13] = [
+#[cfg(unix)]
+const VARIABLES: [&str; 13] = [
     "LAYER_ENVIRONMENT",
     "LAYER_CLIENT_ID",
     "LAYER_CLIENT_SECRET",
@@ -122,17 +138,20 @@ pub const VARIABLES: [&str; 13] = [
     "REQUEST_METHOD",
 ];
 
-/// A configuration from the environment's variables, in the order of
-/// [`VARIABLES`]: credentials go to `https` or to this machine, or nowhere.
-pub fn environment(values: &[&[u8]]) {
+/// A configuration from the environment's variables, one a line, in the order
+/// of `VARIABLES`: credentials go to `https` or to this machine, or nowhere.
+#[cfg(unix)]
+pub fn environment(data: &[u8]) {
     use std::os::unix::ffi::OsStringExt as _;
+
+    let values: Vec<_> = data.split(|byte| *byte == b'\n').collect();
 
     // What is a secret, and where it may be hidden: elsewhere it is a host or a
     // name like any other, and shown.
     let hides = |name: &str| name == "LAYER_CLIENT_SECRET" || name.ends_with("_PROXY");
     let told = VARIABLES
         .iter()
-        .zip(values)
+        .zip(&values)
         .any(|(name, value)| !hides(name) && String::from_utf8_lossy(value).contains(SECRET));
     if told {
         return;
@@ -169,7 +188,10 @@ pub fn environment(values: &[&[u8]]) {
 }
 
 /// A business id: one segment of a URL's path, and nothing but that.
-pub fn business_id(id: &str) {
+pub fn business_id(id: &[u8]) {
+    let Ok(id) = std::str::from_utf8(id) else {
+        return;
+    };
     let endpoints = Endpoints::new(Environment::Sandbox, None, None, None, false).unwrap();
     for id in [id.parse::<BusinessId>(), BusinessId::opaque(id)] {
         match id {
@@ -192,5 +214,32 @@ pub fn ca_pem(pem: &[u8]) {
     match tls::parse_ca(pem) {
         Ok(certificates) => assert!(!certificates.is_empty()),
         Err(error) => check(&error),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    /// What the fuzzers began with, and whatever they found, by every run of
+    /// the tests.
+    #[test]
+    fn b10_b18_b20_the_corpus() {
+        type Target = fn(&[u8]);
+        let targets: [(&str, Target); 6] = [
+            ("token_response", super::token_response),
+            ("refusal", super::refusal),
+            ("retry_after", super::retry_after),
+            ("environment", super::environment),
+            ("business_id", super::business_id),
+            ("ca_pem", super::ca_pem),
+        ];
+        for (name, target) in targets {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/");
+            let mut count = 0;
+            for entry in std::fs::read_dir(format!("{folder}{name}")).unwrap() {
+                target(&std::fs::read(entry.unwrap().path()).unwrap());
+                count += 1;
+            }
+            assert!(count > 3, "{name}");
+        }
     }
 }

@@ -38,7 +38,7 @@ mod environment;
 mod error;
 mod fork;
 /// For `fuzz/` only.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -61,11 +61,24 @@ fn bad_ca(why: String) -> Error {
     )
 }
 
+/// What is wrong with PEM text. The error's own words quote it, and a file
+/// named by mistake may hold anything.
+fn malformed(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section of the PEM text has no end",
+        pem::Error::IllegalSectionStart { .. } => {
+            "a section of the PEM text begins with a bad line"
+        }
+        pem::Error::Base64Decode(_) => "the PEM text holds what is not base64",
+        _ => "it is not PEM text",
+    }
+}
+
 /// Reads PEM text of one or more certificates and checks that each can be a root.
 pub(crate) fn parse_ca(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| bad_ca(error.to_string()))?;
+        .map_err(|error| bad_ca(malformed(&error).to_owned()))?;
     if certificates.is_empty() {
         return Err(bad_ca("there is no certificate in it".to_owned()));
     }
@@ -109,8 +122,17 @@ mod tests {
             b"hello",
             b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             b"-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n",
+            b"-----BEGIN canary",
+            b"-----BEGIN canary-----\n",
         ] {
-            assert_eq!(parse_ca(pem).unwrap_err().field(), Some("ca_file"));
+            let error = parse_ca(pem).unwrap_err();
+            assert_eq!(error.field(), Some("ca_file"));
+            // Neither as text nor as a list of bytes.
+            let shown = format!("{error} {error:?}");
+            assert!(
+                !shown.contains("canary") && !shown.contains("99, 97"),
+                "{shown}"
+            );
         }
     }
 }

@@ -1,0 +1,4 @@
+//! `Retry-After`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| layerfi_auth::fuzzing::retry_after(data));
