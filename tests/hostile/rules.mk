@@ -6,10 +6,11 @@ FUZZ_TARGETS = token_response refusal retry_after environment business_id ca_pem
 
 fuzz: ## Each parser of bytes from outside, a minute each (SECONDS=n)
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
-	cd fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz build
-	cd fuzz && for target in $(FUZZ_TARGETS); do \
-		mkdir -p found/$$target; \
-		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target found/$$target corpus/$$target -- \
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz build --fuzz-dir fuzz
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/found/$$target; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir fuzz $$target \
+			$(CURDIR)/fuzz/found/$$target $(CURDIR)/fuzz/corpus/$$target -- \
 			-max_total_time=$(or $(SECONDS),60) -max_len=4096 || exit 1; \
 	done
 
