@@ -28,6 +28,6 @@ sbom: ## What is in what we ship, as CycloneDX, in dist/
 	@echo "dist/layerfi-auth.cdx.json"
 
 reproducible: ## The C library, built twice in different places: the same bytes
-	tests/hostile/reproducible
+	$(FFI_RELEASE) tests/hostile/reproducible
 
 supply-chain: deny sbom reproducible ## All three
