@@ -39,7 +39,7 @@ pub(super) enum Verdict {
 
 impl<V> Entry<V> {
     pub(super) fn new(fetched: Fetched<V>) -> Self {
-        let life = policy::nanos(fetched.lifetime);
+        let life = policy::life(fetched.lifetime);
         let reserve = Duration::from_secs_f64(
             fetched.lifetime.as_secs_f64() * fetched.reserve.clamp(0.0, 1.0),
         );

@@ -8,6 +8,16 @@ use crate::retry::LONGEST_RETRY_AFTER;
 
 const SECOND: u64 = 1_000_000_000;
 
+/// The coarsest tick that kernels have (100 Hz): a coarse clock may be late by
+/// as much, and a value's verdict is remembered for as long.
+const TICK: u64 = SECOND / 100;
+
+/// The life in which a value is handed out: a tick less than the server's, so
+/// that by no clock is one served that has died.
+pub(super) fn life(lifetime: Duration) -> u64 {
+    nanos(lifetime).saturating_sub(TICK)
+}
+
 /// The age from which a value is refreshed: 75 to 85 % of the life in which it
 /// is handed out, drawn anew for each value, so that a fleet that started
 /// together does not ask together. A share of the life, not a fixed time: a
@@ -166,6 +176,23 @@ mod tests {
             (0, 0, false),
         ] {
             assert_eq!(is_alive(age, life), alive, "{age} of {life}");
+        }
+    }
+
+    #[test]
+    fn b05_a_coarse_clock_that_is_late_serves_nothing_dead() {
+        for (ms, life_ms) in [
+            (3_600_000, 3_599_990),
+            (1_000, 990),
+            (10, 0),
+            (5, 0),
+            (0, 0),
+        ] {
+            assert_eq!(
+                life(Duration::from_millis(ms)),
+                life_ms * SECOND / 1_000,
+                "{ms} ms"
+            );
         }
     }
 
