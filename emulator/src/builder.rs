@@ -14,7 +14,7 @@ use crate::random::parse_uuid;
 use crate::server;
 use crate::state::{Fixed, Settings, State, seconds};
 use crate::thread;
-use crate::tls::{HttpVersions, TlsTrouble, TlsVersions};
+use crate::tls::{Authority, HttpVersions, TlsTrouble, TlsVersions};
 use crate::tokens::TokenKind;
 
 /// Builds an [`Emulator`]. Every setting has a default; see each method.
@@ -22,6 +22,7 @@ use crate::tokens::TokenKind;
 #[must_use]
 pub struct EmulatorBuilder {
     address: IpAddr,
+    api_address: Option<IpAddr>,
     port: u16,
     control_port: u16,
     environment: Environment,
@@ -37,6 +38,7 @@ pub struct EmulatorBuilder {
     /// The outer `None`: as the environment has it.
     rate_limit: Option<Option<u32>>,
     tls: bool,
+    authority_key: Option<String>,
     tls_trouble: Option<TlsTrouble>,
     tls_versions: TlsVersions,
     http_versions: HttpVersions,
@@ -46,6 +48,7 @@ impl Default for EmulatorBuilder {
     fn default() -> Self {
         Self {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            api_address: None,
             port: 0,
             control_port: 0,
             environment: Environment::default(),
@@ -60,6 +63,7 @@ impl Default for EmulatorBuilder {
             business_expires_in: None,
             rate_limit: None,
             tls: false,
+            authority_key: None,
             tls_trouble: None,
             tls_versions: TlsVersions::default(),
             http_versions: HttpVersions::default(),
@@ -79,9 +83,22 @@ impl std::fmt::Debug for EmulatorBuilder {
 
 impl EmulatorBuilder {
     /// The address of both listeners; `127.0.0.1` by default. Anything but a
-    /// loopback address is refused at start.
+    /// loopback address is refused at start; see
+    /// [`api_address`](Self::api_address).
     pub const fn bind_address(mut self, address: IpAddr) -> Self {
         self.address = address;
+        self
+    }
+
+    /// The address of the token endpoint and the API alone, which may be
+    /// another than loopback: for clients in a network namespace, a container
+    /// or a machine of their own. The control API stays where it is.
+    ///
+    /// What others can reach must not open with a public secret, nor carry one
+    /// in clear: without a [`client`](Self::client) of your own and
+    /// [`tls`](Self::tls) it is refused at start. The certificate names it.
+    pub const fn api_address(mut self, address: IpAddr) -> Self {
+        self.api_address = Some(address);
         self
     }
 
@@ -179,6 +196,15 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Speaks HTTPS, under an authority with this private key, PKCS#8 in PEM:
+    /// an emulator that is started again with it is trusted by whoever trusted
+    /// the one before.
+    pub fn authority_key(mut self, pem: impl Into<String>) -> Self {
+        self.tls = true;
+        self.authority_key = Some(pem.into());
+        self
+    }
+
     /// Speaks HTTPS, and does something about it wrong.
     pub const fn tls_trouble(mut self, trouble: TlsTrouble) -> Self {
         self.tls = true;
@@ -224,9 +250,23 @@ impl EmulatorBuilder {
     pub fn start_blocking(self) -> Result<Emulator, EmulatorError> {
         let fixed = self.fixed()?;
         let clients = self.clients()?;
-        let api = server::bind(self.address, self.port)?;
+        let api = match self.api_address {
+            Some(address) if !address.is_loopback() => {
+                if self.clients.is_empty() || !self.tls {
+                    return Err(EmulatorError::NotLoopback(address));
+                }
+                server::bind_anywhere(address, self.port)?
+            }
+            address => server::bind(address.unwrap_or(self.address), self.port)?,
+        };
         let control = server::bind(self.address, self.control_port)?;
-        let state = State::new(fixed, clients, self.tls)?;
+        let authority = if self.tls {
+            let key = self.authority_key.as_deref();
+            Some(Authority::new(key, self.api_address)?)
+        } else {
+            None
+        };
+        let state = State::new(fixed, clients, authority)?;
         thread::start(state, api, control)
     }
 

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 #[non_exhaustive]
 pub enum EmulatorError {
     /// The address is not a loopback address. The emulator hands out working
-    /// tokens to whoever knows public defaults, so it never listens elsewhere.
+    /// tokens to whoever knows public defaults, so it listens elsewhere only
+    /// with TLS and a client of your own, and gives no control there.
     #[error("the emulator listens on loopback only, not on {0}")]
     NotLoopback(IpAddr),
     /// A listener could not be bound, most often because the port is in use.

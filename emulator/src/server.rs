@@ -31,6 +31,14 @@ pub(crate) fn bind(address: IpAddr, port: u16) -> Result<std::net::TcpListener, 
     if !address.is_loopback() {
         return Err(EmulatorError::NotLoopback(address));
     }
+    bind_anywhere(address, port)
+}
+
+/// Any address: the caller has seen to it that nothing public is behind it.
+pub(crate) fn bind_anywhere(
+    address: IpAddr,
+    port: u16,
+) -> Result<std::net::TcpListener, EmulatorError> {
     let failed = |source| EmulatorError::Bind { port, source };
     // Sets SO_REUSEADDR, so that a port can be used again at once.
     let listener = std::net::TcpListener::bind(SocketAddr::new(address, port)).map_err(failed)?;

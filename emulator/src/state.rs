@@ -71,9 +71,12 @@ struct Tls {
 }
 
 impl State {
-    pub(crate) fn new(fixed: Fixed, clients: Clients, tls: bool) -> Result<Self, EmulatorError> {
-        let tls = if tls {
-            let authority = Authority::new()?;
+    pub(crate) fn new(
+        fixed: Fixed,
+        clients: Clients,
+        authority: Option<Authority>,
+    ) -> Result<Self, EmulatorError> {
+        let tls = if let Some(authority) = authority {
             let config = authority.server_config(
                 fixed.tls_trouble,
                 fixed.tls_versions,

@@ -1,5 +1,6 @@
 //! HTTPS: a certificate authority of its own, and certificates gone wrong.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rcgen::{
@@ -76,10 +77,24 @@ impl HttpVersions {
 /// The authority, and a server configuration for each trouble when asked.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// What a certificate without trouble is for.
+    names: Vec<String>,
 }
 
 impl Authority {
-    pub(crate) fn new() -> Result<Self, EmulatorError> {
+    /// With a key of its own, or the one that is given (PKCS#8 in PEM). Its
+    /// certificates are for loopback, and for `address`.
+    pub(crate) fn new(
+        given_key: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Self, EmulatorError> {
+        let key = match given_key {
+            Some(pem) => KeyPair::from_pem(pem).map_err(|_| {
+                // Not what the parser says: it may quote.
+                EmulatorError::Invalid("the authority's key is no private key in PEM".to_owned())
+            })?,
+            None => key()?,
+        };
         let mut params = CertificateParams::default();
         params
             .distinguished_name
@@ -91,8 +106,10 @@ impl Authority {
         // leaf's dates are all that a client can object to.
         params.not_before = now - Duration::days(400);
         params.not_after = now + Duration::days(400);
-        let issuer = CertifiedIssuer::self_signed(params, key()?).map_err(crypto)?;
-        Ok(Self { issuer })
+        let issuer = CertifiedIssuer::self_signed(params, key).map_err(crypto)?;
+        let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+        names.extend(address.map(|address| address.to_string()));
+        Ok(Self { issuer, names })
     }
 
     pub(crate) fn pem(&self) -> String {
@@ -105,11 +122,10 @@ impl Authority {
         tls: TlsVersions,
         http: HttpVersions,
     ) -> Result<Arc<ServerConfig>, EmulatorError> {
-        let names: &[&str] = match trouble {
-            Some(TlsTrouble::WrongHost) => &["wrong-host.invalid"],
-            _ => &["localhost", "127.0.0.1", "::1"],
+        let names = match trouble {
+            Some(TlsTrouble::WrongHost) => vec!["wrong-host.invalid".to_owned()],
+            _ => self.names.clone(),
         };
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).map_err(crypto)?;
         params
             .distinguished_name

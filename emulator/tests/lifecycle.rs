@@ -56,7 +56,29 @@ fn only_loopback_and_only_free_ports() {
             matches!(error, Err(EmulatorError::NotLoopback(_))),
             "{address}"
         );
+        // The API alone may be elsewhere, but not with a public secret, and
+        // not in clear.
+        let elsewhere = Emulator::builder().api_address(address.parse().unwrap());
+        for builder in [
+            elsewhere.clone(),
+            elsewhere.clone().tls(true),
+            elsewhere.clone().client("a", "x"),
+        ] {
+            assert!(
+                matches!(builder.start_blocking(), Err(EmulatorError::NotLoopback(_))),
+                "{address}"
+            );
+        }
     }
+    // One of every machine, so that the test needs none of its own.
+    let everywhere = start(
+        Emulator::builder()
+            .api_address("0.0.0.0".parse().unwrap())
+            .client("a", "x")
+            .tls(true),
+    );
+    assert!(everywhere.address().ip().is_unspecified());
+    assert!(everywhere.control_address().ip().is_loopback());
     let layer = start(Emulator::builder());
     let taken = layer.address().port();
     let error = Emulator::builder()

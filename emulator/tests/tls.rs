@@ -68,6 +68,21 @@ fn its_authority_vouches_for_every_loopback_name() {
 }
 
 #[test]
+fn an_authority_whose_key_is_kept_is_trusted_after_a_restart() {
+    let key = &rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let address = "127.4.5.6".parse().unwrap();
+    let trust = Trust::of(&start(Emulator::builder().authority_key(key)));
+    let again = start(Emulator::builder().authority_key(key).api_address(address));
+    let (code, text) = trust.call(&format!("{}/whoami", again.url()), &[]);
+    assert_eq!((code, text.as_str()), (0, "2 401"), "{}", again.url());
+    let other = start(Emulator::builder().tls(true));
+    let (code, _) = trust.call(&format!("{}/whoami", other.url()), &[]);
+    assert_eq!(code, REFUSED);
+    let none = Emulator::builder().authority_key("no key");
+    assert!(none.start_blocking().is_err());
+}
+
+#[test]
 fn it_listens_on_ipv6_loopback_too() {
     let Ok(layer) = Emulator::builder()
         .bind_address("::1".parse().unwrap())
