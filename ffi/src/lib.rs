@@ -18,6 +18,8 @@ pub mod credentials;
 pub mod error;
 pub mod execute;
 mod failure;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod handle;
 #[cfg(feature = "test-hooks")]
 mod hooks;

@@ -1,6 +1,6 @@
 # Doors for what takes long or is about the world around the code.
 
-FUZZ_TARGETS = token_response refusal retry_after environment business_id ca_pem
+FUZZ_TARGETS = token_response refusal retry_after environment business_id ca_pem c_strings
 
 .PHONY: fuzz soak deny sbom reproducible supply-chain
 

@@ -1,0 +1,703 @@
+//! The functions that take text, arrays, numbers and buffers, for `fuzz/`: what
+//! must hold whatever C gives. Only there under `--cfg fuzzing`, and in this
+//! crate's own tests, which run the corpus.
+//!
+//! Nothing is sent: what would wait is called as from a callback, where it is
+//! refused once its arguments are read. The one token that is copied and
+//! invalidated is fetched at the start, from a server in this file.
+
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A panic here is the report.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
+
+use crate::batch::{layerfi_business_tokens, layerfi_business_tokens_len};
+use crate::builder::*;
+use crate::business_token::layerfi_business_token;
+use crate::callback;
+use crate::client::*;
+use crate::credentials::*;
+use crate::error::*;
+use crate::execute::*;
+use crate::log::{layerfi_log_level, layerfi_set_log_callback};
+use crate::stats::layerfi_stats;
+use crate::string::layerfi_str;
+use crate::token::layerfi_token;
+use crate::whoami::layerfi_whoami;
+
+/// What the corpus gives as a secret, and no error and no line of the log may say.
+const SECRET: &str = "canary-9f1c";
+
+/// The token at hand; its header's value has 25 bytes with the NUL.
+const TOKEN: &str = "canary-9f1c-token";
+
+/// What stands where a call has written nothing.
+const UNTOUCHED: u8 = 0xEE;
+
+/// Text for C in an allocation of just its size, or NULL.
+struct Text(Option<Box<[u8]>>);
+
+impl Text {
+    fn new(bytes: &[u8]) -> Self {
+        let mut text = Vec::with_capacity(bytes.len() + 1);
+        text.extend_from_slice(bytes);
+        text.push(0);
+        Self(Some(text.into_boxed_slice()))
+    }
+
+    fn pointer(&self) -> *const c_char {
+        self.0.as_ref().map_or(null(), |text| text.as_ptr().cast())
+    }
+}
+
+/// A view's text, which C reads up to its NUL and C++ by its length.
+fn text<'a>(view: layerfi_str) -> &'a str {
+    assert!(!view.data.is_null());
+    // SAFETY: views end with a NUL; whatever this one is of outlives the check.
+    let text = unsafe { CStr::from_ptr(view.data) };
+    assert_eq!(
+        text.count_bytes(),
+        view.len,
+        "a view's length is not its own"
+    );
+    text.to_str().unwrap()
+}
+
+/// Makes a call, and holds its result against its error object. Gives back the
+/// result; that it is no panic's, too, is checked.
+fn judge(
+    wants_error: bool,
+    call: impl FnOnce(*mut *mut layerfi_error) -> layerfi_result,
+) -> layerfi_result {
+    let mut error = null_mut();
+    let result = call(if wants_error { &mut error } else { null_mut() });
+    assert_ne!(result, layerfi_result::Panic);
+    assert!(!text(layerfi_result_name(result as u32)).is_empty());
+    let failed = result != layerfi_result::Ok;
+    assert_eq!(error.is_null(), !(failed && wants_error));
+    // SAFETY: null or an error that was written just now; freed once.
+    unsafe {
+        if !error.is_null() {
+            assert_eq!(layerfi_error_result(error), result);
+            for needed in [
+                layerfi_error_display(error),
+                layerfi_error_message(error),
+                layerfi_error_remedy(error),
+            ] {
+                assert!(!text(needed).is_empty());
+                assert!(!text(needed).contains(SECRET), "an error shows a secret");
+            }
+            assert!(text(layerfi_error_field(error)).len() < 64);
+            for none in [
+                layerfi_error_request_id(error),
+                layerfi_error_oauth_error(error),
+                layerfi_error_error_enum(error),
+            ] {
+                assert!(text(none).is_empty(), "an answer, and none was asked");
+            }
+            assert_eq!(layerfi_error_http_status(error), 0);
+        }
+        layerfi_error_free(error);
+    }
+    result
+}
+
+/// A call with an out argument: written on success, and on success only.
+fn judge_out<T>(
+    wants_error: bool,
+    call: impl FnOnce(*mut *mut T, *mut *mut layerfi_error) -> layerfi_result,
+) -> Option<*mut T> {
+    let untouched = std::ptr::without_provenance_mut(usize::from(UNTOUCHED) << 4);
+    let mut out = untouched;
+    let result = judge(wants_error, |error| call(&mut out, error));
+    assert_eq!(result == layerfi_result::Ok, out != untouched);
+    (out != untouched).then_some(out)
+}
+
+type SetText = unsafe extern "C" fn(
+    *mut layerfi_client_builder,
+    *const c_char,
+    *mut *mut layerfi_error,
+) -> layerfi_result;
+
+/// The setters that take text, by letter.
+const SETTERS: [(u8, SetText); 11] = [
+    (b'e', layerfi_client_builder_set_environment_name),
+    (b'a', layerfi_client_builder_set_api_url),
+    (b'u', layerfi_client_builder_set_auth_url),
+    (b'f', layerfi_client_builder_set_client_secret_file),
+    (b'c', layerfi_client_builder_set_ca_file),
+    (b'i', layerfi_client_builder_set_client_id),
+    (b's', layerfi_client_builder_set_client_secret),
+    (b'o', layerfi_client_builder_set_scope),
+    (b'p', layerfi_client_builder_set_ca_pem),
+    (b'x', layerfi_client_builder_set_proxy),
+    (b'g', layerfi_client_builder_set_user_agent),
+];
+
+/// What an error may quote: names, hosts and paths, and why a vault is shut.
+const TOLD: &[u8] = b"eaufcmd";
+
+/// One order of the input: a letter, in capitals for a NULL in place of the
+/// text, behind `!` for a caller that wants no error object.
+struct Order<'a> {
+    letter: u8,
+    is_null: bool,
+    wants_error: bool,
+    bytes: &'a [u8],
+}
+
+impl<'a> Order<'a> {
+    fn read(part: &'a [u8]) -> Option<Self> {
+        let (wants_error, part) = match part.strip_prefix(b"!") {
+            Some(rest) => (false, rest),
+            None => (true, part),
+        };
+        let (letter, bytes) = part.split_first()?;
+        Some(Self {
+            letter: letter.to_ascii_lowercase(),
+            is_null: letter.is_ascii_uppercase(),
+            wants_error,
+            bytes,
+        })
+    }
+
+    fn text(&self) -> Text {
+        if self.is_null {
+            Text(None)
+        } else {
+            Text::new(self.bytes)
+        }
+    }
+
+    /// The texts between commas; NULL stands for the last.
+    fn texts(&self) -> Vec<Text> {
+        let mut texts: Vec<_> = self
+            .bytes
+            .split(|byte| *byte == b',')
+            .map(Text::new)
+            .collect();
+        if self.is_null {
+            texts.pop();
+            texts.push(Text(None));
+        }
+        texts
+    }
+
+    /// Whether an error may say the secret, since it may say what it is in.
+    fn tells(&self) -> bool {
+        TOLD.contains(&self.letter) && String::from_utf8_lossy(self.bytes).contains(SECRET)
+    }
+}
+
+/// What the orders work on.
+struct Hands {
+    builder: *mut layerfi_client_builder,
+    client: *mut layerfi_client,
+    number: u64,
+}
+
+/// Orders, separated by `|`.
+pub fn c_strings(data: &[u8]) {
+    static LOGGED: OnceLock<()> = OnceLock::new();
+    LOGGED.get_or_init(|| {
+        let level = layerfi_log_level::Trace as u32;
+        // SAFETY: the callback uses no userdata.
+        judge(true, |error| unsafe {
+            layerfi_set_log_callback(Some(take_log), null_mut(), level, error)
+        });
+    });
+    let orders: Vec<_> = data
+        .split(|byte| *byte == b'|')
+        .filter_map(Order::read)
+        .collect();
+    if orders.iter().any(Order::tells) {
+        return;
+    }
+    let mut hands = Hands {
+        // SAFETY: the out argument is `judge_out`'s.
+        builder: judge_out(true, |out, error| unsafe {
+            layerfi_client_builder_new(out, error)
+        })
+        .unwrap(),
+        client: null_mut(),
+        number: 0,
+    };
+    for order in &orders {
+        hands.obey(order);
+    }
+    // SAFETY: both are null or came from the library, and are freed once.
+    unsafe {
+        layerfi_client_builder_free(hands.builder);
+        layerfi_client_free(hands.client);
+    }
+}
+
+unsafe extern "C" fn take_log(_: *mut c_void, level: u32, message: layerfi_str) {
+    assert!((1..=5).contains(&level));
+    assert!(!text(message).contains(SECRET), "the log shows a secret");
+}
+
+impl Hands {
+    fn obey(&mut self, order: &Order<'_>) {
+        if let Some((_, set)) = SETTERS.iter().find(|(letter, _)| *letter == order.letter) {
+            let text = order.text();
+            // SAFETY: the builder is valid, and the text null or ended by a NUL.
+            judge(order.wants_error, |error| unsafe {
+                set(self.builder, text.pointer(), error)
+            });
+            return;
+        }
+        match order.letter {
+            b'n' => self.number = number(order.bytes),
+            b'0'..=b'9' => self.set_number(order),
+            b'b' => self.build(order),
+            b'y' => self.business(order),
+            b't' => self.batch(order),
+            b'm' => self.execute(order),
+            b'v' => self.invalidate(order),
+            b'k' => self.copy(order),
+            b'z' => self.stats(order),
+            b'd' => ask_vault(order),
+            _ => self.names(order),
+        }
+    }
+
+    fn set_number(&mut self, order: &Order<'_>) {
+        let (builder, number) = (self.builder, self.number);
+        #[allow(clippy::cast_possible_truncation)] // Any number will do.
+        let (short, size, flag) = (number as u32, number as usize, number & 1 == 1);
+        // SAFETY: the builder is valid.
+        judge(order.wants_error, |error| unsafe {
+            match order.letter {
+                b'0' => layerfi_client_builder_set_environment(builder, short, error),
+                b'1' => layerfi_client_builder_set_basic_encoding(builder, short, error),
+                b'2' => layerfi_client_builder_set_allow_http_loopback(builder, flag, error),
+                b'3' => layerfi_client_builder_set_allow_opaque_business_ids(builder, flag, error),
+                b'4' => layerfi_client_builder_set_timeout_ms(builder, number, error),
+                b'5' => layerfi_client_builder_set_connect_timeout_ms(builder, number, error),
+                b'6' => layerfi_client_builder_set_attempt_timeout_ms(builder, number, error),
+                b'7' => layerfi_client_builder_set_max_attempts(builder, short, error),
+                b'8' => layerfi_client_builder_set_business_token_capacity(builder, size, error),
+                _ => layerfi_client_builder_set_no_proxy(builder, error),
+            }
+        });
+    }
+
+    fn build(&mut self, order: &Order<'_>) {
+        let builder = if order.is_null { null() } else { self.builder };
+        // SAFETY: the builder is null or valid.
+        let built = judge_out(order.wants_error, |out, error| unsafe {
+            layerfi_client_builder_build(builder, out, error)
+        });
+        let Some(client) = built else { return };
+        // SAFETY: both are null or valid, and the old one is freed once.
+        unsafe {
+            layerfi_client_free(std::mem::replace(&mut self.client, client));
+            assert!((1..=4).contains(&layerfi_client_environment(client)));
+            for url in [
+                layerfi_client_api_url(client),
+                layerfi_client_auth_url(client),
+            ] {
+                let url = text(url);
+                assert!(url.starts_with("https://") || url.starts_with("http://"));
+                assert!(!url.contains(['@', '?', '#']), "{url}");
+            }
+            assert!(!text(layerfi_client_scope(client)).contains(char::is_control));
+        }
+    }
+
+    /// A business id, by all calls that take one.
+    fn business(&self, order: &Order<'_>) {
+        let (client, wants_error, duration) = (self.any_client(), order.wants_error, self.number);
+        let id = order.text();
+        // SAFETY: the client is valid, and the text null or ended by a NUL.
+        let found = judge_out::<layerfi_business_token>(wants_error, |out, error| unsafe {
+            layerfi_client_try_business_token(client, id.pointer(), duration, out, error)
+        });
+        assert!(found.is_none(), "a business token, and none was fetched");
+        for min_remaining in [0, duration, LAYERFI_MIN_REMAINING_DEFAULT] {
+            refused::<layerfi_business_token>(wants_error, |out, error| {
+                // SAFETY: as above.
+                unsafe {
+                    layerfi_client_business_token(
+                        client,
+                        id.pointer(),
+                        duration,
+                        min_remaining,
+                        duration,
+                        out,
+                        error,
+                    )
+                }
+            });
+        }
+        refused::<layerfi_business_token>(wants_error, |out, error| {
+            // SAFETY: as above.
+            unsafe {
+                layerfi_client_mint_business_token(client, id.pointer(), duration, 0, out, error)
+            }
+        });
+    }
+
+    fn batch(&self, order: &Order<'_>) {
+        let texts = order.texts();
+        let ids: Box<[_]> = texts.iter().map(Text::pointer).collect();
+        refused::<layerfi_business_tokens>(order.wants_error, |out, error| {
+            // SAFETY: the array has so many texts, each null or ended by a NUL.
+            unsafe {
+                layerfi_client_business_tokens(
+                    self.any_client(),
+                    ids.as_ptr(),
+                    ids.len(),
+                    self.number,
+                    0,
+                    0,
+                    None,
+                    null_mut(),
+                    out,
+                    error,
+                )
+            }
+        });
+        // SAFETY: null is fine.
+        assert_eq!(unsafe { layerfi_business_tokens_len(null()) }, 0);
+    }
+
+    /// Method, URI, body, then names and values of headers.
+    fn execute(&self, order: &Order<'_>) {
+        let texts = order.texts();
+        let at = |place: usize| texts.get(place).map_or(null(), Text::pointer);
+        let body = texts.get(2).and_then(|text| text.0.as_deref());
+        let headers: Box<[_]> = texts
+            .get(3..)
+            .unwrap_or_default()
+            .chunks(2)
+            .map(|pair| layerfi_header {
+                name: pair[0].pointer(),
+                value: pair.get(1).map_or(null(), Text::pointer),
+            })
+            .collect();
+        refused::<layerfi_response>(order.wants_error, |out, error| {
+            // SAFETY: the texts are null or ended by a NUL, and the arrays as
+            // long as is said.
+            unsafe {
+                layerfi_client_execute(
+                    self.any_client(),
+                    at(0),
+                    at(1),
+                    headers.as_ptr(),
+                    headers.len(),
+                    body.map_or(null(), <[u8]>::as_ptr),
+                    body.map_or(0, <[u8]>::len),
+                    self.number,
+                    out,
+                    error,
+                )
+            }
+        });
+    }
+
+    /// A header value that some server refused. The one at hand stays: it is
+    /// never given as it is.
+    fn invalidate(&self, order: &Order<'_>) {
+        let mut value = order.bytes.to_vec();
+        value.retain(|byte| *byte != 0);
+        if value == format!("Bearer {TOKEN}").as_bytes() {
+            return;
+        }
+        let value = order.text();
+        for client in [self.any_client(), with_token()] {
+            let mut invalidated = true;
+            // SAFETY: the client is valid, and the text null or ended by a NUL.
+            let result = judge(order.wants_error, |error| unsafe {
+                layerfi_client_invalidate_authorization(
+                    client,
+                    value.pointer(),
+                    &mut invalidated,
+                    error,
+                )
+            });
+            assert_eq!(invalidated, result != layerfi_result::Ok);
+        }
+    }
+
+    /// Into buffers of any size: all of the value and its NUL, or nothing.
+    fn copy(&self, order: &Order<'_>) {
+        let expected = format!("Bearer {TOKEN}\0");
+        let capacity = usize::try_from(self.number % 64).unwrap();
+        let mut room = vec![UNTOUCHED; capacity + 64];
+        let buffer = if order.is_null {
+            null_mut()
+        } else {
+            room.as_mut_ptr().cast()
+        };
+        let nothing = usize::MAX;
+        let mut length = nothing;
+        let result = judge(order.wants_error, |error| {
+            // SAFETY: the client is valid, the buffer null or of that capacity.
+            unsafe {
+                if self.number & 64 == 0 {
+                    layerfi_client_copy_authorization(
+                        with_token(),
+                        0,
+                        buffer,
+                        capacity,
+                        &mut length,
+                        error,
+                    )
+                } else {
+                    layerfi_client_try_copy_authorization(
+                        with_token(),
+                        buffer,
+                        capacity,
+                        &mut length,
+                        error,
+                    )
+                }
+            }
+        });
+        let written = match result {
+            layerfi_result::Ok => expected.len(),
+            layerfi_result::BufferTooSmall => 0,
+            layerfi_result::NullPointer => {
+                assert!(order.is_null && capacity > 0 && length == nothing);
+                return;
+            }
+            other => panic!("{other:?} of a copy"),
+        };
+        assert_eq!(written > 0, capacity >= expected.len());
+        assert_eq!(length, expected.len() - 1);
+        assert_eq!(&room[..written], &expected.as_bytes()[..written]);
+        assert!(room[written..].iter().all(|byte| *byte == UNTOUCHED));
+    }
+
+    fn stats(&self, order: &Order<'_>) {
+        let whole = size_of::<layerfi_stats>();
+        let size = usize::try_from(self.number).unwrap_or(0) % (2 * whole);
+        let mut room = vec![u64::from_ne_bytes([UNTOUCHED; 8]); whole / 4 + 8];
+        let out = if order.is_null {
+            null_mut()
+        } else {
+            room.as_mut_ptr().cast()
+        };
+        // SAFETY: null, or aligned and with more room than `size`.
+        let result = judge(order.wants_error, |error| unsafe {
+            layerfi_client_stats(self.any_client(), out, size, error)
+        });
+        let written = if result == layerfi_result::Ok {
+            size
+        } else {
+            0
+        };
+        let bytes: Vec<u8> = room.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert!(bytes[written..].iter().all(|byte| *byte == UNTOUCHED));
+    }
+
+    /// What takes a name or a number and cannot fail, and the calls that take
+    /// nothing.
+    fn names(&self, order: &Order<'_>) {
+        #[allow(clippy::cast_possible_truncation)] // Any number will do.
+        let name = layerfi_result_name(self.number as u32);
+        assert!(text(name).len() < 32);
+        let header = order.text();
+        // SAFETY: the text is null or ended by a NUL, and null is fine for an answer.
+        unsafe {
+            assert!(text(layerfi_response_header(null(), header.pointer())).is_empty());
+            refused::<layerfi_token>(order.wants_error, |out, error| {
+                layerfi_client_token(self.client, self.number, out, error)
+            });
+            refused::<layerfi_whoami>(order.wants_error, |out, error| {
+                layerfi_client_whoami(self.any_client(), self.number, out, error)
+            });
+        }
+    }
+
+    fn any_client(&self) -> *const layerfi_client {
+        if self.client.is_null() {
+            with_token()
+        } else {
+            self.client
+        }
+    }
+}
+
+/// A call that waits, from where it must not: it fails before anything is sent.
+fn refused<T>(
+    wants_error: bool,
+    call: impl FnOnce(*mut *mut T, *mut *mut layerfi_error) -> layerfi_result,
+) {
+    let got = callback::inside(|| judge_out(wants_error, call));
+    assert!(got.is_none(), "a call waited within a callback");
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    text.parse().unwrap_or_else(|_| {
+        let mix = |sum: u64, byte: &u8| sum.wrapping_mul(256).wrapping_add(u64::from(*byte));
+        bytes.iter().fold(0, mix)
+    })
+}
+
+/// What a vault's callback says: id, secret, and why it gives none.
+struct Vault {
+    texts: Vec<Text>,
+    wants_error: bool,
+}
+
+unsafe extern "C" fn answer(userdata: *mut c_void, credentials: *mut layerfi_credentials) -> bool {
+    // SAFETY: `ask_vault` gave it, and waits for the end of the call.
+    let vault = unsafe { &*userdata.cast::<Vault>() };
+    let at = |place: usize| vault.texts.get(place).map_or(null(), Text::pointer);
+    // SAFETY: the handle is the library's, the texts null or ended by a NUL.
+    let (given, _) = unsafe {
+        (
+            judge(vault.wants_error, |error| {
+                layerfi_credentials_set(credentials, at(0), at(1), error)
+            }),
+            judge(vault.wants_error, |error| {
+                layerfi_credentials_set_error(credentials, at(2), error)
+            }),
+        )
+    };
+    // With credentials in hand a request would be sent.
+    given != layerfi_result::Ok
+}
+
+/// A client whose callback gives no credentials, whatever it says.
+fn ask_vault(order: &Order<'_>) {
+    let mut vault = Vault {
+        texts: order.texts(),
+        wants_error: order.wants_error,
+    };
+    let userdata: *mut Vault = &mut vault;
+    let client = client_of("http://127.0.0.1:9", |builder, error| {
+        // SAFETY: the builder is valid, and the callback knows its userdata.
+        unsafe {
+            layerfi_client_builder_set_credentials_callback(
+                builder,
+                Some(answer),
+                userdata.cast(),
+                None,
+                error,
+            )
+        }
+    });
+    let mut token = null_mut();
+    // SAFETY: the client is valid, and freed once.
+    unsafe {
+        let result = judge(true, |error| {
+            layerfi_client_token(client, 0, &mut token, error)
+        });
+        assert_eq!(result, layerfi_result::Credentials);
+        layerfi_client_free(client);
+    }
+}
+
+/// A client of a server on this machine.
+fn client_of(
+    url: &str,
+    credentials: impl FnOnce(*mut layerfi_client_builder, *mut *mut layerfi_error) -> layerfi_result,
+) -> *mut layerfi_client {
+    let url = Text::new(url.as_bytes());
+    let text = |text: &CStr| Text::new(text.to_bytes());
+    // SAFETY: the builder is valid and freed once, and the texts end with a NUL.
+    unsafe {
+        let builder = judge_out(true, |out, error| layerfi_client_builder_new(out, error)).unwrap();
+        for (set, value) in [
+            (
+                layerfi_client_builder_set_environment_name as SetText,
+                &text(c"custom"),
+            ),
+            (layerfi_client_builder_set_api_url, &url),
+            (layerfi_client_builder_set_auth_url, &url),
+            (layerfi_client_builder_set_scope, &text(c"scope")),
+            (layerfi_client_builder_set_client_id, &text(c"id")),
+            (
+                layerfi_client_builder_set_client_secret,
+                &Text::new(SECRET.as_bytes()),
+            ),
+        ] {
+            let result = judge(true, |error| set(builder, value.pointer(), error));
+            assert_eq!(result, layerfi_result::Ok);
+        }
+        judge(true, |error| {
+            layerfi_client_builder_set_allow_http_loopback(builder, true, error)
+        });
+        judge(true, |error| {
+            layerfi_client_builder_set_max_attempts(builder, 1, error)
+        });
+        judge(true, |error| credentials(builder, error));
+        let built = judge_out(true, |out, error| {
+            layerfi_client_builder_build(builder, out, error)
+        });
+        layerfi_client_builder_free(builder);
+        built.unwrap()
+    }
+}
+
+/// The client that has a token, which lives as long as the process.
+fn with_token() -> *const layerfi_client {
+    static CLIENT: OnceLock<usize> = OnceLock::new();
+    let address = *CLIENT.get_or_init(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = serve(stream);
+            }
+        });
+        let client = client_of(&url, |_, _| layerfi_result::Ok);
+        let mut token = null_mut();
+        // SAFETY: the client is valid, and the token freed once.
+        unsafe {
+            let result = judge(true, |error| {
+                layerfi_client_token(client, 0, &mut token, error)
+            });
+            assert_eq!(result, layerfi_result::Ok);
+            crate::token::layerfi_token_free(token);
+        }
+        client.expose_provenance()
+    });
+    std::ptr::with_exposed_provenance(address)
+}
+
+/// Answers a token request, whatever is in it, with a token for a day.
+fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    let mut some = [0; 4096];
+    // A form body has no line end: the request is whole when the scope is there.
+    while !String::from_utf8_lossy(&request).contains("scope=scope") {
+        match stream.read(&mut some)? {
+            0 => return Ok(()),
+            count => request.extend_from_slice(&some[..count]),
+        }
+    }
+    let body = format!(r#"{{"access_token":"{TOKEN}","token_type":"Bearer","expires_in":86400}}"#);
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    /// What the fuzzer began with, and whatever it found, by every run of the
+    /// tests.
+    #[test]
+    fn b18_b20_b23_the_corpus_of_c_strings() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/c_strings");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            super::c_strings(&std::fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 3);
+    }
+}
