@@ -119,6 +119,7 @@ pub(crate) struct Http {
 /// opened them, so each pair has a pool of its own.
 struct Pool {
     runtime: tokio::runtime::Id,
+    made_at: Instant,
     client: Generational<reqwest::Client>,
 }
 
@@ -138,14 +139,35 @@ impl Http {
     /// within the attempt's own time, whichever is sooner.
     pub(crate) async fn send(&self, request: &Request, deadline: Instant) -> Result<Answer> {
         let host = environment::host(&request.url);
-        let attempt_ends = Instant::now() + self.config.attempt_timeout;
-        let ends = deadline.min(attempt_ends);
+        let began = Instant::now();
+        let ends = deadline.min(began + self.config.attempt_timeout);
         match tokio::time::timeout_at(ends, self.exchange(request, &host)).await {
             Ok(result) => result,
-            Err(_) => Err(Error::timeout(format!(
-                "no complete answer from {host} in time"
-            ))),
+            Err(_) => {
+                if ends - began >= self.config.attempt_timeout.min(self.config.connect_timeout) {
+                    self.leave_connections(began);
+                }
+                Err(Error::timeout(format!(
+                    "no complete answer from {host} in time"
+                )))
+            }
         }
+    }
+
+    /// No answer for as long as a new connection may take: the one that was
+    /// used may be dead without anybody having said so (a cut cable, a gateway
+    /// that forgot it). HTTP/2 would send the next attempt over it as well, for
+    /// half a minute or more; so the next one gets a new pool. What is under
+    /// way in the old one ends there. Of many that fail at once only the first
+    /// does this: the pool that it makes is younger than what the others began.
+    fn leave_connections(&self, began: Instant) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        self.pools.rcu(|pools| {
+            let stays = |pool: &&Arc<Pool>| pool.runtime != runtime.id() || pool.made_at > began;
+            pools.iter().filter(stays).cloned().collect::<Vec<_>>()
+        });
     }
 
     async fn exchange(&self, request: &Request, host: &str) -> Result<Answer> {
@@ -232,6 +254,7 @@ impl Http {
         let client = self.build()?;
         let pool = Arc::new(Pool {
             runtime,
+            made_at: Instant::now(),
             client: Generational::new(client.clone()),
         });
         // Nobody waits here: of two that build at once, the second's is kept,

@@ -14,5 +14,5 @@ pub use layer::{
     BUSINESS, PATIENCE, assert_requests, business, businesses, client, client_builder, emulator,
     eventually, multi_thread_runtime,
 };
-pub use listener::{Canary, Proxy};
+pub use listener::{Canary, Line, Proxy};
 pub use table::{Case, Transport, read_table, run};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// A listener that nobody may connect to.
 pub struct Canary(TcpListener);
@@ -59,22 +60,10 @@ impl Proxy {
     }
 
     fn start(target: Option<SocketAddr>, refusal: &'static str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let heads = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&heads);
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, target, refusal, Arc::clone(&seen)));
-            }
-        });
+        let (address, runtime) =
+            accept(move |stream| serve(stream, target, refusal, Arc::clone(&seen)));
         Self {
             address,
             heads,
@@ -90,6 +79,70 @@ impl Proxy {
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
+}
+
+/// A line to one place that can go dead under those who use it, and says
+/// nothing: as behind a cut cable, or a gateway that forgot its connections.
+pub struct Line {
+    address: SocketAddr,
+    dead: watch::Sender<()>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Line {
+    pub fn to(target: SocketAddr) -> Self {
+        let dead = watch::Sender::new(());
+        let of_all = dead.clone();
+        let (address, runtime) = accept(move |mut client| {
+            let mut dead = of_all.subscribe();
+            async move {
+                let mut server = TcpStream::connect(target).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => {}
+                    // Both ends stay open, and nothing passes any more.
+                    _ = dead.changed() => std::future::pending().await,
+                }
+            }
+        });
+        Self {
+            address,
+            dead,
+            _runtime: runtime,
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The connections of now are dead. New ones are not.
+    pub fn cut(&self) {
+        self.dead.send_replace(());
+    }
+}
+
+/// Accepts on a port of its own, in a runtime of its own.
+fn accept<F>(
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> (SocketAddr, tokio::runtime::Runtime)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream));
+        }
+    });
+    (address, runtime)
 }
 
 async fn serve(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use layerfi_auth::{ClientBuilder, Error, ErrorKind};
 use layerfi_auth_emulator::{Emulator, Endpoint, HttpVersions, TlsTrouble, TlsVersions};
 use layerfi_auth_tests::{
-    Canary, assert_requests, client_builder, emulator, eventually, multi_thread_runtime,
+    Canary, Line, assert_requests, client_builder, emulator, eventually, multi_thread_runtime,
 };
 
 fn over_tls() -> Emulator {
@@ -187,6 +187,35 @@ fn b14_a_connection_that_cannot_be_made_is_tried_again() {
     assert!(error.is_retryable());
     assert!(error.to_string().contains("after 3 attempts"), "{error}");
     assert_eq!(client.stats().token_requests, 3);
+}
+
+#[test]
+fn b14_a_connection_that_went_dead_is_not_used_again() {
+    // HTTP/2 puts all requests on one connection; HTTP/1.1 leaves one that failed.
+    for http in [HttpVersions::Http2, HttpVersions::Http1] {
+        let layer = Emulator::builder()
+            .tls(true)
+            .http_versions(http)
+            .start_blocking()
+            .unwrap();
+        let line = Line::to(layer.address());
+        let url = format!("https://{}", line.address());
+        let client = client_builder(&layer)
+            .api_url(&url)
+            .auth_url(format!("{url}/oauth2/token"))
+            .attempt_timeout(Duration::from_millis(500))
+            .max_attempts(2)
+            .build()
+            .unwrap();
+        let runtime = multi_thread_runtime(1);
+        runtime.block_on(client.whoami()).unwrap();
+        line.cut();
+        let healed = runtime.block_on(client.whoami());
+        healed.unwrap_or_else(|error| panic!("{http:?}: {error}"));
+        assert_eq!(client.stats().retries, 1, "{http:?}");
+        // The one that went dead, and the one after it.
+        assert_eq!(layer.counters().connections, 2, "{http:?}");
+    }
 }
 
 #[test]
