@@ -49,6 +49,7 @@ mod proxy;
 mod retry;
 mod runtime;
 mod secret;
+mod sigpipe;
 mod stats;
 mod sync;
 mod tls;

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::cache::Spawn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::Generational;
+use crate::sigpipe;
 
 /// One background runtime for all clients of a process. It lives as long as
 /// the process: its thread sleeps when there is nothing to do, and a client
@@ -64,7 +65,10 @@ fn start() -> Result<Background> {
     let (running, stopped) = oneshot::channel();
     std::thread::Builder::new()
         .name("layerfi-auth".to_owned())
-        .spawn(move || drop(runtime.block_on(stopped)))
+        .spawn(move || {
+            sigpipe::block_in_this_thread();
+            drop(runtime.block_on(stopped));
+        })
         .map_err(failed)?;
     Ok(Background {
         handle,
