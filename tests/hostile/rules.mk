@@ -14,8 +14,13 @@ fuzz: ## Each parser of bytes from outside, a minute each (SECONDS=n)
 			-max_total_time=$(or $(SECONDS),60) -max_len=4096 || exit 1; \
 	done
 
-soak: ## Ten minutes of faults, kills and freezes (SECONDS=n)
-	LAYERFI_SOAK_SECONDS=$(or $(SECONDS),600) \
+soak: python-dev-wheel ## Ten minutes of faults, kills, freezes and cut lines, all faces (SECONDS=n)
+	@command -v ip >/dev/null && command -v tc >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+			{ apt-get update -qq; apt-get install -qq -y iproute2; } || \
+			echo "make soak: without iproute2 there are no lines to cut; please install it" >&2; }
+	$(CARGO) build --package layerfi-auth-ffi
+	LAYERFI_SOAK=all LAYERFI_SOAK_SECONDS=$(or $(SECONDS),600) \
 		$(CARGO) test --package layerfi-auth-tests $(FEATURES) --test soak -- --nocapture
 
 deny: ## Licences, bans, duplicates and sources of all dependencies
