@@ -158,7 +158,8 @@ impl World {
             .is_tls()
             .then(|| rcgen::KeyPair::generate().unwrap().serialize_pem());
         let mut layer = Layer::start(&line, 0, authority_key.as_deref());
-        let files = TempDir::new().unwrap();
+        // There rather than in /tmp: who ends the run with a signal leaves it.
+        let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let about = layer.order("GET", "/", &Value::Null);
         if let Some(pem) = about["ca_pem"].as_str() {
             std::fs::write(files.path().join("ca.pem"), pem).unwrap();
