@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import layerfi_auth._threads  # noqa: F401  # The native module asks for it, from any thread.
 from layerfi_auth._native import ClientBase
 from layerfi_auth._waiting import arrival
 
@@ -98,8 +99,8 @@ class Client(ClientBase):
     :param client_secret: its secret. Or one of:
     :param client_secret_file: a file with the secret, read again when it was rotated;
     :param credentials: a callable that gives ``(client_id, client_secret)``, such as a vault,
-        asked before each token request. It is called on a thread of its own. The text of
-        what it raises is shown: keep secrets out of it.
+        asked before each token request, on a thread of its own. What it raises is the
+        ``__cause__`` of a `CredentialsError`, whose own text names no more than its class.
     :param api_url: the API's base URL, in place of the environment's.
     :param auth_url: the URL of the token endpoint, in place of the environment's.
     :param scope: the OAuth scope, in place of the environment's.
@@ -130,10 +131,11 @@ class Client(ClientBase):
 
     async def authorization_async(self, *, timeout: float | None = None) -> str:
         """Return the ``Authorization`` header's value, as `authorization` does."""
-        held = self._held_authorization()
-        if held is not None:
-            return held
-        return (await self.token_async(timeout=timeout)).authorization
+        token = self._held_token()
+        if token is None:
+            token = await arrival(self._start_token, timeout)
+        # In no variable: a report of an interrupt here would show it.
+        return token.authorization
 
     async def whoami_async(self, *, timeout: float | None = None) -> WhoAmI:
         """Ask Layer whose credentials these are."""

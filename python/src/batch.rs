@@ -9,7 +9,6 @@ use pyo3::prelude::*;
 use tokio::sync::mpsc;
 
 use crate::calls::{Answer, PendingCall, Receiver, Shared};
-use crate::errors::{exception, raise};
 use crate::gil;
 
 /// Results that may wait for their reader before no more are asked for.
@@ -38,7 +37,7 @@ impl Answer for Next {
         match self.0 {
             None => Ok(None),
             Some(Item(Ok(token))) => Ok(Some(token.into_object(py, shared)?.into_any())),
-            Some(Item(Err(error))) => Ok(Some(exception(py, &error)?.unbind())),
+            Some(Item(Err(error))) => Ok(Some(shared.exception(py, &error)?.unbind())),
         }
     }
 }
@@ -68,7 +67,7 @@ impl Batch {
                 Ok(())
             })
         };
-        let driver = gil::released(py, drive).map_err(|error| raise(py, &error))?;
+        let driver = gil::released(py, drive).map_err(|error| shared.raise(py, &error))?;
         Ok(Self {
             shared: Arc::clone(shared),
             results: Arc::new(tokio::sync::Mutex::new(results)),

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use layerfi_auth::{Result, TokenReader, blocking};
+use layerfi_auth::{Error, Result, TokenReader, blocking};
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::courier::{Courier, same};
-use crate::errors::{invalid_argument, lost, raise};
+use crate::courier::{Call, Courier, same};
+use crate::errors::{self, invalid_argument, lost};
+use crate::provider::PythonProvider;
 use crate::tokens::{AccessToken, BusinessToken, Place, WhoAmI};
 use crate::{gil, wait};
 
@@ -19,6 +20,7 @@ use crate::{gil, wait};
 pub(crate) struct Shared {
     pub(crate) client: blocking::Client,
     pub(crate) place: Arc<Place>,
+    provider: Option<PythonProvider>,
     current: ArcSwapOption<Current>,
     fast: Mutex<Fast>,
 }
@@ -30,16 +32,15 @@ struct Fast {
     current: Option<Arc<Current>>,
 }
 
-/// The Python objects of the token that was last handed out. (It keeps the
+/// The Python object of the token that was last handed out. (It keeps the
 /// token alive, so that no other can come to lie at its address.)
 struct Current {
     token: layerfi_auth::AccessToken,
     object: Py<AccessToken>,
-    authorization: Py<PyString>,
 }
 
 impl Shared {
-    pub(crate) fn new(client: blocking::Client) -> Arc<Self> {
+    pub(crate) fn new(client: blocking::Client, provider: Option<PythonProvider>) -> Arc<Self> {
         let engine = client.as_async();
         let place = Arc::new(Place {
             environment: engine.environment(),
@@ -54,9 +55,30 @@ impl Shared {
         Arc::new(Self {
             client,
             place,
+            provider,
             current: ArcSwapOption::empty(),
             fast: Mutex::new(fast),
         })
+    }
+
+    /// The exception object of an error.
+    pub(crate) fn exception<'py>(
+        &self,
+        py: Python<'py>,
+        error: &Error,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let exception = errors::exception(py, error)?;
+        let cause = self.provider.as_ref().and_then(|one| one.cause(py, error));
+        if let Some(cause) = cause {
+            exception.setattr("__cause__", cause)?;
+        }
+        Ok(exception)
+    }
+
+    /// What is raised for an error.
+    pub(crate) fn raise(&self, py: Python<'_>, error: &Error) -> PyErr {
+        self.exception(py, error)
+            .map_or_else(|error| error, PyErr::from_value)
     }
 
     /// The access token's Python object, if there is a token at hand.
@@ -68,7 +90,9 @@ impl Shared {
     /// The Python string of its header, likewise.
     #[inline]
     pub(crate) fn held_authorization(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        self.held(py, |current| current.authorization.clone_ref(py))
+        self.held(py, |current| {
+            current.object.get().authorization(py).clone().unbind()
+        })
     }
 
     #[inline]
@@ -154,7 +178,8 @@ impl Shared {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let client = self.client_for(py, timeout)?;
-        wait::block(py, &client, call)?.into_object(py, self)
+        let raise = |error| self.raise(py, &error);
+        wait::block(py, &client, call, raise)?.into_object(py, self)
     }
 
     /// Starts a call. `post(settle, value, error)` is called when it is over,
@@ -185,7 +210,7 @@ impl Shared {
                 }
             })
         };
-        let pending = gil::released(py, start).map_err(|error| raise(py, &error))?;
+        let pending = gil::released(py, start).map_err(|error| self.raise(py, &error))?;
         Ok(PendingCall {
             pending: Mutex::new(Some(pending)),
         })
@@ -201,12 +226,9 @@ fn is_same(one: &layerfi_auth::AccessToken, other: &layerfi_auth::AccessToken) -
 
 impl Current {
     fn new(py: Python<'_>, token: &layerfi_auth::AccessToken) -> PyResult<Self> {
-        let object = AccessToken::new(token.clone());
-        let authorization = object.authorization(py).clone().unbind();
         Ok(Self {
             token: token.clone(),
-            object: Py::new(py, object)?,
-            authorization,
+            object: Py::new(py, AccessToken::new(token.clone()))?,
         })
     }
 }
@@ -280,7 +302,7 @@ pub(crate) struct Delivery {
     object: MakeObject,
 }
 
-pub(crate) static COURIER: Courier<Delivery> = Courier::new("layerfi-answers", deliver);
+pub(crate) static COURIER: Courier<Delivery> = Courier::new("layerfi-answers", call);
 
 impl Reply {
     fn send<T: Answer>(&mut self, result: Result<T>) {
@@ -290,7 +312,7 @@ impl Reply {
         let shared = Arc::clone(&self.shared);
         let object: MakeObject = Box::new(move |py| match result {
             Ok(answer) => answer.into_object(py, &shared)?.into_py_any(py),
-            Err(error) => Err(raise(py, &error)),
+            Err(error) => Err(shared.raise(py, &error)),
         });
         COURIER.send(Delivery { receiver, object });
     }
@@ -306,14 +328,14 @@ impl Drop for Reply {
     }
 }
 
-fn deliver(py: Python<'_>, delivery: Delivery) {
+fn call(py: Python<'_>, delivery: Delivery) -> Option<Call> {
     let Delivery { receiver, object } = delivery;
     let (value, error) = match object(py) {
         Ok(value) => (value, py.None()),
         Err(error) => (py.None(), error.into_value(py).into_any()),
     };
-    // A loop that was closed in the meantime refuses: nobody waits any more.
-    let _ = receiver.post.call1(py, (&receiver.settle, value, error));
+    let args = (receiver.settle, value, error).into_pyobject(py).ok()?;
+    Some((receiver.post, args.unbind()))
 }
 
 /// A call in the air, started for an event loop.

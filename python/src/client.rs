@@ -127,18 +127,19 @@ impl ClientBase {
     )]
     fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let mut builder = layerfi_auth::Client::builder();
+        let mut provider = None;
         if let Some(options) = options {
             if options.contains(FROM_ENV)? {
                 options.del_item(FROM_ENV)?;
                 builder = layerfi_auth::ClientBuilder::from_env().map_err(|e| raise(py, &e))?;
             }
-            builder = options::apply(builder, options)?;
+            (builder, provider) = options::apply(builder, options)?;
         }
         logging::start();
         let client =
             gil::released(py, || builder.build_blocking()).map_err(|error| raise(py, &error))?;
         Ok(Self {
-            shared: Shared::new(client),
+            shared: Shared::new(client, provider),
         })
     }
 
@@ -195,10 +196,6 @@ impl ClientBase {
 
     fn _held_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
         self.shared.held_token(py)
-    }
-
-    fn _held_authorization(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        self.shared.held_authorization(py)
     }
 
     fn _start_token(

@@ -1,14 +1,20 @@
 //! The way from the engine to Python. The engine's background thread never
 //! enters the interpreter, where it could wait for the GIL while requests go
 //! unattended: it hands things over to couriers, threads that do nothing else.
+//!
+//! Functions of the program's, such as a handler of its log, may take longer
+//! than the interpreter lives, and then Python ends their threads as `gil.rs`
+//! tells. So they are called from threads of Python's own, in
+//! `layerfi_auth/_threads.py`, with no frame of this module below them.
 
 use std::mem::ManuallyDrop;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use layerfi_auth::blocking::process_generation;
 use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyTuple};
 
 use crate::{calls, gil, logging};
 
@@ -29,18 +35,24 @@ enum Errand<T> {
     End(mpsc::SyncSender<()>),
 }
 
+/// A Python function that is to be called, and its arguments.
+pub(crate) type Call = (Py<PyAny>, Py<PyTuple>);
+
+/// Makes a call of a thing, or sees that none is wanted.
+type MakeCall<T> = fn(Python<'_>, T) -> Option<Call>;
+
 /// A kind of errands, with a thread of its own, started when first needed.
 pub(crate) struct Courier<T: 'static> {
     name: &'static str,
-    deliver: fn(Python<'_>, T),
+    call: MakeCall<T>,
     running: ArcSwapOption<Running<T>>,
 }
 
 impl<T: Send + 'static> Courier<T> {
-    pub(crate) const fn new(name: &'static str, deliver: fn(Python<'_>, T)) -> Self {
+    pub(crate) const fn new(name: &'static str, call: MakeCall<T>) -> Self {
         Self {
             name,
-            deliver,
+            call,
             running: ArcSwapOption::const_empty(),
         }
     }
@@ -85,35 +97,23 @@ impl<T: Send + 'static> Courier<T> {
         }
         let started = std::thread::Builder::new()
             .name(self.name.to_owned())
-            .spawn(move || self.run(&receiver));
+            .spawn(move || {
+                let inbox = Inbox {
+                    receiver,
+                    call: self.call,
+                };
+                Python::try_attach(|py| {
+                    // Where no thread can be started, the receiver goes, and
+                    // whatever is sent.
+                    let errands = Errands(Mutex::new(Box::new(inbox)));
+                    let _ = in_thread(py, "carry", (errands,));
+                })
+            });
         match started {
             Ok(_) => Some(fresh),
             Err(_) => {
                 self.running.compare_and_swap(&fresh, None);
                 None
-            }
-        }
-    }
-
-    fn run(&self, receiver: &mpsc::Receiver<Errand<T>>) {
-        while let Ok(first) = receiver.recv() {
-            // All that has come together by then goes in at once.
-            let go_on = Python::try_attach(|py| {
-                std::iter::once(first)
-                    .chain(receiver.try_iter())
-                    .all(|errand| match errand {
-                        Errand::Deliver(thing) => {
-                            (self.deliver)(py, thing);
-                            true
-                        }
-                        Errand::End(ended) => {
-                            let _ = ended.try_send(());
-                            false
-                        }
-                    })
-            });
-            if go_on != Some(true) {
-                return;
             }
         }
     }
@@ -129,6 +129,78 @@ impl<T: Send + 'static> Courier<T> {
     }
 }
 
+/// What a courier's thread reads its errands from.
+struct Inbox<T> {
+    receiver: mpsc::Receiver<Errand<T>>,
+    call: MakeCall<T>,
+}
+
+trait NextCall: Send {
+    /// Waits for the next call, without the GIL; `None` is the end.
+    fn next_call(&mut self, py: Python<'_>) -> Option<Call>;
+}
+
+impl<T: Send> NextCall for Inbox<T> {
+    fn next_call(&mut self, py: Python<'_>) -> Option<Call> {
+        loop {
+            // What has come together is delivered together, and the GIL kept meanwhile.
+            let errand = match self.receiver.try_recv() {
+                Ok(errand) => errand,
+                Err(mpsc::TryRecvError::Disconnected) => return None,
+                Err(mpsc::TryRecvError::Empty) => {
+                    let receiver = &mut self.receiver;
+                    gil::COURIERS.released(py, move || receiver.recv()).ok()?
+                }
+            };
+            match errand {
+                Errand::Deliver(thing) => {
+                    if let Some(call) = (self.call)(py, thing) {
+                        return Some(call);
+                    }
+                }
+                Errand::End(ended) => {
+                    let _ = ended.try_send(());
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// The errands of one courier: an iterator that waits, for one thread.
+#[pyclass(frozen, module = "layerfi_auth._native")]
+pub(crate) struct Errands(Mutex<Box<dyn NextCall>>);
+
+#[pymethods]
+impl Errands {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> Option<Call> {
+        // Its thread has it; another would wait for it with the GIL.
+        self.0.try_lock().ok()?.next_call(py)
+    }
+}
+
+/// Calls a function of `layerfi_auth/_threads.py` in a thread of Python's own.
+/// Where greenlets took the place of threads (gevent), there is no other way
+/// than this one, which is to be a thread of ours.
+pub(crate) fn in_thread<'py, A>(py: Python<'py>, function: &str, args: A) -> PyResult<()>
+where
+    A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+{
+    let function = py.import("layerfi_auth._threads")?.getattr(function)?;
+    let args = args.into_pyobject(py)?;
+    let start = py.import("_thread")?.getattr("start_new_thread")?;
+    if start.is_instance_of::<PyCFunction>() {
+        start.call1((function, args))?;
+    } else {
+        function.call1(args)?;
+    }
+    Ok(())
+}
+
 /// Whether the two are one object.
 pub(crate) fn same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
     match (one, other) {
@@ -141,9 +213,10 @@ pub(crate) fn same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
 /// Called when the interpreter ends.
 #[pyfunction]
 pub(crate) fn shut_down(py: Python<'_>) {
-    gil::close(py);
+    gil::CALLS.close(py);
     py.detach(|| {
         calls::COURIER.end();
         logging::COURIER.end();
     });
+    gil::COURIERS.close(py);
 }

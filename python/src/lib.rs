@@ -38,11 +38,13 @@ mod native {
     #[pymodule_export]
     use crate::command::run_command;
     #[pymodule_export]
-    use crate::courier::shut_down;
+    use crate::courier::{Errands, shut_down};
     #[pymodule_export]
     use crate::emulator::EmulatorBase;
     #[pymodule_export]
     use crate::gil::after_fork;
+    #[pymodule_export]
+    use crate::provider::ProviderAnswer;
     #[pymodule_export]
     use crate::stats::Stats;
     #[pymodule_export]

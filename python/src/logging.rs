@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
-use crate::courier::Courier;
+use crate::courier::{Call, Courier};
 
 /// The logger, and the target of all events of the engine's.
 const LOGGER: &str = "layerfi_auth";
@@ -24,7 +24,7 @@ const MOST_WAITING: usize = 10_000;
 
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-pub(crate) static COURIER: Courier<Record> = Courier::new("layerfi-logging", deliver);
+pub(crate) static COURIER: Courier<Record> = Courier::new("layerfi-logging", call);
 
 /// An event, as it is kept until a courier comes.
 pub(crate) struct Record {
@@ -108,24 +108,24 @@ impl Visit for Text {
     }
 }
 
-fn deliver(py: Python<'_>, record: Record) {
+fn call(py: Python<'_>, record: Record) -> Option<Call> {
     WAITING.fetch_sub(1, Ordering::Relaxed);
-    // A handler that fails has told so itself, or nobody wants to know.
-    let _ = handle(py, &record);
+    handling(py, &record).ok().flatten()
 }
 
-fn handle(py: Python<'_>, record: &Record) -> PyResult<()> {
+/// The call that hands a record to the logger, where it wants it.
+fn handling(py: Python<'_>, record: &Record) -> PyResult<Option<Call>> {
     let modules = py.import("sys")?.getattr("modules")?;
     // Where nobody has imported `logging`, nobody listens below a warning.
     if record.level < 30 && !modules.contains("logging")? {
-        return Ok(());
+        return Ok(None);
     }
     let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
     if !logger
         .call_method1("isEnabledFor", (record.level,))?
         .is_truthy()?
     {
-        return Ok(());
+        return Ok(None);
     }
     let made = logger.call_method1(
         "makeRecord",
@@ -149,6 +149,6 @@ fn handle(py: Python<'_>, record: &Record) -> PyResult<()> {
     for (name, value) in times {
         made.setattr(name.extract::<&str>()?, value)?;
     }
-    logger.call_method1("handle", (made,))?;
-    Ok(())
+    let handle = logger.getattr("handle")?.unbind();
+    Ok(Some((handle, PyTuple::new(py, [made])?.unbind())))
 }

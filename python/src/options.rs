@@ -11,12 +11,14 @@ use pyo3::types::{PyBool, PyDict, PyString};
 use crate::errors::{config, raise};
 use crate::provider::PythonProvider;
 
-/// Puts the options that were given onto a builder. `None` is not given.
+/// Puts the options that were given onto a builder. `None` is not given. Also
+/// gives the credentials provider, where there is one.
 pub(crate) fn apply(
     mut builder: ClientBuilder,
     options: &Bound<'_, PyDict>,
-) -> PyResult<ClientBuilder> {
+) -> PyResult<(ClientBuilder, Option<PythonProvider>)> {
     let py = options.py();
+    let mut provider = None;
     for (name, value) in options {
         let name: String = name.extract()?;
         if value.is_none() {
@@ -31,7 +33,8 @@ pub(crate) fn apply(
             "client_secret" => builder.client_secret(text(&name, &value)?),
             "client_secret_file" => builder.client_secret_file(path(&name, &value)?),
             "credentials" if value.is_callable() => {
-                builder.credentials_provider(PythonProvider::new(value.unbind()))
+                let given = provider.insert(PythonProvider::new(value.unbind()));
+                builder.credentials_provider(given.clone())
             }
             "credentials" => return Err(expected(&name, "a callable", &value)),
             "api_url" => builder.api_url(text(&name, &value)?),
@@ -76,7 +79,7 @@ pub(crate) fn apply(
             }
         };
     }
-    Ok(builder)
+    Ok((builder, provider))
 }
 
 /// Of the value no more is told than its type: it may be a secret in the wrong place.

@@ -7,7 +7,6 @@ use layerfi_auth::blocking::{Client, Pending};
 use layerfi_auth::{Error, Result};
 use pyo3::prelude::*;
 
-use crate::errors::raise;
 use crate::gil;
 
 /// How long signals may go unnoticed: short for a person, long for a processor.
@@ -19,12 +18,12 @@ pub(crate) fn block<T, F>(
     py: Python<'_>,
     client: &Client,
     call: impl FnOnce(layerfi_auth::Client) -> F + Send,
+    raise: impl Fn(Error) -> PyErr + Copy,
 ) -> PyResult<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let raise = |error: Error| raise(py, &error);
     let mut pending: Pending<T> = gil::released(py, || client.start(call)).map_err(raise)?;
     loop {
         let (back, result) = gil::released(py, move || {

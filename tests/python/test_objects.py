@@ -305,8 +305,9 @@ def test_credentials_from_a_callable(layer):
     def broken():
         raise OSError("the vault is sealed")
 
-    with pytest.raises(layerfi_auth.CredentialsError, match="the vault is sealed"):
+    with pytest.raises(layerfi_auth.CredentialsError, match="it raised OSError") as caught:
         layer.client(credentials=broken, client_id=None).token()
+    assert str(caught.value.__cause__) == "the vault is sealed"
     with pytest.raises(layerfi_auth.CredentialsError, match="client_id, client_secret"):
         layer.client(credentials=lambda: "just-a-string", client_id=None).token()
     with pytest.raises(TypeError, match="credentials must be a callable"):
