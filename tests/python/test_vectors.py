@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import sight
 from layerfi_auth import Client, LayerAuthError
 from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET, Emulator
 
@@ -108,14 +110,26 @@ def order(layer, method, path, body):
         assert answer.status == 200
 
 
-def start(options):
+def fits_tls(case):
+    """Whether it means the same over TLS and HTTP/2, as the Rust runner has it.
+
+    Not where it is about URLs, or about bytes that only HTTP/1.1 has.
+    """
+    if {"api_url", "auth_url", "allow_http_loopback"} & set(case.get("client", {})):
+        return False
+    wires = json.dumps([fault.get("wire") for fault in case.get("faults", [])])
+    words = ["raw", "head", "headers", "informational", "mid_head"]
+    return not any(f'"{word}"' in wires for word in words)
+
+
+def start(options, tls):
     known("an emulator", options, EMULATOR_FIELDS)
     options = dict(options)
     for client in options.pop("clients", []):
         known("an emulator's client", client, {"id", "secret", "unauthorized"})
         kind = "unauthorized_clients" if client.get("unauthorized") else "clients"
         options.setdefault(kind, []).append((client["id"], client["secret"]))
-    return Emulator(**options)
+    return Emulator(tls=tls, **options)
 
 
 def build(layer, changes):
@@ -128,6 +142,7 @@ def build(layer, changes):
         "client_secret": CLIENT_SECRET,
         "allow_http_loopback": True,
         "proxy": False,
+        "ca_pem": layer.ca_pem,
     }
     for name, value in changes.items():
         if name.endswith("_ms"):
@@ -168,6 +183,13 @@ def check_error(error, expected, secret):
         CANARY not in shown.lower() and not (secret and secret in shown),
         "its text shows a secret, or what the server said",
     )
+    secrets = sight.Secrets()
+    secrets.add_credentials(CLIENT_ID, secret)
+    # Without this file's variables, of which some are what it gave.
+    shown = sight.of_exception(error) + sight.with_variables(error, but=__file__)
+    shown += " ".join(map(sight.of_frame, sight.frames(error, but=__file__)))
+    what = secrets.seen_in(shown)
+    check(what is None, f"with its traceback, it shows the {what}")
 
 
 def check_answer(call, answer, expected, before, began):
@@ -236,7 +258,7 @@ def run_step(face, client, step, before, secret):
     return first
 
 
-def run_case(case, face):
+def run_case(case, face, *, tls=False):
     known("a case", case, CASE_FIELDS)
     assert case["why"]
     canary = None
@@ -246,7 +268,7 @@ def run_case(case, face):
         canary.setblocking(False)
         text = text.replace(CANARY_URL, f"http://127.0.0.1:{canary.getsockname()[1]}")
     case = json.loads(text)
-    with start(case.get("emulator", {})) as layer:
+    with start(case.get("emulator", {}), tls) as layer:
         if "settings" in case:
             order(layer, "POST", "/settings", case["settings"])
         order(layer, "POST", "/faults", case.get("faults", []))
@@ -276,8 +298,9 @@ def run_case(case, face):
             got = getattr(client.stats(), name)
             check(got == expected, f"stats.{name} is {got}, expected {expected}")
     if canary is not None:
-        with canary, pytest.raises(BlockingIOError):
-            canary.accept()
+        with canary, contextlib.suppress(BlockingIOError):
+            canary.accept()[0].close()
+            raise Failed("somebody came to the canary")
 
 
 @pytest.mark.parametrize("face", [Blocking(), Async()], ids=["blocking", "async"])
@@ -296,3 +319,8 @@ def test_a_runner_that_checks_nothing_would_be_noticed():
     ):
         with pytest.raises(Failed):
             run_case({**case, **change}, Blocking())
+    # A client that goes to the canary.
+    step = {"call": "whoami", "expect": {"error": {"kind": "timeout"}}}
+    change = {"client": {"api_url": CANARY_URL, "timeout_ms": 300}, "steps": [step]}
+    with pytest.raises(Failed, match="canary"):
+        run_case({**case, **change, "stats": {}}, Blocking())
