@@ -18,7 +18,7 @@ static const layerfi_client *shared;
 static uint64_t timeout_ms, attempt_ms, connect_ms;
 static unsigned businesses;
 static atomic_bool stop;
-static _Atomic uint64_t served, slowest_ms, deadest_us;
+static _Atomic uint64_t served, slowest_ms, deadest_us, passed;
 /* By layerfi_result. */
 static _Atomic uint64_t failed[LAYERFI_RESULT_PROTOCOL + 1];
 
@@ -170,6 +170,7 @@ static bool take_whoami(const layerfi_client *client) {
 static void pass(void) {
     layerfi_client *client = soak_client();
     struct last last = {0};
+    atomic_fetch_add(&passed, 1);
     take_token(client, &last);
     layerfi_client_free(client);
     layerfi_token_free(last.token);
@@ -219,9 +220,9 @@ static void print_figures(const layerfi_stats *stats, double healed_s) {
         failures += stats->failures[i];
     }
     printf("{\"served\":%" PRIu64 ",\"deadest_us\":%" PRIu64 ",\"slowest_ms\":%" PRIu64
-           ",\"healed_ms\":%.0f,\"failed\":{",
+           ",\"healed_ms\":%.0f,\"passed\":%" PRIu64 ",\"failed\":{",
            atomic_load(&served), atomic_load(&deadest_us), atomic_load(&slowest_ms),
-           healed_s * 1000);
+           healed_s * 1000, atomic_load(&passed));
     const char *comma = "";
     for (uint32_t i = 0; i < sizeof failed / sizeof *failed; i++) {
         if (failed[i] > 0) {

@@ -104,12 +104,19 @@ class Run:
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.served = 0
+        self.passed = 0
         self.failed = Counter[str]()
         self.slowest = 0.0
         self.deadest = 0.0
 
     def new_client(self) -> Client:
         return Client.from_env(proxy=False, **self.timeouts)
+
+    def passing_client(self) -> Client:
+        """Give a client that comes and goes, with all that it opens."""
+        with self.lock:
+            self.passed += 1
+        return self.new_client()
 
     def turns(self, number: int) -> Iterator[tuple[random.Random, int]]:
         dice = random.Random(number * 7919 + 1)
@@ -134,8 +141,7 @@ def thread(run: Run, number: int) -> None:
             elif what in (2, 3):
                 call.served(client.token().expires_at)
             elif what == 8:
-                # A client that comes and goes, with all that it opens.
-                call.served(run.new_client().token().expires_at)
+                call.served(run.passing_client().token().expires_at)
             else:
                 run.alive(call, client.authorization(), client.try_token())
         time.sleep(0.005 + dice.random() * 0.05)
@@ -160,7 +166,7 @@ async def task(run: Run, number: int) -> None:
                 with contextlib.suppress(asyncio.CancelledError):
                     await waiting
             elif what == 8:
-                call.served((await run.new_client().token_async()).expires_at)
+                call.served((await run.passing_client().token_async()).expires_at)
             else:
                 header = await client.authorization_async()
                 run.alive(call, header, client.try_token())
@@ -216,6 +222,7 @@ def main() -> None:
             "failed": run.failed,
             "slowest_ms": round(run.slowest * 1000),
             "healed_ms": round(healed * 1000),
+            "passed": run.passed,
             "clients": [
                 {
                     "hits": stats.hits,

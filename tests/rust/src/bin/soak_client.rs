@@ -45,6 +45,7 @@ struct Run {
     failed: Mutex<BTreeMap<&'static str, u64>>,
     slowest_ms: AtomicU64,
     deadest_us: AtomicU64,
+    passed: AtomicU64,
 }
 
 impl Run {
@@ -58,6 +59,7 @@ impl Run {
             failed: Mutex::default(),
             slowest_ms: AtomicU64::new(0),
             deadest_us: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
         }
     }
 
@@ -135,7 +137,10 @@ fn thread(run: &Run, client: &blocking::Client, number: u64) {
     let mut dice = Dice(number * 104_729 + 1);
     while run.goes_on() {
         // A client that comes and goes, with all that it opens.
-        let passing = (dice.roll(64) == 0).then(|| blocking::Client::from(run.client()));
+        let passing = (dice.roll(64) == 0).then(|| {
+            run.passed.fetch_add(1, Ordering::Relaxed);
+            blocking::Client::from(run.client())
+        });
         let asked_at = now();
         let outcome = match (passing, dice.roll(8)) {
             (Some(passing), _) => passing.token().map(|token| Some(token.expires_at())),
@@ -220,6 +225,7 @@ fn main() {
             "failed": *run.failed.lock().unwrap(),
             "slowest_ms": run.slowest_ms.load(Ordering::Relaxed),
             "healed_ms": healed_ms,
+            "passed": run.passed.load(Ordering::Relaxed),
             "clients": clients,
         })
     );

@@ -13,15 +13,30 @@ const CLOCK_TICK_US: u64 = 10_000;
 const SLACK_MS: u64 = 2_000;
 const MEMORY_KIB: u64 = 8 * 1024;
 
-/// So much happens in a run that is not of a few seconds that each kind has.
-pub fn broken_by_the_world(trouble: &Trouble, for_so_long: Duration) -> Vec<String> {
+/// What a call that needs a token may send for it: the client's default.
+const MAX_ATTEMPTS: u64 = 4;
+
+/// What is not about one program.
+pub fn broken_by_all(trouble: &Trouble, reports: &[Report], for_so_long: Duration) -> Vec<String> {
     let mut broken = Vec::new();
     let mut law = |holds: bool, text: String| {
         if !holds {
             broken.push(text);
         }
     };
-    if for_so_long >= Duration::from_secs(60) {
+    // The clients do not send what they do not count.
+    let sent = reports.iter().map(|report| {
+        let figures = &report.figures;
+        let counted = figures.clients.iter().map(|stats| stats.token_requests);
+        counted.sum::<u64>() + MAX_ATTEMPTS * figures.passed
+    });
+    let sent: u64 = sent.sum();
+    law(
+        trouble.token_requests <= sent,
+        format!("{} token requests, {sent} counted", trouble.token_requests),
+    );
+    // In a run that is not of a few seconds each kind of trouble has its turn.
+    if for_so_long >= Duration::from_secs(20) {
         law(trouble.kills > 0, "nothing was killed".to_owned());
         law(trouble.freezes > 0, "nothing was frozen".to_owned());
         if trouble.has_line {
@@ -108,4 +123,52 @@ fn bounds(stats: &Stats, elapsed: Duration) -> (f64, f64) {
         2.0 + by_age + refusals + sent_again,
         2.0 * (BUSINESSES + 1) as f64 * (seconds + 5.0),
     )
+}
+
+/// A law that cannot be broken is none.
+#[test]
+fn each_law_can_be_broken() {
+    let elapsed = Duration::from_secs(600);
+    let lawful = Report::example();
+    assert_eq!(broken_by(&lawful, elapsed), Vec::<String>::new());
+    type Break = fn(&mut Report);
+    let breaks: [(&str, Break); 10] = [
+        ("hardly anything", |report| report.figures.served = 100),
+        ("served dead", |report| report.figures.deadest_us = 10_000),
+        ("a call took", |report| report.figures.slowest_ms = 5_001),
+        ("token requests", |report| {
+            report.figures.clients[0].token_requests = 200;
+        }),
+        ("failed flights", |report| {
+            report.figures.clients[0].failures = 20_000;
+        }),
+        ("threads grow", |report| report.late.most.threads += 1),
+        ("memory grows", |report| {
+            report.late.most.kib += MEMORY_KIB + 1;
+        }),
+        ("not bounded", |report| report.early.most.files = 500),
+        ("files grow", |report| report.late.median.files += 20),
+        ("are left", |report| report.left.threads += 1),
+    ];
+    for (words, break_it) in breaks {
+        let mut report = Report::example();
+        break_it(&mut report);
+        let broken = broken_by(&report, elapsed);
+        assert!(
+            broken.len() == 1 && broken[0].contains(words),
+            "{words}: {broken:?}"
+        );
+    }
+    let mut trouble = Trouble {
+        kills: 1,
+        freezes: 1,
+        token_requests: lawful.figures.clients[0].token_requests + MAX_ATTEMPTS,
+        ..Trouble::default()
+    };
+    let reports = [lawful];
+    assert!(broken_by_all(&trouble, &reports, elapsed).is_empty());
+    trouble.token_requests += 1;
+    trouble.has_line = true;
+    let broken = broken_by_all(&trouble, &reports, elapsed);
+    assert_eq!(broken.len(), 3, "{broken:?}");
 }

@@ -67,12 +67,11 @@ fn b05_b06_b08_b14_soak() {
         faces.push(Face::python(&mut world));
     }
     let started = Instant::now();
-    let trouble = world.trouble(for_so_long, &mut || {
+    world.trouble(for_so_long, &mut || {
         for face in &mut faces {
             face.look();
         }
     });
-    println!("{:.0} s: {trouble}", started.elapsed().as_secs_f64());
 
     // All are told before one is waited for, since they heal at the same time.
     for face in &mut faces {
@@ -80,10 +79,12 @@ fn b05_b06_b08_b14_soak() {
     }
     let reports: Vec<_> = faces.into_iter().map(Face::end).collect();
     let elapsed = started.elapsed();
+    let trouble = world.account();
+    println!("{:.0} s: {trouble}", elapsed.as_secs_f64());
     for report in &reports {
         println!("{report}");
     }
-    let mut broken = laws::broken_by_the_world(&trouble, for_so_long);
+    let mut broken = laws::broken_by_all(&trouble, &reports, for_so_long);
     for report in &reports {
         broken.extend(laws::broken_by(report, elapsed));
     }

@@ -28,6 +28,15 @@ impl Dice {
         self.0 % sides
     }
 
+    /// The numbers below `sides`, each once.
+    fn shuffle(&mut self, sides: u64) -> Vec<u64> {
+        let mut deck: Vec<u64> = (0..sides).collect();
+        for place in (1..deck.len()).rev() {
+            deck.swap(place, self.roll(place as u64 + 1) as usize);
+        }
+        deck
+    }
+
     fn end(&mut self) -> End {
         [End::Near, End::Far][self.roll(2) as usize]
     }
@@ -112,6 +121,8 @@ pub struct Trouble {
     pub revocations: u64,
     pub bad_handshakes: u64,
     pub faults: u64,
+    /// Requests for tokens that the emulator has met.
+    pub token_requests: u64,
     /// Whether the line could be cut and lose packets.
     pub has_line: bool,
     pub cuts: u64,
@@ -123,8 +134,14 @@ impl fmt::Display for Trouble {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} kills, {} freezes, {} revocations, {} faults, {} times of bad handshakes",
-            self.kills, self.freezes, self.revocations, self.faults, self.bad_handshakes
+            "{} token requests, {} kills, {} freezes, {} revocations, {} faults, {} times of bad \
+             handshakes",
+            self.token_requests,
+            self.kills,
+            self.freezes,
+            self.revocations,
+            self.faults,
+            self.bad_handshakes
         )?;
         if self.has_line {
             write!(
@@ -229,12 +246,17 @@ impl World {
 
     /// Lets things happen for so long, then stops all of it. `look` is called
     /// each quarter of a second.
-    pub fn trouble(&mut self, for_so_long: Duration, look: &mut dyn FnMut()) -> Trouble {
+    pub fn trouble(&mut self, for_so_long: Duration, look: &mut dyn FnMut()) {
         let mut dice = Dice(20_261_124);
         let started = Instant::now();
+        // In no order, but each kind has its turn in a quarter of a minute.
+        let mut deck = Vec::new();
         while started.elapsed() < for_so_long {
             pause(TURN, look);
-            self.happen(&mut dice, look);
+            if deck.is_empty() {
+                deck = dice.shuffle(28);
+            }
+            self.happen(deck.pop(), &mut dice, look);
             if self
                 .loss
                 .as_ref()
@@ -245,38 +267,51 @@ impl World {
         }
         self.lose_no_more();
         self.layer.order("DELETE", "/faults", &Value::Null);
+    }
+
+    /// What happened. To be asked when the clients have ended.
+    pub fn account(mut self) -> Trouble {
+        self.count();
         std::mem::take(&mut self.trouble)
     }
 
-    /// One thing at random, or nothing.
-    fn happen(&mut self, dice: &mut Dice, look: &mut dyn FnMut()) {
-        match dice.roll(28) {
-            0 => {
+    /// Before the emulator forgets: its counters die with it.
+    fn count(&mut self) {
+        let counters = self.layer.order("GET", "/counters", &Value::Null);
+        let total = &counters["endpoints"]["token"]["total"];
+        self.trouble.token_requests += total.as_u64().unwrap();
+    }
+
+    /// One thing, or nothing.
+    fn happen(&mut self, what: Option<u64>, dice: &mut Dice, look: &mut dyn FnMut()) {
+        match what {
+            Some(0) => {
                 self.trouble.kills += 1;
+                self.count();
                 self.layer.kill();
                 pause(dice.up_to(Duration::from_secs(2)), look);
                 let key = self.authority_key.as_deref();
                 self.layer = Layer::start(&self.line, self.layer.port, key);
             }
-            1 => {
+            Some(1) => {
                 self.trouble.freezes += 1;
                 self.layer.signal(libc::SIGSTOP);
                 pause(dice.up_to(Duration::from_secs(2)), look);
                 self.layer.signal(libc::SIGCONT);
             }
-            2 => {
+            Some(2) => {
                 self.trouble.revocations += 1;
                 let all = json!({"all": "access"});
                 self.layer.order("POST", "/revoke", &all);
             }
-            3 | 4 if self.line.is_real() => {
+            Some(3 | 4) if self.line.is_real() => {
                 self.trouble.cuts += 1;
                 let end = dice.end();
                 self.line.cut(end);
                 pause(dice.up_to(Duration::from_secs(3)), look);
                 self.line.mend(end);
             }
-            5 | 6 if self.line.is_real() && self.loss.is_none() => {
+            Some(5 | 6) if self.line.is_real() && self.loss.is_none() => {
                 self.trouble.lossy_times += 1;
                 let end = dice.end();
                 self.line.lose(end, 20 << dice.roll(5));
@@ -285,7 +320,7 @@ impl World {
                     until: Instant::now() + Duration::from_secs(2 + dice.roll(4)),
                 });
             }
-            7 if self.line.is_tls() => {
+            Some(7) if self.line.is_tls() => {
                 self.trouble.bad_handshakes += 1;
                 let trouble = ["handshake_stall", "expired", "self_signed"][dice.roll(3) as usize];
                 let trouble = json!({"tls_trouble": trouble});
@@ -294,7 +329,7 @@ impl World {
                 let none = json!({"tls_trouble": null});
                 self.layer.order("POST", "/settings", &none);
             }
-            8..=17 => {
+            Some(8..=17) => {
                 self.trouble.faults += 1;
                 self.layer.order("POST", "/faults", &fault(dice));
             }
