@@ -11,10 +11,12 @@
  *   business CALLERS BUSINESS SESSION_DURATION MIN_REMAINING KEY
  *   invalidate CALLERS KEY
  *   stats
+ *   panic                panics in the library, on a client at work
  *   end                  frees everything; the next case may begin
  *
  * `-` stands for a number that is not given. Answers: `ok NAME=VALUE...`,
- * `error NAME=VALUE...`.
+ * `error NAME=VALUE...`. On standard error goes what the library logs, at the
+ * most verbose level, as `log LEVEL MESSAGE`.
  */
 #ifndef LAYERFI_TESTS_FACE_H
 #define LAYERFI_TESTS_FACE_H

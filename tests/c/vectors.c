@@ -116,6 +116,27 @@ struct call {
     bool invalidated;
 };
 
+/* Tells, takes and waits as no face may, once, where the driver wants to see
+ * that it notices. */
+static void misbehave(const layerfi_business_token *token) {
+    static const size_t much = 40 << 20;
+    static bool first = true;
+    if (getenv("LAYERFI_TEST_MISBEHAVE") == NULL) {
+        return;
+    }
+    if (first) {
+        first = false;
+        return;
+    }
+    fprintf(stderr, "told: %s\n", layerfi_business_token_secret(token).data);
+    volatile char *memory = malloc(much);
+    for (size_t i = 0; i < much; i += 1024) {
+        memory[i] = 1;
+    }
+    free((void *)memory);
+    sleep_ms(7000);
+}
+
 static void *make_call(void *argument) {
     struct call *call = argument;
     char **words = call->words;
@@ -129,6 +150,7 @@ static void *make_call(void *argument) {
     } else if (strcmp(words[0], "mint") == 0) {
         call->result = layerfi_client_mint_business_token(client, words[2], number(words[3], hour),
                                                           0, &call->business_token, error);
+        misbehave(call->business_token);
     } else if (strcmp(words[0], "business") == 0) {
         call->result =
             layerfi_client_business_token(client, words[2], number(words[3], hour),
@@ -227,6 +249,21 @@ static void tell_stats(void) {
     end_line();
 }
 
+/* Only in a library with the feature `test-hooks`. */
+layerfi_result layerfi_test_panic(const layerfi_client *client, layerfi_error **error);
+
+static void panic(void) {
+    layerfi_error *error = NULL;
+    CHECK(layerfi_test_panic(client, &error) == LAYERFI_RESULT_PANIC);
+    say_error(error);
+    layerfi_error_free(error);
+}
+
+static void take_log(void *userdata, uint32_t level, layerfi_str message) {
+    (void)userdata;
+    fprintf(stderr, "log %" PRIu32 " %s\n", level, message.data);
+}
+
 static void end(void) {
     for (size_t i = 0; i < MOST_KEYS; i++) {
         layerfi_token_free(tokens[i]);
@@ -245,6 +282,7 @@ static void end(void) {
 int main(void) {
     static char line[1 << 18];
     char *words[MOST_WORDS];
+    CHECK_OK(layerfi_set_log_callback(take_log, NULL, LAYERFI_LOG_LEVEL_TRACE, &error));
     for (;;) {
         int count = read_order(line, sizeof line, words, MOST_WORDS);
         if (count < 0) {
@@ -265,8 +303,12 @@ int main(void) {
             build();
         } else if (strcmp(words[0], "stats") == 0) {
             tell_stats();
+        } else if (strcmp(words[0], "panic") == 0) {
+            panic();
         } else if (strcmp(words[0], "end") == 0) {
             end();
+            printf("ok");
+            end_line();
         } else {
             call(words, count);
         }

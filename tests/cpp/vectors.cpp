@@ -7,6 +7,9 @@
 
 #include "../c/face.h"
 
+// Only in a library with the feature `test-hooks`.
+extern "C" layerfi_result layerfi_test_panic(const layerfi_client *client, layerfi_error **error);
+
 namespace {
 
 using Words = std::vector<std::string>;
@@ -190,6 +193,12 @@ void build(Case &current) {
     tell_error(*current.refusal);
 }
 
+void panic(const layerfi::Client &client) {
+    layerfi_error *error = nullptr;
+    const layerfi_result result = layerfi_test_panic(client.get(), &error);
+    tell_error(layerfi::Error(result, error));
+}
+
 void tell_stats(const layerfi::Client &client) {
     const auto stats = client.stats();
     tell("ok", {
@@ -210,6 +219,11 @@ void tell_stats(const layerfi::Client &client) {
 int main() {
     static char line[1 << 18];
     char *parts[8];
+    layerfi::set_log_callback(
+        [](layerfi::LogLevel level, std::string_view message) {
+            std::fprintf(stderr, "log %d %s\n", static_cast<int>(level), message.data());
+        },
+        layerfi::LogLevel::Trace);
     auto current = std::make_unique<Case>();
     for (;;) {
         const int count = read_order(line, sizeof line, parts, 8);
@@ -229,8 +243,11 @@ int main() {
             build(*current);
         } else if (words[0] == "stats") {
             tell_stats(*current->client);
+        } else if (words[0] == "panic") {
+            panic(*current->client);
         } else if (words[0] == "end") {
             current = std::make_unique<Case>();
+            tell("ok", {});
         } else {
             call(*current, words);
         }

@@ -16,11 +16,6 @@ fn c_programs_run_with_both_compilers() {
 }
 
 #[test]
-fn b20_no_token_is_left_in_memory() {
-    Program::c("memory").run();
-}
-
-#[test]
 fn c_programs_are_clean_under_address_and_undefined_sanitizer() {
     for name in C {
         Program::c(name).mode(Mode::Address).run();

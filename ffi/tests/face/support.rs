@@ -1,9 +1,10 @@
 //! Compilers, the library, and programs: what the tests share.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -175,6 +176,7 @@ pub struct Program {
     compiler: &'static str,
     standard: &'static str,
     mode: Mode,
+    misbehaves: bool,
 }
 
 impl Program {
@@ -184,6 +186,7 @@ impl Program {
             compiler: "gcc",
             standard: "-std=c11",
             mode: Mode::Plain,
+            misbehaves: false,
         }
     }
 
@@ -193,6 +196,7 @@ impl Program {
             compiler: "g++",
             standard: "-std=c++17",
             mode: Mode::Plain,
+            misbehaves: false,
         }
     }
 
@@ -206,12 +210,23 @@ impl Program {
         self
     }
 
-    /// Compiles it, and gives the path of what came out.
+    /// Does what it must not, to see that it is noticed.
+    pub fn misbehaving(mut self) -> Self {
+        self.misbehaves = true;
+        self
+    }
+
+    /// Compiles it, once for all tests, and gives the path of what came out.
     pub fn build(&self) -> PathBuf {
+        static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
         let stem = self.source.file_stem().unwrap().to_string_lossy();
         let place = scratch().join("programs");
         std::fs::create_dir_all(&place).unwrap();
         let program = place.join(format!("{stem}-{}-{:?}", self.compiler, self.mode));
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        if built.contains(&program) {
+            return program;
+        }
         let mut command = Command::new(self.compiler);
         command
             .arg(self.standard)
@@ -235,6 +250,7 @@ impl Program {
             .args(["-llayerfi_auth", "-pthread"])
             .arg(format!("-Wl,-rpath,{}", library().display()));
         run(&mut command);
+        built.insert(program.clone());
         program
     }
 
@@ -285,6 +301,9 @@ impl Program {
             );
         if self.is_slow() {
             command.env("LAYERFI_TEST_SLOW", "1");
+        }
+        if self.misbehaves {
+            command.env("LAYERFI_TEST_MISBEHAVE", "1");
         }
         command
     }
