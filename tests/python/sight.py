@@ -65,16 +65,23 @@ def is_ours(thing):
     return (type(thing).__module__ or "").startswith("layerfi_auth")
 
 
+def plainly(thing):
+    try:
+        return repr(thing)
+    except Exception:  # noqa: BLE001  # Half made, and looked at in its `__init__`.
+        return f"<{type(thing).__name__}>"
+
+
 def closely(thing):
     """Show a thing as a report of variables does, and one of ours to its bottom."""
-    shown = [repr(thing)]
+    shown = [thing]
     if is_ours(thing):
-        shown.append(repr(getattr(thing, "__dict__", None)))
+        shown.append(getattr(thing, "__dict__", None))
         for cls in type(thing).__mro__:
             slots = getattr(cls, "__slots__", ())
-            shown += [repr(getattr(thing, name, None)) for name in slots]
-        shown += [repr(referent) for referent in gc.get_referents(thing)]
-    return " ".join(shown)
+            shown += [getattr(thing, name, None) for name in slots]
+        shown += gc.get_referents(thing)
+    return " ".join(map(plainly, shown))
 
 
 def chain(error):
