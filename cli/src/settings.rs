@@ -1,6 +1,7 @@
 //! From flags and variables to a client. Flags win.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use layerfi_auth::{Client, ClientBuilder, Secret};
 use zeroize::Zeroizing;
@@ -29,7 +30,12 @@ pub(crate) fn client(args: &SettingsArgs) -> Result<Client, Failure> {
         builder = builder.client_id(id);
     }
     if let Some(path) = &args.client_secret_file {
-        builder = builder.client_secret_file(path);
+        builder = if path.is_file() {
+            builder.client_secret_file(path)
+        } else {
+            // A pipe, as of `<(vault ...)`, gives it once; so it is taken now.
+            builder.client_secret(secret_from_file(path)?)
+        };
     }
     if args.client_secret_stdin {
         builder = builder.client_secret(secret_from_stdin()?);
@@ -71,16 +77,7 @@ pub(crate) fn emulator_secret(args: &SettingsArgs) -> Result<Option<Secret>, Fai
         return secret_from_stdin().map(Some);
     }
     if let Some(path) = &args.client_secret_file {
-        let file = std::fs::File::open(path).map_err(|error| {
-            Failure::local(
-                format!(
-                    "client_secret_file {} cannot be read ({error})",
-                    path.display()
-                ),
-                "check the path and who may read it",
-            )
-        })?;
-        return read_secret(file, "client_secret_file").map(Some);
+        return secret_from_file(path).map(Some);
     }
     // Without an id of its own, the emulator plays its public default: the
     // secret of a real account must not end up in it by accident.
@@ -135,6 +132,19 @@ fn check(args: &SettingsArgs) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+fn secret_from_file(path: &Path) -> Result<Secret, Failure> {
+    let file = std::fs::File::open(path).map_err(|error| {
+        Failure::local(
+            format!(
+                "client_secret_file {} cannot be read ({error})",
+                path.display()
+            ),
+            "check the path and who may read it",
+        )
+    })?;
+    read_secret(file, "client_secret_file")
 }
 
 fn secret_from_stdin() -> Result<Secret, Failure> {

@@ -26,6 +26,8 @@ fn b20_the_secret_is_in_no_argument_and_no_variable_of_the_process() {
     for (flags, input) in [
         (vec!["token", "--client-secret-stdin"], true),
         (vec!["token", "--client-secret-file", path], false),
+        // A pipe, as a shell makes it of `<(...)`.
+        (vec!["token", "--client-secret-file", "/dev/stdin"], true),
     ] {
         // It waits for its answer while it is looked at.
         layer.reset();

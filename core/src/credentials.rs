@@ -115,7 +115,8 @@ pub enum BasicEncoding {
 ///
 /// It is asked before each token request, and again when the server refuses
 /// the credentials, so that a rotated secret is taken up without a new client.
-/// It may be called from any thread. Keep secrets out of the error's text: it
+/// It may be called from any thread, and must not block it (`spawn_blocking` is
+/// for that): other callers' requests may run in it. Keep secrets out of the error's text: it
 /// is shown.
 pub trait CredentialsProvider: Send + Sync + 'static {
     /// Reads the credentials as they are now. Dropped when the call's time runs out.
@@ -233,8 +234,14 @@ fn read_secret_file(path: &std::path::Path) -> Result<Secret> {
         )
     };
     let unreadable = |error: std::io::Error| failed(format!("cannot be read ({error})"));
+    // Looked at before it is opened, which would wait at a pipe; and a pipe
+    // (`<(vault ...)`) would be empty when the file is read again.
+    let about = std::fs::metadata(path).map_err(unreadable)?;
+    if !about.is_file() {
+        return Err(failed("is not a regular file".to_owned()));
+    }
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
+    let size = about.len();
     // Room for it all from the start: a growing buffer leaves copies behind.
     let room = usize::try_from(size.min(LONGEST_SECRET_FILE)).unwrap_or_default() + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
@@ -296,5 +303,7 @@ mod tests {
         assert_eq!(large.unwrap_err().kind(), ErrorKind::Credentials);
         let missing = read_secret_file(&path).unwrap_err();
         assert_eq!(missing.field(), Some("client_secret_file"));
+        let folder = read_secret_file(&std::env::temp_dir()).unwrap_err();
+        assert!(folder.message().contains("not a regular file"), "{folder}");
     }
 }
