@@ -9,8 +9,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
-
 /// One reading of both clocks, in nanoseconds. The wall clock counts from the
 /// Unix epoch, the monotonic one from an arbitrary moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +47,8 @@ impl Clock {
     pub(crate) fn now(&self) -> Now {
         match self {
             Self::System => Now {
-                mono: nanos(clock_gettime(ClockId::MonotonicCoarse)),
-                wall: nanos(clock_gettime(ClockId::RealtimeCoarse)),
+                mono: system::monotonic(),
+                wall: system::wall(),
             },
             #[cfg(any(test, feature = "test-util"))]
             Self::Test(clock) => clock.now(),
@@ -66,20 +64,65 @@ impl Clock {
     #[inline]
     pub(crate) fn tick(&self) -> u64 {
         match self {
-            Self::System => nanos(clock_gettime(ClockId::MonotonicCoarse)),
+            Self::System => system::monotonic(),
             #[cfg(any(test, feature = "test-util"))]
             Self::Test(clock) => clock.tick(),
         }
     }
 }
 
-#[inline]
-fn nanos(time: Timespec) -> u64 {
-    // Never negative on a machine that has booted after 1970.
-    (time.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(time.tv_nsec as u64)
+/// The kernel's coarse clocks, where it has them.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+mod system {
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+
+    #[inline]
+    pub(super) fn monotonic() -> u64 {
+        nanos(clock_gettime(ClockId::MonotonicCoarse))
+    }
+
+    #[inline]
+    pub(super) fn wall() -> u64 {
+        nanos(clock_gettime(ClockId::RealtimeCoarse))
+    }
+
+    #[inline]
+    fn nanos(time: Timespec) -> u64 {
+        // Never negative on a machine that has booted after 1970.
+        (time.tv_sec as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(time.tv_nsec as u64)
+    }
 }
+
+/// The standard library's, elsewhere: exact, and a little dearer.
+#[cfg(any(
+    test,
+    not(any(target_os = "linux", target_os = "android", target_os = "freebsd"))
+))]
+#[cfg_attr(
+    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
+    allow(dead_code, reason = "here it is only tested")
+)]
+mod exact {
+    use std::sync::LazyLock;
+    use std::time::{Instant, SystemTime};
+
+    /// An instant tells only what has passed since another.
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+    pub(super) fn monotonic() -> u64 {
+        u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn wall() -> u64 {
+        let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+use exact as system;
 
 /// A clock that stands still until a test moves it.
 #[cfg(any(test, feature = "test-util"))]
@@ -191,12 +234,19 @@ mod tests {
     }
 
     #[test]
-    fn the_system_clock_is_about_right() {
-        let wall = Clock::System.now().system_time();
-        let difference = match SystemTime::now().duration_since(wall) {
-            Ok(late) => late,
-            Err(early) => early.duration(),
+    fn the_system_clocks_are_about_right() {
+        let exact = Now {
+            mono: exact::monotonic(),
+            wall: exact::wall(),
         };
-        assert!(difference < Duration::from_secs(1), "{difference:?}");
+        for now in [Clock::System.now(), exact] {
+            let wall = now.system_time();
+            let difference = match SystemTime::now().duration_since(wall) {
+                Ok(late) => late,
+                Err(early) => early.duration(),
+            };
+            assert!(difference < Duration::from_secs(1), "{difference:?}");
+        }
+        assert!(exact::monotonic() >= exact.mono);
     }
 }
