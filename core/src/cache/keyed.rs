@@ -48,6 +48,9 @@ impl<V> Place<V> {
     }
 }
 
+/// A removal copies a table of some hundreds, in microseconds.
+const MOST_BURIED_AT_ONCE: u32 = 64;
+
 /// How long a place without a value is kept: longer than any quiet time, so
 /// that forgetting it never means asking again too soon.
 const MEMORY_OF_FAILURE: u64 = 120_000_000_000;
@@ -139,8 +142,18 @@ where
     pub(crate) fn len(&self, cx: &Context) -> usize {
         let ledger = self.0.ledger();
         let mut order = lock(&ledger.order);
-        self.0.bury(&mut order, cx.clock.now());
+        while self.0.bury(&mut order, cx.clock.now()) {
+            // A pause for those who wait for the lock.
+            drop(order);
+            order = lock(&ledger.order);
+        }
         order.queue.len()
+    }
+
+    /// How many there are, dead ones included.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        lock(&self.0.ledger().order).queue.len()
     }
 
     /// Forgets a key's value if `is_it` says that it was refused.
@@ -214,11 +227,18 @@ where
         self.order.load_full()
     }
 
-    /// Removes what has died.
-    fn bury(&self, order: &mut Order<K>, now: Now) {
-        while let Some(&(dies_at, number)) = order.deaths.first()
-            && dies_at <= now.mono
-        {
+    /// Removes what has died, though not all at once: of a hundred thousand that
+    /// die together the caller who comes next must not bury each. Whether
+    /// there is more.
+    fn bury(&self, order: &mut Order<K>, now: Now) -> bool {
+        for _ in 0..MOST_BURIED_AT_ONCE {
+            let Some(&(_, number)) = order
+                .deaths
+                .first()
+                .filter(|(dies_at, _)| *dies_at <= now.mono)
+            else {
+                return false;
+            };
             order.deaths.pop_first();
             let Some(key) = order.queue.get(&number) else {
                 continue;
@@ -230,6 +250,7 @@ where
                 order.queue.remove(&number);
             }
         }
+        true
     }
 
     /// Removes the first that was not asked for since the hand last passed.

@@ -108,6 +108,23 @@ async fn b15_nothing_dead_is_kept() {
 }
 
 #[tokio::test]
+async fn b15_a_thousand_deaths_at_once_are_not_one_callers_burden() {
+    let bench = Bench::new(2_000);
+    for key in 0..1_000 {
+        let script = bench.script();
+        script.then(Act::Give(Duration::from_secs(60)));
+        bench.get(key, &script).await.unwrap();
+    }
+    bench.clock.advance(Duration::from_secs(60));
+    for newcomer in 1..=3 {
+        bench.get(10_000 + newcomer, &bench.script()).await.unwrap();
+        let there = bench.keyed.places();
+        assert!((500..1_000).contains(&there), "{there}");
+    }
+    assert_eq!(bench.keyed.len(&bench.cx), 3);
+}
+
+#[tokio::test]
 async fn b15_a_refreshed_one_outlives_its_first_death() {
     let bench = Bench::new(10);
     let script = bench.script();
