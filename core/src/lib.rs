@@ -49,7 +49,7 @@ mod proxy;
 mod retry;
 mod runtime;
 mod secret;
-mod sigpipe;
+mod signals;
 mod stats;
 mod sync;
 mod tls;

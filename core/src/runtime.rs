@@ -1,5 +1,5 @@
-//! Where flights run: in the caller's Tokio runtime if there is one, else in
-//! one of this library's own, on a single thread, started on first use and
+//! Where flights run: in the caller's Tokio runtime if that drives itself, else
+//! in one of this library's own, on a single thread, started on first use and
 //! made anew after a fork.
 
 use std::future::Future;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use crate::cache::Spawn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::Generational;
-use crate::sigpipe;
+use crate::signals;
 
 /// One background runtime for all clients of a process. It lives as long as
 /// the process: its thread sleeps when there is nothing to do, and a client
@@ -59,17 +59,14 @@ fn failed(why: impl std::fmt::Display) -> Error {
 fn start() -> Result<Background> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_name("layerfi-auth-io")
         .build()
         .map_err(failed)?;
     let handle = runtime.handle().clone();
     let (running, stopped) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("layerfi-auth".to_owned())
-        .spawn(move || {
-            sigpipe::block_in_this_thread();
-            drop(runtime.block_on(stopped));
-        })
-        .map_err(failed)?;
+    let thread = std::thread::Builder::new().name("layerfi-auth".to_owned());
+    let run = move || drop(runtime.block_on(stopped));
+    signals::blocked(|| thread.spawn(run)).map_err(failed)?;
     Ok(Background {
         handle,
         _running: running,
@@ -77,14 +74,20 @@ fn start() -> Result<Background> {
 }
 
 /// Spawns where the caller is, or in the background.
+///
+/// A runtime of one thread runs only while somebody is in its `block_on`. A
+/// flight in it would stand still between two calls, a refresh would never be
+/// made, and callers elsewhere would wait for both.
 pub(crate) struct Runtime;
 
 impl Spawn for Runtime {
     fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<()> {
-        match Handle::try_current() {
-            Ok(here) => drop(here.spawn(task)),
-            Err(_) => drop(background()?.spawn(task)),
-        }
+        let drives_itself = |here: &Handle| here.runtime_flavor() == RuntimeFlavor::MultiThread;
+        let runtime = match Handle::try_current() {
+            Ok(here) if drives_itself(&here) => here,
+            _ => background()?,
+        };
+        drop(runtime.spawn(task));
         Ok(())
     }
 }
