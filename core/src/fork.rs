@@ -26,9 +26,10 @@ pub(crate) fn generation() -> u32 {
 
 /// Sees to it that forks are noticed. Called when a client is built.
 pub(crate) fn watch() {
-    // A swap and not a `Once`: nobody may wait here for a thread that a fork
-    // has left behind.
-    if HOOKED.swap(true, Ordering::Relaxed) {
+    // Not a `Once`: nobody may wait here for a thread that a fork has left
+    // behind. Two that register at once count each fork twice, which is no
+    // harm; a fork between the mark and the registration would go unnoticed.
+    if HOOKED.load(Ordering::Relaxed) {
         return;
     }
     #[cfg(unix)]
@@ -41,10 +42,13 @@ pub(crate) fn watch() {
         // it is never unloaded, as `pthread_atfork` handlers of a library are
         // deregistered with it by glibc and musl.
         #[allow(unsafe_code)]
-        unsafe {
-            libc::pthread_atfork(None, None, Some(in_child));
+        let result = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        if result != 0 {
+            tracing::warn!(target: "layerfi_auth", "out of memory: forks are not noticed");
+            return;
         }
     }
+    HOOKED.store(true, Ordering::Relaxed);
 }
 
 /// Something that lives in one generation only. In another it is leaked where

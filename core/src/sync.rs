@@ -4,6 +4,14 @@
 //! task may run, so that its tests explore the real code.
 
 #[cfg(not(shuttle))]
+use std::cell::Cell;
+#[cfg(not(shuttle))]
+use std::time::SystemTime;
+
+#[cfg(not(shuttle))]
+use crate::fork;
+
+#[cfg(not(shuttle))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU32, AtomicU64},
@@ -32,9 +40,38 @@ pub(crate) fn step() {
 }
 
 /// A number in 0..1, for jitter. The model checker wants the same run twice.
+#[cfg(shuttle)]
 pub(crate) fn random() -> f64 {
-    #[cfg(not(shuttle))]
-    return fastrand::f64();
-    #[cfg(shuttle)]
-    return 0.5;
+    0.5
+}
+
+/// A number in 0..1, for jitter. A thread's generator is copied by a fork:
+/// children would all draw the same, and refresh together.
+#[cfg(not(shuttle))]
+pub(crate) fn random() -> f64 {
+    thread_local! {
+        static SEEDED_IN: Cell<u32> = Cell::new(fork::generation());
+    }
+    let this = fork::generation();
+    if SEEDED_IN.replace(this) != this {
+        let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let process = u64::from(std::process::id());
+        fastrand::seed(fastrand::u64(..) ^ (since_1970.as_nanos() as u64) ^ (process << 32));
+    }
+    fastrand::f64()
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b13_children_do_not_draw_what_the_parent_draws() {
+        random();
+        let before = fastrand::get_seed();
+        let parents = random();
+        fastrand::seed(before);
+        fork::pretend::fork();
+        assert_ne!(random().to_bits(), parents.to_bits());
+    }
 }
