@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 use url::Url;
@@ -55,8 +55,10 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// Wiped when dropped: it may hold a token.
     pub(crate) body: Zeroizing<Vec<u8>>,
-    /// The request's.
+    /// What the request vouched with: the secret or token, and the header
+    /// value that it was in.
     pub(crate) secret: Secret,
+    pub(crate) authorization: Option<HeaderValue>,
 }
 
 impl Answer {
@@ -64,7 +66,7 @@ impl Answer {
     pub(crate) fn details(&self) -> Details {
         Details {
             http_status: Some(self.status.as_u16()),
-            request_id: request_id(&self.headers, &self.secret),
+            request_id: self.request_id(),
             retry_after: retry_after(&self.headers),
             ..Details::default()
         }
@@ -72,33 +74,47 @@ impl Answer {
 
     /// A word of this answer's, if it is fit to be shown.
     pub(crate) fn showable(&self, word: &str) -> Option<String> {
-        showable(word, 64).filter(|word| !repeats(word, &self.secret))
+        self.shown(word, 64)
+    }
+
+    fn request_id(&self) -> Option<String> {
+        REQUEST_IDS
+            .into_iter()
+            .find_map(|name| text(&self.headers, &HeaderName::from_static(name)))
+            .and_then(|id| self.shown(id, 128))
+    }
+
+    /// A word that repeats what the request vouched with, or a part of it, is
+    /// not shown: servers and gateways say what they were sent. (Less than
+    /// eight letters are no secret, and part of too many words.)
+    fn shown(&self, word: &str, longest: usize) -> Option<String> {
+        const PART: usize = 8;
+        let value = self.authorization.as_ref().map(HeaderValue::as_bytes);
+        let value = std::str::from_utf8(value.unwrap_or_default()).unwrap_or_default();
+        let credential = value
+            .split_once(' ')
+            .map_or(value, |(_, credential)| credential);
+        let repeats = |secret: &str| {
+            let part_of_it = word.len() >= PART && secret.contains(word);
+            part_of_it || (secret.len() >= PART && word.contains(secret))
+        };
+        if repeats(self.secret.expose()) || repeats(credential) {
+            return None;
+        }
+        showable(word, longest)
     }
 }
 
-/// Whether a word holds a secret. (One under eight letters is none, and part
-/// of too many words.)
-fn repeats(word: &str, secret: &Secret) -> bool {
-    secret.expose().len() >= 8 && word.contains(secret.expose())
-}
+/// The names under which servers and gateways send a request's id.
+const REQUEST_IDS: [&str; 4] = [
+    "x-request-id",
+    "request-id",
+    "x-amzn-requestid",
+    "x-amz-cf-id",
+];
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// The names under which servers and gateways send a request's id.
-fn request_id(headers: &HeaderMap, secret: &Secret) -> Option<String> {
-    const NAMES: [&str; 4] = [
-        "x-request-id",
-        "request-id",
-        "x-amzn-requestid",
-        "x-amz-cf-id",
-    ];
-    NAMES
-        .into_iter()
-        .find_map(|name| text(headers, &HeaderName::from_static(name)))
-        .and_then(|id| showable(id, 128))
-        .filter(|id| !repeats(id, secret))
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -179,26 +195,27 @@ impl Http {
             .send()
             .await
             .map_err(|error| self.explain(error, host))?;
-        let status = response.status();
-        let headers = std::mem::take(response.headers_mut());
-        let too_large = || {
+        let mut answer = Answer {
+            status: response.status(),
+            headers: std::mem::take(response.headers_mut()),
+            body: Zeroizing::default(),
+            secret: request.secret.clone(),
+            authorization: request.headers.get(header::AUTHORIZATION).cloned(),
+        };
+        let too_large = |answer: &Answer| {
             Error::protocol(
                 format!(
                     "the answer of {host} is larger than {} KiB",
                     request.body_cap / 1024
                 ),
-                Details {
-                    http_status: Some(status.as_u16()),
-                    request_id: request_id(&headers, &request.secret),
-                    ..Details::default()
-                },
+                answer.details(),
             )
         };
         if response
             .content_length()
             .is_some_and(|length| length > request.body_cap as u64)
         {
-            return Err(too_large());
+            return Err(too_large(&answer));
         }
         let expected = response.content_length().unwrap_or(2 * 1024) as usize;
         let mut body = SecretBuffer::with_capacity(expected.min(request.body_cap));
@@ -208,16 +225,11 @@ impl Http {
             .map_err(|error| self.explain(error, host))?
         {
             if body.len() + chunk.len() > request.body_cap {
-                return Err(too_large());
+                return Err(too_large(&answer));
             }
             body.push(&chunk);
         }
-        let answer = Answer {
-            status,
-            headers,
-            body: body.into_bytes(),
-            secret: request.secret.clone(),
-        };
+        answer.body = body.into_bytes();
         // Compression was not offered; an answer that has it all the same
         // could be a bomb, and is nothing this library would understand.
         match answer.headers.get(header::CONTENT_ENCODING) {
@@ -357,18 +369,23 @@ impl Http {
     }
 }
 
-/// The end of the chain of causes, which says the most.
+/// The end of the chain of causes, which says the most. What lies beneath
+/// hyper is looked at only where the system says it: HTTP/2's own errors quote
+/// the server.
 fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
+        if cause.is::<hyper::Error>() && !next.is::<std::io::Error>() {
+            break;
+        }
         cause = next;
     }
-    cause
-        .to_string()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(160)
-        .collect()
+    clipped(&cause.to_string())
+}
+
+/// So much of a library's text as is fit for one line.
+pub(crate) fn clipped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(160).collect()
 }
 
 fn is_malformed_http(error: &reqwest::Error) -> bool {
@@ -383,4 +400,37 @@ fn is_malformed_http(error: &reqwest::Error) -> bool {
         cause = next.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b20_what_a_request_vouched_with_is_not_shown_when_an_answer_repeats_it() {
+        const BASIC: &str = "YWxpY2U6b3BlbnNlc2FtZW9wZW5zZXNhbWU";
+        for (id, is_shown) in [
+            ("1-67891233-abcdef012345678912345678", true),
+            ("sesame", true),
+            ("opensesameopensesame", false),
+            ("x-opensesameopensesame-x", false),
+            ("sameopens", false),
+            (BASIC, false),
+            ("YWxpY2U6b3Bl", false),
+            ("req-YWxpY2U6b3BlbnNlc2FtZW9wZW5zZXNhbWU", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-request-id", HeaderValue::from_static(id));
+            let answer = Answer {
+                status: StatusCode::UNAUTHORIZED,
+                headers,
+                body: Zeroizing::default(),
+                secret: Secret::new("opensesameopensesame"),
+                authorization: HeaderValue::from_str(&format!("Basic {BASIC}")).ok(),
+            };
+            let shown = answer.details().request_id;
+            assert_eq!(shown.is_some(), is_shown, "{id}");
+            assert_eq!(answer.showable(id).is_some(), is_shown, "{id}");
+        }
+    }
 }

@@ -230,6 +230,7 @@ mod tests {
                 headers: HeaderMap::new(),
                 body: Zeroizing::new(body.into()),
                 secret: Secret::new(""),
+                authorization: None,
             };
             let error = check_status("x", &answer).unwrap_err();
             assert_eq!(error.kind(), kind, "{status}");

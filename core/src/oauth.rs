@@ -246,6 +246,7 @@ mod tests {
                 headers: HeaderMap::new(),
                 body: Zeroizing::new(body.into()),
                 secret: Secret::new("not-a-secret"),
+                authorization: None,
             };
             match read_answer(&url, &answer) {
                 Ok(_) => panic!("accepted {status}"),

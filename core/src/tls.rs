@@ -9,6 +9,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject as _};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::clipped;
 
 /// The platform's roots, read once per process: that takes some milliseconds,
 /// thirty times as long as a handshake. Not behind a `Once`, since a fork may
@@ -25,8 +26,14 @@ fn platform_roots() -> Arc<RootCertStore> {
     let found = rustls_native_certs::load_native_certs();
     let (added, ignored) = roots.add_parsable_certificates(found.certs);
     tracing::debug!(target: "layerfi_auth", added, ignored, "read the platform's certificates");
+    for error in &found.errors {
+        tracing::warn!(target: "layerfi_auth", %error, "a certificate of the platform cannot be read");
+    }
     let roots = Arc::new(roots);
-    PLATFORM.store(Some(Arc::clone(&roots)));
+    // None is looked for again: they may not have been mounted yet.
+    if added > 0 {
+        PLATFORM.store(Some(Arc::clone(&roots)));
+    }
     roots
 }
 
@@ -96,7 +103,8 @@ pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> Option<String>
     let mut cause = Some(error);
     while let Some(next) = cause {
         if let Some(tls) = next.downcast_ref::<rustls::Error>() {
-            return Some(tls.to_string());
+            // It may name all that a certificate is for.
+            return Some(clipped(&tls.to_string()));
         }
         // An io::Error's `source` is its payload's source: look at the payload.
         if let Some(payload) = next

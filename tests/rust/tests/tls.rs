@@ -1,11 +1,14 @@
 //! TLS is verified always, and its failures are told apart from a network's.
 
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use layerfi_auth::{ClientBuilder, Error, ErrorKind};
 use layerfi_auth_emulator::{Emulator, Endpoint, HttpVersions, TlsTrouble, TlsVersions};
 use layerfi_auth_tests::{
-    Canary, Line, assert_requests, client_builder, emulator, eventually, multi_thread_runtime,
+    Canary, Line, PATIENCE, assert_requests, client_builder, emulator, eventually,
+    multi_thread_runtime,
 };
 
 fn over_tls() -> Emulator {
@@ -216,6 +219,57 @@ fn b14_a_connection_that_went_dead_is_not_used_again() {
         // The one that went dead, and the one after it.
         assert_eq!(layer.counters().connections, 2, "{http:?}");
     }
+}
+
+/// A server of HTTP/2 that says goodbye to every connection, in words of its own.
+fn saying_goodbye(words: &'static [u8]) -> (std::net::SocketAddr, String) {
+    let name = vec!["127.0.0.1".to_owned()];
+    let own = rcgen::generate_simple_self_signed(name).unwrap();
+    let key = own.signing_key.serialize_der().try_into().unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let mut config = tokio_rustls::rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let config = Arc::new(config);
+        // Ends with the test's process; each connection has its time.
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut tls = tokio_rustls::rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = tokio_rustls::rustls::Stream::new(&mut tls, &mut stream);
+            // SETTINGS, and GOAWAY with PROTOCOL_ERROR and debug data (RFC 9113, section 6.8).
+            let mut frames = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
+            frames.extend([0, 0, 8 + words.len() as u8, 7, 0, 0, 0, 0, 0]);
+            frames.extend([0, 0, 0, 0, 0, 0, 0, 1]);
+            frames.extend(words);
+            let _ = tls.write_all(&frames);
+            let _ = tls.read_to_end(&mut Vec::new());
+        }
+    });
+    (address, own.cert.pem())
+}
+
+#[test]
+fn b20_a_goodbye_of_http_2_is_not_quoted() {
+    let (address, ca) = saying_goodbye(b"canary says goodbye");
+    let layer = emulator();
+    let error = fails(
+        client_builder(&layer)
+            .auth_url(format!("https://{address}/oauth2/token"))
+            .ca_pem(ca)
+            .max_attempts(1),
+    );
+    assert_eq!(error.kind(), ErrorKind::Transport, "{:?}", error.kind());
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("http2 error"), "{:?}", error.kind());
+    assert!(!shown.contains("canary"), "the server is quoted");
 }
 
 #[test]
