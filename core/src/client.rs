@@ -40,7 +40,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// from any thread, task and runtime at once, outlives the runtime it was made
 /// in, and works in the child after a `fork()`.
 ///
-/// Its async methods want a Tokio runtime around them. Each ends within the
+/// Its async methods want a Tokio runtime around them, built with `enable_all`. Each ends within the
 /// client's timeout (30 seconds by default, see [`Client::with_timeout`]), and
 /// each may be cancelled by dropping its future: a token request that others
 /// wait for goes on.
@@ -75,6 +75,10 @@ impl Client {
 
     /// The same client, sharing its cache, with another timeout for each call:
     /// everything included, waiting, retries and back-off. A day at the most.
+    ///
+    /// A token request is shared by all callers, so it has the client's own timeout
+    /// ([`ClientBuilder::timeout`]): a shorter one ends the wait and not the request, a longer
+    /// one is of use to the calls that follow it.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
@@ -111,11 +115,9 @@ impl Client {
         if let Some(token) = self.borrow_token() {
             return Some(token.clone());
         }
-        warm::ensure(&self.engine);
-        let engine = Arc::clone(&self.engine);
-        let fetch = Box::pin(async move { drop(engine.access_token().await) });
-        if let Err(error) = self.engine.cx.spawn.spawn(fetch) {
-            tracing::warn!(target: "layerfi_auth", %error, "no token request could be started");
+        let source = AccessTokenSource(Arc::clone(&self.engine));
+        if let Err(error) = self.engine.access.start(&self.engine.cx, &source) {
+            tracing::debug!(target: "layerfi_auth", %error, "no token request was started");
         }
         None
     }
@@ -128,6 +130,7 @@ impl Client {
     #[must_use]
     #[inline]
     pub fn borrow_token(&self) -> Option<TokenRef> {
+        warm::ensure(&self.engine);
         let source = || AccessTokenSource(Arc::clone(&self.engine));
         self.engine
             .access
@@ -285,7 +288,7 @@ impl Client {
             business: token.business_id(),
             session_duration: token.session_duration(),
         };
-        let is_it = |current: &BusinessToken| current.secret() == token.secret();
+        let is_it = |current: &BusinessToken| current == token;
         self.engine
             .business
             .invalidate(&self.engine.cx, &key, is_it)
@@ -345,10 +348,11 @@ impl Client {
         let path = uri
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
-        if uri.authority().is_none() {
-            return layer_api::api_url(endpoints, path);
-        }
-        let url = Url::parse(&uri.to_string()).ok();
+        let url = if uri.authority().is_none() {
+            layer_api::api_url(endpoints, path).ok()
+        } else {
+            Url::parse(&uri.to_string()).ok()
+        };
         let api = layer_api::api_url(endpoints, "")?;
         // The same origin, and beneath the same path.
         url.filter(|url| {
@@ -469,8 +473,8 @@ impl fmt::Debug for Client {
 pub struct BusinessTokenOptions {
     /// How long its session is to be; one hour by default.
     pub session_duration: SessionDuration,
-    /// How much life it must have left; half of what the server gave it by
-    /// default, and never more than nine tenths of that.
+    /// How much life it must have left, also if that means an error: of what the server gave
+    /// it nine tenths at the most. By default half, and less where no new one can be had.
     pub min_remaining: Option<Duration>,
 }
 
@@ -502,6 +506,7 @@ impl TokenReader {
     #[inline]
     pub fn borrow_token(&mut self) -> Option<&AccessToken> {
         let engine = &self.client.engine;
+        warm::ensure(engine);
         self.reader
             .hit(&engine.cx, || AccessTokenSource(Arc::clone(engine)))
     }
@@ -518,5 +523,66 @@ impl fmt::Debug for TokenReader {
         f.debug_struct("TokenReader")
             .field("client", &self.client)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn builder(api_url: &str) -> ClientBuilder {
+        Client::builder()
+            .environment(Environment::Custom)
+            .credentials("id", "a secret")
+            .api_url(api_url)
+            .auth_url("https://127.0.0.1:1/oauth2/token")
+            .scope("scope")
+            .no_proxy()
+    }
+
+    #[test]
+    fn b19_whatever_a_uri_says_it_leads_to_the_api_or_nowhere() {
+        let client = builder("https://gateway.example/layer").build().unwrap();
+        for (uri, leads_to) in [
+            ("/whoami", Some("https://gateway.example/layer/whoami")),
+            ("/a?b=c", Some("https://gateway.example/layer/a?b=c")),
+            (
+                "https://gateway.example/layer/x",
+                Some("https://gateway.example/layer/x"),
+            ),
+            ("/a/../b", Some("https://gateway.example/layer/b")),
+            ("/../other", None),
+            ("/%2e%2e/other", None),
+            ("*", None),
+            ("https://gateway.example/other", None),
+            ("https://gateway.example/layers", None),
+            ("https://gateway.example:8443/layer/x", None),
+            ("http://gateway.example/layer/x", None),
+            ("https://user@gateway.example/layer/x", None),
+            ("https://gateway.example.evil.example/layer/x", None),
+        ] {
+            let url = client.own_url(&uri.parse().unwrap());
+            let url = url.as_ref().map(Url::as_str);
+            assert_eq!(url.ok(), leads_to, "{uri}");
+        }
+    }
+
+    #[test]
+    fn b04_b13_a_forked_worker_is_kept_warm_from_its_first_hit_on() {
+        let client = builder("https://127.0.0.1:1")
+            .keep_warm(true)
+            .build()
+            .unwrap();
+        let warm_in = || client.engine.warm.load(Ordering::Relaxed);
+        assert_eq!(warm_in(), 0, "building it starts nothing");
+        for _ in 0..2 {
+            assert!(client.borrow_token().is_none());
+            assert_eq!(warm_in(), fork::generation());
+            fork::pretend::fork();
+        }
+        client.reader().borrow_token();
+        assert_eq!(warm_in(), fork::generation());
     }
 }

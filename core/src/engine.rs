@@ -138,8 +138,7 @@ impl Engine {
     }
 
     pub(crate) fn invalidate(&self, token: &AccessToken) -> bool {
-        self.access
-            .invalidate(&self.cx, |current| current.is(token))
+        self.access.invalidate(&self.cx, |current| current == token)
     }
 
     /// Runs a call of the API with the access token. On 401 the token is
@@ -160,7 +159,7 @@ impl Engine {
         };
         self.invalidate(&token);
         let fresh = self.access_token().await?;
-        if fresh.is(&token) {
+        if fresh == token {
             return Err(refusal);
         }
         self.retrying(deadline, || call(fresh.clone())).await
@@ -258,7 +257,7 @@ impl Engine {
         }
         self.invalidate(&token);
         let fresh = self.access_token().await?;
-        if fresh.is(&token) {
+        if fresh == token {
             return Ok(answer);
         }
         authorize(&mut request, &fresh);

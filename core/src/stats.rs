@@ -32,7 +32,7 @@ pub struct Stats {
     /// Flights that failed, after their retries, by the kind of error. Kinds
     /// that never occurred are left out.
     pub failures: Vec<(ErrorKind, u64)>,
-    /// Business tokens in the cache.
+    /// Business tokens in the cache, and those whose failure is remembered there.
     pub business_tokens: usize,
     /// When the current access token expires, if there is one.
     pub expires_at: Option<SystemTime>,

@@ -141,12 +141,16 @@ impl AccessToken {
     pub(crate) fn shared_secret(&self) -> Secret {
         self.0.token.clone()
     }
+}
 
-    /// Whether the two are one and the same token.
-    pub(crate) fn is(&self, other: &Self) -> bool {
+/// Whether the two are one and the same token.
+impl PartialEq for AccessToken {
+    fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.token == other.0.token
     }
 }
+
+impl Eq for AccessToken {}
 
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -234,6 +238,15 @@ impl BusinessToken {
     }
 }
 
+/// Whether the two are one and the same token.
+impl PartialEq for BusinessToken {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.bearer.token == other.0.bearer.token
+    }
+}
+
+impl Eq for BusinessToken {}
+
 impl fmt::Debug for BusinessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BusinessToken")
@@ -284,6 +297,7 @@ impl Default for SessionDuration {
 
 /// Who the credentials belong to, as `GET /whoami` tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WhoAmI {
     /// The client's name, as Layer knows it.
     pub client_name: String,

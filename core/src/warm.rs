@@ -19,11 +19,17 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(250);
 const WITHOUT_A_TOKEN: Duration = Duration::from_secs(1);
 
 /// Sees to it that the task runs, once per process, if it is wanted. It is
-/// started by the first call and not by `build`, which starts nothing.
+/// started by the first call and not by `build`, which starts nothing. Hits
+/// ask as well: a forked worker may begin with a token that is good for an hour.
+#[inline]
 pub(crate) fn ensure(engine: &Arc<Engine>) {
-    if !engine.config.keep_warm {
-        return;
+    if engine.config.keep_warm && engine.warm.load(Ordering::Relaxed) != fork::generation() {
+        start(engine);
     }
+}
+
+#[cold]
+fn start(engine: &Arc<Engine>) {
     let this = fork::generation();
     if engine.warm.swap(this, Ordering::Relaxed) == this {
         return;
@@ -31,6 +37,8 @@ pub(crate) fn ensure(engine: &Arc<Engine>) {
     match runtime::background() {
         Ok(background) => drop(background.spawn(keep(Arc::downgrade(engine)))),
         Err(error) => {
+            // The next call tries again.
+            engine.warm.store(0, Ordering::Relaxed);
             tracing::warn!(target: "layerfi_auth", %error, "keep_warm cannot start");
         }
     }

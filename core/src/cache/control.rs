@@ -98,15 +98,17 @@ impl<V> State<V> {
         (number, sender, landing)
     }
 
-    /// Notes that a flight is over, if it is still the one that counts.
-    pub(super) fn touch_down(&mut self, number: u64) {
-        if self
+    /// Notes that a flight is over; `false` if it was given up before, and is
+    /// not the one that counts any more.
+    pub(super) fn touch_down(&mut self, number: u64) -> bool {
+        let counts = self
             .flight
             .as_ref()
-            .is_some_and(|flight| flight.number == number)
-        {
+            .is_some_and(|flight| flight.number == number);
+        if counts {
             self.flight = None;
         }
+        counts
     }
 
     pub(super) fn succeeded(&mut self) {

@@ -16,6 +16,8 @@ pub(crate) struct Entry<V> {
     life: u64,
     /// The age up to which it is handed out without a wait.
     soft_life: u64,
+    /// The age from which it was to be refreshed when it came.
+    first_refresh_age: u64,
     /// The age from which it is refreshed; moved on by whoever takes that on.
     refresh_age: AtomicU64,
     /// The clock's tick at which it was last found good, refresh not due. Saves
@@ -44,12 +46,14 @@ impl<V> Entry<V> {
             fetched.lifetime.as_secs_f64() * fetched.reserve.clamp(0.0, 1.0),
         );
         let soft_life = policy::oldest_with_remaining(life, policy::nanos(reserve));
+        let refresh_age = policy::refresh_age(soft_life, random());
         Self {
             value: fetched.value,
             born: fetched.requested_at,
             life,
             soft_life,
-            refresh_age: AtomicU64::new(policy::refresh_age(soft_life, random())),
+            first_refresh_age: refresh_age,
+            refresh_age: AtomicU64::new(refresh_age),
             good_at: AtomicU64::new(0),
             stale: AtomicBool::new(false),
             generation: AtomicU32::new(fork::generation()),
@@ -127,10 +131,13 @@ impl<V> Entry<V> {
         claimed
     }
 
-    /// The next refresh, after one that failed.
+    /// The next refresh, after a fetch that failed. It may have been for
+    /// somebody whom this value did not suffice: that is no reason to refresh
+    /// it sooner than it is due.
     pub(super) fn postpone_refresh(&self, now: Now, wait: u64) {
         let next = now.age(self.born).saturating_add(wait);
-        self.refresh_age.store(next, Ordering::Relaxed);
+        self.refresh_age
+            .store(next.max(self.first_refresh_age), Ordering::Relaxed);
     }
 
     /// Whether this one was requested later than `other`.

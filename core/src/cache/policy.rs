@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::retry::LONGEST_RETRY_AFTER;
 
 const SECOND: u64 = 1_000_000_000;
@@ -72,6 +72,18 @@ pub(super) fn quiet_time(failures: u32, error: &Error, random: f64) -> u64 {
     wait.max(asked(error))
 }
 
+/// Whether other credentials could mend this failure, so that reading them
+/// again is worth it before its quiet time is over: a refusal of them, or a
+/// source that had none to give. Nothing else gets better by it.
+pub(super) fn may_be_mended_by_credentials(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::OAuth => !error.is_retryable(),
+        // The latter is a provider that panicked.
+        ErrorKind::Credentials | ErrorKind::Internal => true,
+        _ => false,
+    }
+}
+
 /// What the server asked for, within reason.
 fn asked(error: &Error) -> u64 {
     nanos(
@@ -133,7 +145,7 @@ impl Invalidations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Details, ErrorKind};
+    use crate::error::Details;
 
     fn transient(retry_after: Option<u64>) -> Error {
         let details = Details {
@@ -231,6 +243,24 @@ mod tests {
             let wait = quiet_time(failures, &error, random) as f64 / SECOND as f64;
             assert_eq!(wait, seconds, "{failures} {random}");
         }
+    }
+
+    #[test]
+    fn b06_only_failures_of_the_credentials_are_mended_by_others() {
+        for kind in ErrorKind::ALL {
+            let error = Error::new(kind, "x", "");
+            let expected = matches!(
+                kind,
+                ErrorKind::OAuth | ErrorKind::Credentials | ErrorKind::Internal
+            );
+            assert_eq!(may_be_mended_by_credentials(&error), expected, "{kind}");
+        }
+        let overloaded = Details {
+            http_status: Some(503),
+            ..Details::default()
+        };
+        let overloaded = Error::with_details(ErrorKind::OAuth, "x", "", overloaded);
+        assert!(!may_be_mended_by_credentials(&overloaded));
     }
 
     #[test]

@@ -56,6 +56,12 @@ impl<V> Borrowed<V> {
     }
 }
 
+/// Whether a value that was not good enough is better than this failure: it is
+/// alive, a retry may help, and the caller made no wish that it falls short of.
+fn is_fallback<V>(entry: &Entry<V>, error: &Error, remaining: Option<Duration>, now: Now) -> bool {
+    error.is_retryable() && remaining.is_none() && entry.is_alive(now)
+}
+
 impl<V: Send + Sync + 'static> Slot<V> {
     pub(crate) fn new() -> Self {
         Self {
@@ -116,15 +122,17 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 Err(_) => None,
             };
             match landed {
-                Some(Ok(entry)) => return Ok(entry),
-                Some(Err(error)) => return self.fall_back(cx, error),
+                // Unless it has died while nobody looked: a machine that was
+                // suspended between the landing and this.
+                Some(Ok(entry)) if entry.is_alive(cx.clock.now()) => return Ok(entry),
+                Some(Err(error)) => return self.fall_back(cx, error, remaining),
                 // The task was dropped together with the runtime it ran in;
                 // whoever still waits does so in another one.
-                None if lost < MOST_LOST_FLIGHTS => lost += 1,
-                None => {
+                _ if lost < MOST_LOST_FLIGHTS => lost += 1,
+                _ => {
                     return Err(Error::new(
                         ErrorKind::Internal,
-                        "the request's task was dropped before it ended, several times over",
+                        "the request's task was dropped before its end, several times over",
                         "the runtime is shutting down",
                     ));
                 }
@@ -132,12 +140,28 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
     }
 
+    /// Sees to it that a value comes where none is at hand, and waits for nothing.
+    pub(crate) fn start<S>(self: &Arc<Self>, cx: &Context, source: &S) -> Result<()>
+    where
+        S: Source<V>,
+    {
+        match self.join(cx, source, None) {
+            Step::Fail(error) => Err(error),
+            Step::Serve(_) | Step::Wait(_) => Ok(()),
+        }
+    }
+
     /// After a failure: what is left of a value that is past handing out
     /// freely but still alive, if a retry of the fetch may help.
-    fn fall_back(&self, cx: &Context, error: Error) -> Result<Arc<Entry<V>>> {
+    fn fall_back(
+        &self,
+        cx: &Context,
+        error: Error,
+        remaining: Option<Duration>,
+    ) -> Result<Arc<Entry<V>>> {
         step();
         match self.current.load_full() {
-            Some(entry) if error.is_retryable() && entry.is_alive(cx.clock.now()) => {
+            Some(entry) if is_fallback(&entry, &error, remaining, cx.clock.now()) => {
                 cx.stats.count_hit(entry.is_stale());
                 Ok(entry)
             }
@@ -170,11 +194,9 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         let mut mode = Mode::Always;
         if let Some(error) = state.quiet(now) {
-            if !source.can_change() {
-                return match &current {
-                    Some(entry) if error.is_retryable() && entry.is_alive(now) => {
-                        Step::Serve(Arc::clone(entry))
-                    }
+            if !source.can_change() || !policy::may_be_mended_by_credentials(error) {
+                return match current {
+                    Some(entry) if is_fallback(&entry, error, remaining, now) => Step::Serve(entry),
                     _ => Step::Fail(error.clone()),
                 };
             }
@@ -250,9 +272,9 @@ impl<V: Send + Sync + 'static> Slot<V> {
             let landed = slot.land(&flight_cx, number, outcome);
             sender.send_replace(Some(landed));
         };
-        cx.spawn
-            .spawn(Box::pin(task))
-            .inspect_err(|_| self.control().lock().touch_down(number))?;
+        cx.spawn.spawn(Box::pin(task)).inspect_err(|_| {
+            self.control().lock().touch_down(number);
+        })?;
         Ok(landing)
     }
 
@@ -262,7 +284,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         let control = self.control();
         let mut state = control.lock();
         let now = cx.clock.now();
-        state.touch_down(number);
+        let counts = state.touch_down(number);
         step();
         let current = self.current.load_full();
         let (error, is_own) = match outcome {
@@ -294,6 +316,10 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 }));
             }
         };
+        // One that was given up for lost has no say in what came after it.
+        if !counts {
+            return Err(error);
+        }
         let wait = if is_own {
             cx.stats.failed(error.kind());
             state.failed(&error, now)

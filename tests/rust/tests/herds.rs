@@ -132,6 +132,25 @@ fn b06_quiet_times_are_capped() {
 }
 
 #[test]
+fn b06_b14_a_secret_file_is_no_way_round_a_servers_retry_after() {
+    let layer = emulator();
+    let busy = Fault::status(429).header("retry-after", "60").forever();
+    layer.fault(Endpoint::Token, busy).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, DEFAULT_CLIENT_SECRET).unwrap();
+    let client = client_builder(&layer)
+        .client_secret_file(&file)
+        .build_blocking()
+        .unwrap();
+    for _ in 0..20 {
+        let error = client.token().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RateLimited);
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
+}
+
+#[test]
 fn b06_a_rotated_secret_file_heals_at_once() {
     let layer = emulator();
     let folder = tempfile::tempdir().unwrap();
@@ -522,6 +541,25 @@ fn b15_the_number_of_kept_tokens_is_bounded() {
     let last = businesses(50).pop().unwrap();
     client.business_token(&last).unwrap();
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 50)]);
+}
+
+#[test]
+fn b01_polling_for_a_token_leaves_nothing_behind() {
+    let layer = emulator();
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    runtime.block_on(async {
+        for _ in 0..10_000 {
+            assert!(client.try_token().is_none());
+        }
+    });
+    let tasks = runtime.metrics().num_alive_tasks();
+    assert!(tasks < 10, "{tasks} tasks for one request");
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
+    layer.release();
+    runtime.block_on(client.token()).unwrap();
+    assert_requests(&layer, &[(Endpoint::Token, 1)]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use layerfi_auth::{ErrorKind, blocking};
+use layerfi_auth::{ErrorKind, TestClock, blocking};
 use layerfi_auth_emulator::{Endpoint, Fault};
 use layerfi_auth_tests::{
     assert_requests, business, client, client_builder, emulator, eventually, multi_thread_runtime,
@@ -120,6 +120,27 @@ fn b12_a_runtime_that_is_not_driven_keeps_its_connections_to_itself() {
     let log = layer.log();
     assert_ne!(log[0].connection, log[2].connection);
     drop(still);
+}
+
+#[test]
+fn b04_a_refresh_is_made_though_nobody_drives_the_callers_runtime() {
+    let layer = emulator();
+    let clock = TestClock::new();
+    let client = client_builder(&layer)
+        .test_clock(clock.clone())
+        .build()
+        .unwrap();
+    // A program without other async code: each call drives the runtime itself.
+    let runtime = current_thread_runtime();
+    let first = runtime.block_on(client.token()).unwrap();
+    clock.advance(first.expires_in().mul_f64(0.9));
+    assert!(runtime.block_on(client.token()).unwrap() == first);
+    // In between nobody does, and the refresh is made all the same.
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).total == 2);
+    while runtime.block_on(client.token()).unwrap() == first {
+        std::thread::yield_now();
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
 }
 
 #[test]

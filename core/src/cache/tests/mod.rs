@@ -52,6 +52,8 @@ pub(super) enum Act {
     Give(Duration),
     Fail(Error),
     FailEarlier(Error),
+    /// Only when it is told to come home.
+    FailLate(Error),
     Panic,
     /// The task is never finished.
     Hang,
@@ -68,6 +70,7 @@ struct Inner {
     fetches: AtomicU32,
     probes: AtomicU32,
     in_the_air: AtomicU32,
+    homecoming: tokio::sync::Notify,
     /// A permit per fetch that may end.
     gate: Semaphore,
     changed: std::sync::atomic::AtomicBool,
@@ -88,6 +91,7 @@ impl Script {
             fetches: AtomicU32::new(0),
             probes: AtomicU32::new(0),
             in_the_air: AtomicU32::new(0),
+            homecoming: tokio::sync::Notify::new(),
             gate: Semaphore::new(1_000_000),
             changed: std::sync::atomic::AtomicBool::new(false),
             can_change,
@@ -108,6 +112,11 @@ impl Script {
 
     pub(super) fn let_go(&self) {
         self.0.gate.add_permits(1);
+    }
+
+    /// The fetches that are late end now.
+    pub(super) fn come_home(&self) {
+        self.0.homecoming.notify_waiters();
     }
 
     pub(super) fn change_credentials(&self) {
@@ -182,6 +191,10 @@ impl Source<u32> for Script {
                 }),
                 Act::Fail(error) => Outcome::Failed(error),
                 Act::FailEarlier(error) => Outcome::FailedEarlier(error),
+                Act::FailLate(error) => {
+                    inner.homecoming.notified().await;
+                    Outcome::Failed(error)
+                }
                 Act::Panic => panic!("as told"),
                 Act::Hang => std::future::pending().await,
             }
@@ -207,6 +220,14 @@ impl Drop for Down<'_> {
 
 pub(super) fn transient() -> Error {
     Error::new(ErrorKind::Transport, "unreachable", "")
+}
+
+pub(super) fn limited(retry_after: Duration) -> Error {
+    let details = Details {
+        retry_after: Some(retry_after),
+        ..Details::default()
+    };
+    Error::with_details(ErrorKind::RateLimited, "too many", "", details)
 }
 
 pub(super) fn permanent() -> Error {

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::super::Reader;
-use super::{Act, Bench, LIFE, Script, permanent, settle, transient};
+use super::{Act, Bench, LIFE, Script, limited, permanent, settle, transient};
 use crate::clock::TestClock;
 use crate::error::ErrorKind;
 use crate::fork;
@@ -188,6 +188,22 @@ async fn b06_changed_credentials_heal_at_once() {
     }
     assert_eq!((bench.script.fetches(), bench.script.probes()), (1, 19));
     bench.script.change_credentials();
+    assert_eq!(bench.get().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn b06_b14_other_credentials_are_no_cure_for_a_server_that_is_busy() {
+    let clock = TestClock::new();
+    let bench = Bench::with(Script::with(&clock, true, 0.0), clock);
+    bench
+        .script
+        .then(Act::Fail(limited(Duration::from_secs(60))));
+    for _ in 0..20 {
+        let error = bench.get().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RateLimited);
+    }
+    assert_eq!((bench.script.fetches(), bench.script.probes()), (1, 0));
+    bench.advance(60);
     assert_eq!(bench.get().await.unwrap(), 2);
 }
 
@@ -395,6 +411,40 @@ async fn b12_a_flight_in_a_runtime_that_stands_still_is_given_up() {
 }
 
 #[tokio::test]
+async fn b12_a_flight_that_was_given_up_has_no_say_in_what_came_after_it() {
+    let bench = Bench::new();
+    bench.script.then(Act::FailLate(permanent()));
+    assert!(bench.get().now_or_never().is_none());
+    settle().await;
+    bench.advance(32);
+    assert_eq!(bench.get().await.unwrap(), 2);
+    bench.script.come_home();
+    settle().await;
+    // Neither is the successor refreshed before its time, nor is it quiet after it.
+    bench.advance(120);
+    assert_eq!(bench.hit(), Some(2));
+    settle().await;
+    assert_eq!(bench.script.fetches(), 2);
+    assert!(bench.invalidate(2));
+    assert_eq!(bench.get().await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn b09_what_has_died_between_its_landing_and_the_waiters_look_is_not_served() {
+    let bench = Bench::new();
+    bench.script.hold();
+    let mut waiter = Box::pin(bench.get());
+    assert!(waiter.as_mut().now_or_never().is_none());
+    settle().await;
+    bench.script.let_go();
+    settle().await;
+    // It is there, and the machine sleeps before the waiter is woken.
+    bench.clock.suspend(LIFE);
+    bench.script.let_go();
+    assert_eq!(waiter.await.unwrap(), 2);
+}
+
+#[tokio::test]
 async fn b16_a_reserve_is_kept_and_given_up_only_when_nothing_else_is_to_be_had() {
     let clock = TestClock::new();
     let bench = Bench::with(Script::with(&clock, false, 0.5), clock);
@@ -431,6 +481,26 @@ async fn b16_a_wish_for_more_life_than_is_left_fetches_anew() {
     for _ in 0..10 {
         assert_eq!(with(1_000_000).await.unwrap(), 2);
     }
+}
+
+#[tokio::test]
+async fn b16_a_wish_is_met_or_fails_and_is_no_matter_of_others() {
+    let bench = Bench::new();
+    bench.get().await.unwrap();
+    bench.advance(601);
+    for _ in 0..4 {
+        bench.script.then(Act::Fail(transient()));
+        let wish = Some(Duration::from_secs(3_000));
+        let error = bench.slot.get(&bench.cx, &bench.script, wish).await;
+        assert_eq!(error.err().unwrap().kind(), ErrorKind::Transport);
+    }
+    // The others have their token as before, and no refresh before its time.
+    let fetches = bench.script.fetches();
+    bench.advance(120);
+    assert_eq!(bench.hit(), Some(1));
+    settle().await;
+    assert_eq!(bench.script.fetches(), fetches);
+    assert_eq!(bench.cx.stats.snapshot().stale_serves, 0);
 }
 
 #[tokio::test]
