@@ -297,7 +297,6 @@ impl Default for SessionDuration {
 
 /// Who the credentials belong to, as `GET /whoami` tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct WhoAmI {
     /// The client's name, as Layer knows it.
     pub client_name: String,
