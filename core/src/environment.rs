@@ -188,6 +188,14 @@ fn check_url(field: &'static str, text: &str, loopback_http: bool) -> Result<Url
             "give scheme, host, port and path only",
         ));
     }
+    // RFC 1035, section 2.3.4. It would be looked up in vain, and shown in each error.
+    if url.host_str().is_some_and(|host| host.len() > 253) {
+        return Err(Error::config(
+            field,
+            format!("{field} names a host of more than 253 characters, which none has"),
+            "give an absolute URL such as https://api.layerfi.com",
+        ));
+    }
     match url.scheme() {
         "https" => Ok(url),
         "http" if !is_loopback(&url) => Err(Error::config(
@@ -278,6 +286,16 @@ mod tests {
                 assert!(!error.to_string().contains("canary"), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn a_host_that_no_name_can_have_is_refused_in_few_words() {
+        let long = "a.".repeat(1_000);
+        for (scheme, host) in [("https", &*long), ("http", &long), ("https", &long[..254])] {
+            let error = check_url("api_url", &format!("{scheme}://{host}/"), true).unwrap_err();
+            assert!(error.to_string().len() < 300, "{error}");
+        }
+        assert!(check_url("api_url", &format!("https://{}/", &long[..253]), true).is_ok());
     }
 
     #[test]
