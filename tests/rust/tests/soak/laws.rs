@@ -36,7 +36,7 @@ pub fn broken_by_all(trouble: &Trouble, reports: &[Report], for_so_long: Duratio
         format!("{} token requests, {sent} counted", trouble.token_requests),
     );
     // In a run that is not of a few seconds each kind of trouble has its turn.
-    if for_so_long >= Duration::from_secs(20) {
+    if for_so_long >= Duration::from_secs(30) {
         law(trouble.kills > 0, "nothing was killed".to_owned());
         law(trouble.freezes > 0, "nothing was frozen".to_owned());
         if trouble.has_line {
