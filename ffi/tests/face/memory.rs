@@ -208,6 +208,7 @@ fn b20_a_c_program_shows_no_secret_to_others_and_leaves_its_children_none() {
         let (layer, secrets) = layer(None);
         let mut process = Process::start(&layer, from);
         let child = process.works();
+        wait_for_arguments(child);
         assert_eq!(secrets.in_arguments_of(process.id()), [""; 0], "{from}");
         // Connections are open, and nothing of the library's is the child's:
         // it has the first three, and what was open before there was a program.
@@ -222,6 +223,22 @@ fn b20_a_c_program_shows_no_secret_to_others_and_leaves_its_children_none() {
         assert_eq!(secrets.in_memory_of(child), [""; 0], "{from}");
         process.frees();
         process.ends();
+    }
+}
+
+/// A new program closes what it must not have, and gets its arguments, a moment
+/// after its parent goes on.
+fn wait_for_arguments(process: u32) {
+    let started = Instant::now();
+    while std::fs::read(format!("/proc/{process}/cmdline"))
+        .unwrap()
+        .is_empty()
+    {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "it has no arguments"
+        );
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::support::{Mode, Program};
 
-const C: [&str; 3] = ["laws", "threads", "fork"];
+const C: [&str; 4] = ["laws", "calls", "threads", "fork"];
 const CPP: [&str; 2] = ["api", "threads"];
 
 #[test]

@@ -1,0 +1,378 @@
+/* What each call gives, and what it calls back. */
+#include "check.h"
+
+/* Out arguments that must stay as they are hold this. */
+#define UNTOUCHED ((void *)0x5eed)
+
+static void copies(void) {
+    layerfi_client *client = new_client();
+    char buffer[4096];
+    size_t length = 77;
+    memset(buffer, 'x', sizeof buffer);
+    /* Nothing at hand: this one does not wait, and a token comes by itself. */
+    CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE, layerfi_client_try_copy_authorization(
+                                                   client, buffer, sizeof buffer, &length, &error));
+    CHECK(length == 77 && buffer[0] == 'x');
+    CHECK_OK(layerfi_client_copy_authorization(client, 0, buffer, sizeof buffer, &length, &error));
+    CHECK(strlen(buffer) == length && strncmp(buffer, "Bearer ", 7) == 0 &&
+          buffer[length + 1] == 'x');
+    layerfi_token *token = NULL;
+    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK(is(layerfi_token_authorization(token), buffer));
+    /* Too small, by one and by all: the length is told, and nothing is written. */
+    size_t needed = 0;
+    char *exact = malloc(length + 1);
+    exact[0] = 'x';
+    CHECK_RESULT(LAYERFI_RESULT_BUFFER_TOO_SMALL,
+                 layerfi_client_copy_authorization(client, 0, exact, length, &needed, &error));
+    CHECK(needed == length && exact[0] == 'x');
+    CHECK_RESULT(LAYERFI_RESULT_BUFFER_TOO_SMALL,
+                 layerfi_client_copy_authorization(client, 0, NULL, 0, &needed, &error));
+    CHECK_RESULT(LAYERFI_RESULT_BUFFER_TOO_SMALL,
+                 layerfi_client_copy_authorization(client, 0, NULL, 0, NULL, &error));
+    CHECK_RESULT(LAYERFI_RESULT_NULL_POINTER,
+                 layerfi_client_copy_authorization(client, 0, NULL, 10, NULL, &error));
+    CHECK_OK(layerfi_client_copy_authorization(client, 0, exact, length + 1, NULL, &error));
+    CHECK(strcmp(exact, buffer) == 0);
+    CHECK_OK(layerfi_client_try_copy_authorization(client, exact, length + 1, NULL, &error));
+    free(exact);
+    /* Invalidated by its header value, once. */
+    bool invalidated = true;
+    CHECK_OK(layerfi_client_invalidate_authorization(client, "Bearer x", &invalidated, &error));
+    CHECK(!invalidated);
+    CHECK_OK(layerfi_client_invalidate_authorization(client, buffer, &invalidated, &error));
+    CHECK(invalidated);
+    CHECK_OK(layerfi_client_invalidate_authorization(client, buffer, &invalidated, &error));
+    CHECK(!invalidated);
+    CHECK_OK(layerfi_client_invalidate(client, token, &invalidated, &error));
+    CHECK(!invalidated);
+    layerfi_token *fresh = NULL;
+    CHECK_OK(layerfi_client_token(client, 0, &fresh, &error));
+    CHECK(!is(layerfi_token_authorization(fresh), buffer));
+    CHECK_OK(layerfi_client_invalidate(client, fresh, &invalidated, &error));
+    CHECK(invalidated);
+    layerfi_token_free(fresh);
+    layerfi_token_free(token);
+    layerfi_client_free(client);
+}
+
+static void try_token_comes_by_itself(void) {
+    layerfi_client *client = new_client();
+    order("/faults", "{\"endpoint\":\"token\",\"delay_ms\":100}");
+    layerfi_token *token = NULL;
+    double started = now_s();
+    CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE, layerfi_client_try_token(client, &token, &error));
+    /* The first call of a process starts a thread; nothing is waited for. */
+    CHECK(now_s() - started < 0.09 || getenv("LAYERFI_TEST_SLOW") != NULL);
+    while (layerfi_client_try_token(client, &token, NULL) == LAYERFI_RESULT_NOT_AVAILABLE) {
+        sleep_ms(5);
+        CHECK(now_s() - started < 20);
+    }
+    CHECK(token != NULL);
+    layerfi_token_free(token);
+    layerfi_client_free(client);
+}
+
+static void businesses(void) {
+    layerfi_client *client = new_client();
+    const uint64_t hour = LAYERFI_SESSION_DURATION_DEFAULT;
+    const uint64_t half = LAYERFI_MIN_REMAINING_DEFAULT;
+    layerfi_business_token *none = UNTOUCHED, *first = NULL, *kept = NULL, *minted = NULL;
+    CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE,
+                 layerfi_client_try_business_token(client, BUSINESS, hour, &none, &error));
+    CHECK(none == UNTOUCHED);
+    CHECK_OK(layerfi_client_business_token(client, BUSINESS, hour, half, 0, &first, &error));
+    CHECK_OK(layerfi_client_try_business_token(client, BUSINESS, hour, &kept, &error));
+    CHECK(strcmp(layerfi_business_token_secret(first).data,
+                 layerfi_business_token_secret(kept).data) == 0);
+    CHECK_OK(layerfi_client_mint_business_token(client, BUSINESS, 900, 0, &minted, &error));
+    CHECK(is(layerfi_business_token_business_id(minted), BUSINESS));
+    CHECK(layerfi_business_token_session_duration_s(minted) == 900);
+    CHECK(layerfi_business_token_expires_in_s(minted) == 900);
+    CHECK(strncmp(layerfi_business_token_authorization(minted).data, "Bearer ", 7) == 0);
+    bool invalidated = false;
+    CHECK_OK(layerfi_client_invalidate_business_token(client, kept, &invalidated, &error));
+    CHECK(invalidated);
+    CHECK_OK(layerfi_client_invalidate_business_token(client, kept, NULL, &error));
+    layerfi_business_token_free(kept);
+    CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE,
+                 layerfi_client_try_business_token(client, BUSINESS, hour, &kept, &error));
+    layerfi_business_token_free(first);
+    layerfi_client_free(client);
+    CHECK(layerfi_business_token_expires_at_ms(minted) > 0);
+    layerfi_business_token_free(minted);
+}
+
+static bool count_progress(void *userdata, const layerfi_batch_progress *so_far) {
+    layerfi_batch_progress *last = userdata;
+    CHECK(so_far->done >= last->done && so_far->done <= so_far->distinct);
+    *last = *so_far;
+    return true;
+}
+
+static bool stop_at_once(void *userdata, const layerfi_batch_progress *so_far) {
+    (void)userdata;
+    (void)so_far;
+    return false;
+}
+
+static void batches(void) {
+    layerfi_client *client = new_client();
+    const char *ids[] = {
+        "00000000-0000-4000-8000-000000000001",
+        "no-uuid",
+        "00000000-0000-4000-8000-000000000002",
+        "00000000-0000-4000-8000-000000000001",
+    };
+    layerfi_batch_progress last = {0};
+    layerfi_business_tokens *tokens = NULL;
+    CHECK_OK(layerfi_client_business_tokens(client, ids, 4, 3600, 2, 0, count_progress, &last,
+                                            &tokens, &error));
+    CHECK(layerfi_business_tokens_len(tokens) == 4);
+    CHECK(last.total == 4 && last.distinct == 3 && last.done == 3 && last.failed == 1);
+    layerfi_business_token *got[4] = {NULL, UNTOUCHED, NULL, NULL};
+    for (size_t i = 0; i < 4; i++) {
+        CHECK_RESULT(i == 1 ? LAYERFI_RESULT_INVALID_ARGUMENT : LAYERFI_RESULT_OK,
+                     layerfi_business_tokens_get(tokens, i, &got[i], &error));
+    }
+    CHECK(got[1] == UNTOUCHED);
+    CHECK_RESULT(LAYERFI_RESULT_INVALID_ARGUMENT,
+                 layerfi_business_tokens_get(tokens, 4, &got[1], &error));
+    layerfi_business_tokens_free(tokens);
+    layerfi_client_free(client);
+    CHECK(is(layerfi_business_token_business_id(got[0]), ids[0]));
+    CHECK(is(layerfi_business_token_business_id(got[2]), ids[2]));
+    CHECK(strcmp(layerfi_business_token_secret(got[0]).data,
+                 layerfi_business_token_secret(got[3]).data) == 0);
+    layerfi_business_token_free(got[0]);
+    layerfi_business_token_free(got[2]);
+    layerfi_business_token_free(got[3]);
+    /* None, and one that is ended. */
+    client = new_client();
+    CHECK_OK(
+        layerfi_client_business_tokens(client, NULL, 0, 3600, 0, 0, NULL, NULL, &tokens, &error));
+    CHECK(layerfi_business_tokens_len(tokens) == 0);
+    layerfi_business_tokens_free(tokens);
+    CHECK_OK(layerfi_client_business_tokens(client, ids, 4, 3600, 1, 0, stop_at_once, NULL, &tokens,
+                                            &error));
+    layerfi_business_token *token = NULL;
+    CHECK_RESULT(LAYERFI_RESULT_TIMEOUT, layerfi_business_tokens_get(tokens, 3, &token, &error));
+    layerfi_business_tokens_free(tokens);
+    layerfi_client_free(client);
+}
+
+static void execute(void) {
+    layerfi_client *client = new_client();
+    layerfi_response *response = NULL;
+    const layerfi_header headers[] = {{"Content-Type", "application/json"}, {"X-Test", "1"}};
+    CHECK_OK(layerfi_client_execute(client, "GET", "/whoami", headers, 2, NULL, 0, 0, &response,
+                                    &error));
+    CHECK(layerfi_response_status(response) == 200);
+    CHECK(strstr(layerfi_response_body(response).data, "clientName") != NULL);
+    CHECK(strstr(layerfi_response_header(response, "CONTENT-type").data, "json") != NULL);
+    CHECK(layerfi_response_header(response, "x-none").len == 0);
+    CHECK(layerfi_response_header(response, NULL).len == 0);
+    layerfi_response_free(response);
+    /* Met with 401, it is sent again with another token. */
+    order("/revoke", "{\"all\":\"access\"}");
+    const char *body = "{\"session_duration\":60}";
+    CHECK_OK(layerfi_client_execute(client, "POST", "/v1/businesses/" BUSINESS "/auth-token",
+                                    headers, 1, (const uint8_t *)body, strlen(body), 0, &response,
+                                    &error));
+    CHECK(layerfi_response_status(response) == 200);
+    layerfi_response_free(response);
+    CHECK_OK(layerfi_client_execute(client, "GET", "/no-such-place", NULL, 0, NULL, 0, 0, &response,
+                                    &error));
+    CHECK(layerfi_response_status(response) == 404);
+    layerfi_response_free(response);
+    layerfi_client_free(client);
+}
+
+static void failures(void) {
+    layerfi_client *client = new_client();
+    layerfi_whoami *whoami = NULL;
+    CHECK_OK(layerfi_client_whoami(client, 0, &whoami, &error));
+    CHECK(layerfi_whoami_client_name(whoami).len > 0 && layerfi_whoami_client_id(whoami).len == 36);
+    layerfi_whoami_free(whoami);
+    order("/faults", "{\"endpoint\":\"auth_token\",\"status\":404,\"headers\":{\"x-request-id\":"
+                     "\"req-1\"},\"body\":{\"errors\":[{\"type\":\"NotFound\",\"description\":"
+                     "\"canary\",\"error_enum\":\"BUSINESS_NOT_FOUND\"}]}}");
+    layerfi_business_token *token = UNTOUCHED;
+    layerfi_error *error = NULL;
+    CHECK(layerfi_client_mint_business_token(client, BUSINESS, 3600, 0, &token, &error) ==
+          LAYERFI_RESULT_API);
+    CHECK(token == UNTOUCHED && layerfi_error_http_status(error) == 404);
+    CHECK(is(layerfi_error_error_enum(error), "BUSINESS_NOT_FOUND"));
+    CHECK(strstr(layerfi_error_display(error).data, "canary") == NULL);
+    CHECK(layerfi_error_result(error) == LAYERFI_RESULT_API);
+    CHECK(layerfi_error_oauth_error(error).len == 0);
+    layerfi_error_free(error);
+    /* A call's own timeout, beside the client's of half a minute. */
+    order("/faults", "{\"endpoint\":\"auth_token\",\"delay_ms\":3000}");
+    double started = now_s();
+    CHECK_RESULT(LAYERFI_RESULT_TIMEOUT,
+                 layerfi_client_mint_business_token(client, BUSINESS, 3600, 200, &token, &error));
+    CHECK(now_s() - started < 2.5 && token == UNTOUCHED);
+    /* The longest there is overflows nothing. */
+    layerfi_token *any = NULL;
+    CHECK_OK(layerfi_client_token(client, UINT64_MAX, &any, &error));
+    layerfi_token_free(any);
+    CHECK_OK(layerfi_client_whoami(client, UINT64_MAX, &whoami, &error));
+    layerfi_whoami_free(whoami);
+    layerfi_client_free(client);
+}
+
+static void stats(void) {
+    layerfi_client *client = new_client();
+    layerfi_stats stats;
+    CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
+    CHECK(stats.token_requests == 0 && stats.expires_at_ms == -1);
+    layerfi_token *token = NULL;
+    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    layerfi_token_free(token);
+    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
+    CHECK(stats.token_requests == 1 && stats.misses == 1 && stats.hits >= 1);
+    CHECK(stats.expires_at_ms == layerfi_token_expires_at_ms(token));
+    layerfi_token_free(token);
+    order("/faults", "{\"endpoint\":\"auth_token\",\"status\":403}");
+    layerfi_business_token *none = NULL;
+    CHECK_RESULT(LAYERFI_RESULT_API,
+                 layerfi_client_business_token(client, BUSINESS, 3600,
+                                               LAYERFI_MIN_REMAINING_DEFAULT, 0, &none, &error));
+    CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
+    CHECK(stats.failures[LAYERFI_RESULT_API] == 1 && stats.failures[LAYERFI_RESULT_OAUTH] == 0);
+    /* An older caller's struct gets no more than it has; a newer one's gets zeros. */
+    union {
+        layerfi_stats stats;
+        unsigned char bytes[sizeof(layerfi_stats) + 64];
+    } room;
+    memset(&room, 0xee, sizeof room);
+    CHECK_OK(layerfi_client_stats(client, &room.stats, 16, &error));
+    CHECK(room.stats.hits == stats.hits && room.bytes[16] == 0xee);
+    CHECK_OK(layerfi_client_stats(client, &room.stats, sizeof room, &error));
+    CHECK(room.bytes[sizeof(layerfi_stats)] == 0 && room.bytes[sizeof room - 1] == 0);
+    CHECK_RESULT(LAYERFI_RESULT_BUFFER_TOO_SMALL, layerfi_client_stats(client, &stats, 7, &error));
+    CHECK(layerfi_client_environment(client) == LAYERFI_ENVIRONMENT_CUSTOM);
+    CHECK(is(layerfi_client_api_url(client), getenv("LAYER_API_URL")));
+    CHECK(is(layerfi_client_auth_url(client), getenv("LAYER_AUTH_URL")));
+    CHECK(is(layerfi_client_scope(client), getenv("LAYER_SCOPE")));
+    layerfi_client_free(client);
+}
+
+/* Callbacks: credentials and the log. */
+
+struct vault {
+    int asked;
+    int freed;
+    bool sealed;
+    const layerfi_client *client;
+};
+
+static bool ask_vault(void *userdata, layerfi_credentials *credentials) {
+    struct vault *vault = userdata;
+    vault->asked++;
+    if (vault->client != NULL) {
+        /* Waiting here would be waiting for oneself. */
+        layerfi_token *token = UNTOUCHED;
+        CHECK_RESULT(LAYERFI_RESULT_WOULD_DEADLOCK,
+                     layerfi_client_token(vault->client, 0, &token, &error));
+        CHECK(token == UNTOUCHED);
+    }
+    if (vault->sealed) {
+        CHECK_OK(layerfi_credentials_set_error(credentials, "the vault is sealed", &error));
+        return false;
+    }
+    CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8,
+                 layerfi_credentials_set(credentials, "\xff", "b", &error));
+    CHECK_RESULT(LAYERFI_RESULT_NULL_POINTER,
+                 layerfi_credentials_set(credentials, "a", NULL, &error));
+    CHECK_OK(layerfi_credentials_set(credentials, getenv("LAYER_CLIENT_ID"),
+                                     getenv("LAYER_CLIENT_SECRET"), &error));
+    return true;
+}
+
+static void free_vault(void *userdata) {
+    ((struct vault *)userdata)->freed++;
+}
+
+static void credentials(void) {
+    struct vault vault = {0};
+    layerfi_client_builder *builder = NULL;
+    CHECK_OK(layerfi_client_builder_from_env(&builder, &error));
+    CHECK_OK(layerfi_client_builder_set_credentials_callback(builder, ask_vault, &vault, free_vault,
+                                                             &error));
+    layerfi_client *client = NULL;
+    CHECK_OK(layerfi_client_builder_build(builder, &client, &error));
+    layerfi_client_builder_free(builder);
+    CHECK(vault.asked == 0 && vault.freed == 0);
+    vault.client = client;
+    layerfi_token *token = NULL;
+    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK(vault.asked == 1);
+    CHECK_OK(layerfi_client_invalidate(client, token, NULL, &error));
+    layerfi_token_free(token);
+    vault.sealed = true;
+    layerfi_error *error = NULL;
+    CHECK(layerfi_client_token(client, 3000, &token, &error) == LAYERFI_RESULT_CREDENTIALS);
+    CHECK(strstr(layerfi_error_message(error).data, "the vault is sealed") != NULL);
+    layerfi_error_free(error);
+    layerfi_client_free(client);
+    /* The last flight's hold on it may end a moment later. */
+    double started = now_s();
+    while (__atomic_load_n(&vault.freed, __ATOMIC_SEQ_CST) == 0) {
+        sleep_ms(1);
+        CHECK(now_s() - started < 20);
+    }
+    CHECK(vault.freed == 1);
+}
+
+struct log {
+    int lines;
+    int leaks;
+};
+
+static void take_log(void *userdata, uint32_t level, layerfi_str message) {
+    struct log *log = userdata;
+    CHECK(level >= LAYERFI_LOG_LEVEL_ERROR && level <= LAYERFI_LOG_LEVEL_TRACE);
+    CHECK(strlen(message.data) == message.len && message.len > 0);
+    __atomic_add_fetch(&log->lines, 1, __ATOMIC_SEQ_CST);
+    if (strstr(message.data, getenv("LAYER_CLIENT_SECRET")) != NULL ||
+        strstr(message.data, "eyJ") != NULL || strstr(message.data, "Bearer") != NULL) {
+        __atomic_add_fetch(&log->leaks, 1, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void logs(void) {
+    static struct log log;
+    CHECK_OK(layerfi_set_log_callback(take_log, &log, LAYERFI_LOG_LEVEL_TRACE, &error));
+    layerfi_client *client = new_client();
+    order("/faults", "{\"endpoint\":\"token\",\"status\":503}");
+    layerfi_token *token = NULL;
+    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    layerfi_token_free(token);
+    layerfi_client_free(client);
+    int lines = __atomic_load_n(&log.lines, __ATOMIC_SEQ_CST);
+    CHECK(lines > 0 && log.leaks == 0);
+    CHECK_OK(layerfi_set_log_callback(take_log, &log, LAYERFI_LOG_LEVEL_OFF, &error));
+    client = new_client();
+    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    layerfi_token_free(token);
+    layerfi_client_free(client);
+    CHECK(__atomic_load_n(&log.lines, __ATOMIC_SEQ_CST) == lines);
+    CHECK_OK(layerfi_set_log_callback(NULL, NULL, LAYERFI_LOG_LEVEL_TRACE, &error));
+}
+
+int main(void) {
+    try_token_comes_by_itself();
+    copies();
+    businesses();
+    batches();
+    execute();
+    failures();
+    stats();
+    credentials();
+    logs();
+    puts("ok");
+    return 0;
+}
