@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use http::HeaderMap;
 
 use crate::error::{Error, ErrorKind};
+use crate::retry::LONGEST_RETRY_AFTER;
 use crate::sync::{Mutex, lock};
 
 /// What the bucket holds before the first answer says otherwise.
@@ -63,6 +64,9 @@ struct Belief {
     window: i64,
     /// When the next refill comes, by this machine's clock.
     refill_at: i64,
+    /// Until when the server wants to be left alone. Nothing that is answered
+    /// meanwhile takes that back: those were on their way already.
+    paused_until: i64,
     /// How far the server's clock is ahead, at least. Its dates are cut to
     /// whole seconds, so the largest difference seen is the nearest.
     ahead: Option<i64>,
@@ -77,12 +81,16 @@ impl Belief {
             in_flight: 0,
             window: 0,
             refill_at: 0,
+            paused_until: 0,
             ahead: None,
         }
     }
 
     /// Takes leave to send one request, or says how long to wait, in ms.
     fn take(&mut self, now: i64) -> Result<(), i64> {
+        if now < self.paused_until {
+            return Err((self.paused_until - now).min(1_000));
+        }
         let Some(limit) = self.limit else {
             self.in_flight += 1;
             return Ok(());
@@ -148,10 +156,13 @@ impl Belief {
     fn limited(&mut self, retry_after: Duration, now: i64) {
         self.in_flight = (self.in_flight - 1).max(0);
         self.credit = 0;
-        let wait = i64::try_from(retry_after.as_millis())
+        let wait = i64::try_from(retry_after.min(LONGEST_RETRY_AFTER).as_millis())
             .unwrap_or(1_000)
-            .clamp(100, 60_000);
-        self.refill_at = self.refill_at.max(now + wait);
+            .max(100);
+        self.paused_until = self.paused_until.max(now + wait);
+        if self.refill_at == 0 {
+            self.refill_at = self.paused_until;
+        }
     }
 
     /// The request came to nothing that says anything about the limit.
@@ -352,6 +363,93 @@ mod tests {
         assert_eq!(belief.take(1_001), Err(1_000));
         assert_eq!(belief.take(3_900), Err(100));
         assert_eq!(belief.take(4_000), Ok(()));
+    }
+
+    /// What comes back of the requests that were in flight.
+    #[derive(Clone, Copy)]
+    enum Back {
+        /// So much is left, until the mark of the next refill.
+        Left(i64, i64),
+        /// An answer that tells no limit.
+        Bare,
+        /// 429 with `Retry-After`, in seconds.
+        Limited(u64),
+        Lost,
+    }
+
+    #[test]
+    fn b14_a_pause_holds_whatever_else_is_answered() {
+        use Back::{Bare, Left, Limited, Lost};
+        for (known, back, resumes, what) in [
+            (true, vec![(10, Limited(5))], 5_010, "alone"),
+            (
+                true,
+                vec![(10, Limited(5)), (20, Left(50, 1))],
+                5_010,
+                "an answer of the same second",
+            ),
+            (
+                true,
+                vec![(10, Limited(5)), (1_020, Left(99, 2))],
+                5_010,
+                "an answer of the next second",
+            ),
+            (
+                true,
+                vec![(10, Limited(5)), (20, Bare)],
+                5_010,
+                "an answer without a word of a limit",
+            ),
+            (
+                false,
+                vec![(5, Bare), (10, Limited(30))],
+                30_010,
+                "a server that never tells its limit",
+            ),
+            (true, vec![(10, Limited(5)), (20, Lost)], 5_010, "a loss"),
+            (
+                true,
+                vec![(10, Limited(5)), (20, Limited(1))],
+                5_010,
+                "a shorter pause",
+            ),
+            (
+                true,
+                vec![(10, Limited(1)), (20, Limited(5))],
+                5_020,
+                "a longer pause",
+            ),
+            (
+                true,
+                vec![(10, Limited(9_999))],
+                60_010,
+                "a pause beyond all reason",
+            ),
+        ] {
+            let mut belief = Belief::new(100);
+            for _ in 0..3 {
+                belief.take(1).unwrap();
+            }
+            let last = back.last().unwrap().0;
+            for (at, back) in back {
+                match back {
+                    Left(remaining, reset) => {
+                        let reading = Reading {
+                            limit: Some(100),
+                            remaining: Some(remaining),
+                            reset: Some(reset),
+                            date: Some(at / 1_000),
+                        };
+                        belief.answered(reading, known.then_some(100), at);
+                    }
+                    Bare => belief.answered(Reading::default(), known.then_some(100), at),
+                    Limited(seconds) => belief.limited(Duration::from_secs(seconds), at),
+                    Lost => belief.lost(),
+                }
+            }
+            let leave = (last..100_000).find(|now| belief.take(*now).is_ok());
+            assert_eq!(leave, Some(resumes), "{what}");
+        }
     }
 
     #[test]
