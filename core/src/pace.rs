@@ -7,11 +7,14 @@
 //! and when the next refill comes. So the belief kept here is a credit for the
 //! second at hand, corrected downwards by every answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 
 use crate::error::{Error, ErrorKind};
+use crate::fork::Generational;
 use crate::retry::LONGEST_RETRY_AFTER;
 use crate::sync::{Mutex, lock};
 
@@ -171,18 +174,18 @@ impl Belief {
     }
 }
 
-/// One client's pace in batches.
-pub(crate) struct Pace {
+/// The belief under its lock. It belongs to one process: after a fork the lock
+/// may be held by a thread that is no more, and what is in flight never comes
+/// back to the child.
+struct Ledger {
     belief: Mutex<Belief>,
     started: Instant,
     /// The limit that holds where answers tell none.
     documented: Option<u32>,
 }
 
-impl Pace {
-    /// `documented` is what Layer grants in this environment; `known` says
-    /// whether it is Layer's, or a system about which nothing is documented.
-    pub(crate) fn new(documented: u32, known: bool) -> Self {
+impl Ledger {
+    fn new(documented: u32, known: bool) -> Self {
         Self {
             belief: Mutex::new(Belief::new(documented)),
             started: Instant::now(),
@@ -194,39 +197,85 @@ impl Pace {
     fn now(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX / 2) + 1
     }
+}
+
+/// One client's pace in batches.
+pub(crate) struct Pace {
+    ledger: ArcSwap<Generational<Ledger>>,
+    documented: u32,
+    known: bool,
+}
+
+impl Pace {
+    /// `documented` is what Layer grants in this environment; `known` says
+    /// whether it is Layer's, or a system about which nothing is documented.
+    pub(crate) fn new(documented: u32, known: bool) -> Self {
+        let ledger = Generational::new(Ledger::new(documented, known));
+        Self {
+            ledger: ArcSwap::from_pointee(ledger),
+            documented,
+            known,
+        }
+    }
+
+    /// The ledger of this process.
+    fn ledger(&self) -> Arc<Generational<Ledger>> {
+        let ledger = self.ledger.load_full();
+        if ledger.is_current() {
+            return ledger;
+        }
+        let fresh = Generational::new(Ledger::new(self.documented, self.known));
+        drop(self.ledger.compare_and_swap(&ledger, Arc::new(fresh)));
+        self.ledger.load_full()
+    }
+
+    /// Leave to send a request now, or how long to wait before asking again.
+    fn take(&self) -> Result<Permit, Duration> {
+        let current = self.ledger();
+        // None only where a fork comes between the two lines; the next look
+        // finds the child's.
+        let taken = current
+            .get()
+            .map_or(Err(1), |ledger| lock(&ledger.belief).take(ledger.now()));
+        match taken {
+            Ok(()) => Ok(Permit {
+                ledger: current,
+                open: true,
+            }),
+            Err(wait) => Err(Duration::from_millis(wait.unsigned_abs())),
+        }
+    }
 
     /// Waits until a request may be sent.
-    pub(crate) async fn ready(&self) -> Permit<'_> {
+    pub(crate) async fn ready(&self) -> Permit {
         loop {
-            let wait = match lock(&self.belief).take(self.now()) {
-                Ok(()) => {
-                    return Permit {
-                        pace: self,
-                        open: true,
-                    };
-                }
-                Err(wait) => wait,
-            };
-            tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
+            match self.take() {
+                Ok(permit) => return permit,
+                Err(wait) => tokio::time::sleep(wait).await,
+            }
         }
     }
 }
 
 /// Leave to send one request. Dropped without an answer, as when the call is
-/// cancelled, it counts as lost.
-pub(crate) struct Permit<'a> {
-    pace: &'a Pace,
+/// cancelled, it counts as lost. In the child of a fork the parent's say
+/// nothing to anyone.
+pub(crate) struct Permit {
+    ledger: Arc<Generational<Ledger>>,
     open: bool,
 }
 
-impl Permit<'_> {
+impl Permit {
     /// Takes in what became of the request.
     pub(crate) fn answered(mut self, outcome: Result<&HeaderMap, &Error>) {
         self.open = false;
-        let now = self.pace.now();
-        let mut belief = lock(&self.pace.belief);
+        let Some(ledger) = self.ledger.get() else {
+            return;
+        };
+        let now = ledger.now();
+        let mut belief = lock(&ledger.belief);
         match outcome {
-            Ok(headers) => belief.answered(Reading::of(headers), self.pace.documented, now),
+            Ok(headers) => belief.answered(Reading::of(headers), ledger.documented, now),
             Err(error) if error.kind() == ErrorKind::RateLimited => {
                 let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
                 belief.limited(wait, now);
@@ -236,10 +285,12 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for Permit {
     fn drop(&mut self) {
-        if self.open {
-            lock(&self.pace.belief).lost();
+        if self.open
+            && let Some(ledger) = self.ledger.get()
+        {
+            lock(&ledger.belief).lost();
         }
     }
 }
@@ -247,6 +298,7 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fork;
 
     /// Layer's bucket, as documented: refilled each second, 100 at first.
     struct Server {
@@ -450,6 +502,33 @@ mod tests {
             let leave = (last..100_000).find(|now| belief.take(*now).is_ok());
             assert_eq!(leave, Some(resumes), "{what}");
         }
+    }
+
+    #[test]
+    fn b13_the_parents_requests_are_not_the_childs() {
+        for in_flight in [32, 95] {
+            let pace = Pace::new(100, true);
+            let parents: Vec<_> = (0..in_flight).map_while(|_| pace.take().ok()).collect();
+            assert_eq!(parents.len(), in_flight);
+            fork::pretend::fork();
+            let childs: Vec<_> = (0..95).map_while(|_| pace.take().ok()).collect();
+            assert_eq!(childs.len(), 95, "{in_flight} in flight in the parent");
+            // What the child drops of its parent's is no answer to it.
+            drop(parents);
+            assert!(pace.take().is_err());
+        }
+    }
+
+    #[test]
+    fn b13_a_lock_of_the_pace_held_at_the_fork_is_not_waited_for() {
+        let pace = Pace::new(100, true);
+        let parents = pace.take().ok();
+        let ledger = pace.ledger();
+        let held = lock(&ledger.get().unwrap().belief);
+        fork::pretend::fork();
+        assert!(pace.take().is_ok());
+        drop(parents);
+        drop(held);
     }
 
     #[test]

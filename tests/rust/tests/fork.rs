@@ -144,6 +144,26 @@ fn b13_a_fork_in_mid_flight_leaves_the_flight_to_the_parent() {
 }
 
 #[test]
+fn b13_a_batch_in_the_child_keeps_its_own_pace() {
+    let layer = emulator();
+    // As many as the pace lets go before the first answer.
+    layer
+        .fault(Endpoint::AuthToken, Fault::hold().times(95))
+        .unwrap();
+    let mut probe = start(&layer, "batch", None);
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).in_flight == 95
+    });
+    probe.stdin.take().unwrap().write_all(b"fork\n").unwrap();
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).by_status.get(&200) == Some(&40)
+    });
+    layer.release();
+    finish(probe);
+    assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 160)]);
+}
+
+#[test]
 fn b13_a_storm_of_forks_meets_no_lock_that_is_never_let_go() {
     let layer = emulator();
     run(&layer, "storm");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use layerfi_auth::{BusinessId, SessionDuration, blocking};
+use layerfi_auth::{BatchOptions, BusinessId, SessionDuration, blocking};
 
 /// A child that hangs is a failure, not a wait.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -22,6 +22,7 @@ fn main() {
         "async" => used_in_a_runtime(&client),
         "cold" => cold(&client),
         "mid_flight" => mid_flight(&client),
+        "batch" => batch(&client),
         "storm" => storm(&client),
         "grandchild" => grandchild(&client),
         other => panic!("no scenario is called {other}"),
@@ -163,6 +164,33 @@ fn mid_flight(client: &blocking::Client) {
     client.whoami().unwrap();
 }
 
+/// A batch of so many, of businesses that are this process's own.
+fn run_batch(client: &blocking::Client, process: u16, count: u32) {
+    let businesses = (0..count)
+        .map(|number| format!("{number:08x}-{process:04x}-4000-8000-000000000000"))
+        .map(|id| id.parse::<BusinessId>().unwrap());
+    let options = BatchOptions {
+        max_in_flight: 200,
+        ..BatchOptions::default()
+    };
+    for result in client.business_tokens(businesses, options, |_| true) {
+        result.unwrap();
+    }
+}
+
+/// A batch has all in flight that its pace allows while the main thread forks,
+/// at a word from the server's side; the child has a batch of its own.
+fn batch(client: &blocking::Client) {
+    let parents = {
+        let client = client.clone();
+        std::thread::spawn(move || run_batch(&client, 1, 120))
+    };
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let child = fork(|| run_batch(client, 2, 40));
+    join(child);
+    parents.join().unwrap();
+}
+
 /// Threads do everything at once, every lock is taken all the time, and the
 /// main thread forks and forks.
 fn storm(client: &blocking::Client) {
@@ -178,6 +206,7 @@ fn storm(client: &blocking::Client) {
                     let id = format!("{number:08x}-0000-4000-8000-{:012x}", round % 64);
                     let business = id.parse().unwrap();
                     client.business_token(&business).unwrap();
+                    run_batch(&client, number, 2);
                     drop(client.try_token());
                     drop(client.stats());
                     if round.is_multiple_of(50) {
@@ -192,6 +221,7 @@ fn storm(client: &blocking::Client) {
         let child = fork(|| {
             client.token().unwrap();
             client.business_token(&business()).unwrap();
+            run_batch(client, 9, 2);
             client.whoami().unwrap();
             assert!(client.stats().token_requests > 0);
         });
