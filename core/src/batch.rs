@@ -5,11 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 
 use crate::business_id::BusinessId;
+use crate::client::Client;
 use crate::error::Result;
+use crate::pace::Permit;
 use crate::token::{BusinessToken, SessionDuration};
 
 /// How a batch is to be run.
@@ -17,7 +20,12 @@ use crate::token::{BusinessToken, SessionDuration};
 pub struct BatchOptions {
     /// The session duration of all its tokens; one hour by default.
     pub session_duration: SessionDuration,
-    /// Requests in flight at the most; 32 by default, at least 1.
+    /// Requests in flight at the most; 32 by default, at least 1. Any number
+    /// will do: Layer's rate limit bounds them as well.
+    ///
+    /// The client's timeout bounds each business's request, retries included,
+    /// from its turn on. The wait for its turn, for one of these places and for
+    /// the rate limit, is not counted, so that a batch may be of any size.
     pub max_in_flight: usize,
 }
 
@@ -45,31 +53,31 @@ pub struct BatchProgress {
 
 type Outcome = (usize, Result<BusinessToken>);
 
-/// How a batch gets a token.
-pub(crate) type Get =
-    Box<dyn Fn(BusinessId) -> BoxFuture<'static, Result<BusinessToken>> + Send + Sync>;
-
 /// The stream of [`Client::business_tokens`](crate::Client::business_tokens): one result per input, in the
 /// order of the input. Requests are made only while it is polled, and for what
 /// is still missing: dropping it ends the batch.
 #[must_use = "streams do nothing unless polled"]
 pub struct BusinessTokens {
-    get: Get,
-    max_in_flight: usize,
+    client: Client,
+    options: BatchOptions,
     distinct: Arc<[BusinessId]>,
     /// Per input, which of the distinct ones it is.
     inputs: VecDeque<usize>,
     results: Vec<Option<Result<BusinessToken>>>,
+    /// How many of the distinct ones have begun.
     started: usize,
+    /// The wait for leave to mint the next. There is one for all, so that
+    /// turns come in order.
+    turn: Option<BoxFuture<'static, Result<Permit>>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
     progress: BatchProgress,
 }
 
 impl BusinessTokens {
     pub(crate) fn new(
+        client: Client,
         businesses: impl IntoIterator<Item = BusinessId>,
-        max_in_flight: usize,
-        get: Get,
+        options: BatchOptions,
     ) -> Self {
         let mut places: HashMap<BusinessId, usize> = HashMap::new();
         let mut distinct = Vec::new();
@@ -87,12 +95,13 @@ impl BusinessTokens {
             ..BatchProgress::default()
         };
         Self {
-            get,
-            max_in_flight: max_in_flight.max(1),
+            client,
+            options,
             results: vec![None; distinct.len()],
             distinct: distinct.into(),
             inputs,
             started: 0,
+            turn: None,
             in_flight: FuturesUnordered::new(),
             progress,
         }
@@ -104,15 +113,47 @@ impl BusinessTokens {
         self.progress
     }
 
-    fn start_more(&mut self) {
-        while self.in_flight.len() < self.max_in_flight
-            && let Some(business) = self.distinct.get(self.started)
-        {
+    /// Begins with whatever has its turn: what is at hand, and what there is a
+    /// place and leave for.
+    fn start_more(&mut self, cx: &mut Context<'_>) {
+        let session_duration = self.options.session_duration;
+        while let Some(business) = self.distinct.get(self.started) {
             let place = self.started;
+            let at_hand = self.client.try_business_token(business, session_duration);
+            if let Some(token) = at_hand {
+                self.started += 1;
+                self.settle(place, Ok(token));
+                continue;
+            }
+            if self.in_flight.len() >= self.options.max_in_flight.max(1) {
+                return;
+            }
+            let turn = self.turn.get_or_insert_with(|| self.client.turn_in_batch());
+            let Poll::Ready(permit) = turn.poll_unpin(cx) else {
+                return;
+            };
+            self.turn = None;
             self.started += 1;
-            let token = (self.get)(business.clone());
-            self.in_flight
-                .push(Box::pin(async move { (place, token.await) }));
+            match permit {
+                Ok(permit) => {
+                    let client = self.client.clone();
+                    let business = business.clone();
+                    self.in_flight.push(Box::pin(async move {
+                        let token =
+                            client.business_token_in_batch(&business, session_duration, permit);
+                        (place, token.await)
+                    }));
+                }
+                Err(error) => self.settle(place, Err(error)),
+            }
+        }
+    }
+
+    fn settle(&mut self, place: usize, result: Result<BusinessToken>) {
+        self.progress.done += 1;
+        self.progress.failed += usize::from(result.is_err());
+        if let Some(free) = self.results.get_mut(place) {
+            *free = Some(result);
         }
     }
 
@@ -129,17 +170,11 @@ impl Stream for BusinessTokens {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            self.start_more();
+            self.start_more(cx);
             // Whatever is ready is taken in first: a slow one at the front
             // must not keep the others' places occupied.
             match self.in_flight.poll_next_unpin(cx) {
-                Poll::Ready(Some((place, result))) => {
-                    self.progress.done += 1;
-                    self.progress.failed += usize::from(result.is_err());
-                    if let Some(free) = self.results.get_mut(place) {
-                        *free = Some(result);
-                    }
-                }
+                Poll::Ready(Some((place, result))) => self.settle(place, result),
                 Poll::Ready(None) | Poll::Pending => {
                     return match self.next_in_order() {
                         Some(result) => Poll::Ready(Some(result)),

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::fork;
 use crate::http::Request;
 use crate::layer_api;
+use crate::pace::Permit;
 use crate::secret::Secret;
 use crate::stats::Stats;
 use crate::token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
@@ -189,7 +190,7 @@ impl Client {
         }
         let get = self
             .engine
-            .business_token(business, session_duration, min_remaining, false);
+            .business_token(business, session_duration, min_remaining, None);
         Ok(self.ends(get).await?.value.clone())
     }
 
@@ -209,7 +210,7 @@ impl Client {
             },
             || {
                 self.engine
-                    .business_source(business, session_duration, false)
+                    .business_source(business, session_duration, None)
             },
             |entry| entry.value.clone(),
         )
@@ -225,9 +226,7 @@ impl Client {
         session_duration: SessionDuration,
     ) -> Result<BusinessToken> {
         let deadline = self.deadline();
-        let mint = self
-            .engine
-            .mint(business, session_duration, false, deadline);
+        let mint = self.engine.mint(business, session_duration, None, deadline);
         Ok(self.ends(mint).await?.value)
     }
 
@@ -247,30 +246,30 @@ impl Client {
         businesses: impl IntoIterator<Item = BusinessId>,
         options: BatchOptions,
     ) -> BusinessTokens {
-        let client = self.clone();
-        let session_duration = options.session_duration;
-        let get = move |business: BusinessId| -> BoxFuture<'static, Result<BusinessToken>> {
-            let client = client.clone();
-            Box::pin(async move {
-                client
-                    .business_token_in_batch(&business, session_duration)
-                    .await
-            })
-        };
-        BusinessTokens::new(businesses, options.max_in_flight, Box::new(get))
+        BusinessTokens::new(self.clone(), businesses, options)
     }
 
-    async fn business_token_in_batch(
+    /// A batch's wait for leave to mint one token. No timeout bounds it: how
+    /// long it takes is a matter of the batch's size.
+    pub(crate) fn turn_in_batch(&self) -> BoxFuture<'static, Result<Permit>> {
+        let client = self.clone();
+        Box::pin(async move {
+            // The wait wants a runtime, and this says so where there is none.
+            client.ends(std::future::ready(Ok(()))).await?;
+            Ok(client.engine.pace.ready().await)
+        })
+    }
+
+    /// A token whose turn it is.
+    pub(crate) async fn business_token_in_batch(
         &self,
         business: &BusinessId,
         session_duration: SessionDuration,
+        permit: Permit,
     ) -> Result<BusinessToken> {
-        if let Some(token) = self.try_business_token(business, session_duration) {
-            return Ok(token);
-        }
         let get = self
             .engine
-            .business_token(business, session_duration, None, true);
+            .business_token(business, session_duration, None, Some(permit));
         Ok(self.ends(get).await?.value.clone())
     }
 

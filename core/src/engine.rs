@@ -3,8 +3,8 @@
 
 use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -22,10 +22,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Answer, Http, Request};
 use crate::layer_api;
 use crate::oauth;
-use crate::pace::Pace;
+use crate::pace::{Pace, Permit};
 use crate::retry;
 use crate::runtime::Runtime;
 use crate::stats::{Counters, Event};
+use crate::sync::lock;
 use crate::token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
 
 /// What a cached business token is filed under.
@@ -66,7 +67,8 @@ pub(crate) struct Engine {
     pub(crate) access: Arc<Slot<AccessToken>>,
     pub(crate) business: Keyed<Key, BusinessToken>,
     http: Http,
-    pace: Pace,
+    /// How fast batches may go.
+    pub(crate) pace: Pace,
     /// The credentials that the server last refused for good.
     refused: ArcSwapOption<Credentials>,
 }
@@ -113,27 +115,29 @@ impl Engine {
         business: &BusinessId,
         session_duration: SessionDuration,
         remaining: Option<Duration>,
-        paced: bool,
+        permit: Option<Permit>,
     ) -> Result<Arc<Entry<BusinessToken>>> {
         let key = Key {
             business: business.clone(),
             session_duration,
         };
-        let source = self.business_source(business, session_duration, paced);
+        let source = self.business_source(business, session_duration, permit);
         self.business.get(&self.cx, &key, source, remaining).await
     }
 
+    /// With a permit it keeps to the pace, beginning with that one.
     pub(crate) fn business_source(
         self: &Arc<Self>,
         business: &BusinessId,
         session_duration: SessionDuration,
-        paced: bool,
+        permit: Option<Permit>,
     ) -> BusinessTokenSource {
         BusinessTokenSource {
             engine: Arc::clone(self),
             business: business.clone(),
             session_duration,
-            paced,
+            paced: permit.is_some(),
+            permit: Mutex::new(permit),
         }
     }
 
@@ -184,53 +188,60 @@ impl Engine {
         .await
     }
 
-    /// Mints a token, cached nowhere.
+    /// Mints a token, cached nowhere. With a permit all its requests keep to
+    /// the pace; the first has its leave already.
     #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all, fields(%business))]
     pub(crate) async fn mint(
         self: &Arc<Self>,
         business: &BusinessId,
         session_duration: SessionDuration,
-        paced: bool,
+        mut permit: Option<Permit>,
         deadline: Instant,
     ) -> Result<Fetched<BusinessToken>> {
-        self.authorized(deadline, |token| async move {
-            let permit = if paced {
-                Some(self.pace.ready().await)
-            } else {
-                None
-            };
-            self.cx.stats.count(Event::Mint);
-            // The life is counted from before the request is sent.
-            let requested_at = self.cx.clock.now();
-            let result = layer_api::mint_business_token(
-                &self.http,
-                &self.config.endpoints,
-                &token,
-                business,
-                session_duration,
-                deadline,
-            )
-            .await;
-            if let Some(permit) = permit {
-                permit.answered(result.as_ref().map(|answer| &answer.headers));
+        let paced = permit.is_some();
+        self.authorized(deadline, |token| {
+            let first = permit.take();
+            async move {
+                let mut permit = match first {
+                    None if paced => Some(self.pace.ready().await),
+                    first => first,
+                };
+                if let Some(permit) = &mut permit {
+                    permit.sent();
+                }
+                self.cx.stats.count(Event::Mint);
+                // The life is counted from before the request is sent.
+                let requested_at = self.cx.clock.now();
+                let result = layer_api::mint_business_token(
+                    &self.http,
+                    &self.config.endpoints,
+                    &token,
+                    business,
+                    session_duration,
+                    deadline,
+                )
+                .await;
+                if let Some(permit) = permit {
+                    permit.answered(result.as_ref().map(|answer| &answer.headers));
+                }
+                let answer = result?.value;
+                let value = BusinessToken::new(
+                    &answer.access_token,
+                    business.clone(),
+                    session_duration,
+                    requested_at,
+                    answer.lifetime,
+                )
+                .map_err(|why| {
+                    Error::protocol(format!("minting a token: {why}"), Default::default())
+                })?;
+                Ok(Fetched {
+                    value,
+                    requested_at,
+                    lifetime: answer.lifetime,
+                    reserve: BUSINESS_RESERVE,
+                })
             }
-            let answer = result?.value;
-            let value = BusinessToken::new(
-                &answer.access_token,
-                business.clone(),
-                session_duration,
-                requested_at,
-                answer.lifetime,
-            )
-            .map_err(|why| {
-                Error::protocol(format!("minting a token: {why}"), Default::default())
-            })?;
-            Ok(Fetched {
-                value,
-                requested_at,
-                lifetime: answer.lifetime,
-                reserve: BUSINESS_RESERVE,
-            })
         })
         .await
     }
@@ -385,6 +396,8 @@ pub(crate) struct BusinessTokenSource {
     business: BusinessId,
     session_duration: SessionDuration,
     paced: bool,
+    /// For the first flight.
+    permit: Mutex<Option<Permit>>,
 }
 
 impl Source<BusinessToken> for BusinessTokenSource {
@@ -396,6 +409,7 @@ impl Source<BusinessToken> for BusinessTokenSource {
             paced,
             ..
         } = *self;
+        let permit = lock(&self.permit).take();
         Box::pin(async move {
             let timeout = engine.config.timeout;
             let deadline = Instant::now() + timeout;
@@ -406,7 +420,11 @@ impl Source<BusinessToken> for BusinessTokenSource {
                     .access_token()
                     .await
                     .map_err(Outcome::FailedEarlier)?;
-                let mint = engine.mint(&business, session_duration, paced, deadline);
+                let permit = match permit {
+                    None if paced => Some(engine.pace.ready().await),
+                    permit => permit,
+                };
+                let mint = engine.mint(&business, session_duration, permit, deadline);
                 mint.await.map_err(|error| match error.kind() {
                     ErrorKind::OAuth | ErrorKind::Credentials => Outcome::FailedEarlier(error),
                     _ => Outcome::Failed(error),

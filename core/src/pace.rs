@@ -21,6 +21,12 @@ use crate::sync::{Mutex, lock};
 /// What the bucket holds before the first answer says otherwise.
 const INITIAL_CREDIT: i64 = 100;
 
+/// What was let go so long ago, in ms, with nothing after it, never lands: the
+/// runtime that it ran in is not driven any more. Longer than any pause, and
+/// than a request should take; without it a batch, whose wait for its turn has
+/// no other end, could wait for ever.
+const LOST_AFTER: i64 = 120_000;
+
 /// What one answer says about the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
@@ -63,6 +69,8 @@ struct Belief {
     /// What may still be sent before the next refill.
     credit: i64,
     in_flight: i64,
+    /// When leave was last given.
+    given_at: i64,
     /// The server's mark of the next refill, to tell one second from the next.
     window: i64,
     /// When the next refill comes, by this machine's clock.
@@ -82,6 +90,7 @@ impl Belief {
             limit: Some(limit),
             credit: INITIAL_CREDIT.min(limit),
             in_flight: 0,
+            given_at: 0,
             window: 0,
             refill_at: 0,
             paused_until: 0,
@@ -94,8 +103,11 @@ impl Belief {
         if now < self.paused_until {
             return Err((self.paused_until - now).min(1_000));
         }
+        if now - self.given_at > LOST_AFTER {
+            self.in_flight = 0;
+        }
         let Some(limit) = self.limit else {
-            self.in_flight += 1;
+            self.give(now);
             return Ok(());
         };
         if self.refill_at != 0 && now >= self.refill_at {
@@ -110,7 +122,7 @@ impl Belief {
         let reserve = limit / 20;
         if self.credit > reserve {
             self.credit -= 1;
-            self.in_flight += 1;
+            self.give(now);
             return Ok(());
         }
         if self.refill_at == 0 {
@@ -121,6 +133,11 @@ impl Belief {
             self.refill_at = now + 1_000;
         }
         Err((self.refill_at - now).clamp(1, 1_000))
+    }
+
+    fn give(&mut self, now: i64) {
+        self.in_flight += 1;
+        self.given_at = now;
     }
 
     fn answered(&mut self, reading: Reading, documented: Option<u32>, now: i64) {
@@ -165,6 +182,14 @@ impl Belief {
         self.paused_until = self.paused_until.max(now + wait);
         if self.refill_at == 0 {
             self.refill_at = self.paused_until;
+        }
+    }
+
+    /// Leave was given and no request sent.
+    fn unused(&mut self) {
+        self.lost();
+        if self.limit.is_some() {
+            self.credit += 1;
         }
     }
 
@@ -240,7 +265,7 @@ impl Pace {
         match taken {
             Ok(()) => Ok(Permit {
                 ledger: current,
-                open: true,
+                state: State::Unused,
             }),
             Err(wait) => Err(Duration::from_millis(wait.unsigned_abs())),
         }
@@ -257,18 +282,29 @@ impl Pace {
     }
 }
 
-/// Leave to send one request. Dropped without an answer, as when the call is
-/// cancelled, it counts as lost. In the child of a fork the parent's say
-/// nothing to anyone.
+/// Leave to send one request. Dropped before that it is given back; dropped
+/// without an answer, as when the call is cancelled, the request counts as
+/// lost. In the child of a fork the parent's say nothing to anyone.
 pub(crate) struct Permit {
     ledger: Arc<Generational<Ledger>>,
-    open: bool,
+    state: State,
+}
+
+enum State {
+    Unused,
+    Sent,
+    Answered,
 }
 
 impl Permit {
+    /// The request is on its way from here on.
+    pub(crate) fn sent(&mut self) {
+        self.state = State::Sent;
+    }
+
     /// Takes in what became of the request.
     pub(crate) fn answered(mut self, outcome: Result<&HeaderMap, &Error>) {
-        self.open = false;
+        self.state = State::Answered;
         let Some(ledger) = self.ledger.get() else {
             return;
         };
@@ -287,10 +323,13 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.open
-            && let Some(ledger) = self.ledger.get()
-        {
-            lock(&ledger.belief).lost();
+        let Some(ledger) = self.ledger.get() else {
+            return;
+        };
+        match self.state {
+            State::Unused => lock(&ledger.belief).unused(),
+            State::Sent => lock(&ledger.belief).lost(),
+            State::Answered => {}
         }
     }
 }
@@ -529,6 +568,26 @@ mod tests {
         assert!(pace.take().is_ok());
         drop(parents);
         drop(held);
+    }
+
+    #[test]
+    fn b17_leave_that_is_not_used_is_given_back() {
+        let pace = Pace::new(100, true);
+        for _ in 0..1_000 {
+            drop(pace.take().ok().unwrap());
+        }
+        let held: Vec<_> = (0..95).map_while(|_| pace.take().ok()).collect();
+        assert_eq!(held.len(), 95);
+        assert!(pace.take().is_err());
+    }
+
+    #[test]
+    fn b17_the_wait_for_a_turn_has_an_end_even_if_nothing_lands() {
+        let mut belief = Belief::new(100);
+        let all = (0..200).take_while(|_| belief.take(1).is_ok()).count();
+        assert_eq!(all, 95);
+        let turn = (2..1_000_000).find(|now| belief.take(*now).is_ok());
+        assert!(turn.is_some_and(|at| at <= 122_000), "{turn:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use layerfi_auth::{BatchOptions, BusinessId, SessionDuration};
 use layerfi_auth_emulator::{Emulator, Endpoint, Environment, Fault};
 use layerfi_auth_tests::{
@@ -240,5 +240,47 @@ fn b17_a_batch_of_none_is_done() {
     let runtime = multi_thread_runtime(1);
     let results: Vec<_> = runtime.block_on(client.business_tokens([]).collect());
     assert!(results.is_empty());
+    assert_requests(&layer, &[]);
+}
+
+#[test]
+fn b17_waiting_for_ones_turn_is_no_part_of_the_timeout() {
+    let layer = Emulator::builder().start_blocking().unwrap();
+    let client = client_builder(&layer)
+        .timeout(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let options = BatchOptions {
+        max_in_flight: usize::MAX,
+        ..BatchOptions::default()
+    };
+    let runtime = multi_thread_runtime(2);
+    // Of all sizes, and many at once; together they take more than four seconds.
+    let all = businesses(430);
+    let (large, small) = all.split_at(250);
+    let tasks: Vec<_> = std::iter::once(large)
+        .chain(small.chunks(20))
+        .map(|part| {
+            let stream = client.business_tokens_with(part.to_vec(), options);
+            runtime.spawn(stream.collect::<Vec<_>>())
+        })
+        .collect();
+    for task in tasks {
+        let results = runtime.block_on(task).unwrap();
+        let failed: Vec<_> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+        assert!(failed.is_empty(), "{} failed: {}", failed.len(), failed[0]);
+    }
+    assert_eq!(layer.counters().rate_limited, 0);
+}
+
+#[test]
+fn b12_a_batch_without_a_runtime_says_so() {
+    let layer = emulator();
+    let client = client(&layer);
+    let mut stream = client.business_tokens(businesses(3));
+    for _ in 0..3 {
+        let result = stream.next().now_or_never().flatten().unwrap();
+        assert_eq!(result.unwrap_err().field(), Some("runtime"));
+    }
     assert_requests(&layer, &[]);
 }
