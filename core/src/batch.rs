@@ -51,11 +51,13 @@ pub struct BatchProgress {
     pub failed: usize,
 }
 
-type Outcome = (usize, Result<BusinessToken>);
+/// A result with its place; nothing where a refresh is over.
+type Outcome = Option<(usize, Result<BusinessToken>)>;
 
 /// The stream of [`Client::business_tokens`](crate::Client::business_tokens): one result per input, in the
-/// order of the input. Requests are made only while it is polled, and for what
-/// is still missing: dropping it ends the batch.
+/// order of the input. Requests are made only while it is polled, for what is
+/// still missing and then for what is due for refresh: dropping it ends the
+/// batch.
 #[must_use = "streams do nothing unless polled"]
 pub struct BusinessTokens {
     client: Client,
@@ -70,6 +72,8 @@ pub struct BusinessTokens {
     /// turns come in order.
     turn: Option<BoxFuture<'static, Result<Permit>>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    /// Those of the distinct ones that were at hand and are due for refresh.
+    due: VecDeque<usize>,
     progress: BatchProgress,
 }
 
@@ -103,6 +107,7 @@ impl BusinessTokens {
             started: 0,
             turn: None,
             in_flight: FuturesUnordered::new(),
+            due: VecDeque::new(),
             progress,
         }
     }
@@ -119,13 +124,16 @@ impl BusinessTokens {
         let session_duration = self.options.session_duration;
         while let Some(business) = self.distinct.get(self.started) {
             let place = self.started;
-            let at_hand = self.client.try_business_token(business, session_duration);
-            if let Some(token) = at_hand {
+            let at_hand = self.client.at_hand_in_batch(business, session_duration);
+            if let Some((token, due)) = at_hand {
                 self.started += 1;
                 self.settle(place, Ok(token));
+                if due {
+                    self.due.push_back(place);
+                }
                 continue;
             }
-            if self.in_flight.len() >= self.options.max_in_flight.max(1) {
+            if self.is_full() {
                 return;
             }
             let turn = self.turn.get_or_insert_with(|| self.client.turn_in_batch());
@@ -141,12 +149,31 @@ impl BusinessTokens {
                     self.in_flight.push(Box::pin(async move {
                         let token =
                             client.business_token_in_batch(&business, session_duration, permit);
-                        (place, token.await)
+                        Some((place, token.await))
                     }));
                 }
                 Err(error) => self.settle(place, Err(error)),
             }
         }
+        self.refresh_more();
+    }
+
+    /// Begins refreshes, for which nobody waits: only when nothing is missing
+    /// any more, and only those that may be sent at once.
+    fn refresh_more(&mut self) {
+        while !self.is_full()
+            && let Some(business) = self.due.front().and_then(|due| self.distinct.get(*due))
+            && let Some(over) = self
+                .client
+                .refresh_in_batch(business, self.options.session_duration)
+        {
+            self.due.pop_front();
+            self.in_flight.push(Box::pin(over.map(|_| None)));
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.in_flight.len() >= self.options.max_in_flight.max(1)
     }
 
     fn settle(&mut self, place: usize, result: Result<BusinessToken>) {
@@ -174,7 +201,8 @@ impl Stream for BusinessTokens {
             // Whatever is ready is taken in first: a slow one at the front
             // must not keep the others' places occupied.
             match self.in_flight.poll_next_unpin(cx) {
-                Poll::Ready(Some((place, result))) => self.settle(place, result),
+                Poll::Ready(Some(Some((place, result)))) => self.settle(place, result),
+                Poll::Ready(Some(None)) => {}
                 Poll::Ready(None) | Poll::Pending => {
                     return match self.next_in_order() {
                         Some(result) => Poll::Ready(Some(result)),

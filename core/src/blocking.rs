@@ -181,7 +181,7 @@ impl Client {
     /// [`crate::Client::business_tokens`]. `progress` is called from the
     /// calling thread whenever a result is there, and ends the batch by
     /// returning `false`: what is missing then is an error in its place.
-    /// The client's timeout bounds each business, not the batch.
+    /// The client's timeout bounds each business from its turn on, not the batch.
     pub fn business_tokens(
         &self,
         businesses: impl IntoIterator<Item = BusinessId>,

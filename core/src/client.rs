@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::Method;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -232,7 +233,12 @@ impl Client {
 
     /// Tokens for many businesses: a stream of one result per input, in the
     /// order of the input. Duplicates are minted once; at most 32 requests are
-    /// in flight, in step with Layer's rate limit.
+    /// in flight, in step with Layer's rate limit. The client's timeout bounds
+    /// each business from its turn on, and not the batch.
+    ///
+    /// A token at hand is returned as it is. Where its refresh is due, that
+    /// comes after all that is missing and keeps to the same bounds; what the
+    /// batch ends before is left to the next call.
     pub fn business_tokens(
         &self,
         businesses: impl IntoIterator<Item = BusinessId>,
@@ -258,6 +264,34 @@ impl Client {
             client.ends(std::future::ready(Ok(()))).await?;
             Ok(client.engine.pace.ready().await)
         })
+    }
+
+    /// A token that is at hand, and whether its refresh is due. Starts none:
+    /// thousands of them at once would be in nobody's pace.
+    pub(crate) fn at_hand_in_batch(
+        &self,
+        business: &BusinessId,
+        session_duration: SessionDuration,
+    ) -> Option<(BusinessToken, bool)> {
+        let key = KeyRef {
+            business,
+            session_duration,
+        };
+        self.engine
+            .business
+            .look(&self.engine.cx, &key, |entry| entry.value.clone())
+    }
+
+    /// Starts a refresh that is due if it may be sent now. What is returned
+    /// resolves when it is over.
+    pub(crate) fn refresh_in_batch(
+        &self,
+        business: &BusinessId,
+        session_duration: SessionDuration,
+    ) -> Option<oneshot::Receiver<()>> {
+        let permit = self.engine.pace.at_once()?;
+        let engine = &self.engine;
+        Some(engine.refresh_business_token(business, session_duration, permit))
     }
 
     /// A token whose turn it is.

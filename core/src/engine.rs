@@ -3,13 +3,14 @@
 
 use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
@@ -26,7 +27,7 @@ use crate::pace::{Pace, Permit};
 use crate::retry;
 use crate::runtime::Runtime;
 use crate::stats::{Counters, Event};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
 
 /// What a cached business token is filed under.
@@ -138,7 +139,27 @@ impl Engine {
             session_duration,
             paced: permit.is_some(),
             permit: Mutex::new(permit),
+            over: Mutex::new(None),
         }
+    }
+
+    /// Starts a refresh for a batch, if it is still due. It is one of the
+    /// batch's requests in flight until what is returned resolves.
+    pub(crate) fn refresh_business_token(
+        self: &Arc<Self>,
+        business: &BusinessId,
+        session_duration: SessionDuration,
+        permit: Permit,
+    ) -> oneshot::Receiver<()> {
+        let (sender, over) = oneshot::channel();
+        let mut source = self.business_source(business, session_duration, Some(permit));
+        source.over = Mutex::new(Some(sender));
+        let key = KeyRef {
+            business,
+            session_duration,
+        };
+        self.business.refresh(&self.cx, &key, source);
+        over
     }
 
     pub(crate) fn invalidate(&self, token: &AccessToken) -> bool {
@@ -398,6 +419,8 @@ pub(crate) struct BusinessTokenSource {
     paced: bool,
     /// For the first flight.
     permit: Mutex<Option<Permit>>,
+    /// Dropped when that one is over, whatever becomes of it.
+    over: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Source<BusinessToken> for BusinessTokenSource {
@@ -410,6 +433,7 @@ impl Source<BusinessToken> for BusinessTokenSource {
             ..
         } = *self;
         let permit = lock(&self.permit).take();
+        let over = lock(&self.over).take();
         Box::pin(async move {
             let timeout = engine.config.timeout;
             let deadline = Instant::now() + timeout;
@@ -430,7 +454,9 @@ impl Source<BusinessToken> for BusinessTokenSource {
                     _ => Outcome::Failed(error),
                 })
             };
-            match timeout_at(deadline, mint).await {
+            let minted = timeout_at(deadline, mint).await;
+            drop(over);
+            match minted {
                 Ok(Ok(fetched)) => Outcome::Fetched(fetched),
                 Ok(Err(outcome)) => outcome,
                 Err(_) => Outcome::Failed(Error::timeout(format!(

@@ -271,6 +271,11 @@ impl Pace {
         }
     }
 
+    /// Leave to send a request, if it is to be had now.
+    pub(crate) fn at_once(&self) -> Option<Permit> {
+        self.take().ok()
+    }
+
     /// Waits until a request may be sent.
     pub(crate) async fn ready(&self) -> Permit {
         loop {

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use hashbrown::Equivalent;
 
+use super::entry::Verdict;
 use super::map::ReadMap;
 use super::{Context, Entry, Mode, Outcome, Slot, Source, policy};
 use crate::clock::{Clock, Now};
@@ -120,6 +121,48 @@ where
             Some(read(borrowed.entry()))
         };
         shared.places.with(key, hit)?
+    }
+
+    /// The value of a key, if it can be handed out at once, and whether its
+    /// refresh is due. Starts none: for callers that come for thousands, whose
+    /// refreshes [`refresh`](Self::refresh) starts when there is room for them.
+    pub(crate) fn look<Q, R>(
+        &self,
+        cx: &Context,
+        key: &Q,
+        read: impl FnOnce(&Entry<V>) -> R,
+    ) -> Option<(R, bool)>
+    where
+        Q: Hash + Equivalent<K>,
+    {
+        let look = |place: &Arc<Place<V>>| {
+            place.visit();
+            let entry = place.slot.peek()?;
+            let due = match entry.verdict(&cx.clock) {
+                Verdict::Good => false,
+                Verdict::Refresh => true,
+                Verdict::Spent => return None,
+            };
+            cx.stats.count_hit(entry.is_stale());
+            Some((read(&entry), due))
+        };
+        self.0.places.with(key, look)?
+    }
+
+    /// Starts the refresh of a key's value that is due, unless someone else
+    /// just did.
+    pub(crate) fn refresh<Q, S>(&self, cx: &Context, key: &Q, source: S)
+    where
+        Q: Hash + Equivalent<K>,
+        S: Source<V>,
+    {
+        let Some(place) = self.0.places.with(key, Arc::clone) else {
+            return;
+        };
+        if let Some(entry) = place.slot.peek() {
+            let source = Registered::new(source, &self.0, place.number, cx);
+            place.slot.refresh(cx, &source, &entry);
+        }
     }
 
     /// The value of a key, from its slot or from the key's one flight.

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use layerfi_auth::{BatchOptions, BusinessId, SessionDuration};
+use layerfi_auth::{BatchOptions, BusinessId, SessionDuration, TestClock};
 use layerfi_auth_emulator::{Emulator, Endpoint, Environment, Fault};
 use layerfi_auth_tests::{
-    assert_requests, businesses, client, client_builder, emulator, eventually, multi_thread_runtime,
+    PATIENCE, assert_requests, businesses, client, client_builder, emulator, eventually,
+    multi_thread_runtime,
 };
 
 /// Runs a batch and checks what every batch promises.
@@ -241,6 +242,126 @@ fn b17_a_batch_of_none_is_done() {
     let results: Vec<_> = runtime.block_on(client.business_tokens([]).collect());
     assert!(results.is_empty());
     assert_requests(&layer, &[]);
+}
+
+/// Past the moment at which the refresh of a business token is due, and before
+/// the one from which it is not handed out any more.
+const IN_THE_WINDOW: Duration = Duration::from_secs(1_600);
+
+#[test]
+fn b17_a_batch_of_tokens_due_for_refresh_keeps_in_step() {
+    let layer = Emulator::builder().start_blocking().unwrap();
+    let clock = TestClock::new();
+    let client = client_builder(&layer)
+        .test_clock(clock.clone())
+        .build()
+        .unwrap();
+    let runtime = multi_thread_runtime(2);
+    let all = businesses(300);
+    let batch = || -> Vec<_> {
+        let results: Vec<_> = runtime.block_on(client.business_tokens(all.clone()).collect());
+        results.into_iter().map(Result::unwrap).collect()
+    };
+    let first = batch();
+    clock.advance(IN_THE_WINDOW);
+    // Long enough for those that are sent together to be seen together.
+    let slow = Fault::delay(Duration::from_millis(50)).forever();
+    layer.fault(Endpoint::AuthToken, slow).unwrap();
+    let started = Instant::now();
+    let second = batch();
+    // At the pace it would take three seconds.
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "a refresh was waited for: {:?}",
+        started.elapsed()
+    );
+    for (first, second) in first.iter().zip(&second) {
+        assert!(first.secret() == second.secret());
+    }
+    let minted = 300 + client.stats().refreshes;
+    assert!(minted > 300, "no refresh was started");
+    eventually(&layer, |now| {
+        let mints = now.endpoint(Endpoint::AuthToken);
+        mints.total >= minted && mints.in_flight == 0
+    });
+    let counters = layer.counters();
+    let mints = counters.endpoint(Endpoint::AuthToken);
+    assert_eq!(counters.rate_limited, 0, "{} mints", mints.total);
+    assert!(
+        mints.max_in_flight <= 32,
+        "{} in flight",
+        mints.max_in_flight
+    );
+}
+
+#[test]
+fn b04_b17_a_batch_refreshes_behind_what_is_missing_and_waits_for_none() {
+    let layer = emulator();
+    let clock = TestClock::new();
+    let client = client_builder(&layer)
+        .test_clock(clock.clone())
+        .build()
+        .unwrap();
+    let runtime = multi_thread_runtime(2);
+    let all = businesses(25);
+    let batch = |part: &[BusinessId]| -> Vec<_> {
+        let options = BatchOptions {
+            max_in_flight: 20,
+            ..BatchOptions::default()
+        };
+        let stream = client.business_tokens_with(part.to_vec(), options);
+        let results: Vec<_> = runtime.block_on(stream.collect());
+        results.into_iter().map(Result::unwrap).collect()
+    };
+    let (due, missing) = all.split_at(20);
+    let first = batch(due);
+    clock.advance(IN_THE_WINDOW);
+    for business in due {
+        let hold = Fault::hold().business(business.as_str());
+        layer.fault(Endpoint::AuthToken, hold).unwrap();
+    }
+    // Were the refreshes first, they would keep every place.
+    let second = batch(&all);
+    for (first, second) in first.iter().zip(&second) {
+        assert!(first.secret() == second.secret());
+    }
+    assert_eq!(second.len(), 25);
+    let minted = u64::try_from(due.len() + missing.len()).unwrap();
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).by_status.get(&200) == Some(&minted)
+    });
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).in_flight == 20
+    });
+    // Each is refreshed once, however often it is asked for.
+    let third = batch(&all);
+    for (first, third) in first.iter().zip(&third) {
+        assert!(first.secret() == third.secret());
+    }
+    layer.release();
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).by_status.get(&200) == Some(&45)
+    });
+    eventually_fresh(&first, || batch(due));
+    assert_eq!(layer.count(Endpoint::AuthToken), 45);
+    assert_eq!(client.stats().refreshes, 20);
+}
+
+/// Waits until all tokens are others than these: an answer is counted a moment
+/// before the client has it.
+fn eventually_fresh(
+    stale: &[layerfi_auth::BusinessToken],
+    look: impl Fn() -> Vec<layerfi_auth::BusinessToken>,
+) {
+    let started = Instant::now();
+    loop {
+        let now = look();
+        if now.iter().zip(stale).all(|(a, b)| a.secret() != b.secret()) {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "the refreshes never landed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 #[test]

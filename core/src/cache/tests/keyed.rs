@@ -65,6 +65,36 @@ async fn b15_one_key_never_waits_for_another() {
 }
 
 #[tokio::test]
+async fn b04_b17_a_look_starts_no_refresh_and_one_is_started_when_it_is_wanted() {
+    let bench = Bench::new(10);
+    let script = bench.script();
+    let look = || bench.keyed.look(&bench.cx, &1, |entry| entry.value);
+    assert_eq!(look(), None, "not there");
+    bench.get(1, &script).await.unwrap();
+    bench.keyed.refresh(&bench.cx, &1, script.clone());
+    settle().await;
+    assert_eq!((look(), script.fetches()), (Some((1, false)), 1), "not due");
+    bench.clock.advance(Duration::from_secs(3_100));
+    for _ in 0..100 {
+        assert_eq!(look(), Some((1, true)));
+    }
+    settle().await;
+    assert_eq!(script.fetches(), 1);
+    script.hold();
+    for _ in 0..100 {
+        bench.keyed.refresh(&bench.cx, &1, script.clone());
+        bench.keyed.refresh(&bench.cx, &2, script.clone());
+    }
+    assert_eq!(look(), Some((1, false)), "under way");
+    settle().await;
+    script.let_go();
+    settle().await;
+    assert_eq!((look(), script.fetches()), (Some((2, false)), 2));
+    bench.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(look(), None, "dead");
+}
+
+#[tokio::test]
 async fn b15_the_number_is_bounded_and_what_is_asked_for_again_stays() {
     let bench = Bench::new(10);
     for key in 0..10 {
