@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def carry(errands: Errands) -> None:
     """Make calls as they come: handlers of the log, and answers to event loops."""
     for function, args in errands:
-        try:
+        try:  # noqa: SIM105  # An import that costs more than it saves.
             function(*args)
-        except BaseException:  # noqa: BLE001, S110, SIM105
+        except BaseException:  # noqa: BLE001, S110
             # A handler has told so itself; a closed loop has nobody who waits.
             pass
         # An answer holds a token, and the next one may be long in coming.
