@@ -15,7 +15,8 @@ help: ## What there is
 demo: ## The main job, on the emulator: no account, no network
 	@$(CARGO) run --quiet --package layerfi-auth-cli -- demo
 
-test: setup setup-ffi venv lint lint-ffi lint-python unit test-ffi test-python model stress ## Everything that CI runs
+test: setup setup-ffi venv lint lint-ffi lint-python unit test-ffi test-python model stress soak fuzz deny ## Everything that CI runs
+test: SOAK_SECONDS = 30
 
 setup: ## What the tests need beyond Rust, installed where we may
 	@command -v curl >/dev/null || { \

@@ -8,7 +8,7 @@ FFI_COMMANDS = g++:g++ clang:clang clang++:clang clang-format:clang-format valgr
 	cmake:cmake pkg-config:pkg-config make:make readelf:binutils
 FFI_MODULES = libcurl:libcurl4-openssl-dev
 FFI_C_SOURCES = include/layerfi_auth.hpp tests/c/*.[ch] tests/cpp/*.cpp ffi/examples/*.c \
-	ffi/examples/*.cpp ffi/tests/consumer/*.c ffi/tests/consumer/*.cpp ffi/benches/*.c
+	ffi/examples/*.cpp tests/hostile/*.c ffi/tests/consumer/*.c ffi/tests/consumer/*.cpp ffi/benches/*.c
 
 setup-ffi: ## Installs what the C face's tests need (Debian, as root)
 	@missing=""; \

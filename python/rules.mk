@@ -40,6 +40,8 @@ test-python: python-dev-wheel ## The Python package, on every interpreter that i
 lint-python: python-dev-wheel ## ruff, mypy --strict, stubtest
 	cd python && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	cd tests/python && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	cd tests/hostile && $(VENV)/bin/ruff check --config ../python/ruff.toml . && \
+		$(VENV)/bin/ruff format --config ../python/ruff.toml --check .
 	cd python && $(VENV)/bin/mypy layerfi_auth
 	cd $(WHEELS) && $(VENV_PYTHON) -m mypy.stubtest layerfi_auth
 

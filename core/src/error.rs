@@ -320,6 +320,11 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+/// So much of a library's text as is fit for one line.
+pub(crate) fn clipped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(160).collect()
+}
+
 /// A word a server sent, if it is fit to be shown: short, and of the letters
 /// that identifiers have. Anything else could be an echo of what was sent.
 pub(crate) fn showable(word: &str, longest: usize) -> Option<String> {

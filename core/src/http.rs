@@ -15,7 +15,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::environment;
-use crate::error::{Details, Error, ErrorKind, Result, showable};
+use crate::error::{Details, Error, ErrorKind, Result, clipped, showable};
 use crate::fork::Generational;
 use crate::proxy::ProxyConfig;
 use crate::retry::parse_retry_after;
@@ -381,11 +381,6 @@ fn root_cause(error: &reqwest::Error) -> String {
         cause = next;
     }
     clipped(&cause.to_string())
-}
-
-/// So much of a library's text as is fit for one line.
-pub(crate) fn clipped(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(160).collect()
 }
 
 fn is_malformed_http(error: &reqwest::Error) -> bool {

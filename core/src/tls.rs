@@ -8,8 +8,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject as _};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::http::clipped;
+use crate::error::{Error, ErrorKind, Result, clipped};
 
 /// The platform's roots, read once per process: that takes some milliseconds,
 /// thirty times as long as a handshake. Not behind a `Once`, since a fork may

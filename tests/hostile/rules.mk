@@ -2,17 +2,22 @@
 
 FUZZ_TARGETS = token_response refusal retry_after environment business_id ca_pem c_strings
 
+# cargo-fuzz and cargo-deny: from the PATH where they are there, else built here
+# (unoptimized, which is a matter of a minute or two).
+TOOLS = $(abspath $(or $(CARGO_TARGET_DIR),target))/tools
+tool = PATH="$$PATH:$(TOOLS)/bin" $(1)
+need = $(call tool,$(CARGO)) $(1) --version >/dev/null 2>&1 || CARGO_PROFILE_DEV_DEBUG=0 \
+	$(CARGO) install --quiet --debug --locked --root $(TOOLS) --target-dir $(TOOLS)/build cargo-$(1)
+
 .PHONY: fuzz soak deny sbom reproducible supply-chain
 
 fuzz: ## Each parser of bytes from outside, a minute each (SECONDS=n)
-	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
-	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz build --fuzz-dir fuzz
-	for target in $(FUZZ_TARGETS); do \
-		mkdir -p fuzz/found/$$target; \
-		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir fuzz $$target \
-			$(CURDIR)/fuzz/found/$$target $(CURDIR)/fuzz/corpus/$$target -- \
-			-max_total_time=$(or $(SECONDS),60) -max_len=4096 || exit 1; \
-	done
+	@$(call need,fuzz)
+	RUSTC_BOOTSTRAP=1 $(call tool,$(CARGO)) fuzz build --fuzz-dir fuzz
+	@printf '%s\n' $(FUZZ_TARGETS) | $(call tool,xargs) -P 2 -I TARGET \
+		tests/hostile/fuzz TARGET $(or $(SECONDS),60)
+
+SOAK_SECONDS = 600
 
 soak: python-dev-wheel ## Ten minutes of faults, kills, freezes and cut lines, all faces (SECONDS=n)
 	@command -v ip >/dev/null && command -v tc >/dev/null || { \
@@ -20,12 +25,13 @@ soak: python-dev-wheel ## Ten minutes of faults, kills, freezes and cut lines, a
 			{ apt-get update -qq; apt-get install -qq -y iproute2; } || \
 			echo "make soak: without iproute2 there are no lines to cut; please install it" >&2; }
 	$(CARGO) build --package layerfi-auth-ffi
-	LAYERFI_SOAK=all LAYERFI_SOAK_SECONDS=$(or $(SECONDS),600) \
+	LAYERFI_SOAK=all LAYERFI_SOAK_SECONDS=$(or $(SECONDS),$(SOAK_SECONDS)) \
 		$(CARGO) test --package layerfi-auth-tests $(FEATURES) --test soak -- --nocapture
 
 deny: ## Licences, bans, duplicates and sources of all dependencies
-	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
-	$(CARGO) deny --offline check licenses bans sources
+	@$(call need,deny)
+	@$(CARGO) fetch --quiet --locked
+	$(call tool,$(CARGO)) deny --offline check licenses bans sources
 
 sbom: ## What is in what we ship, as CycloneDX, in dist/
 	@mkdir -p dist
