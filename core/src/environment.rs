@@ -166,6 +166,15 @@ impl Endpoints {
 
 /// Refuses what a credential must not be sent to.
 fn check_url(field: &'static str, text: &str, loopback_http: bool) -> Result<Url> {
+    // RFC 3986 has no others, and letters that look alike have no business in
+    // the name of who gets the secret. It also keeps Unicode's tables out.
+    if !text.is_ascii() {
+        return Err(Error::config(
+            field,
+            format!("{field} holds characters that are not ASCII"),
+            "give a host name in its ASCII form (xn--...), and the path percent-encoded",
+        ));
+    }
     // The text itself is not shown: it may hold a user name and a password.
     let url = Url::parse(text).map_err(|error| {
         Error::config(
@@ -276,6 +285,8 @@ mod tests {
             ("https://user:canary@api.layerfi.com", true, false),
             ("https://api.layerfi.com?x=1", true, false),
             ("https://api.layerfi.com#x", true, false),
+            ("https://\u{430}pi.layerfi.com", true, false),
+            ("https://xn--pi-6kc.layerfi.com", true, true),
             ("api.layerfi.com", true, false),
             ("", true, false),
         ] {
