@@ -18,30 +18,51 @@ use crate::state::State;
 /// A running emulator's thread. Dropping it stops the emulator: every task and
 /// connection has ended and both ports are free when `drop` returns.
 pub(crate) struct Thread {
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    /// There until it is dropped.
+    running: Option<Running>,
+    /// The process that has the thread. In a forked child it does not exist:
+    /// a join never returns, and what the handles look into, such as the list
+    /// of those who wait, lies on a stack that may be gone.
     process: u32,
 }
 
+struct Running {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
 impl Thread {
-    pub(crate) fn stop(&self) {
-        self.stop.send_replace(true);
+    fn here(&self) -> Option<&Running> {
+        let is_here = self.process == std::process::id();
+        self.running.as_ref().filter(|_| is_here)
     }
 
-    /// Resolves when the emulator has been told to stop.
+    pub(crate) fn stop(&self) {
+        if let Some(running) = self.here() {
+            running.stop.send_replace(true);
+        }
+    }
+
+    /// Resolves when the emulator has been told to stop; at once in a forked child.
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        wait(self.stop.subscribe())
+        let stop = self.here().map(|running| running.stop.subscribe());
+        async move {
+            if let Some(stop) = stop {
+                wait(stop).await;
+            }
+        }
     }
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
         self.stop();
-        // In a forked child the thread does not exist, and a join never returns.
-        if self.process == std::process::id()
-            && let Some(thread) = self.thread.take()
-        {
-            let _ = thread.join();
+        let is_here = self.here().is_some();
+        match self.running.take() {
+            Some(running) if is_here => {
+                let _ = running.thread.join();
+            }
+            running => std::mem::forget(running),
         }
     }
 }
@@ -88,8 +109,7 @@ pub(crate) fn start(
         Err(_) => return Err(EmulatorError::Thread(std::io::ErrorKind::Other.into())),
     }
     let thread = Thread {
-        stop,
-        thread: Some(thread),
+        running: Some(Running { stop, thread }),
         process: std::process::id(),
     };
     Ok(Emulator::new(state, addresses, thread))

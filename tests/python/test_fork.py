@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ import time
 import pytest
 
 from conftest import BUSINESS, PATIENCE, run_python
+from layerfi_auth.testing import Emulator
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
@@ -81,6 +83,29 @@ def test_the_child_makes_requests_of_its_own(layer, client):
     assert client.whoami()
     assert layer.counters()["connections"] == before
     assert asyncio.run(client.whoami_async())
+
+
+def test_emulators_and_clients_that_the_child_lets_go():
+    """Their threads are the parent's, and the memory of those may be gone by then."""
+    # More stacks than the C library keeps.
+    emulators = [Emulator(rate_limit=None) for _ in range(40)]
+    clients = [emulator.client() for emulator in emulators]
+    for client in clients[:5]:
+        asyncio.run(client.whoami_async())
+
+    def child():
+        for _ in range(3):
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+        clients.clear()
+        emulators.clear()
+        gc.collect()
+
+    in_child(child)
+    assert clients[0].whoami()
+    for emulator in emulators:
+        emulator.stop()
 
 
 def test_a_client_that_was_never_used(layer, client):
