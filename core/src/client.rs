@@ -114,14 +114,25 @@ impl Client {
     /// Where there is none, `None`, and a request for one is on its way.
     #[must_use]
     pub fn try_token(&self) -> Option<AccessToken> {
+        self.token_at_hand().unwrap_or_else(|error| {
+            tracing::debug!(target: "layerfi_auth", %error, "no token is at hand");
+            None
+        })
+    }
+
+    /// [`try_token`](Self::try_token) that tells of a failure: `None` is a
+    /// token that may come, and worth another look.
+    ///
+    /// # Errors
+    /// What the last token request failed with, while it is too early for another one: as
+    /// [`token`](Self::token), which would fail with the same.
+    pub fn token_at_hand(&self) -> Result<Option<AccessToken>> {
         if let Some(token) = self.borrow_token() {
-            return Some(token.clone());
+            return Ok(Some(token.clone()));
         }
         let source = AccessTokenSource(Arc::clone(&self.engine));
-        if let Err(error) = self.engine.access.start(&self.engine.cx, &source) {
-            tracing::debug!(target: "layerfi_auth", %error, "no token request was started");
-        }
-        None
+        let entry = self.engine.access.poll(&self.engine.cx, &source)?;
+        Ok(entry.map(|entry| entry.value.clone()))
     }
 
     /// The access token read where it lies: no lock, no allocation, no shared

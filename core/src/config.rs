@@ -1,7 +1,9 @@
 //! The builder: settings in, a checked configuration out. No network, and no
 //! file but the certificate authority's.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -320,14 +322,7 @@ impl ClientBuilder {
         credentials.check(self.basic_encoding)?;
         let mut extra_roots = Vec::new();
         if let Some(path) = &self.ca_file {
-            let pem = std::fs::read(path).map_err(|error| {
-                Error::config(
-                    "ca_file",
-                    format!("ca_file {} cannot be read ({error})", path.display()),
-                    "check ca_file or LAYER_CA_FILE and who may read it",
-                )
-            })?;
-            extra_roots.extend(tls::parse_ca(&pem)?);
+            extra_roots.extend(tls::parse_ca(&read_ca_file(path)?)?);
         }
         if !self.ca_pem.is_empty() {
             extra_roots.extend(tls::parse_ca(&self.ca_pem)?);
@@ -398,6 +393,27 @@ fn given_credentials(
             secret.unwrap_or_else(|| Secret::new("")),
         ))),
     }
+}
+
+/// Whole systems' bundles have a quarter of that.
+const LONGEST_CA_FILE: u64 = 1024 * 1024;
+
+fn read_ca_file(path: &Path) -> Result<Vec<u8>> {
+    let failed = |why: String| {
+        Error::config(
+            "ca_file",
+            format!("ca_file {path:?} {why}"),
+            "check ca_file or LAYER_CA_FILE and who may read it",
+        )
+    };
+    let mut pem = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST_CA_FILE + 1).read_to_end(&mut pem))
+        .map_err(|error| failed(format!("cannot be read ({error})")))?;
+    if pem.len() as u64 > LONGEST_CA_FILE {
+        return Err(failed("is larger than 1 MiB".to_owned()));
+    }
+    Ok(pem)
 }
 
 /// A duration between a millisecond and an hour: less is never met, and more
@@ -495,6 +511,7 @@ mod tests {
                 "ca_file",
                 "LAYER_CA_FILE",
             ),
+            (("LAYER_CA_FILE", "/dev/zero"), "ca_file", "1 MiB"),
             (
                 ("LAYER_ALLOW_HTTP_LOOPBACK", "yes"),
                 "allow_http_loopback",

@@ -140,14 +140,28 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
     }
 
-    /// Sees to it that a value comes where none is at hand, and waits for nothing.
-    pub(crate) fn start<S>(self: &Arc<Self>, cx: &Context, source: &S) -> Result<()>
+    /// Sees to it that a value comes where none is at hand, and waits for
+    /// nothing. The last failure, while it is too early to ask again.
+    pub(crate) fn poll<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: &S,
+    ) -> Result<Option<Arc<Entry<V>>>>
     where
         S: Source<V>,
     {
         match self.join(cx, source, None) {
+            Step::Serve(entry) => {
+                cx.stats.count_hit(entry.is_stale());
+                Ok(Some(entry))
+            }
             Step::Fail(error) => Err(error),
-            Step::Serve(_) | Step::Wait(_) => Ok(()),
+            // What is in the air may only look whether the credentials are
+            // still those that were refused: so far, they are.
+            Step::Wait(_) => match self.control().lock().quiet(cx.clock.now()) {
+                Some(error) => Err(error.clone()),
+                None => Ok(None),
+            },
         }
     }
 

@@ -192,6 +192,28 @@ async fn b06_changed_credentials_heal_at_once() {
 }
 
 #[tokio::test]
+async fn b06_a_poll_tells_of_the_failure_that_stands_and_asks_again_after_it() {
+    for can_change in [false, true] {
+        let clock = TestClock::new();
+        let bench = Bench::with(Script::with(&clock, can_change, 0.0), clock);
+        bench.script.then(Act::Fail(permanent()));
+        let poll = || bench.slot.poll(&bench.cx, &bench.script);
+        assert!(poll().unwrap().is_none());
+        settle().await;
+        for _ in 0..20 {
+            let error = poll().map(|_| ()).unwrap_err();
+            assert_eq!(error.oauth_error(), Some("invalid_client"));
+            settle().await;
+        }
+        assert_eq!(bench.script.fetches(), 1);
+        bench.advance(2);
+        assert!(poll().unwrap().is_none(), "time to ask again");
+        settle().await;
+        assert_eq!(poll().unwrap().map(|entry| entry.value), Some(2));
+    }
+}
+
+#[tokio::test]
 async fn b06_b14_other_credentials_are_no_cure_for_a_server_that_is_busy() {
     let clock = TestClock::new();
     let bench = Bench::with(Script::with(&clock, true, 0.0), clock);
