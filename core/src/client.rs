@@ -18,7 +18,7 @@ use crate::business_id::BusinessId;
 use crate::cache::{Borrowed, Reader};
 use crate::config::{ClientBuilder, Config};
 use crate::engine::{AccessTokenSource, Engine, KeyRef};
-use crate::environment::Environment;
+use crate::environment::{self, Environment};
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::http::Request;
@@ -395,7 +395,7 @@ impl Client {
         let url = if uri.authority().is_none() {
             layer_api::api_url(endpoints, path).ok()
         } else {
-            Url::parse(&uri.to_string()).ok()
+            environment::parse_url(&uri.to_string()).ok()
         };
         let api = layer_api::api_url(endpoints, "")?;
         // The same origin, and beneath the same path.

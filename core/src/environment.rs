@@ -166,20 +166,11 @@ impl Endpoints {
 
 /// Refuses what a credential must not be sent to.
 fn check_url(field: &'static str, text: &str, loopback_http: bool) -> Result<Url> {
-    // RFC 3986 has no others, and letters that look alike have no business in
-    // the name of who gets the secret. It also keeps Unicode's tables out.
-    if !text.is_ascii() {
-        return Err(Error::config(
-            field,
-            format!("{field} holds characters that are not ASCII"),
-            "give a host name in its ASCII form (xn--...), and the path percent-encoded",
-        ));
-    }
     // The text itself is not shown: it may hold a user name and a password.
-    let url = Url::parse(text).map_err(|error| {
+    let url = parse_url(text).map_err(|why| {
         Error::config(
             field,
-            format!("{field} is not a URL ({error})"),
+            format!("{field} is not a URL ({why})"),
             "give an absolute URL such as https://api.layerfi.com",
         )
     })?;
@@ -227,6 +218,27 @@ fn check_url(field: &'static str, text: &str, loopback_http: bool) -> Result<Url
             "use https://",
         )),
     }
+}
+
+/// Parses an absolute URL with a host of plain ASCII (RFC 3986, section 3.2.2,
+/// without percent signs). `url` takes whatever a browser would: `https:7/x`, or
+/// letters that look alike, which have no business in the name of who gets the
+/// secret. An international name is written in its ASCII form, `xn--...`.
+pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, &'static str> {
+    let is_plain = |text: &str, marks: &[u8]| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || marks.contains(&b);
+        !text.is_empty() && text.bytes().all(plain)
+    };
+    let (scheme, rest) = text.split_once("://").ok_or("it is not absolute")?;
+    if !is_plain(scheme, b"+-.") {
+        return Err("it is not absolute");
+    }
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or(rest);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    if !is_plain(host, b"-._:[]") {
+        return Err("its host is not plain ASCII");
+    }
+    Url::parse(text).map_err(|_| "its host or port is not valid")
 }
 
 /// Whether a URL names this machine. Names other than `localhost` are not
@@ -287,6 +299,14 @@ mod tests {
             ("https://api.layerfi.com#x", true, false),
             ("https://\u{430}pi.layerfi.com", true, false),
             ("https://xn--pi-6kc.layerfi.com", true, true),
+            ("https://api.layerfi.com/\u{430}", true, true),
+            // What only a browser would understand.
+            ("https://%D0%B0PI.layerfi.com", true, false),
+            ("https:/%D0%B0PI.layerfi.com://x", true, false),
+            ("https:api.layerfi.com", true, false),
+            ("https:///api.layerfi.com", true, false),
+            ("https://api.layerfi.com:99999", true, false),
+            (" https://api.layerfi.com", true, false),
             ("api.layerfi.com", true, false),
             ("", true, false),
         ] {

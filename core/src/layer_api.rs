@@ -112,10 +112,10 @@ fn request(
 
 /// The URL of a path of the API.
 pub(crate) fn api_url(endpoints: &Endpoints, path: &str) -> Result<Url> {
-    Url::parse(&format!("{}{path}", endpoints.api_url)).map_err(|error| {
+    environment::parse_url(&format!("{}{path}", endpoints.api_url)).map_err(|why| {
         Error::invalid_argument(
             "path",
-            format!("the path does not make a URL ({error})"),
+            format!("the path does not make a URL ({why})"),
             "give a path such as /v1/businesses",
         )
     })

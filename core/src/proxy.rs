@@ -1,7 +1,6 @@
 //! Which proxies requests go through.
 
-use url::Url;
-
+use crate::environment;
 use crate::error::{Error, Result};
 
 /// The proxies to use, already read from wherever they were given.
@@ -52,7 +51,7 @@ impl ProxyChoice {
             } else {
                 format!("http://{url}")
             };
-            let fits = Url::parse(&with_scheme)
+            let fits = environment::parse_url(&with_scheme)
                 .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             if !fits {
                 // Not shown: it may hold a password.
