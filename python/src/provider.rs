@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 
 use crate::{courier, gil};
 
-/// Calls that may be under way together. The engine makes one at a time, so
-/// the others are those whose time ran out; a callable that hangs for ever
-/// must not cost a thread for each call of the client's.
-const MOST_CALLS: usize = 8;
+/// Calls that may be under way together. The engine makes one at a time and
+/// less and less often, so the others are those whose time ran out; a callable
+/// that hangs for ever must not cost a thread each time.
+const MOST_CALLS: usize = 16;
 
 /// Asks a callable that gives `(client_id, client_secret)`.
 #[derive(Clone)]
