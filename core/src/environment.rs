@@ -198,7 +198,7 @@ fn check_url(field: &'static str, text: &str, loopback_http: bool) -> Result<Url
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if !is_loopback(&url) => Err(Error::config(
+        _ if !is_loopback(&url) => Err(Error::config(
             field,
             format!(
                 "{field} is http:// to {}, which would send the secret in clear",
@@ -206,17 +206,12 @@ fn check_url(field: &'static str, text: &str, loopback_http: bool) -> Result<Url
             ),
             "use https://; plain HTTP is for loopback only",
         )),
-        "http" if !loopback_http => Err(Error::config(
+        _ if !loopback_http => Err(Error::config(
             field,
             format!("{field} is http://, which must be allowed explicitly even for loopback"),
             "for an emulator, set allow_http_loopback or LAYER_ALLOW_HTTP_LOOPBACK=1",
         )),
-        "http" => Ok(url),
-        _ => Err(Error::config(
-            field,
-            format!("{field} is not an https:// URL"),
-            "use https://",
-        )),
+        _ => Ok(url),
     }
 }
 
@@ -225,17 +220,14 @@ fn check_url(field: &'static str, text: &str, loopback_http: bool) -> Result<Url
 /// letters that look alike, which have no business in the name of who gets the
 /// secret. An international name is written in its ASCII form, `xn--...`.
 pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, &'static str> {
-    let is_plain = |text: &str, marks: &[u8]| {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || marks.contains(&b);
-        !text.is_empty() && text.bytes().all(plain)
-    };
     let (scheme, rest) = text.split_once("://").ok_or("it is not absolute")?;
-    if !is_plain(scheme, b"+-.") {
-        return Err("it is not absolute");
+    if !(scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http")) {
+        return Err("its scheme is neither https nor http");
     }
     let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or(rest);
     let host = authority.rsplit('@').next().unwrap_or(authority);
-    if !is_plain(host, b"-._:[]") {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+    if host.is_empty() || !host.bytes().all(is_plain) {
         return Err("its host is not plain ASCII");
     }
     Url::parse(text).map_err(|_| "its host or port is not valid")
@@ -307,6 +299,8 @@ mod tests {
             ("https:///api.layerfi.com", true, false),
             ("https://api.layerfi.com:99999", true, false),
             (" https://api.layerfi.com", true, false),
+            ("file://\u{430}PI@api.layerfi.com/", true, false),
+            ("HTTPS://API.layerfi.com", true, true),
             ("api.layerfi.com", true, false),
             ("", true, false),
         ] {
