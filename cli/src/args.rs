@@ -171,11 +171,13 @@ fn environments() -> impl clap::builder::TypedValueParser<Value = Environment> {
         .try_map(|name| name.parse::<Environment>())
 }
 
+/// As long as the engine lets a call take.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "give a number of seconds, such as 30 or 2.5".to_owned())
+        .filter(|time| (Duration::from_millis(1)..=Duration::from_secs(3_600)).contains(time))
+        .ok_or_else(|| "give 0.001 to 3600 seconds, such as 30 or 2.5".to_owned())
 }
 
 fn rate_limit(text: &str) -> Result<RateLimit, String> {
@@ -258,7 +260,7 @@ mod tests {
 
     #[test]
     fn numbers_that_make_no_sense_are_refused() {
-        for text in ["", "x", "-1", "NaN", "inf", "1e99"] {
+        for text in ["", "x", "-1", "NaN", "inf", "1e99", "0", "0.0001", "3600.1"] {
             assert!(seconds(text).is_err(), "{text:?}");
         }
         assert_eq!(rate_limit("none"), Ok(RateLimit(None)));

@@ -20,6 +20,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         Failure::Layer(error) => code_of_kind(error.kind()),
         Failure::Own(own) => match own.kind {
             OwnKind::Usage => USAGE,
+            OwnKind::Credentials => code_of_kind(ErrorKind::Credentials),
             OwnKind::Local => LOCAL,
             OwnKind::Internal => INTERNAL,
         },

@@ -34,6 +34,8 @@ pub(crate) struct Own {
 pub(crate) enum OwnKind {
     /// The command line makes no sense.
     Usage,
+    /// The client secret cannot be taken from where it is.
+    Credentials,
     /// A file, a port or a stream of this machine cannot be used.
     Local,
     /// A fault in this program.
@@ -45,6 +47,7 @@ impl OwnKind {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Usage => "invalid_argument",
+            Self::Credentials => "credentials",
             Self::Local => "local",
             Self::Internal => "internal",
         }
@@ -76,6 +79,18 @@ impl Failure {
 
     pub(crate) fn local(message: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
         Self::own(OwnKind::Local, message, remedy, None)
+    }
+
+    pub(crate) fn credentials(
+        message: impl Into<String>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::own(
+            OwnKind::Credentials,
+            message,
+            remedy,
+            Some("client_secret_file"),
+        )
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {

@@ -44,7 +44,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let output = Output::new(args::wants_json(&arguments));
     let go = || {
         let cli = parse(&arguments)?;
-        logging::start(cli.verbose);
+        logging::start(cli.verbose, output.json());
         commands::run(&cli, &output)
     };
     // Whoever calls this from another language must not meet a panic.

@@ -30,12 +30,9 @@ pub(crate) fn client(args: &SettingsArgs) -> Result<Client, Failure> {
         builder = builder.client_id(id);
     }
     if let Some(path) = &args.client_secret_file {
-        builder = if path.is_file() {
-            builder.client_secret_file(path)
-        } else {
-            // A pipe, as of `<(vault ...)`, gives it once; so it is taken now.
-            builder.client_secret(secret_from_file(path)?)
-        };
+        // Once is enough for a command, and a pipe, as of `<(vault ...)`,
+        // gives it once.
+        builder = builder.client_secret(secret_from_file(path, Failure::credentials)?);
     }
     if args.client_secret_stdin {
         builder = builder.client_secret(secret_from_stdin()?);
@@ -77,7 +74,7 @@ pub(crate) fn emulator_secret(args: &SettingsArgs) -> Result<Option<Secret>, Fai
         return secret_from_stdin().map(Some);
     }
     if let Some(path) = &args.client_secret_file {
-        return secret_from_file(path).map(Some);
+        return secret_from_file(path, Failure::local).map(Some);
     }
     // Without an id of its own, the emulator plays its public default: the
     // secret of a real account must not end up in it by accident.
@@ -134,42 +131,44 @@ fn check(args: &SettingsArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn secret_from_file(path: &Path) -> Result<Secret, Failure> {
-    let file = std::fs::File::open(path).map_err(|error| {
-        Failure::local(
-            format!(
-                "client_secret_file {} cannot be read ({error})",
-                path.display()
-            ),
-            "check the path and who may read it",
+fn secret_from_file(
+    path: &Path,
+    failure: fn(String, &'static str) -> Failure,
+) -> Result<Secret, Failure> {
+    let failed = |why: &str| {
+        failure(
+            format!("the client secret cannot be taken from {path:?}: {why}"),
+            "check --client-secret-file, who may read it, and that it has the secret and nothing \
+             else",
         )
-    })?;
-    read_secret(file, "client_secret_file")
+    };
+    let file = std::fs::File::open(path).map_err(|error| failed(&error.to_string()))?;
+    read_secret(file).map_err(|why| failed(&why))
 }
 
 fn secret_from_stdin() -> Result<Secret, Failure> {
-    read_secret(std::io::stdin().lock(), "standard input")
-}
-
-fn read_secret(from: impl std::io::Read, what: &str) -> Result<Secret, Failure> {
-    let failed = |why: &str| {
+    read_secret(std::io::stdin().lock()).map_err(|why| {
         Failure::local(
-            format!("the client secret cannot be taken from {what}: {why}"),
+            format!("the client secret cannot be taken from standard input: {why}"),
             "give the secret and nothing else",
         )
-    };
+    })
+}
+
+/// The secret, or why there is none.
+fn read_secret(from: impl std::io::Read) -> Result<Secret, String> {
     // Room for it all from the start: a growing buffer leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_SECRET as usize + 1));
     from.take(LONGEST_SECRET + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| failed(&error.to_string()))?;
+        .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > LONGEST_SECRET {
-        return Err(failed("it is larger than 64 KiB"));
+        return Err("it is larger than 64 KiB".to_owned());
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| failed("it is not UTF-8 text"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8 text")?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        return Err(failed("it is empty"));
+        return Err("it is empty".to_owned());
     }
     Ok(Secret::new(text))
 }
@@ -180,11 +179,11 @@ mod tests {
 
     #[test]
     fn a_secret_loses_its_line_end_only() {
-        let secret = read_secret(&b" a b \r\n"[..], "x").unwrap();
+        let secret = read_secret(&b" a b \r\n"[..]).unwrap();
         assert_eq!(secret.expose(), " a b ");
-        assert!(read_secret(&b"\n"[..], "x").is_err());
-        assert!(read_secret(&b"\xff"[..], "x").is_err());
-        assert!(read_secret(&vec![b'x'; 64 * 1024 + 1][..], "x").is_err());
+        assert!(read_secret(&b"\n"[..]).is_err());
+        assert!(read_secret(&b"\xff"[..]).is_err());
+        assert!(read_secret(&vec![b'x'; 64 * 1024 + 1][..]).is_err());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID, Emulator, Endpoint,
     Fault,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn each_command_prints_what_it_is_for() {
@@ -126,7 +126,9 @@ fn every_kind_of_error_has_its_code_and_its_json() {
         (plain(), &["emulator", "--environment", "custom"], 2, "invalid_argument"),
         (plain(), &["token", "--client-id", "a:b"], 3, "config"),
         (plain(), &["token", "--api-url", "http://example.com"], 3, "config"),
-        (plain(), &["token", "--timeout", "0"], 3, "config"),
+        (plain(), &["token", "--timeout", "0"], 2, "invalid_argument"),
+        (plain(), &["token", FILE, "/"], 4, "credentials"),
+        (plain(), &["token", FILE, "/dev/null"], 4, "credentials"),
         (plain(), &["token", FILE, "/nonexistent/secret"], 4, "credentials"),
         (plain(), &["token", "--client-id", "nobody"], 5, "oauth"),
         (faulty(Endpoint::Whoami, Fault::status(403)), &["whoami"], 6, "api"),
@@ -179,6 +181,57 @@ fn an_errors_details_are_in_its_json() {
     );
     let error = run(at(&layer, &["token", "--scope", "", "--json"])).error();
     assert_eq!(error["field"], "scope");
+}
+
+#[test]
+fn a_wrong_flag_is_named_as_the_flag_that_it_is() {
+    for (args, flag) in [
+        (
+            ["--client-secret-file", "/nonexistent/secret"],
+            "--client-secret-file",
+        ),
+        (["--timeout", "0"], "--timeout"),
+    ] {
+        let outcome = run(bare(
+            &[
+                &["token", "--client-id", "an-id", "--environment", "sandbox"][..],
+                &args,
+            ]
+            .concat(),
+        ));
+        assert!(outcome.stderr.contains(flag), "{}", outcome.all());
+        assert!(!outcome.stderr.contains("LAYER_"), "{}", outcome.all());
+    }
+}
+
+#[test]
+fn with_json_each_line_on_standard_error_is_json() {
+    let layer = start(Emulator::builder());
+    let outcome = run(at(
+        &layer,
+        &["token", "--client-id", "nobody", "--json", "-vv"],
+    ));
+    let mut lines: Vec<Value> = outcome
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect();
+    let error = lines.pop().unwrap();
+    assert_eq!(error["error"]["kind"], "oauth", "the error comes last");
+    assert!(!lines.is_empty());
+    for line in lines {
+        let log = &line["log"];
+        assert!(
+            log["target"].as_str().unwrap().starts_with("layerfi_auth"),
+            "{line}"
+        );
+        assert!(!log["message"].as_str().unwrap().is_empty(), "{line}");
+        assert!(
+            log["time"].is_string() && log["level"].is_string(),
+            "{line}"
+        );
+        assert!(log["fields"].is_object(), "{line}");
+    }
 }
 
 #[test]
@@ -325,8 +378,12 @@ fn no_output_holds_the_secret_or_a_token_that_was_not_asked_for() {
                     assert!(!outcome.stdout.contains("eyJ"), "{}", outcome.all());
                 }
                 // Other libraries' logs are not let through: nobody here answers for them.
-                for line in outcome.stderr.lines().filter(|line| line.starts_with("20")) {
-                    assert!(line.contains(" layerfi_auth"), "{line}");
+                let told = |line: &&str| line.starts_with("20") || line.starts_with("{\"log\"");
+                for line in outcome.stderr.lines().filter(told) {
+                    assert!(
+                        line.contains(" layerfi_auth") || line.contains("\"layerfi_auth"),
+                        "{line}"
+                    );
                     seen += 1;
                 }
             }
