@@ -2,7 +2,7 @@
 # Installs the C face. Run by `make install`, which builds first.
 #   BUILT    directory with liblayerfi_auth.so and liblayerfi_auth.a
 #   PREFIX   where it will live, /usr/local by default
-#   LIBDIR, INCLUDEDIR   beneath it, lib and include by default
+#   LIBDIR, INCLUDEDIR   absolute, or beneath it; lib and include by default
 #   DESTDIR  put before all of them, for packagers
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,8 +17,19 @@ version=$(number VERSION)
 abi=$(number ABI_VERSION)
 revision=$(number ABI_REVISION)
 
-lib=$DESTDIR$PREFIX/$LIBDIR
-include=$DESTDIR$PREFIX/$INCLUDEDIR
+# What lies beneath the prefix is written down as such, so that the prefix can
+# be moved together with it.
+LIBDIR=${LIBDIR#"$PREFIX/"}
+INCLUDEDIR=${INCLUDEDIR#"$PREFIX/"}
+# place DIRECTORY PREFIX
+place() {
+    case $1 in
+    /*) echo "$1" ;;
+    *) echo "$2/$1" ;;
+    esac
+}
+lib=$DESTDIR$(place "$LIBDIR" "$PREFIX")
+include=$DESTDIR$(place "$INCLUDEDIR" "$PREFIX")
 cmake=$lib/cmake/layerfi_auth
 mkdir -p "$lib/pkgconfig" "$cmake" "$include"
 
@@ -47,11 +58,13 @@ install -m 644 "$work/liblayerfi_auth.a" "$lib/liblayerfi_auth.a"
 fill() {
     sed -e "s|@VERSION@|$version|g" -e "s|@ABI@|$abi|g" -e "s|@SHARED@|$shared|g" \
         -e "s|@PREFIX@|$PREFIX|g" -e "s|@LIBDIR@|$LIBDIR|g" \
-        -e "s|@INCLUDEDIR@|$INCLUDEDIR|g" "$1" >"$2"
+        -e "s|@INCLUDEDIR@|$INCLUDEDIR|g" \
+        -e "s|@PC_LIBDIR@|$(place "$LIBDIR" '${prefix}')|g" \
+        -e "s|@PC_INCLUDEDIR@|$(place "$INCLUDEDIR" '${prefix}')|g" "$1" >"$2"
     chmod 644 "$2"
 }
 fill ffi/package/layerfi_auth.pc.in "$lib/pkgconfig/layerfi_auth.pc"
 fill ffi/package/layerfi_auth-config.cmake.in "$cmake/layerfi_auth-config.cmake"
 fill ffi/package/layerfi_auth-config-version.cmake.in "$cmake/layerfi_auth-config-version.cmake"
 
-echo "layerfi-auth $version (ABI $abi.$revision) is in $DESTDIR$PREFIX"
+echo "layerfi-auth $version (ABI $abi.$revision) is in $lib and $include"

@@ -166,10 +166,15 @@ fn a_packager_sets_destdir_and_places() {
         .env("BUILT", library_without_hooks())
         .env("DESTDIR", &stage)
         .env("PREFIX", "/usr")
-        .env("LIBDIR", "lib/x86_64-linux-gnu"));
+        .env("LIBDIR", "/usr/lib/x86_64-linux-gnu"));
     let lib = stage.join("usr/lib/x86_64-linux-gnu");
     let pc = std::fs::read_to_string(lib.join("pkgconfig/layerfi_auth.pc")).unwrap();
     assert!(pc.contains("prefix=/usr\n") && !pc.contains("stage"));
+    // What lies beneath the prefix moves with it.
+    assert!(
+        pc.contains("libdir=${prefix}/lib/x86_64-linux-gnu\n"),
+        "{pc}"
+    );
     for file in ["liblayerfi_auth.so.1", "liblayerfi_auth.a"] {
         assert!(lib.join(file).exists(), "{file}");
     }
@@ -187,4 +192,37 @@ fn a_packager_sets_destdir_and_places() {
         )));
     run(Command::new("cmake").arg("--build").arg(&place));
     try_out(&place.join("c_static"));
+}
+
+#[test]
+fn absolute_places_are_as_they_are() {
+    let place = scratch().join("absolute");
+    let _ = std::fs::remove_dir_all(&place);
+    let (lib, include) = (
+        place.join("elsewhere/lib"),
+        place.join("prefix/include/layer"),
+    );
+    run(Command::new(root().join("ffi/install.sh"))
+        .env("BUILT", library_without_hooks())
+        .env("PREFIX", place.join("prefix"))
+        .env("LIBDIR", &lib)
+        .env("INCLUDEDIR", &include)
+        .env_remove("DESTDIR"));
+    assert!(include.join("layerfi_auth.hpp").exists());
+    assert!(lib.join("liblayerfi_auth.so.1").exists());
+    let pc = std::fs::read_to_string(lib.join("pkgconfig/layerfi_auth.pc")).unwrap();
+    assert!(pc.contains(&format!("libdir={}\n", lib.display())), "{pc}");
+    assert!(pc.contains("includedir=${prefix}/include/layer\n"), "{pc}");
+    let build = place.join("cmake");
+    run(Command::new("cmake")
+        .arg("-S")
+        .arg(root().join("ffi/tests/consumer"))
+        .arg("-B")
+        .arg(&build)
+        .arg(format!(
+            "-Dlayerfi_auth_DIR={}",
+            lib.join("cmake/layerfi_auth").display()
+        )));
+    run(Command::new("cmake").arg("--build").arg(&build));
+    try_out(&build.join("cpp_static"));
 }
