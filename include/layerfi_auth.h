@@ -18,6 +18,9 @@
  *            accessors, which return a value, give an empty one for it.
  * Threads.   A `const` handle may be used from many threads at once. A handle
  *            that is not const, or is being freed, belongs to one thread.
+ *            The library's own threads (`layerfi-auth`, and `layerfi-auth-io`
+ *            for files, names and credentials callbacks) come with the first
+ *            call that needs them.
  * Fork.      A client may be used in the child of a fork() that came after its
  *            use, in a process of many threads too. The child keeps the token
  *            and shares no connection with the parent. Do not fork from a
@@ -26,7 +29,10 @@
  *            not undefined. Numbers of enums are never reused.
  * Panics.    A bug in the library that panics is LAYERFI_RESULT_PANIC.
  *            Exceptions and longjmp must not pass through it.
- * Signals.   Nothing here may be called from a signal handler.
+ * Signals.   Nothing here may be called from a signal handler. All signals to
+ *            the process are blocked in the library's own threads, and so in
+ *            the credentials and log callbacks that run there. The program's
+ *            masks and handlers stay as they are, that of SIGPIPE too.
  */
 
 #ifndef LAYERFI_AUTH_H
@@ -826,7 +832,9 @@ layerfi_result layerfi_client_token(const struct layerfi_client *client,
 
 /**
  * The access token if it is at hand; never waits. Where there is none,
- * LAYERFI_RESULT_NOT_AVAILABLE, and a request for one is on its way.
+ * LAYERFI_RESULT_NOT_AVAILABLE, and a request for one is on its way; or, while
+ * it is too early to ask again, what the last request failed with, as from
+ * layerfi_client_token(). After either, later calls ask again by themselves.
  */
 layerfi_result layerfi_client_try_token(const struct layerfi_client *client,
                                         struct layerfi_token **out,
@@ -923,9 +931,9 @@ layerfi_result layerfi_client_mint_business_token(const struct layerfi_client *c
  *
  * `business_ids` are `count` strings; NULL is fine for none. An id that is
  * refused is a failure in its place, not of this call. `timeout_ms` bounds
- * each business, not the batch. `progress`, which may be NULL, is called with
- * `userdata` from this thread. Free the results with
- * layerfi_business_tokens_free().
+ * each business from its turn at the rate limit on, not the batch. `progress`,
+ * which may be NULL, is called with `userdata` from this thread. Free the
+ * results with layerfi_business_tokens_free().
  */
 layerfi_result layerfi_client_business_tokens(const struct layerfi_client *client,
                                               const char *const *business_ids,
@@ -1101,8 +1109,9 @@ void layerfi_whoami_free(struct layerfi_whoami *whoami);
 /**
  * Sends a request to the Layer API with the access token in its header. On
  * 401 the token is thrown away and the request sent once more with a new one.
- * Any other status is an answer and not an error; redirects are not followed,
- * and nothing but the 401 is tried again.
+ * Any other status is an answer and not an error, and so is a second 401: look
+ * at layerfi_response_status(). Redirects are not followed, and nothing but the
+ * 401 is tried again.
  *
  * `uri` is a path such as `/v1/businesses`, or a URL of the API: to any other
  * host the token is not sent. `headers` are `header_count` of them, `body` is

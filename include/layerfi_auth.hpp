@@ -29,6 +29,18 @@
 
 #include "layerfi_auth.h"
 
+/* What is returned does not outlive the object: clang warns where it is seen to. */
+#if defined(__has_cpp_attribute)
+#if __has_cpp_attribute(clang::lifetimebound)
+#define LAYERFI_LIFETIMEBOUND [[clang::lifetimebound]]
+#elif __has_cpp_attribute(msvc::lifetimebound)
+#define LAYERFI_LIFETIMEBOUND [[msvc::lifetimebound]]
+#endif
+#endif
+#ifndef LAYERFI_LIFETIMEBOUND
+#define LAYERFI_LIFETIMEBOUND
+#endif
+
 namespace layerfi {
 
 /** What became of a call; the numbers of layerfi_result. */
@@ -81,7 +93,7 @@ enum class LogLevel : std::uint32_t {
 using Timeout = std::chrono::milliseconds;
 
 /** For a timeout: the client's own. */
-inline constexpr Timeout default_timeout{0};
+inline constexpr Timeout default_timeout = Timeout::min();
 
 using Stats = layerfi_stats;
 using BatchProgress = layerfi_batch_progress;
@@ -102,9 +114,12 @@ inline std::chrono::system_clock::time_point time(std::int64_t ms) {
     return std::chrono::system_clock::time_point{std::chrono::milliseconds{ms}};
 }
 
-inline std::uint64_t ms(Timeout timeout) noexcept {
+constexpr std::uint64_t ms(Timeout timeout) noexcept {
+    if (timeout == default_timeout) {
+        return 0;
+    }
     // A deadline that has passed already is the shortest timeout there is.
-    return timeout.count() < 0 ? 1 : static_cast<std::uint64_t>(timeout.count());
+    return timeout.count() <= 0 ? 1 : static_cast<std::uint64_t>(timeout.count());
 }
 
 inline std::uint64_t seconds(std::chrono::seconds duration) noexcept {
@@ -140,34 +155,36 @@ class Error : public std::exception {
         : result_(static_cast<Result>(result)), error_(error, layerfi_error_free) {}
 
     /** The whole story in one line. */
-    const char *what() const noexcept override { return layerfi_error_display(error_.get()).data; }
+    const char *what() const noexcept LAYERFI_LIFETIMEBOUND override {
+        return layerfi_error_display(error_.get()).data;
+    }
     Result result() const noexcept { return result_; }
     /** The result's name, such as `rate_limited`. */
-    std::string_view name() const noexcept {
+    std::string_view name() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_result_name(static_cast<std::uint32_t>(result_)));
     }
     /** What failed, without the advice. */
-    std::string_view message() const noexcept {
+    std::string_view message() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_message(error_.get()));
     }
     /** What to do about it. */
-    std::string_view remedy() const noexcept {
+    std::string_view remedy() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_remedy(error_.get()));
     }
     /** The setting or argument that is wrong; empty where it is not about one. */
-    std::string_view field() const noexcept {
+    std::string_view field() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_field(error_.get()));
     }
     /** The server's id for the request; empty where there was none. */
-    std::string_view request_id() const noexcept {
+    std::string_view request_id() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_request_id(error_.get()));
     }
     /** The OAuth error code; empty where there was none. */
-    std::string_view oauth_error() const noexcept {
+    std::string_view oauth_error() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_oauth_error(error_.get()));
     }
     /** Layer's stable id of the failure; empty where there was none. */
-    std::string_view error_enum() const noexcept {
+    std::string_view error_enum() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_error_enum(error_.get()));
     }
     /** The HTTP status of the answer; 0 where there was none. */
@@ -198,11 +215,11 @@ template <class T> class [[nodiscard]] Expected {
     explicit operator bool() const noexcept { return has_value(); }
 
     /** The value; throws the error where there is none. */
-    T &value() & {
+    T &value() & LAYERFI_LIFETIMEBOUND {
         check();
         return *std::get_if<0>(&either_);
     }
-    const T &value() const & {
+    const T &value() const &LAYERFI_LIFETIMEBOUND {
         check();
         return *std::get_if<0>(&either_);
     }
@@ -211,12 +228,12 @@ template <class T> class [[nodiscard]] Expected {
         return std::move(*std::get_if<0>(&either_));
     }
     /** The value, where there is one. */
-    T &operator*() noexcept { return *std::get_if<0>(&either_); }
-    const T &operator*() const noexcept { return *std::get_if<0>(&either_); }
-    T *operator->() noexcept { return std::get_if<0>(&either_); }
-    const T *operator->() const noexcept { return std::get_if<0>(&either_); }
+    T &operator*() noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<0>(&either_); }
+    const T &operator*() const noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<0>(&either_); }
+    T *operator->() noexcept LAYERFI_LIFETIMEBOUND { return std::get_if<0>(&either_); }
+    const T *operator->() const noexcept LAYERFI_LIFETIMEBOUND { return std::get_if<0>(&either_); }
     /** The error, where there is no value. */
-    const Error &error() const noexcept { return *std::get_if<1>(&either_); }
+    const Error &error() const noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<1>(&either_); }
 
   private:
     void check() const {
@@ -240,6 +257,14 @@ template <class T, class Raw, class Call> Expected<T> out(Call call) {
     return T(handle);
 }
 
+/** None where nothing is at hand; throws any other error. */
+template <class T> std::optional<T> if_available(Expected<T> got) {
+    if (!got && got.error().result() == Result::NotAvailable) {
+        return std::nullopt;
+    }
+    return std::move(got).value();
+}
+
 /** Makes a call that gives nothing out. */
 template <class Call> void checked(Call call) {
     layerfi_error *error = nullptr;
@@ -258,17 +283,17 @@ class Token {
     explicit Token(layerfi_token *handle) noexcept : handle_(handle) {}
 
     /** The token itself. Whoever calls this answers for where it goes. */
-    std::string_view secret() const noexcept {
+    std::string_view secret() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_token_secret(handle_.get()));
     }
     /** The value of the `Authorization` header. */
-    std::string_view authorization() const noexcept {
+    std::string_view authorization() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_token_authorization(handle_.get()));
     }
     std::chrono::system_clock::time_point expires_at() const {
         return detail::time(layerfi_token_expires_at_ms(handle_.get()));
     }
-    const layerfi_token *get() const noexcept { return handle_.get(); }
+    const layerfi_token *get() const noexcept LAYERFI_LIFETIMEBOUND { return handle_.get(); }
 
   private:
     detail::Handle<layerfi_token, layerfi_token_free> handle_;
@@ -281,14 +306,14 @@ class BusinessToken {
     explicit BusinessToken(layerfi_business_token *handle) noexcept : handle_(handle) {}
 
     /** The token itself, for `businessAccessToken` of `<LayerProvider>`. */
-    std::string_view secret() const noexcept {
+    std::string_view secret() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_business_token_secret(handle_.get()));
     }
     /** The value of the `Authorization` header. */
-    std::string_view authorization() const noexcept {
+    std::string_view authorization() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_business_token_authorization(handle_.get()));
     }
-    std::string_view business_id() const noexcept {
+    std::string_view business_id() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_business_token_business_id(handle_.get()));
     }
     /** The session duration that was asked for. */
@@ -302,7 +327,9 @@ class BusinessToken {
     std::chrono::system_clock::time_point expires_at() const {
         return detail::time(layerfi_business_token_expires_at_ms(handle_.get()));
     }
-    const layerfi_business_token *get() const noexcept { return handle_.get(); }
+    const layerfi_business_token *get() const noexcept LAYERFI_LIFETIMEBOUND {
+        return handle_.get();
+    }
 
   private:
     detail::Handle<layerfi_business_token, layerfi_business_token_free> handle_;
@@ -332,10 +359,10 @@ class WhoAmI {
     /** Takes over a handle. */
     explicit WhoAmI(layerfi_whoami *handle) noexcept : handle_(handle) {}
 
-    std::string_view client_name() const noexcept {
+    std::string_view client_name() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_whoami_client_name(handle_.get()));
     }
-    std::string_view client_id() const noexcept {
+    std::string_view client_id() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_whoami_client_id(handle_.get()));
     }
 
@@ -351,10 +378,10 @@ class Response {
 
     unsigned status() const noexcept { return layerfi_response_status(handle_.get()); }
     /** The first header of a name; empty where there is none. */
-    std::string_view header(ZString name) const noexcept {
+    std::string_view header(ZString name) const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_response_header(handle_.get(), name.get()));
     }
-    std::string_view body() const noexcept {
+    std::string_view body() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_response_body(handle_.get()));
     }
 
@@ -384,7 +411,7 @@ struct BatchOptions {
     std::chrono::seconds session_duration{LAYERFI_SESSION_DURATION_DEFAULT};
     /** Requests in flight at the most; 0 for the default, 32. */
     std::size_t max_in_flight = 0;
-    /** For each business, not for the batch. */
+    /** For each business from its turn at the rate limit on, not for the batch. */
     Timeout timeout = default_timeout;
     /** Called from the calling thread; returning false ends the batch. */
     std::function<bool(const BatchProgress &)> progress{};
@@ -412,13 +439,16 @@ class Client {
         });
     }
 
-    /** The access token if it is at hand; never waits. */
-    std::optional<Token> try_token() const {
-        layerfi_token *token = nullptr;
-        if (layerfi_client_try_token(handle_.get(), &token, nullptr) != LAYERFI_RESULT_OK) {
-            return std::nullopt;
-        }
-        return Token(token);
+    /**
+     * The access token if it is at hand; never waits. None while one may come;
+     * throws what the last request failed with, while it is too early for another.
+     */
+    std::optional<Token> try_token() const { return detail::if_available(try_token(std::nothrow)); }
+    /** The same, with Result::NotAvailable for none. */
+    Expected<Token> try_token(std::nothrow_t) const {
+        return detail::out<Token, layerfi_token>([&](auto out, auto error) {
+            return layerfi_client_try_token(handle_.get(), out, error);
+        });
     }
 
     /**
@@ -496,17 +526,18 @@ class Client {
     try_business_token(ZString business_id,
                        std::chrono::seconds session_duration = std::chrono::seconds{
                            LAYERFI_SESSION_DURATION_DEFAULT}) const {
-        auto token = detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
+        return detail::if_available(
+            try_business_token(std::nothrow, business_id, session_duration));
+    }
+    /** The same, with Result::NotAvailable for none. */
+    Expected<BusinessToken>
+    try_business_token(std::nothrow_t, ZString business_id,
+                       std::chrono::seconds session_duration = std::chrono::seconds{
+                           LAYERFI_SESSION_DURATION_DEFAULT}) const {
+        return detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
             return layerfi_client_try_business_token(handle_.get(), business_id.get(),
                                                      detail::seconds(session_duration), out, error);
         });
-        if (token) {
-            return std::move(*token);
-        }
-        if (token.error().result() == Result::NotAvailable) {
-            return std::nullopt;
-        }
-        throw token.error();
     }
 
     /** A new token for one business, cached nowhere. */
@@ -589,7 +620,10 @@ class Client {
         return done;
     }
 
-    /** Sends a request to the Layer API, and once more with a new token on 401. */
+    /**
+     * Sends a request to the Layer API, and once more with a new token on 401.
+     * Any status is an answer, a second 401 as well.
+     */
     Response execute(const Request &request, Timeout timeout = default_timeout) const {
         return execute(std::nothrow, request, timeout).value();
     }
@@ -621,16 +655,16 @@ class Client {
     Environment environment() const noexcept {
         return static_cast<Environment>(layerfi_client_environment(handle_.get()));
     }
-    std::string_view api_url() const noexcept {
+    std::string_view api_url() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_client_api_url(handle_.get()));
     }
-    std::string_view auth_url() const noexcept {
+    std::string_view auth_url() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_client_auth_url(handle_.get()));
     }
-    std::string_view scope() const noexcept {
+    std::string_view scope() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_client_scope(handle_.get()));
     }
-    const layerfi_client *get() const noexcept { return handle_.get(); }
+    const layerfi_client *get() const noexcept LAYERFI_LIFETIMEBOUND { return handle_.get(); }
 
   private:
     detail::Handle<layerfi_client, layerfi_client_free> handle_;

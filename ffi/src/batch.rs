@@ -1,5 +1,6 @@
 //! `layerfi_business_tokens`: the results of a batch.
 
+use std::collections::HashSet;
 use std::ffi::{c_char, c_void};
 
 use layerfi_auth::{BatchOptions, BatchProgress, BusinessToken, Error, blocking};
@@ -70,16 +71,24 @@ pub(crate) fn run(
     mut progress: impl FnMut(&layerfi_batch_progress) -> bool,
 ) -> layerfi_business_tokens {
     let checked: Vec<_> = ids.iter().map(|id| client.business_id(id)).collect();
-    let refused = checked.iter().filter(|id| id.is_err()).count();
-    let businesses: Vec<_> = checked.iter().flatten().cloned().collect();
-    let minted = client.business_tokens(businesses, options, |so_far: BatchProgress| {
+    let refused: Vec<&str> = std::iter::zip(ids, &checked)
+        .filter_map(|(id, checked)| checked.is_err().then_some(*id))
+        .collect();
+    let different = refused.iter().collect::<HashSet<_>>().len();
+    let mut tell = |so_far: BatchProgress| {
         progress(&layerfi_batch_progress {
-            total: so_far.total + refused,
-            distinct: so_far.distinct + refused,
-            done: so_far.done + refused,
-            failed: so_far.failed + refused,
+            total: so_far.total + refused.len(),
+            distinct: so_far.distinct + different,
+            done: so_far.done + different,
+            failed: so_far.failed + different,
         })
-    });
+    };
+    let businesses: Vec<_> = checked.iter().flatten().cloned().collect();
+    if businesses.is_empty() && different > 0 {
+        // All results are there, and no other comes that would tell so.
+        tell(BatchProgress::default());
+    }
+    let minted = client.business_tokens(businesses, options, tell);
     let mut minted = minted.into_iter();
     let results = checked
         .into_iter()

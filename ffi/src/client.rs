@@ -81,6 +81,11 @@ impl layerfi_client {
             None => Ok(self.waiting(timeout_ms)?.token()?),
         }
     }
+
+    fn token_at_hand(&self) -> Result<AccessToken, Failure> {
+        let token = self.client.as_async().token_at_hand()?;
+        token.ok_or(Failure::NotAvailable)
+    }
 }
 
 /// Makes a client from the environment's variables; see
@@ -126,7 +131,9 @@ pub unsafe extern "C" fn layerfi_client_token(
 }
 
 /// The access token if it is at hand; never waits. Where there is none,
-/// LAYERFI_RESULT_NOT_AVAILABLE, and a request for one is on its way.
+/// LAYERFI_RESULT_NOT_AVAILABLE, and a request for one is on its way; or, while
+/// it is too early to ask again, what the last request failed with, as from
+/// layerfi_client_token(). After either, later calls ask again by themselves.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_try_token(
     client: *const layerfi_client,
@@ -137,7 +144,7 @@ pub unsafe extern "C" fn layerfi_client_try_token(
         // SAFETY: by the laws of the header a handle is null or valid.
         let client = unsafe { handle::borrow(client, "client")? };
         handle::check_out(out, "out")?;
-        let token = client.client.try_token().ok_or(Failure::NotAvailable)?;
+        let token = client.token_at_hand()?;
         // SAFETY: not null, and by the laws of the header it may be written.
         unsafe { handle::write(out, layerfi_token { token }) };
         Ok(())
@@ -195,7 +202,7 @@ pub unsafe extern "C" fn layerfi_client_try_copy_authorization(
             // SAFETY: the caller's buffer has `capacity` bytes.
             return unsafe { copy(&token, buffer, capacity, length) };
         }
-        let token = client.client.try_token().ok_or(Failure::NotAvailable)?;
+        let token = client.token_at_hand()?;
         // SAFETY: the caller's buffer has `capacity` bytes.
         unsafe { copy(&token, buffer, capacity, length) }
     })
@@ -381,9 +388,9 @@ pub unsafe extern "C" fn layerfi_client_mint_business_token(
 ///
 /// `business_ids` are `count` strings; NULL is fine for none. An id that is
 /// refused is a failure in its place, not of this call. `timeout_ms` bounds
-/// each business, not the batch. `progress`, which may be NULL, is called with
-/// `userdata` from this thread. Free the results with
-/// layerfi_business_tokens_free().
+/// each business from its turn at the rate limit on, not the batch. `progress`,
+/// which may be NULL, is called with `userdata` from this thread. Free the
+/// results with layerfi_business_tokens_free().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_business_tokens(
     client: *const layerfi_client,

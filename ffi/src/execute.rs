@@ -54,8 +54,9 @@ impl layerfi_response {
 
 /// Sends a request to the Layer API with the access token in its header. On
 /// 401 the token is thrown away and the request sent once more with a new one.
-/// Any other status is an answer and not an error; redirects are not followed,
-/// and nothing but the 401 is tried again.
+/// Any other status is an answer and not an error, and so is a second 401: look
+/// at layerfi_response_status(). Redirects are not followed, and nothing but the
+/// 401 is tried again.
 ///
 /// `uri` is a path such as `/v1/businesses`, or a URL of the API: to any other
 /// host the token is not sent. `headers` are `header_count` of them, `body` is

@@ -56,6 +56,18 @@ static void copies(void) {
     layerfi_client_free(client);
 }
 
+/* Polls until there is something else than nothing. Whoever runs this ends it
+ * if that takes too long. */
+static layerfi_result polled(const layerfi_client *client, layerfi_token **token,
+                             layerfi_error **error) {
+    layerfi_result result;
+    while ((result = layerfi_client_try_token(client, token, NULL)) ==
+           LAYERFI_RESULT_NOT_AVAILABLE) {
+        sleep_ms(5);
+    }
+    return result == LAYERFI_RESULT_OK ? result : layerfi_client_try_token(client, token, error);
+}
+
 static void try_token_comes_by_itself(void) {
     layerfi_client *client = new_client();
     order("/faults", "{\"endpoint\":\"token\",\"delay_ms\":100}");
@@ -64,12 +76,50 @@ static void try_token_comes_by_itself(void) {
     CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE, layerfi_client_try_token(client, &token, &error));
     /* The first call of a process starts a thread; nothing is waited for. */
     CHECK(now_s() - started < 0.09 || getenv("LAYERFI_TEST_SLOW") != NULL);
-    while (layerfi_client_try_token(client, &token, NULL) == LAYERFI_RESULT_NOT_AVAILABLE) {
-        sleep_ms(5);
-        CHECK(now_s() - started < 20);
-    }
-    CHECK(token != NULL);
+    layerfi_error *error = NULL;
+    CHECK(polled(client, &token, &error) == LAYERFI_RESULT_OK && error == NULL);
     layerfi_token_free(token);
+    layerfi_client_free(client);
+}
+
+/* An event loop learns that it need not go on, and goes on all the same once
+ * somebody has mended it. */
+static void try_token_tells_of_a_failure(bool from_file) {
+    layerfi_client_builder *builder = NULL;
+    CHECK_OK(layerfi_client_builder_from_env(&builder, &error));
+    char path[] = "/tmp/layerfi-calls-XXXXXX";
+    int file = -1;
+    if (from_file) {
+        file = mkstemp(path);
+        CHECK(file >= 0 && write(file, "wrong", 5) == 5);
+        CHECK_OK(layerfi_client_builder_set_client_secret_file(builder, path, &error));
+    } else {
+        CHECK_OK(layerfi_client_builder_set_client_secret(builder, "wrong", &error));
+    }
+    layerfi_client *client = NULL;
+    CHECK_OK(layerfi_client_builder_build(builder, &client, &error));
+    layerfi_client_builder_free(builder);
+    layerfi_token *token = UNTOUCHED;
+    layerfi_error *error = NULL;
+    CHECK(polled(client, &token, &error) == LAYERFI_RESULT_OAUTH && token == UNTOUCHED);
+    CHECK(is(layerfi_error_oauth_error(error), "invalid_client"));
+    CHECK(!layerfi_error_is_retryable(error) && layerfi_error_remedy(error).len > 0);
+    layerfi_error_free(error);
+    char buffer[4096] = "x";
+    size_t length = 77;
+    CHECK_RESULT(LAYERFI_RESULT_OAUTH, layerfi_client_try_copy_authorization(
+                                           client, buffer, sizeof buffer, &length, &error));
+    CHECK(length == 77 && buffer[0] == 'x');
+    if (from_file) {
+        const char *secret = getenv("LAYER_CLIENT_SECRET");
+        CHECK(pwrite(file, secret, strlen(secret), 0) == (ssize_t)strlen(secret));
+        CHECK(close(file) == 0);
+        while (layerfi_client_try_token(client, &token, NULL) != LAYERFI_RESULT_OK) {
+            sleep_ms(5);
+        }
+        layerfi_token_free(token);
+        CHECK(unlink(path) == 0);
+    }
     layerfi_client_free(client);
 }
 
@@ -106,6 +156,7 @@ static void businesses(void) {
 static bool count_progress(void *userdata, const layerfi_batch_progress *so_far) {
     layerfi_batch_progress *last = userdata;
     CHECK(so_far->done >= last->done && so_far->done <= so_far->distinct);
+    CHECK(so_far->distinct <= so_far->total);
     *last = *so_far;
     return true;
 }
@@ -119,17 +170,15 @@ static bool stop_at_once(void *userdata, const layerfi_batch_progress *so_far) {
 static void batches(void) {
     layerfi_client *client = new_client();
     const char *ids[] = {
-        "00000000-0000-4000-8000-000000000001",
-        "no-uuid",
-        "00000000-0000-4000-8000-000000000002",
-        "00000000-0000-4000-8000-000000000001",
+        "00000000-0000-4000-8000-000000000001", "no-uuid", "00000000-0000-4000-8000-000000000002",
+        "00000000-0000-4000-8000-000000000001", "no-uuid",
     };
     layerfi_batch_progress last = {0};
     layerfi_business_tokens *tokens = NULL;
-    CHECK_OK(layerfi_client_business_tokens(client, ids, 4, 3600, 2, 0, count_progress, &last,
+    CHECK_OK(layerfi_client_business_tokens(client, ids, 5, 3600, 2, 0, count_progress, &last,
                                             &tokens, &error));
-    CHECK(layerfi_business_tokens_len(tokens) == 4);
-    CHECK(last.total == 4 && last.distinct == 3 && last.done == 3 && last.failed == 1);
+    CHECK(layerfi_business_tokens_len(tokens) == 5);
+    CHECK(last.total == 5 && last.distinct == 3 && last.done == 3 && last.failed == 1);
     layerfi_business_token *got[4] = {NULL, UNTOUCHED, NULL, NULL};
     for (size_t i = 0; i < 4; i++) {
         CHECK_RESULT(i == 1 ? LAYERFI_RESULT_INVALID_ARGUMENT : LAYERFI_RESULT_OK,
@@ -137,7 +186,7 @@ static void batches(void) {
     }
     CHECK(got[1] == UNTOUCHED);
     CHECK_RESULT(LAYERFI_RESULT_INVALID_ARGUMENT,
-                 layerfi_business_tokens_get(tokens, 4, &got[1], &error));
+                 layerfi_business_tokens_get(tokens, 5, &got[1], &error));
     layerfi_business_tokens_free(tokens);
     layerfi_client_free(client);
     CHECK(is(layerfi_business_token_business_id(got[0]), ids[0]));
@@ -147,8 +196,15 @@ static void batches(void) {
     layerfi_business_token_free(got[0]);
     layerfi_business_token_free(got[2]);
     layerfi_business_token_free(got[3]);
-    /* None, and one that is ended. */
+    /* None but refused ones, none, and one that is ended. */
     client = new_client();
+    const char *refused[] = {"no-uuid", "none either", "no-uuid"};
+    memset(&last, 0, sizeof last);
+    CHECK_OK(layerfi_client_business_tokens(client, refused, 3, 3600, 0, 0, count_progress, &last,
+                                            &tokens, &error));
+    CHECK(layerfi_business_tokens_len(tokens) == 3);
+    CHECK(last.total == 3 && last.distinct == 2 && last.done == 2 && last.failed == 2);
+    layerfi_business_tokens_free(tokens);
     CHECK_OK(
         layerfi_client_business_tokens(client, NULL, 0, 3600, 0, 0, NULL, NULL, &tokens, &error));
     CHECK(layerfi_business_tokens_len(tokens) == 0);
@@ -180,6 +236,11 @@ static void execute(void) {
                                     headers, 1, (const uint8_t *)body, strlen(body), 0, &response,
                                     &error));
     CHECK(layerfi_response_status(response) == 200);
+    layerfi_response_free(response);
+    order("/faults", "{\"endpoint\":\"whoami\",\"status\":401,\"times\":2}");
+    CHECK_OK(
+        layerfi_client_execute(client, "GET", "/whoami", NULL, 0, NULL, 0, 0, &response, &error));
+    CHECK(layerfi_response_status(response) == 401);
     layerfi_response_free(response);
     CHECK_OK(layerfi_client_execute(client, "GET", "/no-such-place", NULL, 0, NULL, 0, 0, &response,
                                     &error));
@@ -232,7 +293,8 @@ static void stats(void) {
     layerfi_token_free(token);
     CHECK_OK(layerfi_client_token(client, 0, &token, &error));
     CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
-    CHECK(stats.token_requests == 1 && stats.misses == 1 && stats.hits >= 1);
+    /* A slow machine may have made an attempt more. */
+    CHECK(stats.token_requests >= 1 && stats.misses == 1 && stats.hits >= 1);
     CHECK(stats.expires_at_ms == layerfi_token_expires_at_ms(token));
     layerfi_token_free(token);
     order("/faults", "{\"endpoint\":\"auth_token\",\"status\":403}");
@@ -319,10 +381,8 @@ static void credentials(void) {
     layerfi_error_free(error);
     layerfi_client_free(client);
     /* The last flight's hold on it may end a moment later. */
-    double started = now_s();
     while (__atomic_load_n(&vault.freed, __ATOMIC_SEQ_CST) == 0) {
         sleep_ms(1);
-        CHECK(now_s() - started < 20);
     }
     CHECK(vault.freed == 1);
 }
@@ -365,6 +425,8 @@ static void logs(void) {
 
 int main(void) {
     try_token_comes_by_itself();
+    try_token_tells_of_a_failure(false);
+    try_token_tells_of_a_failure(true);
     copies();
     businesses();
     batches();

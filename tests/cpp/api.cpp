@@ -67,7 +67,8 @@ static void tokens() {
     CHECK(elsewhere.invalidate_authorization(std::string(fresh.authorization())));
 
     const auto stats = elsewhere.stats();
-    CHECK(stats.token_requests == 2 && stats.invalidations == 2);
+    // A slow machine may have made more attempts, and never more than these.
+    CHECK(stats.misses == 2 && stats.token_requests >= 2 && stats.invalidations == 2);
     CHECK(elsewhere.environment() == layerfi::Environment::Custom);
     CHECK(elsewhere.api_url() == variable("LAYER_API_URL"));
     CHECK(elsewhere.auth_url() == variable("LAYER_AUTH_URL"));
@@ -149,7 +150,10 @@ static void errors() {
         CHECK(!copy.is_retryable() && !copy.retry_after() && copy.request_id().empty());
     }
     CHECK(!client.mint_business_token(std::nothrow, business, -1s));
-    CHECK(!client.token(std::nothrow, 1ms) || true);
+    // What is left until a deadline may be nothing: that is not the default.
+    static_assert(layerfi::detail::ms(layerfi::default_timeout) == 0);
+    static_assert(layerfi::detail::ms(0ms) == 1 && layerfi::detail::ms(-1ms) == 1);
+    static_assert(layerfi::detail::ms(2ms) == 2);
 
     // Refused by the server.
     auto wrong = layerfi::ClientBuilder::from_env();
@@ -158,6 +162,26 @@ static void errors() {
     CHECK(!token && token.error().result() == layerfi::Result::Oauth);
     CHECK(token.error().oauth_error() == "invalid_client");
     CHECK(token.error().http_status() == 400 || token.error().http_status() == 401);
+    // Where nothing is waited for, too.
+    const auto none_at_hand = refused.try_token(std::nothrow);
+    CHECK(!none_at_hand && none_at_hand.error().oauth_error() == "invalid_client");
+    try {
+        refused.try_token();
+        CHECK(false);
+    } catch (const layerfi::Error &error) {
+        CHECK(error.result() == layerfi::Result::Oauth && !error.is_retryable());
+    }
+
+    auto gone = layerfi::Client::from_env();
+    const layerfi::Client here = std::move(gone);
+    CHECK(here.try_business_token(std::nothrow, business).error().result() ==
+          layerfi::Result::NotAvailable);
+    try {
+        gone.try_token();
+        CHECK(false);
+    } catch (const layerfi::Error &error) {
+        CHECK(error.result() == layerfi::Result::NullPointer);
+    }
 }
 
 static void callbacks() {

@@ -1,6 +1,6 @@
 //! `include/layerfi_auth.h` is what cbindgen makes of the sources.
 
-use crate::support::{compile_only, root};
+use crate::support::{compile, compile_only, root};
 
 /// The reading order of the header.
 const SOURCES: [&str; 13] = [
@@ -70,5 +70,36 @@ fn the_header_is_clean_in_every_language_and_compiler() {
         for standard in ["c++17", "c++20"] {
             compile_only(compiler, standard, "#include <layerfi_auth.hpp>\n");
         }
+    }
+}
+
+#[test]
+fn a_view_of_what_is_gone_is_warned_of() {
+    let with = |body: &str| {
+        let text = format!(
+            "#include <layerfi_auth.hpp>\n\
+             std::size_t use(const layerfi::Client &client);\n\
+             std::size_t use(const layerfi::Client &client) {{ {body} }}\n"
+        );
+        compile("clang++", "c++17", &text)
+    };
+    for gone in [
+        "std::string_view view = client.token().authorization(); return view.size();",
+        "std::string_view view = client.mint_business_token(\"id\").secret(); return view.size();",
+        "std::string_view view = client.token(std::nothrow)->secret(); return view.size();",
+        "std::string_view view = client.execute({}).body(); return view.size();",
+        "const auto &token = *client.token(std::nothrow); return token.secret().size();",
+    ] {
+        let said = with(gone);
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains("-Wdangling"), "{gone}: {said}");
+    }
+    for there in [
+        "return client.token().authorization().size();",
+        "return std::string(client.token(std::nothrow)->secret()).size();",
+        "const auto token = client.token(); return token.secret().size();",
+    ] {
+        let said = with(there);
+        assert!(said.status.success(), "{there}: {said:?}");
     }
 }

@@ -1,9 +1,11 @@
 //! The programs of `tests/c` and `tests/cpp`, each against an emulator of its
 //! own: as they are, under the sanitizers, and under valgrind.
 
+use layerfi_auth_emulator::{Emulator, HttpVersions};
+
 use crate::support::{Mode, Program};
 
-const C: [&str; 4] = ["laws", "calls", "threads", "fork"];
+const C: [&str; 5] = ["laws", "calls", "signals", "threads", "fork"];
 const CPP: [&str; 2] = ["api", "threads"];
 
 #[test]
@@ -13,6 +15,17 @@ fn c_programs_run_with_both_compilers() {
             Program::c(name).compiler(compiler).run();
         }
     }
+}
+
+#[test]
+fn signals_are_the_programs_over_tls_too() {
+    // Only HTTP/1 writes on when the server has said that it reads no more.
+    let layer = Emulator::builder()
+        .tls(true)
+        .http_versions(HttpVersions::Http1)
+        .start_blocking()
+        .unwrap();
+    Program::c("signals").run_against(&layer);
 }
 
 #[test]

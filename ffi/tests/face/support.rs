@@ -141,6 +141,12 @@ pub const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 
 /// Compiles a text and throws the result away.
 pub fn compile_only(compiler: &str, standard: &str, text: &str) {
+    let said = compile(compiler, standard, text);
+    assert!(said.status.success(), "{compiler} {standard}: {said:?}");
+}
+
+/// What a compiler says to a text; what comes out is thrown away.
+pub fn compile(compiler: &str, standard: &str, text: &str) -> Output {
     let place = TempDir::new_in(scratch()).unwrap();
     let name = if standard.starts_with("c++") {
         "text.cpp"
@@ -156,7 +162,7 @@ pub fn compile_only(compiler: &str, standard: &str, text: &str) {
         .arg("-I")
         .arg(root().join("include"))
         .args(["-fsyntax-only", name]);
-    run(&mut command);
+    output(&mut command)
 }
 
 /// How a program is built and run.
@@ -310,9 +316,19 @@ impl Program {
 
     /// Runs it against an emulator of its own.
     pub fn run(&self) {
-        let layer = Emulator::builder().start_blocking().unwrap();
+        self.run_against(&Emulator::builder().start_blocking().unwrap());
+    }
+
+    pub fn run_against(&self, layer: &Emulator) {
         let mut command = self.command(&self.build());
-        let said = run(speak_to(&mut command, &layer));
+        speak_to(&mut command, layer);
+        let folder = TempDir::new_in(scratch()).unwrap();
+        if layer.ca_pem().is_some() {
+            let ca = folder.path().join("ca.pem");
+            layer.write_ca_pem(&ca).unwrap();
+            command.env("LAYER_CA_FILE", ca);
+        }
+        let said = run(&mut command);
         assert!(said.ends_with("ok\n"), "{command:?} said {said}");
     }
 }

@@ -1,0 +1,53 @@
+/* Signals are the program's: the library's threads take none. */
+#include <signal.h>
+
+#include "check.h"
+
+/* A program in C has SIGPIPE end it. The server closes in the middle of an
+ * upload, which it finds too large; when, is for chance to say. */
+static void a_closed_connection_is_no_end(void) {
+    CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+    layerfi_client *client = new_client();
+    static const size_t size = 4 << 20;
+    uint8_t *body = calloc(1, size);
+    CHECK(body != NULL);
+    for (int round = 0; round < 20; round++) {
+        layerfi_response *response = NULL;
+        layerfi_error *error = NULL;
+        layerfi_result result =
+            layerfi_client_execute(client, "POST", "/v1/businesses/" BUSINESS "/auth-token", NULL,
+                                   0, body, size, 0, &response, &error);
+        CHECK(result == LAYERFI_RESULT_TRANSPORT ||
+              (result == LAYERFI_RESULT_OK && layerfi_response_status(response) >= 400));
+        layerfi_response_free(response);
+        layerfi_error_free(error);
+    }
+    free(body);
+    layerfi_client_free(client);
+}
+
+/* A program that blocks a signal to fetch it with sigwait gets it, though the
+ * library's thread was there before. */
+static void a_blocked_signal_is_fetched(void) {
+    layerfi_client *client = new_client();
+    layerfi_token *token = NULL;
+    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    sigset_t term, before;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    CHECK(pthread_sigmask(SIG_BLOCK, &term, &before) == 0);
+    CHECK(sigismember(&before, SIGTERM) == 0);
+    CHECK(kill(getpid(), SIGTERM) == 0);
+    const struct timespec patience = {60, 0};
+    CHECK(sigtimedwait(&term, NULL, &patience) == SIGTERM);
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    layerfi_token_free(token);
+    layerfi_client_free(client);
+}
+
+int main(void) {
+    a_closed_connection_is_no_end();
+    a_blocked_signal_is_fetched();
+    puts("ok");
+    return 0;
+}
