@@ -111,6 +111,14 @@ impl Client {
         self.client.try_token()
     }
 
+    /// As [`crate::Client::token_at_hand`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::token_at_hand`].
+    pub fn token_at_hand(&self) -> Result<Option<AccessToken>> {
+        self.client.token_at_hand()
+    }
+
     /// As [`crate::Client::borrow_token`].
     #[must_use]
     #[inline]

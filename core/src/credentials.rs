@@ -226,7 +226,7 @@ fn read_secret_file(path: &std::path::Path) -> Result<Secret> {
         Error::with_details(
             ErrorKind::Credentials,
             format!("client_secret_file {path:?} {why}"),
-            "check LAYER_CLIENT_SECRET_FILE and who may read it",
+            "check client_secret_file or LAYER_CLIENT_SECRET_FILE, and who may read it",
             crate::error::Details {
                 field: Some("client_secret_file"),
                 ..Default::default()

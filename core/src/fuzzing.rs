@@ -150,12 +150,16 @@ pub fn environment(data: &[u8]) {
     let values: Vec<_> = data.split(|byte| *byte == b'\n').collect();
 
     // What is a secret, and where it may be hidden: elsewhere it is a host or a
-    // name like any other, and shown.
+    // name like any other, and shown (a host in small letters).
     let hides = |name: &str| name == "LAYER_CLIENT_SECRET" || name.ends_with("_PROXY");
     let told = VARIABLES
         .iter()
         .zip(&values)
-        .any(|(name, value)| !hides(name) && String::from_utf8_lossy(value).contains(SECRET));
+        .filter(|(name, _)| !hides(name))
+        .any(|(_, value)| {
+            let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+            value.contains(SECRET)
+        });
     if told {
         return;
     }
