@@ -122,6 +122,8 @@ class ClientBase:
 
 @final
 class PendingCall:
+    @property
+    def patience(self) -> float: ...
     def cancel(self) -> None: ...
 
 @final

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::courier::{Call, Courier, same};
-use crate::errors::{self, invalid_argument, lost};
+use crate::errors::{self, invalid_argument, lost, no_way_back};
 use crate::provider::PythonProvider;
 use crate::tokens::{AccessToken, BusinessToken, Place, WhoAmI};
 use crate::{gil, wait};
@@ -196,6 +196,23 @@ impl Shared {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let client = self.client_for(py, timeout)?;
+        if !gil::is_open() {
+            return Err(no_way_back(
+                py,
+                "the interpreter is shutting down",
+                "await it earlier, or make the blocking call",
+            ));
+        }
+        COURIER.ready(py).map_err(|error| {
+            let told = no_way_back(
+                py,
+                "no thread could be started to bring the call's result",
+                "look at the process's limits on threads and memory",
+            );
+            told.set_cause(py, Some(error));
+            told
+        })?;
+        let patience = client.as_async().timeout() + GRACE;
         let mut reply = Reply {
             receiver: Some(to),
             shared: Arc::clone(self),
@@ -213,6 +230,7 @@ impl Shared {
         let pending = gil::released(py, start).map_err(|error| self.raise(py, &error))?;
         Ok(PendingCall {
             pending: Mutex::new(Some(pending)),
+            patience: patience.as_secs_f64(),
         })
     }
 }
@@ -236,7 +254,10 @@ impl Current {
 /// As good as for ever, and no sum of times overflows.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
-fn call_timeout(py: Python<'_>, seconds: f64) -> PyResult<Duration> {
+/// How long after its own end a call's result may be on its way.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub(crate) fn call_timeout(py: Python<'_>, seconds: f64) -> PyResult<Duration> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(timeout) if !timeout.is_zero() => Ok(timeout.min(LONGEST_TIMEOUT)),
         _ => Err(invalid_argument(
@@ -342,10 +363,17 @@ fn call(py: Python<'_>, delivery: Delivery) -> Option<Call> {
 #[pyclass(frozen, module = "layerfi_auth._native")]
 pub(crate) struct PendingCall {
     pending: Mutex<Option<blocking::Pending<()>>>,
+    patience: f64,
 }
 
 #[pymethods]
 impl PendingCall {
+    /// In how many seconds its result has come, or never will.
+    #[getter]
+    fn patience(&self) -> f64 {
+        self.patience
+    }
+
     /// Ends this wait; a token request that others wait for goes on.
     fn cancel(&self) {
         let mut pending = self

@@ -60,9 +60,40 @@ impl<T: Send + 'static> Courier<T> {
     /// Hands something over, and never waits. Where no thread can be started,
     /// or the interpreter is ending, it is dropped.
     pub(crate) fn send(&'static self, thing: T) {
-        if let Some(running) = self.running() {
-            let _ = running.sender.send(Errand::Deliver(thing));
+        let mut errand = Errand::Deliver(thing);
+        // A thread that has ended (out of memory, say) is replaced, once.
+        for _ in 0..2 {
+            let Some(running) = self.running() else {
+                return;
+            };
+            match running.sender.send(errand) {
+                Ok(()) => return,
+                Err(mpsc::SendError(unsent)) => errand = unsent,
+            }
+            self.forget(&running);
         }
+    }
+
+    /// Sees to it that there is a thread, or says why there is none: before
+    /// something is asked for that somebody will wait for.
+    pub(crate) fn ready(&'static self, py: Python<'_>) -> PyResult<()> {
+        if self.current().is_some() {
+            return Ok(());
+        }
+        let threads = has_threads(py)?;
+        match self.open() {
+            Some((running, Some(inbox))) if threads => {
+                let started = inbox.carry(py);
+                started.inspect_err(|_| self.forget(&running))
+            }
+            Some((running, Some(inbox))) => Ok(self.spawn(&running, inbox)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next to send something starts another thread.
+    fn forget(&self, running: &Arc<Running<T>>) {
+        self.running.compare_and_swap(running, None);
     }
 
     fn current(&self) -> Option<Arc<Running<T>>> {
@@ -75,6 +106,14 @@ impl<T: Send + 'static> Courier<T> {
         if let Some(running) = self.current() {
             return Some(running);
         }
+        match self.open()? {
+            (running, Some(inbox)) => self.spawn(&running, inbox).ok().map(|()| running),
+            (running, None) => Some(running),
+        }
+    }
+
+    /// Makes a channel. Whoever gets the inbox starts the thread that reads it.
+    fn open(&'static self) -> Option<Opened<T>> {
         if !gil::is_open() {
             return None;
         }
@@ -93,29 +132,28 @@ impl<T: Send + 'static> Courier<T> {
             if let Some(fresh) = Arc::into_inner(fresh) {
                 drop(ManuallyDrop::into_inner(fresh.sender));
             }
-            return self.current();
+            return self.current().map(|running| (running, None));
         }
+        let inbox = Inbox {
+            receiver,
+            call: self.call,
+        };
+        Some((fresh, Some(inbox)))
+    }
+
+    /// Starts the thread from one that has not the GIL, and must not wait for it.
+    fn spawn(&'static self, running: &Arc<Running<T>>, inbox: Inbox<T>) -> std::io::Result<()> {
+        let opened = Arc::clone(running);
         let started = std::thread::Builder::new()
             .name(self.name.to_owned())
             .spawn(move || {
-                let inbox = Inbox {
-                    receiver,
-                    call: self.call,
-                };
-                Python::try_attach(|py| {
-                    // Where no thread can be started, the receiver goes, and
-                    // whatever is sent.
-                    let errands = Errands(Mutex::new(Box::new(inbox)));
-                    let _ = in_thread(py, "carry", (errands,));
-                })
+                // Where no thread can be started, the inbox goes, and what is in it.
+                let started = Python::try_attach(|py| inbox.carry(py));
+                if !matches!(started, Some(Ok(()))) {
+                    self.forget(&opened);
+                }
             });
-        match started {
-            Ok(_) => Some(fresh),
-            Err(_) => {
-                self.running.compare_and_swap(&fresh, None);
-                None
-            }
-        }
+        started.map(drop).inspect_err(|_| self.forget(running))
     }
 
     /// Lets the thread deliver what it has, and ends it.
@@ -129,10 +167,20 @@ impl<T: Send + 'static> Courier<T> {
     }
 }
 
+/// A channel to a courier's thread, with the inbox where there is none yet.
+type Opened<T> = (Arc<Running<T>>, Option<Inbox<T>>);
+
 /// What a courier's thread reads its errands from.
 struct Inbox<T> {
     receiver: mpsc::Receiver<Errand<T>>,
     call: MakeCall<T>,
+}
+
+impl<T: Send + 'static> Inbox<T> {
+    fn carry(self, py: Python<'_>) -> PyResult<()> {
+        let errands = Errands(Mutex::new(Box::new(self)));
+        in_thread(py, "carry", (errands,))
+    }
 }
 
 trait NextCall: Send {
@@ -192,13 +240,21 @@ where
 {
     let function = py.import("layerfi_auth._threads")?.getattr(function)?;
     let args = args.into_pyobject(py)?;
-    let start = py.import("_thread")?.getattr("start_new_thread")?;
-    if start.is_instance_of::<PyCFunction>() {
-        start.call1((function, args))?;
+    if has_threads(py)? {
+        start_new_thread(py)?.call1((function, args))?;
     } else {
         function.call1(args)?;
     }
     Ok(())
+}
+
+fn start_new_thread(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("_thread")?.getattr("start_new_thread")
+}
+
+/// Whether greenlets have not taken the place of threads.
+fn has_threads(py: Python<'_>) -> PyResult<bool> {
+    Ok(start_new_thread(py)?.is_instance_of::<PyCFunction>())
 }
 
 /// Whether the two are one object.

@@ -2,6 +2,7 @@
 //! `layerfi_auth/exceptions.py`.
 
 use layerfi_auth::{Error, ErrorKind};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -73,6 +74,13 @@ pub(crate) fn config(py: Python<'_>, field: &'static str, message: &str, remedy:
     own(py, ErrorKind::Config, Some(field), message, remedy)
 }
 
+/// Of the value no more is told than its type: it may be a secret in the wrong place.
+pub(crate) fn expected(name: &str, what: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let got = value.get_type().qualname();
+    let got = got.map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+    PyTypeError::new_err(format!("{name} must be {what}, not {got}"))
+}
+
 /// A call of which nothing came.
 pub(crate) fn lost(py: Python<'_>) -> PyErr {
     own(
@@ -82,6 +90,11 @@ pub(crate) fn lost(py: Python<'_>) -> PyErr {
         "the call's task ended without a result",
         "it panicked: report this, with the panic's text from standard error",
     )
+}
+
+/// A call that is not begun, because nothing could bring its result.
+pub(crate) fn no_way_back(py: Python<'_>, why: &str, remedy: &str) -> PyErr {
+    own(py, ErrorKind::Internal, None, why, remedy)
 }
 
 /// An error that this face finds by itself.

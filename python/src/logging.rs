@@ -35,6 +35,13 @@ pub(crate) struct Record {
     at: SystemTime,
 }
 
+impl Drop for Record {
+    /// Whether it was handed over or not, it waits no more.
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Starts the bridge, once per process.
 pub(crate) fn start() {
     // No `Once`: nobody may wait here for a thread that a fork has left behind.
@@ -109,7 +116,6 @@ impl Visit for Text {
 }
 
 fn call(py: Python<'_>, record: Record) -> Option<Call> {
-    WAITING.fetch_sub(1, Ordering::Relaxed);
     handling(py, &record).ok().flatten()
 }
 

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
 
-use crate::errors::{config, raise};
+use crate::errors::{config, expected, raise};
 use crate::provider::PythonProvider;
 
 /// Puts the options that were given onto a builder. `None` is not given. Also
@@ -80,13 +80,6 @@ pub(crate) fn apply(
         };
     }
     Ok((builder, provider))
-}
-
-/// Of the value no more is told than its type: it may be a secret in the wrong place.
-fn expected(name: &str, what: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    let got = value.get_type().qualname();
-    let got = got.map_or_else(|_| "something else".to_owned(), |name| name.to_string());
-    PyTypeError::new_err(format!("{name} must be {what}, not {got}"))
 }
 
 fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {

@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from conftest import BUSINESS, PATIENCE, business, eventually, run_python
-from layerfi_auth import LayerAuthError, OAuthError
+from layerfi_auth import InternalError, LayerAuthError, OAuthError
+from layerfi_auth._waiting import arrival
 
 
 def test_the_gil_is_released_in_every_wait(layer, client):
@@ -366,3 +368,109 @@ def test_refresh_happens_behind_the_callers(layer):
     first = client.token()
     eventually(lambda: client.token() != first, 10)
     assert client.stats().waits == 1
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_and_heals(layer):
+    out = run_python(
+        """
+import asyncio, _thread
+from layerfi_auth import Client, InternalError
+
+client = Client.from_env(proxy=False)
+
+async def scene():
+    _thread.stack_size(1 << 46)  # More than there are addresses.
+    for _ in range(2):
+        try:
+            await asyncio.wait_for(client.whoami_async(), 10)
+        except InternalError as error:
+            print(error)
+    _thread.stack_size(0)
+    print((await asyncio.wait_for(client.whoami_async(), 10)).client_name)
+
+asyncio.run(scene())
+""",
+        layer,
+    )
+    assert out.count("no thread could be started") == 2
+    assert "Layer Example" in out
+
+
+def test_a_courier_that_has_ended_is_replaced(layer):
+    layer.fault("whoami", delay_ms=300)
+    out = run_python(
+        """
+import asyncio
+from layerfi_auth import Client, _threads
+
+carry = _threads.carry
+
+def ends_at_once(errands):
+    _threads.carry = carry
+
+_threads.carry = ends_at_once
+client = Client.from_env(proxy=False)
+print(asyncio.run(asyncio.wait_for(client.whoami_async(), 10)).client_name)
+""",
+        layer,
+    )
+    assert "Layer Example" in out
+
+
+def test_a_result_that_never_arrives_is_an_error():
+    class Lost:
+        patience = 0.05
+
+        def cancel(self):
+            pass
+
+    async def scene():
+        await asyncio.wait_for(arrival(lambda post, settle: Lost()), 10)
+
+    with pytest.raises(InternalError, match="has not arrived"):
+        asyncio.run(scene())
+
+
+def test_a_call_when_the_interpreter_has_begun_to_end(layer):
+    out = run_python(
+        """
+import asyncio, atexit
+
+def late():
+    try:
+        asyncio.run(client.whoami_async(timeout=3))
+    except InternalError as error:
+        print(error)
+    print(client.whoami().client_name)  # Blocking calls go on to the very end.
+
+atexit.register(late)  # Before the import, and so called after the package's own.
+from layerfi_auth import Client, InternalError
+
+client = Client.from_env(proxy=False)
+asyncio.run(client.whoami_async())
+""",
+        layer,
+    )
+    assert "the interpreter is shutting down" in out
+    assert "Layer Example" in out
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc here")
+def test_no_signal_of_the_programs_is_handled_in_a_thread_of_ours(layer):
+    out = run_python(
+        """
+import asyncio, os, signal
+from pathlib import Path
+from layerfi_auth import Client
+
+asyncio.run(Client.from_env(proxy=False).whoami_async())
+for task in Path("/proc/self/task").iterdir():
+    if task.name != str(os.getpid()):
+        status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        blocked = int(status["SigBlk"], 16)
+        print(*(bool(blocked >> one - 1 & 1) for one in (signal.SIGTERM, signal.SIGCHLD)))
+""",
+        layer,
+    )
+    assert len(out.splitlines()) >= 2
+    assert "False" not in out
