@@ -14,6 +14,10 @@ pytest finds the fixtures ``layer_emulator`` and ``layer_client`` by itself.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+import weakref
+from pathlib import Path
 
 from layerfi_auth._client import Client
 from layerfi_auth._native import EmulatorBase
@@ -40,6 +44,12 @@ BUSINESS_ID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 """A business for examples. Every other UUID is one too, unless businesses were given."""
 
 
+def _remove(path: str, owner: int) -> None:
+    # In a forked worker it is still its parent's.
+    if os.getpid() == owner:
+        Path(path).unlink(missing_ok=True)
+
+
 class Emulator(EmulatorBase):
     """A running emulator of Layer's authentication on free ports of 127.0.0.1.
 
@@ -61,11 +71,12 @@ class Emulator(EmulatorBase):
     """
 
     def client(self, **options: Unpack[ClientOptions]) -> Client:
-        """Make a client of this emulator's; options come first."""
+        """Make a client of this emulator's, its first; options come first."""
+        client_id, client_secret = self._credentials()
         settings: ClientOptions = {
             "environment": "custom",
-            "client_id": CLIENT_ID,
-            "client_secret": CLIENT_SECRET,
+            "client_id": client_id,
+            "client_secret": client_secret,
             "api_url": self.url,
             "auth_url": self.token_url,
             "scope": self.scope,
@@ -79,16 +90,40 @@ class Emulator(EmulatorBase):
         return Client(**settings)
 
     def env(self) -> dict[str, str]:
-        """Return the variables that make `Client.from_env` a client of this emulator's."""
+        """Return the variables that make `Client.from_env` a client of this emulator's.
+
+        Those that would get in the way are empty, which counts as unset. Over TLS there is a
+        file with the certificate authority, until the emulator is stopped.
+        """
+        client_id, client_secret = self._credentials()
         return {
             "LAYER_ENVIRONMENT": "custom",
-            "LAYER_CLIENT_ID": CLIENT_ID,
-            "LAYER_CLIENT_SECRET": CLIENT_SECRET,
+            "LAYER_CLIENT_ID": client_id,
+            "LAYER_CLIENT_SECRET": client_secret,
+            "LAYER_CLIENT_SECRET_FILE": "",
+            "LAYER_CA_FILE": self._ca_file(),
             "LAYER_API_URL": self.url,
             "LAYER_AUTH_URL": self.token_url,
             "LAYER_SCOPE": self.scope,
             "LAYER_ALLOW_HTTP_LOOPBACK": "1",
         }
+
+    def _ca_file(self) -> str:
+        if self.ca_pem is None:
+            return ""
+        path: str | None = self.__dict__.get("_ca_path")
+        if path is None:
+            with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
+                file.write(self.ca_pem)
+            self._ca_path = path = file.name
+            self._remove_ca_file = weakref.finalize(self, _remove, path, os.getpid())
+        return path
+
+    def stop(self) -> None:
+        """Stop it. It cannot be started again."""
+        super().stop()
+        if "_ca_path" in self.__dict__:
+            self._remove_ca_file()
 
     def fault(
         self, endpoint: str | None = None, fault: Mapping[str, Any] | None = None, **fields: Any

@@ -1,9 +1,11 @@
 //! Layer on loopback, for `layerfi_auth.testing`.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use layerfi_auth_emulator::{
-    BasicDecoding, Emulator, EmulatorBuilder, EmulatorError, Environment, Fault, TokenKind,
+    BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, EmulatorBuilder,
+    EmulatorError, Environment, Fault, TokenKind,
 };
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -18,6 +20,16 @@ use crate::wait::SLICE;
 #[pyclass(frozen, subclass, weakref, module = "layerfi_auth._native")]
 pub(crate) struct EmulatorBase {
     emulator: Emulator,
+    /// Id and secret of its first client, as they were at the start.
+    first: (String, String),
+    /// That client's secret since then, where it was rotated.
+    rotated: Mutex<Option<String>>,
+}
+
+impl EmulatorBase {
+    fn rotated(&self) -> MutexGuard<'_, Option<String>> {
+        self.rotated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn failed(error: EmulatorError) -> PyErr {
@@ -97,6 +109,17 @@ fn builder(options: &Bound<'_, PyDict>) -> PyResult<EmulatorBuilder> {
     Ok(builder)
 }
 
+/// Whom a client of this emulator's is to be: the first that was given.
+fn first_client(options: Option<&Bound<'_, PyDict>>) -> PyResult<(String, String)> {
+    let given = options.map(|options| options.get_item("clients"));
+    let clients: Vec<(String, String)> = match given.transpose()?.flatten() {
+        Some(clients) if !clients.is_none() => clients.extract()?,
+        _ => Vec::new(),
+    };
+    let default = || (DEFAULT_CLIENT_ID.into(), DEFAULT_CLIENT_SECRET.into());
+    Ok(clients.into_iter().next().unwrap_or_else(default))
+}
+
 #[pymethods]
 impl EmulatorBase {
     #[new]
@@ -113,7 +136,17 @@ impl EmulatorBase {
             None => Emulator::builder(),
         };
         let emulator = gil::released(py, || builder.start_blocking()).map_err(failed)?;
-        Ok(Self { emulator })
+        Ok(Self {
+            emulator,
+            first: first_client(options)?,
+            rotated: Mutex::default(),
+        })
+    }
+
+    /// `(client_id, client_secret)` of its first client, as they are now.
+    fn _credentials(&self) -> (String, String) {
+        let (id, secret) = self.first.clone();
+        (id, self.rotated().clone().unwrap_or(secret))
     }
 
     /// The API's base URL, without a slash at its end.
@@ -240,7 +273,11 @@ impl EmulatorBase {
         } else {
             self.emulator.rotate(client_id, client_secret)
         }
-        .map_err(failed)
+        .map_err(failed)?;
+        if client_id == self.first.0 {
+            *self.rotated() = Some(client_secret.to_owned());
+        }
+        Ok(())
     }
 
     fn _counters(&self) -> PyResult<String> {
@@ -295,6 +332,7 @@ impl EmulatorBase {
     /// Everything as it was at the start, but for the ports.
     fn reset(&self) {
         self.emulator.reset();
+        *self.rotated() = None;
     }
 
     /// Stops it. It cannot be started again.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 
 from conftest import BUSINESS, business
-from layerfi_auth import ApiError, OAuthError, TlsError
+from layerfi_auth import ApiError, Client, OAuthError, TlsError
 from layerfi_auth.testing import BUSINESS_ID, CLIENT_ID, CLIENT_SECRET, Emulator
 
 
@@ -126,6 +127,33 @@ def test_tls():
         assert layer.client().whoami()
         with pytest.raises(TlsError):
             layer.client(ca_pem=None, max_attempts=1).token()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_the_environment_makes_a_client_of_any_emulators(monkeypatch, tls):
+    def from_env(layer):
+        for name, value in layer.env().items():
+            monkeypatch.setenv(name, value)
+        return Client.from_env()
+
+    # A developer's own, which must not get in the way.
+    monkeypatch.setenv("LAYER_CLIENT_SECRET_FILE", "/run/secrets/layer")
+    monkeypatch.setenv("LAYER_CA_FILE", "/nowhere/ca.pem")
+    with Emulator(tls=tls, clients=[("abc", "def"), ("other", "x")]) as layer:
+        for make in (layer.client, lambda: from_env(layer)):
+            assert make().whoami()
+            layer.rotate("other", "y")
+            layer.rotate("abc", "rotated")
+            assert make().whoami()
+            layer.reset()
+            assert make().whoami()
+        ca_file = layer.env()["LAYER_CA_FILE"]
+        assert ca_file == layer.env()["LAYER_CA_FILE"]
+        assert (ca_file != "") == tls
+        assert not tls or Path(ca_file).read_text() == layer.ca_pem
+    assert not ca_file or not Path(ca_file).exists()
+    with Emulator(clients=[]) as layer:
+        assert from_env(layer).whoami()
 
 
 def test_settings(layer):
