@@ -37,6 +37,11 @@ def main() -> None:
     assert "cp310-abi3-manylinux" in wheel.name, wheel.name
     names = set(zipfile.ZipFile(wheel).namelist())
     assert names >= FILES, FILES - names
+    # What else it put there would lie beside other packages.
+    strangers = [
+        name for name in names if not name.startswith(("layerfi_auth/", "layerfi_auth-"))
+    ]
+    assert not strangers, strangers
     assert any(name.endswith("licenses/LICENSE-MIT") for name in names), names
     size = wheel.stat().st_size
     sys.stdout.write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import inspect
 import json
 import pickle
@@ -267,6 +268,17 @@ def test_errors_have_fields_and_builtin_bases(layer):
         assert caught.value.field == "timeout"
 
 
+def test_nothing_but_the_package_is_installed():
+    files = importlib.metadata.files("layerfi-auth")
+    strangers = {
+        one.parts[0]
+        for one in files
+        if one.parts[0] != ".." and not one.parts[0].startswith("layerfi_auth")
+    }
+    assert strangers == set()
+    assert any("licenses" in one.parts and one.name == "LICENSE-MIT" for one in files)
+
+
 def test_errors_go_from_process_to_process(layer):
     layer.fault("token", status=400, body={"error": "invalid_client"})
     with pytest.raises(OAuthError) as caught:
@@ -414,7 +426,5 @@ def test_help_tells_what_is_needed():
 
 
 def test_the_package_names_its_version():
-    import importlib.metadata
-
     assert layerfi_auth.__version__ == importlib.metadata.version("layerfi-auth")
     assert set(layerfi_auth.__all__) <= set(dir(layerfi_auth))
