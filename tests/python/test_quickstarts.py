@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import base64
 import http.client
 import json
 import os
@@ -14,12 +15,15 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import flask
+import itsdangerous
 import pytest
 
 from conftest import PATIENCE, ROOT, eventually, free_port
 from test_servers import running
 
 BUSINESS = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b"
+SHOP_KEY = "signs-the-sessions"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
 
@@ -61,29 +65,48 @@ def test_the_script(layer, quickstarts, tmp_path):
     assert layer.count("token") == 1
 
 
-def get(port):
+def get(port, cookie=None):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", f"/layer-token/{BUSINESS}")
+        headers = {"cookie": f"session={cookie}"} if cookie else {}
+        # What a request asks for is none of its business.
+        connection.request("GET", f"/layer-token?business_id={BUSINESS}", headers=headers)
         answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        return answer.status, answer.headers["cache-control"], answer.read()
     except OSError:
         return None
     finally:
         connection.close()
 
 
+def signed_in(server, business_id, key=SHOP_KEY):
+    """The cookie of somebody who has signed in, as the two frameworks make it."""
+    if server == "uvicorn":
+        content = base64.b64encode(json.dumps({"business_id": business_id}).encode())
+        return itsdangerous.TimestampSigner(key).sign(content).decode()
+    app = flask.Flask("shop")
+    app.secret_key = key
+    signer = flask.sessions.SecureCookieSessionInterface().get_signing_serializer(app)
+    return signer.dumps({"business_id": business_id})
+
+
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn"])
 def test_the_servers(layer, quickstarts, tmp_path, server, monkeypatch):
+    monkeypatch.setenv("SHOP_KEY", SHOP_KEY)
     port, log = free_port(), tmp_path / "log"
     # The ports of the printed commands may be taken here.
     monkeypatch.setenv("UVICORN_PORT", str(port))
     monkeypatch.setenv("GUNICORN_CMD_ARGS", f"--bind 127.0.0.1:{port}")
     with running(quickstarts[server], tmp_path, layer, log):
         eventually(lambda: get(port))
-        answers = [get(port) for _ in range(20)]
-    assert {status for status, _ in answers} == {200}
-    for _, answer in answers:
+        # Who has not signed in gets none.
+        forged = signed_in(server, BUSINESS, key="another")
+        assert [get(port, cookie)[0] for cookie in (None, forged)] == [401, 401]
+        assert layer.count("auth_token") == 0
+        assert get(port, signed_in(server, "../whoami"))[0] == 404
+        answers = [get(port, signed_in(server, BUSINESS)) for _ in range(20)]
+    assert {answer[:2] for answer in answers} == {(200, "no-store")}
+    for answer in (json.loads(body) for *_, body in answers):
         assert answer["business_id"] == BUSINESS
         assert answer["token_type"] == "Bearer"
         assert 0 < answer["expires_in"] <= 3600
