@@ -6,14 +6,15 @@ import asyncio
 import http.server
 import io
 import threading
+from typing import get_type_hints
 
 import aiohttp
 import httpx
 import pytest
 import requests
 
-from conftest import BUSINESS
-from layerfi_auth import InvalidArgumentError
+from conftest import BUSINESS, run_python
+from layerfi_auth import Client, InvalidArgumentError
 from layerfi_auth.auth import HttpxAuth, RequestsAuth, aiohttp_middleware
 
 PATH = f"/v1/businesses/{BUSINESS}/auth-token"
@@ -227,3 +228,26 @@ def test_the_module_lists_what_it_has():
     assert dir(layerfi_auth.auth) == ["HttpxAuth", "RequestsAuth", "aiohttp_middleware"]
     with pytest.raises(AttributeError):
         _ = layerfi_auth.auth.UrllibAuth
+    assert get_type_hints(HttpxAuth.__init__)["client"] is Client
+    assert get_type_hints(RequestsAuth.__call__)
+    assert get_type_hints(aiohttp_middleware)
+
+
+@pytest.mark.parametrize("library", ["httpx", "requests", "aiohttp"])
+def test_a_library_that_is_not_there(library):
+    out = run_python(
+        f"""
+import sys
+sys.modules[{library!r}] = None  # As if it were not installed.
+from layerfi_auth.auth import *
+import layerfi_auth.auth
+for name in dir(layerfi_auth.auth):
+    try:
+        getattr(layerfi_auth.auth, name)
+        assert name in globals()
+    except ImportError as error:
+        print(error)
+"""
+    )
+    assert out.count("needs") == 1
+    assert f"needs {library}: pip install 'layerfi-auth[{library}]'" in out

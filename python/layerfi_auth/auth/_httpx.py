@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator, Iterable
+
 import httpx
 
+from layerfi_auth._client import Client
+from layerfi_auth._native import AccessToken
 from layerfi_auth.auth._reach import Reach
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterable
-
-    from layerfi_auth._client import Client
-    from layerfi_auth._native import AccessToken
 
 _UNAUTHORIZED = 401
 

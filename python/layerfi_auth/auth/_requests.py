@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
+from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 
+from layerfi_auth._client import Client
+from layerfi_auth._native import AccessToken
 from layerfi_auth.auth._reach import Reach
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
-
-    from requests import PreparedRequest, Response
-
-    from layerfi_auth._client import Client
-    from layerfi_auth._native import AccessToken
 
 _UNAUTHORIZED = 401
 
