@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::batch::Batch;
 use crate::calls::{Answer as _, PendingCall, Receiver, Shared};
-use crate::errors::{invalid_argument, raise};
+use crate::errors::{expected, invalid_argument, raise};
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::{gil, logging, options};
 
@@ -47,6 +47,11 @@ impl ClientBase {
             .map(|token| token.into_object(py, &self.shared))
             .transpose()
     }
+}
+
+/// Compares in a time that tells only the length.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 fn session_duration(py: Python<'_>, seconds: Option<i64>) -> PyResult<SessionDuration> {
@@ -339,6 +344,9 @@ impl ClientBase {
     /// Throws a token away because a server refused it with 401, if it is still the current
     /// one; the next call gets a new one. ``False`` where it is not, or where this happens so
     /// often that new tokens are clearly no help.
+    ///
+    /// An access token may be given as text, too: as itself, or as the header that
+    /// ``authorization`` returned.
     fn invalidate(&self, py: Python<'_>, token: &Bound<'_, PyAny>) -> PyResult<bool> {
         let client = &self.shared.client;
         if let Ok(token) = token.cast::<AccessToken>() {
@@ -349,10 +357,20 @@ impl ClientBase {
             Ok(gil::released(py, || {
                 client.invalidate_business_token(token)
             }))
+        } else if let Ok(text) = token.cast::<PyString>() {
+            // One that UTF-8 cannot hold is no token of ours.
+            let text = text.to_string_lossy();
+            Ok(gil::released(py, || {
+                // What is not at hand is not current.
+                client.borrow_token().is_some_and(|current| {
+                    let header = is_same(current.authorization().as_bytes(), text.as_bytes());
+                    let token = is_same(current.secret().as_bytes(), text.as_bytes());
+                    (header || token) && client.invalidate(&current)
+                })
+            }))
         } else {
-            Err(PyTypeError::new_err(
-                "invalidate() takes an AccessToken or a BusinessToken",
-            ))
+            let what = "an AccessToken, a BusinessToken, or an access token's text or header";
+            Err(expected("token", what, token))
         }
     }
 

@@ -345,8 +345,17 @@ def test_invalidate(client):
     assert client.token() != token
     assert client.invalidate(for_browser) is True
     assert client.business_token(BUSINESS) != for_browser
-    with pytest.raises(TypeError):
-        client.invalidate("a token")
+    # The header that was sent does as well, or the token in it.
+    for text_of in (client.authorization, lambda: client.token().secret):
+        text = text_of()
+        assert client.invalidate(text) is True
+        assert client.invalidate(text) is False
+        assert client.authorization() not in (text, f"Bearer {text}")
+    for text in ("a token", "", "Bearer ", "\ud800", client.business_token(BUSINESS).secret):
+        assert client.invalidate(text) is False
+    for wrong in (client.token().secret.encode(), None):
+        with pytest.raises(TypeError, match="token must be an AccessToken, a BusinessToken"):
+            client.invalidate(wrong)
 
 
 def test_try_token_never_waits(layer, client):
