@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import layerfi_auth._threads  # noqa: F401  # The native module asks for it, from any thread.
-from layerfi_auth._native import ClientBase
+from layerfi_auth._native import AccessToken, Batch, BusinessToken, ClientBase, WhoAmI
 from layerfi_auth._waiting import arrival
+from layerfi_auth.exceptions import LayerAuthError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from types import TracebackType
+    from typing import final
+else:
+    # `typing` is large, and this is all that is wanted of it.
+    def final(cls: type) -> type:
+        return cls
 
-    from typing_extensions import Self
 
-    from layerfi_auth._native import AccessToken, Batch, BusinessToken, WhoAmI
-    from layerfi_auth._typing import Result
+Result = BusinessToken | LayerAuthError
+"""What one business of a batch comes to."""
 
 
 class BatchProgress:
@@ -65,7 +70,7 @@ class BusinessTokens:
         """End the batch: nothing more is asked for, and what is missing never comes."""
         self._batch.close()
 
-    def __iter__(self) -> Self:
+    def __iter__(self) -> BusinessTokens:
         return self
 
     def __next__(self) -> Result:
@@ -74,7 +79,7 @@ class BusinessTokens:
             raise StopIteration
         return item
 
-    def __aiter__(self) -> Self:
+    def __aiter__(self) -> BusinessTokens:
         return self
 
     async def __anext__(self) -> Result:
@@ -87,11 +92,13 @@ class BusinessTokens:
         return f"<BusinessTokens {self.progress!r}>"
 
 
+@final
 class Client(ClientBase):
     """A client of Layer's authentication: one per set of credentials, for the whole program.
 
     It may be used from any thread, task and event loop at once, and in forked workers. Making
-    one sends nothing. Every blocking call has an ``_async`` twin over the same cache.
+    one sends nothing. Every blocking call has an ``_async`` twin over the same cache. It is not
+    made to be subclassed: hold one instead.
 
     :param environment: ``sandbox``, ``production``, ``production-ca``, or ``custom`` (with
         ``api_url``, ``auth_url`` and ``scope`` of your own). Required: there is no default.
@@ -122,16 +129,19 @@ class Client(ClientBase):
 
     __slots__ = ()
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("layerfi_auth.Client cannot be subclassed; hold one instead")
+
     async def token_async(self, *, timeout: float | None = None) -> AccessToken:
         """Return a valid access token, as `token` does, without blocking the event loop."""
-        token = self._held_token()
+        token = self._held_token(timeout)
         if token is not None:
             return token
         return await arrival(self._start_token, timeout)
 
     async def authorization_async(self, *, timeout: float | None = None) -> str:
         """Return the ``Authorization`` header's value, as `authorization` does."""
-        token = self._held_token()
+        token = self._held_token(timeout)
         if token is None:
             token = await arrival(self._start_token, timeout)
         # In no variable: a report of an interrupt here would show it.
@@ -150,7 +160,7 @@ class Client(ClientBase):
         timeout: float | None = None,
     ) -> BusinessToken:
         """Return a token for one business, as `business_token` does."""
-        held = self._held_business_token(business_id, session_duration, min_remaining)
+        held = self._held_business_token(business_id, session_duration, min_remaining, timeout)
         if held is not None:
             return held
         return await arrival(
@@ -185,26 +195,14 @@ class Client(ClientBase):
             self._business_tokens(list(business_ids), session_duration, max_in_flight)
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Do nothing: a client holds nothing that must be closed, and others may use it."""
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> Client:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Do nothing, as at the end of a plain ``with``."""

@@ -6,13 +6,7 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar
 
-from layerfi_auth._native import BusinessToken
-from layerfi_auth.exceptions import LayerAuthError
-
-__all__ = ["ClientOptions", "P", "Post", "Result", "Settle", "T"]
-
-Result: TypeAlias = BusinessToken | LayerAuthError
-"""What one business of a batch comes to."""
+__all__ = ["ClientOptions", "P", "Post", "Settle", "T"]
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::batch::Batch;
-use crate::calls::{Answer as _, PendingCall, Receiver, Shared};
+use crate::calls::{self, Answer as _, PendingCall, Receiver, Shared};
 use crate::errors::{expected, invalid_argument, raise};
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::{gil, logging, options};
@@ -69,6 +69,14 @@ fn session_duration(py: Python<'_>, seconds: Option<i64>) -> PyResult<SessionDur
             },
             |seconds| SessionDuration::from_secs(seconds).map_err(|error| raise(py, &error)),
         ),
+    }
+}
+
+/// A wrong one is told with a token at hand, too, and not only on a bad day.
+fn check_timeout(py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+    match timeout {
+        None => Ok(()),
+        Some(seconds) => calls::call_timeout(py, seconds).map(drop),
     }
 }
 
@@ -171,6 +179,7 @@ impl ClientBase {
     /// ``timeout`` bounds this call, in seconds; the client's own otherwise.
     #[pyo3(signature = (*, timeout=None))]
     fn authorization(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyString>> {
+        check_timeout(py, timeout)?;
         if let Some(authorization) = self.shared.held_authorization(py)? {
             return Ok(authorization);
         }
@@ -183,6 +192,7 @@ impl ClientBase {
     /// background.
     #[pyo3(signature = (*, timeout=None))]
     fn token(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<AccessToken>> {
+        check_timeout(py, timeout)?;
         match self.shared.held_token(py)? {
             Some(token) => Ok(token),
             None => self.shared.block(py, timeout, token),
@@ -199,7 +209,13 @@ impl ClientBase {
         Ok(held)
     }
 
-    fn _held_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
+    #[pyo3(signature = (timeout=None))]
+    fn _held_token(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<Py<AccessToken>>> {
+        check_timeout(py, timeout)?;
         self.shared.held_token(py)
     }
 
@@ -247,6 +263,7 @@ impl ClientBase {
         min_remaining: Option<f64>,
         timeout: Option<f64>,
     ) -> PyResult<Py<BusinessToken>> {
+        check_timeout(py, timeout)?;
         let business = self.business(py, business_id)?;
         let wish = wish(py, session_duration, min_remaining)?;
         match self.try_business_token(py, &business, wish)? {
@@ -263,7 +280,9 @@ impl ClientBase {
         business_id: &str,
         session_duration: Option<i64>,
         min_remaining: Option<f64>,
+        timeout: Option<f64>,
     ) -> PyResult<Option<Py<BusinessToken>>> {
+        check_timeout(py, timeout)?;
         let business = self.business(py, business_id)?;
         let wish = wish(py, session_duration, min_remaining)?;
         self.try_business_token(py, &business, wish)
@@ -411,6 +430,14 @@ impl ClientBase {
             place.environment,
             place.api_url
         ))
+    }
+
+    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'_, PyAny>) -> PyRef<'py, Self> {
+        slf
     }
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {
