@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import UUID
 
 import layerfi_auth._threads  # noqa: F401  # The native module asks for it, from any thread.
 from layerfi_auth._native import AccessToken, Batch, BusinessToken, ClientBase, WhoAmI
@@ -53,7 +54,8 @@ class BusinessTokens:
     """The results of a batch, one per input and in its order.
 
     Iterate with ``for`` or, in a task, ``async for``. Each item is a `BusinessToken`, or the
-    `LayerAuthError` that this business met; one failure does not end the batch.
+    `LayerAuthError` that this business met, be it only that its id is none. Both have a
+    ``business_id``. One failure does not end the batch.
     """
 
     __slots__ = ("_batch",)
@@ -74,18 +76,20 @@ class BusinessTokens:
         return self
 
     def __next__(self) -> Result:
-        item = self._batch.next()
-        if item is None:
-            raise StopIteration
+        # Taken only once the wait is over: a wait that is interrupted loses no result.
+        while (item := self._batch.take()) is None:
+            if not self._batch.wait():
+                raise StopIteration
         return item
 
     def __aiter__(self) -> BusinessTokens:
         return self
 
     async def __anext__(self) -> Result:
-        item = await arrival(self._batch.start_next)
-        if item is None:
-            raise StopAsyncIteration
+        # As above, where a task is cancelled.
+        while (item := self._batch.take()) is None:
+            if not await arrival(self._batch.start_wait):
+                raise StopAsyncIteration
         return item
 
     def __repr__(self) -> str:
@@ -104,7 +108,7 @@ class Client(ClientBase):
         ``api_url``, ``auth_url`` and ``scope`` of your own). Required: there is no default.
     :param client_id: the client id that Layer issued.
     :param client_secret: its secret. Or one of:
-    :param client_secret_file: a file with the secret, read again when it was rotated;
+    :param client_secret_file: a file with the secret, read before each token request;
     :param credentials: a callable that gives ``(client_id, client_secret)``, such as a vault,
         asked before each token request, on a thread of its own. What it raises is the
         ``__cause__`` of a `CredentialsError`, whose own text names no more than its class.
@@ -153,7 +157,7 @@ class Client(ClientBase):
 
     async def business_token_async(
         self,
-        business_id: str,
+        business_id: str | UUID,
         *,
         session_duration: int | None = None,
         min_remaining: float | None = None,
@@ -169,7 +173,7 @@ class Client(ClientBase):
 
     async def mint_business_token_async(
         self,
-        business_id: str,
+        business_id: str | UUID,
         *,
         session_duration: int | None = None,
         timeout: float | None = None,
@@ -181,7 +185,7 @@ class Client(ClientBase):
 
     def business_tokens(
         self,
-        business_ids: Iterable[str],
+        business_ids: Iterable[str | UUID],
         *,
         session_duration: int | None = None,
         max_in_flight: int | None = None,
@@ -189,8 +193,13 @@ class Client(ClientBase):
         """Get tokens for many businesses, in step with Layer's rate limit.
 
         Returns at once; iterate over the result with ``for`` or ``async for``. Duplicates
-        are minted once; at most ``max_in_flight`` requests (32) are in the air together.
+        are minted once; at most ``max_in_flight`` requests (32) are in the air together. The
+        client's timeout bounds each business, from its turn at the rate limit on.
         """
+        # It would be taken for the ids of its letters.
+        if isinstance(business_ids, str | bytes):
+            kind = type(business_ids).__name__
+            raise TypeError(f"business_ids must be an iterable of ids, not one {kind}")
         return BusinessTokens(
             self._business_tokens(list(business_ids), session_duration, max_in_flight)
         )

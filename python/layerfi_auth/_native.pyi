@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from os import PathLike
 from typing import Any, Literal, NoReturn, final
+from uuid import UUID
 
 from typing_extensions import Self, Unpack, disjoint_base
 
@@ -70,7 +71,7 @@ class ClientBase:
     def whoami(self, *, timeout: float | None = None) -> WhoAmI: ...
     def business_token(
         self,
-        business_id: str,
+        business_id: str | UUID,
         *,
         session_duration: int | None = None,
         min_remaining: float | None = None,
@@ -78,7 +79,7 @@ class ClientBase:
     ) -> BusinessToken: ...
     def mint_business_token(
         self,
-        business_id: str,
+        business_id: str | UUID,
         *,
         session_duration: int | None = None,
         timeout: float | None = None,
@@ -88,7 +89,7 @@ class ClientBase:
     def _held_token(self, timeout: float | None = None) -> AccessToken | None: ...
     def _held_business_token(
         self,
-        business_id: str,
+        business_id: str | UUID,
         session_duration: int | None,
         min_remaining: float | None,
         timeout: float | None,
@@ -103,7 +104,7 @@ class ClientBase:
         self,
         post: Post,
         settle: Settle[BusinessToken],
-        business_id: str,
+        business_id: str | UUID,
         session_duration: int | None,
         min_remaining: float | None,
         timeout: float | None,
@@ -112,13 +113,13 @@ class ClientBase:
         self,
         post: Post,
         settle: Settle[BusinessToken],
-        business_id: str,
+        business_id: str | UUID,
         session_duration: int | None,
         timeout: float | None,
     ) -> PendingCall: ...
     def _business_tokens(
         self,
-        business_ids: Sequence[str],
+        business_ids: list[str | UUID],
         session_duration: int | None,
         max_in_flight: int | None,
     ) -> Batch: ...
@@ -135,10 +136,9 @@ class PendingCall:
 @final
 class Batch:
     def progress(self) -> tuple[int, int, int, int]: ...
-    def next(self) -> BusinessToken | LayerAuthError | None: ...
-    def start_next(
-        self, post: Post, settle: Settle[BusinessToken | LayerAuthError | None]
-    ) -> PendingCall: ...
+    def take(self) -> BusinessToken | LayerAuthError | None: ...
+    def wait(self) -> bool: ...
+    def start_wait(self, post: Post, settle: Settle[bool]) -> PendingCall: ...
     def close(self) -> None: ...
 
 @final

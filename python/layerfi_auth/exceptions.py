@@ -47,6 +47,8 @@ class LayerAuthError(Exception):
     """The setting or argument that is wrong, such as ``client_id``."""
     attempts: int
     """How often the request was sent, retries included; 0 where none was."""
+    business_id: str | None
+    """Of an error in a batch: whose it is."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class LayerAuthError(Exception):
         request_id: str | None = None,
         field: str | None = None,
         attempts: int = 0,
+        business_id: str | None = None,
     ) -> None:
         super().__init__(text)
         self.message = text if message is None else message
@@ -74,6 +77,7 @@ class LayerAuthError(Exception):
         self.request_id = request_id
         self.field = field
         self.attempts = attempts
+        self.business_id = business_id
 
 
 class ConfigError(LayerAuthError, ValueError):

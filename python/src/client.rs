@@ -1,12 +1,13 @@
 //! The client: the blocking calls, and what their `_async` twins start.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use layerfi_auth::{BatchOptions, BusinessId, BusinessTokenOptions, Result, SessionDuration};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyList, PyString, PyType};
 
 use crate::batch::Batch;
 use crate::calls::{self, Answer as _, PendingCall, Receiver, Shared};
@@ -24,11 +25,12 @@ pub(crate) struct ClientBase {
 }
 
 impl ClientBase {
-    fn business(&self, py: Python<'_>, business_id: &str) -> PyResult<BusinessId> {
+    fn business(&self, business_id: &Bound<'_, PyAny>) -> PyResult<BusinessId> {
+        let text = id_text("business_id", business_id)?;
         self.shared
             .client
-            .business_id(business_id)
-            .map_err(|error| raise(py, &error))
+            .business_id(&text)
+            .map_err(|error| raise(business_id.py(), &error))
     }
 
     fn try_business_token(
@@ -47,6 +49,19 @@ impl ClientBase {
             .map(|token| token.into_object(py, &self.shared))
             .transpose()
     }
+}
+
+/// The text of a business id, which is a `str` or a `uuid.UUID`.
+fn id_text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
+    if let Ok(text) = value.cast::<PyString>() {
+        // What UTF-8 cannot hold is no id, and refused by what it becomes.
+        return Ok(text.to_string_lossy());
+    }
+    let uuid = value.py().import("uuid")?.getattr("UUID")?;
+    if value.is_instance(&uuid)? {
+        return Ok(Cow::Owned(value.str()?.to_string_lossy().into_owned()));
+    }
+    Err(expected(name, "a str or a uuid.UUID", value))
 }
 
 /// Compares in a time that tells only the length.
@@ -258,13 +273,13 @@ impl ClientBase {
     fn business_token(
         &self,
         py: Python<'_>,
-        business_id: &str,
+        business_id: &Bound<'_, PyAny>,
         session_duration: Option<i64>,
         min_remaining: Option<f64>,
         timeout: Option<f64>,
     ) -> PyResult<Py<BusinessToken>> {
         check_timeout(py, timeout)?;
-        let business = self.business(py, business_id)?;
+        let business = self.business(business_id)?;
         let wish = wish(py, session_duration, min_remaining)?;
         match self.try_business_token(py, &business, wish)? {
             Some(token) => Ok(token),
@@ -277,13 +292,13 @@ impl ClientBase {
     fn _held_business_token(
         &self,
         py: Python<'_>,
-        business_id: &str,
+        business_id: &Bound<'_, PyAny>,
         session_duration: Option<i64>,
         min_remaining: Option<f64>,
         timeout: Option<f64>,
     ) -> PyResult<Option<Py<BusinessToken>>> {
         check_timeout(py, timeout)?;
-        let business = self.business(py, business_id)?;
+        let business = self.business(business_id)?;
         let wish = wish(py, session_duration, min_remaining)?;
         self.try_business_token(py, &business, wish)
     }
@@ -294,12 +309,12 @@ impl ClientBase {
         py: Python<'_>,
         post: Py<PyAny>,
         settle: Py<PyAny>,
-        business_id: &str,
+        business_id: &Bound<'_, PyAny>,
         session_duration: Option<i64>,
         min_remaining: Option<f64>,
         timeout: Option<f64>,
     ) -> PyResult<PendingCall> {
-        let business = self.business(py, business_id)?;
+        let business = self.business(business_id)?;
         let wish = wish(py, session_duration, min_remaining)?;
         let call = |client| business_token(client, business, wish);
         self.shared
@@ -316,11 +331,11 @@ impl ClientBase {
     fn mint_business_token(
         &self,
         py: Python<'_>,
-        business_id: &str,
+        business_id: &Bound<'_, PyAny>,
         session_duration: Option<i64>,
         timeout: Option<f64>,
     ) -> PyResult<Py<BusinessToken>> {
-        let business = self.business(py, business_id)?;
+        let business = self.business(business_id)?;
         let duration = self::session_duration(py, session_duration)?;
         self.shared
             .block(py, timeout, |client| mint(client, business, duration))
@@ -331,11 +346,11 @@ impl ClientBase {
         py: Python<'_>,
         post: Py<PyAny>,
         settle: Py<PyAny>,
-        business_id: &str,
+        business_id: &Bound<'_, PyAny>,
         session_duration: Option<i64>,
         timeout: Option<f64>,
     ) -> PyResult<PendingCall> {
-        let business = self.business(py, business_id)?;
+        let business = self.business(business_id)?;
         let duration = self::session_duration(py, session_duration)?;
         let call = |client| mint(client, business, duration);
         self.shared
@@ -345,13 +360,17 @@ impl ClientBase {
     fn _business_tokens(
         &self,
         py: Python<'_>,
-        business_ids: Vec<String>,
+        business_ids: &Bound<'_, PyList>,
         session_duration: Option<i64>,
         max_in_flight: Option<usize>,
     ) -> PyResult<Batch> {
+        let text = |(at, id): (usize, Bound<'_, PyAny>)| {
+            id_text(&format!("business_ids[{at}]"), &id).map(Cow::into_owned)
+        };
         let businesses = business_ids
             .iter()
-            .map(|id| self.business(py, id))
+            .enumerate()
+            .map(text)
             .collect::<PyResult<Vec<_>>>()?;
         let options = BatchOptions {
             session_duration: self::session_duration(py, session_duration)?,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import importlib.metadata
 import inspect
@@ -11,6 +12,7 @@ import pydoc
 import traceback
 from datetime import datetime, timedelta, timezone
 from typing import get_type_hints
+from uuid import UUID
 
 import pytest
 
@@ -282,6 +284,26 @@ def test_a_wrong_timeout_is_told_with_a_token_at_hand_too(client):
     assert client.token(timeout=1)
 
 
+def test_business_ids_are_text_or_uuids(client):
+    uuid = UUID(BUSINESS)
+    token = client.business_token(uuid)
+    assert (token.business_id, client.business_token(BUSINESS)) == (BUSINESS, token)
+    assert asyncio.run(client.business_token_async(uuid)) == token
+    assert client.mint_business_token(uuid).business_id == BUSINESS
+    assert asyncio.run(client.mint_business_token_async(uuid)).business_id == BUSINESS
+    assert list(client.business_tokens([uuid, BUSINESS])) == [token, token]
+    for wrong in (17, BUSINESS.encode(), None):
+        with pytest.raises(TypeError, match="business_id must be a str or a uuid.UUID, not"):
+            client.business_token(wrong)
+    with pytest.raises(TypeError, match=r"business_ids\[1\] must be .*, not int"):
+        client.business_tokens([BUSINESS, 17])
+    for wrong in (BUSINESS, BUSINESS.encode()):
+        with pytest.raises(TypeError, match="iterable of ids, not one"):
+            client.business_tokens(wrong)
+    with pytest.raises(InvalidArgumentError, match="business_id"):
+        client.business_token("\ud800")
+
+
 def test_annotations_can_be_evaluated():
     seen = 0
     for cls in (Client, layerfi_auth.BusinessTokens, layerfi_auth.BatchProgress):
@@ -417,9 +439,7 @@ def test_b17_batches_keep_order_and_mint_once(layer, client):
     })  # fmt: skip
     batch = client.business_tokens(ids, session_duration=60)
     results = list(batch)
-    assert [getattr(r, "business_id", "failed") for r in results] == [
-        business(1), business(2), business(1), "failed", business(2),
-    ]  # fmt: skip
+    assert [result.business_id for result in results] == ids
     assert isinstance(results[3], ApiError)
     assert results[3].error_enum == "NOT_FOUND"
     assert results[0] == results[2]
@@ -427,8 +447,21 @@ def test_b17_batches_keep_order_and_mint_once(layer, client):
     progress = batch.progress
     assert (progress.total, progress.distinct, progress.done, progress.failed) == (5, 3, 3, 1)
     assert list(client.business_tokens([])) == []
-    with pytest.raises(InvalidArgumentError):
-        client.business_tokens([BUSINESS, "nonsense"])
+    # An id that is none fails in its place.
+    batch = client.business_tokens(["nonsense", business(1), "\ud800", business(2), "nonsense"])
+    progress = batch.progress
+    assert (progress.total, progress.distinct, progress.failed) == (5, 5, 3)
+    results = list(batch)
+    assert [isinstance(result, InvalidArgumentError) for result in results] == [
+        True, False, True, False, True,
+    ]  # fmt: skip
+    assert [result.business_id for result in results] == [
+        "nonsense", business(1), "\N{REPLACEMENT CHARACTER}" * 3, business(2), "nonsense",
+    ]  # fmt: skip
+    assert (results[0].field, batch.progress.done) == ("business_id", 5)
+    with pytest.raises(InvalidArgumentError) as caught:
+        client.business_token("nonsense")
+    assert caught.value.business_id is None
 
 
 def test_a_closed_batch_asks_for_nothing_more(layer, client):

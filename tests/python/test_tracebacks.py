@@ -112,7 +112,6 @@ def test_b20_blocking_calls_batches_and_contexts(layer, secrets):
         lambda: client.business_token(BUSINESS),
         lambda: client.mint_business_token(BUSINESS),
         lambda: client.business_token("no id"),
-        lambda: client.business_tokens(["no id"]),
         lambda: list(generator()),
     ]
     try:

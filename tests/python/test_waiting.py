@@ -455,6 +455,50 @@ asyncio.run(client.whoami_async())
     assert "Layer Example" in out
 
 
+def test_b17_a_cancelled_wait_loses_no_result_of_a_batch(layer, client):
+    ids = [business(n) for n in range(5)]
+    client.token()
+
+    async def scene():
+        layer.fault("auth_token", hold=True, times=5)
+        batch = client.business_tokens(ids)
+        waiting = asyncio.ensure_future(anext(batch))
+        await asyncio.sleep(0.05)
+        layer.release()
+        time.sleep(0.3)  # The result comes while the loop is busy.
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return [token.business_id async for token in batch]
+
+    assert asyncio.run(scene()) == ids
+
+
+def test_b17_an_interrupted_wait_loses_no_result_of_a_batch(layer, client):
+    ids = [business(n) for n in range(3)]
+    client.token()
+    layer.fault("auth_token", hold=True, times=3)
+    batch = client.business_tokens(ids)
+    assert layer.wait_for("auth_token", 3)
+
+    class InterruptedAtLastError(Exception):
+        pass
+
+    def interrupt(*_):
+        layer.release()
+        time.sleep(0.3)  # The result comes while this handler runs.
+        raise InterruptedAtLastError
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        with pytest.raises(InterruptedAtLastError):
+            next(batch)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [token.business_id for token in batch] == ids
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc here")
 def test_no_signal_of_the_programs_is_handled_in_a_thread_of_ours(layer):
     out = run_python(
