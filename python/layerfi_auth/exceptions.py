@@ -141,6 +141,6 @@ class ProtocolError(LayerAuthError):
 
 
 class InternalError(LayerAuthError):
-    """A fault in this library. The client stays usable."""
+    """No thread could be started, or a fault in this library. The client stays usable."""
 
     kind = "internal"
