@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from uuid import UUID
+from _collections_abc import Iterable  # All of `collections` takes longer than this package.
 
 import layerfi_auth._threads  # noqa: F401  # The native module asks for it, from any thread.
 from layerfi_auth._native import AccessToken, Batch, BusinessToken, ClientBase, WhoAmI
@@ -13,8 +12,12 @@ from layerfi_auth.exceptions import LayerAuthError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import final
+    from uuid import UUID
 else:
-    # `typing` is large, and this is all that is wanted of it.
+    # `typing` and `uuid` take longer to import than all of this package, and
+    # this is all that is wanted of them. Whoever has a UUID has imported it.
+    UUID = object
+
     def final(cls: type) -> type:
         return cls
 

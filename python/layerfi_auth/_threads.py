@@ -6,8 +6,6 @@ runs: it may run on when the interpreter ends, and Python then unwinds its stack
 
 from __future__ import annotations
 
-import signal
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +17,8 @@ def carry(errands: Errands) -> None:
     """Make calls as they come: handlers of the log, and answers to event loops."""
     # The program's signals are for its own threads, as in the engine's. But for these, which
     # are faults of the thread that they meet.
+    import signal  # It would be a third of what importing the package takes.
+
     faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
     for function, args in errands:
