@@ -4,13 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 
 use crate::business_id::BusinessId;
-use crate::client::Client;
+use crate::call;
+use crate::engine::{Engine, KeyRef};
 use crate::error::Result;
 use crate::pace::Permit;
 use crate::token::{BusinessToken, SessionDuration};
@@ -60,7 +62,9 @@ type Outcome = Option<(usize, Result<BusinessToken>)>;
 /// batch.
 #[must_use = "streams do nothing unless polled"]
 pub struct BusinessTokens {
-    client: Client,
+    engine: Arc<Engine>,
+    /// Of each business's request.
+    timeout: Duration,
     options: BatchOptions,
     distinct: Arc<[BusinessId]>,
     /// Per input, which of the distinct ones it is.
@@ -79,7 +83,8 @@ pub struct BusinessTokens {
 
 impl BusinessTokens {
     pub(crate) fn new(
-        client: Client,
+        engine: Arc<Engine>,
+        timeout: Duration,
         businesses: impl IntoIterator<Item = BusinessId>,
         options: BatchOptions,
     ) -> Self {
@@ -99,7 +104,8 @@ impl BusinessTokens {
             ..BatchProgress::default()
         };
         Self {
-            client,
+            engine,
+            timeout,
             options,
             results: vec![None; distinct.len()],
             distinct: distinct.into(),
@@ -121,11 +127,9 @@ impl BusinessTokens {
     /// Begins with whatever has its turn: what is at hand, and what there is a
     /// place and leave for.
     fn start_more(&mut self, cx: &mut Context<'_>) {
-        let session_duration = self.options.session_duration;
         while let Some(business) = self.distinct.get(self.started) {
             let place = self.started;
-            let at_hand = self.client.at_hand_in_batch(business, session_duration);
-            if let Some((token, due)) = at_hand {
+            if let Some((token, due)) = self.at_hand(business) {
                 self.started += 1;
                 self.settle(place, Ok(token));
                 if due {
@@ -136,7 +140,8 @@ impl BusinessTokens {
             if self.is_full() {
                 return;
             }
-            let turn = self.turn.get_or_insert_with(|| self.client.turn_in_batch());
+            let ask = || turn(Arc::clone(&self.engine), self.timeout);
+            let turn = self.turn.get_or_insert_with(ask);
             let Poll::Ready(permit) = turn.poll_unpin(cx) else {
                 return;
             };
@@ -144,13 +149,9 @@ impl BusinessTokens {
             self.started += 1;
             match permit {
                 Ok(permit) => {
-                    let client = self.client.clone();
-                    let business = business.clone();
-                    self.in_flight.push(Box::pin(async move {
-                        let token =
-                            client.business_token_in_batch(&business, session_duration, permit);
-                        Some((place, token.await))
-                    }));
+                    let token = self.token(business.clone(), permit);
+                    let outcome = token.map(move |token| Some((place, token)));
+                    self.in_flight.push(Box::pin(outcome));
                 }
                 Err(error) => self.settle(place, Err(error)),
             }
@@ -163,12 +164,40 @@ impl BusinessTokens {
     fn refresh_more(&mut self) {
         while !self.is_full()
             && let Some(business) = self.due.front().and_then(|due| self.distinct.get(*due))
-            && let Some(over) = self
-                .client
-                .refresh_in_batch(business, self.options.session_duration)
+            && let Some(permit) = self.engine.pace.at_once()
         {
+            let session_duration = self.options.session_duration;
+            let over = self
+                .engine
+                .refresh_business_token(business, session_duration, permit);
             self.due.pop_front();
             self.in_flight.push(Box::pin(over.map(|_| None)));
+        }
+    }
+
+    /// A token that is at hand, and whether its refresh is due. Starts none:
+    /// thousands of them at once would be in nobody's pace.
+    fn at_hand(&self, business: &BusinessId) -> Option<(BusinessToken, bool)> {
+        let key = KeyRef {
+            business,
+            session_duration: self.options.session_duration,
+        };
+        self.engine
+            .business
+            .look(&self.engine.cx, &key, |entry| entry.value.clone())
+    }
+
+    /// A token whose turn it is.
+    fn token(
+        &self,
+        business: BusinessId,
+        permit: Permit,
+    ) -> impl Future<Output = Result<BusinessToken>> + Send + 'static {
+        let (engine, timeout) = (Arc::clone(&self.engine), self.timeout);
+        let session_duration = self.options.session_duration;
+        async move {
+            let get = engine.business_token(&business, session_duration, None, Some(permit));
+            Ok(call::ends(&engine, timeout, get).await?.value.clone())
         }
     }
 
@@ -190,6 +219,16 @@ impl BusinessTokens {
         self.inputs.pop_front();
         Some(result)
     }
+}
+
+/// The wait for leave to mint one token. No timeout bounds it: how long it
+/// takes is a matter of the batch's size.
+fn turn(engine: Arc<Engine>, timeout: Duration) -> BoxFuture<'static, Result<Permit>> {
+    Box::pin(async move {
+        // The wait wants a runtime, and this says so where there is none.
+        call::ends(&engine, timeout, std::future::ready(Ok(()))).await?;
+        Ok(engine.pace.ready().await)
+    })
 }
 
 impl Stream for BusinessTokens {

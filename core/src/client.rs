@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::Method;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::batch::{BatchOptions, BusinessTokens};
 use crate::business_id::BusinessId;
 use crate::cache::{Borrowed, Reader};
+use crate::call;
 use crate::config::{ClientBuilder, Config};
 use crate::engine::{AccessTokenSource, Engine, KeyRef};
 use crate::environment::{self, Environment};
@@ -23,7 +22,6 @@ use crate::error::{Error, Result};
 use crate::fork;
 use crate::http::Request;
 use crate::layer_api;
-use crate::pace::Permit;
 use crate::secret::Secret;
 use crate::stats::Stats;
 use crate::token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
@@ -263,59 +261,7 @@ impl Client {
         businesses: impl IntoIterator<Item = BusinessId>,
         options: BatchOptions,
     ) -> BusinessTokens {
-        BusinessTokens::new(self.clone(), businesses, options)
-    }
-
-    /// A batch's wait for leave to mint one token. No timeout bounds it: how
-    /// long it takes is a matter of the batch's size.
-    pub(crate) fn turn_in_batch(&self) -> BoxFuture<'static, Result<Permit>> {
-        let client = self.clone();
-        Box::pin(async move {
-            // The wait wants a runtime, and this says so where there is none.
-            client.ends(std::future::ready(Ok(()))).await?;
-            Ok(client.engine.pace.ready().await)
-        })
-    }
-
-    /// A token that is at hand, and whether its refresh is due. Starts none:
-    /// thousands of them at once would be in nobody's pace.
-    pub(crate) fn at_hand_in_batch(
-        &self,
-        business: &BusinessId,
-        session_duration: SessionDuration,
-    ) -> Option<(BusinessToken, bool)> {
-        let key = KeyRef {
-            business,
-            session_duration,
-        };
-        self.engine
-            .business
-            .look(&self.engine.cx, &key, |entry| entry.value.clone())
-    }
-
-    /// Starts a refresh that is due if it may be sent now. What is returned
-    /// resolves when it is over.
-    pub(crate) fn refresh_in_batch(
-        &self,
-        business: &BusinessId,
-        session_duration: SessionDuration,
-    ) -> Option<oneshot::Receiver<()>> {
-        let permit = self.engine.pace.at_once()?;
-        let engine = &self.engine;
-        Some(engine.refresh_business_token(business, session_duration, permit))
-    }
-
-    /// A token whose turn it is.
-    pub(crate) async fn business_token_in_batch(
-        &self,
-        business: &BusinessId,
-        session_duration: SessionDuration,
-        permit: Permit,
-    ) -> Result<BusinessToken> {
-        let get = self
-            .engine
-            .business_token(business, session_duration, None, Some(permit));
-        Ok(self.ends(get).await?.value.clone())
+        BusinessTokens::new(Arc::clone(&self.engine), self.timeout, businesses, options)
     }
 
     /// Throws the access token away because a server refused it with 401, if
@@ -471,23 +417,8 @@ impl Client {
         Instant::now() + self.timeout
     }
 
-    /// Bounds a call by the client's timeout.
     async fn ends<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(Error::config(
-                "runtime",
-                "there is no Tokio runtime here",
-                "call from within one, or use the blocking client",
-            ));
-        }
-        warm::ensure(&self.engine);
-        match timeout_at(self.deadline(), call).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::timeout(format!(
-                "no result within {:?}",
-                self.timeout
-            ))),
-        }
+        call::ends(&self.engine, self.timeout, call).await
     }
 }
 

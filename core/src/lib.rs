@@ -29,6 +29,7 @@ mod batch;
 pub mod blocking;
 mod business_id;
 mod cache;
+mod call;
 mod client;
 mod clock;
 mod config;

@@ -368,7 +368,7 @@ fn eventually_fresh(
 fn b17_waiting_for_ones_turn_is_no_part_of_the_timeout() {
     let layer = Emulator::builder().start_blocking().unwrap();
     let client = client_builder(&layer)
-        .timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(5))
         .build()
         .unwrap();
     let options = BatchOptions {
@@ -376,9 +376,9 @@ fn b17_waiting_for_ones_turn_is_no_part_of_the_timeout() {
         ..BatchOptions::default()
     };
     let runtime = multi_thread_runtime(2);
-    // Of all sizes, and many at once; together they take more than four seconds.
-    let all = businesses(430);
-    let (large, small) = all.split_at(250);
+    // Of all sizes, and many at once; together they take more than seven seconds.
+    let all = businesses(750);
+    let (large, small) = all.split_at(450);
     let tasks: Vec<_> = std::iter::once(large)
         .chain(small.chunks(20))
         .map(|part| {
