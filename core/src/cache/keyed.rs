@@ -194,7 +194,7 @@ where
     }
 
     /// How many there are, dead ones included.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(super) fn places(&self) -> usize {
         lock(&self.0.ledger().order).queue.len()
     }
