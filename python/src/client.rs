@@ -215,13 +215,15 @@ impl ClientBase {
     }
 
     /// The access token if it is at hand, else ``None``, and a request for one is on its
-    /// way. Never waits.
+    /// way. Never waits. While it is too early for another request after one that failed,
+    /// its error is raised.
     fn try_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
-        let held = self.shared.held_token(py)?;
-        if held.is_none() {
-            gil::released(py, || drop(self.shared.client.try_token()));
+        if let Some(held) = self.shared.held_token(py)? {
+            return Ok(Some(held));
         }
-        Ok(held)
+        gil::released(py, || self.shared.client.token_at_hand())
+            .map_err(|error| self.shared.raise(py, &error))?;
+        self.shared.held_token(py)
     }
 
     #[pyo3(signature = (timeout=None))]

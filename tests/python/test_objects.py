@@ -9,6 +9,7 @@ import inspect
 import json
 import pickle
 import pydoc
+import time
 import traceback
 from datetime import datetime, timedelta, timezone
 from typing import get_type_hints
@@ -17,7 +18,7 @@ from uuid import UUID
 import pytest
 
 import layerfi_auth
-from conftest import BUSINESS, business
+from conftest import BUSINESS, PATIENCE, business
 from layerfi_auth import (
     ApiError,
     BusinessToken,
@@ -414,6 +415,20 @@ def test_try_token_never_waits(layer, client):
     assert client.try_token() is None
     layer.release()
     assert client.token() is client.try_token()
+    assert layer.count("token") == 1
+
+
+def test_b06_try_token_tells_of_the_failure_that_stands(layer):
+    client = layer.client(client_secret="not the secret")
+
+    def poll():
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            assert client.try_token() is None
+            time.sleep(0.01)
+
+    with pytest.raises(OAuthError, match="invalid_client"):
+        poll()
     assert layer.count("token") == 1
 
 
