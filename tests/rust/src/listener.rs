@@ -121,8 +121,9 @@ impl Line {
     }
 }
 
-/// Accepts on a port of its own, in a runtime of its own.
-fn accept<F>(
+/// Accepts on a port of its own, in a runtime of its own, which ends it when
+/// it is dropped.
+pub fn accept<F>(
     serve: impl Fn(TcpStream) -> F + Send + 'static,
 ) -> (SocketAddr, tokio::runtime::Runtime)
 where

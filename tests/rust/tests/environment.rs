@@ -12,7 +12,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use layerfi_auth::{ClientBuilder, ErrorKind};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint};
-use layerfi_auth_tests::{Proxy, assert_requests, client_builder, emulator};
+use layerfi_auth_tests::{Proxy, accept, assert_requests, client_builder, emulator};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::copy_bidirectional;
@@ -42,26 +42,15 @@ impl Layer {
             .with_single_cert(vec![certified.cert.der().clone()], PrivateKeyDer::from(key))
             .unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let behind = emulator.address();
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let Ok(mut client) = acceptor.accept(stream).await else {
-                        return;
-                    };
-                    let mut server = TcpStream::connect(behind).await.unwrap();
-                    let _ = copy_bidirectional(&mut client, &mut server).await;
-                });
+        let (address, runtime) = accept(move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let Ok(mut client) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let mut server = TcpStream::connect(behind).await.unwrap();
+                let _ = copy_bidirectional(&mut client, &mut server).await;
             }
         });
         Self {

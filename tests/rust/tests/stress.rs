@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use layerfi_auth::{BusinessId, Client, TestClock};
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault, LogEntry, TokenKind, Wire};
-use layerfi_auth_tests::client_builder;
+use layerfi_auth_tests::{Dice, client_builder};
 
 const THREADS: usize = 64;
 const TASKS: usize = 1_000;
@@ -18,19 +18,6 @@ const LIFE: Duration = Duration::from_secs(60);
 /// Time runs this much faster on the test clock than on the wall.
 const SPEED: u32 = 10;
 const MAX_ATTEMPTS: u32 = 3;
-
-/// A source of chance that needs no seed kept: the runs differ, the
-/// invariants do not.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 struct Run {
     client: Client,

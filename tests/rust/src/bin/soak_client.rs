@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use layerfi_auth::{BusinessId, Client, ClientBuilder, Error, ErrorKind, Stats, blocking};
-use layerfi_auth_tests::{businesses, multi_thread_runtime};
+use layerfi_auth_tests::{Dice, businesses, multi_thread_runtime};
 use serde_json::{Value, json};
 
 const TASKS: u64 = 24;
@@ -25,17 +25,6 @@ const THREADS: u64 = 8;
 const CLOCK_TICK: Duration = Duration::from_millis(10);
 /// The longest quiet time after failures is 5 s.
 const HEALED_WITHIN: Duration = Duration::from_secs(10);
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 struct Run {
     timeouts: [Duration; 3],

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use layerfi_auth_tests::Dice;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -18,32 +19,12 @@ const TURN: Duration = Duration::from_millis(250);
 const CLIENT_ID: &str = "soak-client-id";
 const CLIENT_SECRET: &str = "soak-client-secret-not-a-secret";
 
-struct Dice(u64);
+fn end(dice: &mut Dice) -> End {
+    [End::Near, End::Far][dice.roll(2) as usize]
+}
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-
-    /// The numbers below `sides`, each once.
-    fn shuffle(&mut self, sides: u64) -> Vec<u64> {
-        let mut deck: Vec<u64> = (0..sides).collect();
-        for place in (1..deck.len()).rev() {
-            deck.swap(place, self.roll(place as u64 + 1) as usize);
-        }
-        deck
-    }
-
-    fn end(&mut self) -> End {
-        [End::Near, End::Far][self.roll(2) as usize]
-    }
-
-    fn up_to(&mut self, longest: Duration) -> Duration {
-        Duration::from_millis(self.roll(longest.as_millis() as u64))
-    }
+fn up_to(dice: &mut Dice, longest: Duration) -> Duration {
+    Duration::from_millis(dice.roll(longest.as_millis() as u64))
 }
 
 /// The emulator's process, which is given orders through its standard input:
@@ -289,14 +270,14 @@ impl World {
                 self.trouble.kills += 1;
                 self.count();
                 self.layer.kill();
-                pause(dice.up_to(Duration::from_secs(2)), look);
+                pause(up_to(dice, Duration::from_secs(2)), look);
                 let key = self.authority_key.as_deref();
                 self.layer = Layer::start(&self.line, self.layer.port, key);
             }
             Some(1) => {
                 self.trouble.freezes += 1;
                 self.layer.signal(libc::SIGSTOP);
-                pause(dice.up_to(Duration::from_secs(2)), look);
+                pause(up_to(dice, Duration::from_secs(2)), look);
                 self.layer.signal(libc::SIGCONT);
             }
             Some(2) => {
@@ -306,14 +287,14 @@ impl World {
             }
             Some(3 | 4) if self.line.is_real() => {
                 self.trouble.cuts += 1;
-                let end = dice.end();
+                let end = end(dice);
                 self.line.cut(end);
-                pause(dice.up_to(Duration::from_secs(3)), look);
+                pause(up_to(dice, Duration::from_secs(3)), look);
                 self.line.mend(end);
             }
             Some(5 | 6) if self.line.is_real() && self.loss.is_none() => {
                 self.trouble.lossy_times += 1;
-                let end = dice.end();
+                let end = end(dice);
                 self.line.lose(end, 20 << dice.roll(5));
                 self.loss = Some(Loss {
                     end,
@@ -325,7 +306,7 @@ impl World {
                 let trouble = ["handshake_stall", "expired", "self_signed"][dice.roll(3) as usize];
                 let trouble = json!({"tls_trouble": trouble});
                 self.layer.order("POST", "/settings", &trouble);
-                pause(dice.up_to(Duration::from_secs(2)), look);
+                pause(up_to(dice, Duration::from_secs(2)), look);
                 let none = json!({"tls_trouble": null});
                 self.layer.order("POST", "/settings", &none);
             }
