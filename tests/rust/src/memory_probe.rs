@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use layerfi_auth::{Client, ClientBuilder, Secret, SessionDuration, blocking};
 
-use crate::layer::business;
+use crate::clients::business;
 
 /// The program.
 pub fn main() {

@@ -13,9 +13,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-use crate::control::control;
-use crate::face::{Answer, Call, Face, Outcome};
-use crate::listener::Canary;
+use crate::binding::{Binding, Call, Outcome, Output};
+use crate::{Canary, control};
 
 /// Where a canary listener's URL goes.
 const CANARY_URL: &str = "{{canary_url}}";
@@ -211,7 +210,12 @@ impl Row {
 
 /// Runs one case, on an emulator of its own. The error says what is wrong with
 /// the outcome, and shows no token.
-pub fn run(case: &Case, face: Face, transport: Transport, runtime: &Runtime) -> Result<(), String> {
+pub fn run(
+    case: &Case,
+    binding: Binding,
+    transport: Transport,
+    runtime: &Runtime,
+) -> Result<(), String> {
     let canary = case.text.contains(CANARY_URL).then(Canary::new);
     let text = match &canary {
         Some(canary) => case.text.replace(CANARY_URL, &canary.url()),
@@ -234,7 +238,7 @@ pub fn run(case: &Case, face: Face, transport: Transport, runtime: &Runtime) -> 
     settings.extend(row.client.clone());
     let secret = settings.get("client_secret").and_then(Value::as_str);
     let runner = Runner {
-        face,
+        binding,
         runtime,
         layer: &layer,
         client: build(&settings),
@@ -261,7 +265,7 @@ pub fn run(case: &Case, face: Face, transport: Transport, runtime: &Runtime) -> 
         check_stats(client, &row.stats)?;
     }
     match canary {
-        Some(canary) if canary.was_met() => Err("the redirect was followed".to_owned()),
+        Some(canary) if canary.was_contacted() => Err("the redirect was followed".to_owned()),
         _ => Ok(()),
     }
 }
@@ -358,7 +362,7 @@ fn build(settings: &Map<String, Value>) -> Result<Client, Error> {
 }
 
 struct Runner<'a> {
-    face: Face,
+    binding: Binding,
     runtime: &'a Runtime,
     layer: &'a Emulator,
     client: Result<Client, Error>,
@@ -366,7 +370,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn step(&self, step: &Step, before: &[Option<Answer>]) -> Result<Option<Answer>, String> {
+    fn step(&self, step: &Step, before: &[Option<Output>]) -> Result<Option<Output>, String> {
         let step = match step {
             Step::Control(order) => {
                 let address = self.layer.control_address();
@@ -382,7 +386,7 @@ impl Runner<'_> {
                 self.check(&outcome, &step.expect, before, began)?;
                 // Whoever called together, or again, gets the same token.
                 let answer = outcome.ok();
-                let same = |first: &Option<Answer>| match (first, &answer) {
+                let same = |first: &Option<Output>| match (first, &answer) {
                     (Some(first), Some(answer)) => first.secret() == answer.secret(),
                     _ => true,
                 };
@@ -401,9 +405,9 @@ impl Runner<'_> {
         }
     }
 
-    fn outcomes(&self, step: &CallStep, before: &[Option<Answer>]) -> Result<Vec<Outcome>, String> {
+    fn outcomes(&self, step: &CallStep, before: &[Option<Output>]) -> Result<Vec<Outcome>, String> {
         let client = match (&self.client, step.call.as_str()) {
-            (Ok(_), "build") => return Ok(vec![Ok(Answer::Built)]),
+            (Ok(_), "build") => return Ok(vec![Ok(Output::Built)]),
             (Err(error), "build") => return Ok(vec![Err(error.clone())]),
             (Err(error), _) => return Err(format!("the client was not built: {error}")),
             (Ok(client), _) => client,
@@ -422,20 +426,20 @@ impl Runner<'_> {
                 min_remaining: step.min_remaining,
             },
             "invalidate" => match step.token_of.and_then(|number| before.get(number)) {
-                Some(Some(Answer::Token(token))) => Call::Invalidate(token.clone()),
+                Some(Some(Output::Token(token))) => Call::Invalidate(token.clone()),
                 _ => return Err("token_of names no step that gave a token".to_owned()),
             },
             other => return Err(format!("no call is named {other}")),
         };
         let callers = step.callers.unwrap_or(1);
-        Ok(self.face.call(self.runtime, client, &call, callers))
+        Ok(self.binding.call(self.runtime, client, &call, callers))
     }
 
     fn check(
         &self,
         outcome: &Outcome,
         expect: &Expect,
-        before: &[Option<Answer>],
+        before: &[Option<Output>],
         began: SystemTime,
     ) -> Result<(), String> {
         match (outcome, expect) {
@@ -485,9 +489,9 @@ impl Runner<'_> {
 }
 
 fn check_answer(
-    answer: &Answer,
+    answer: &Output,
     expected: &ExpectOk,
-    before: &[Option<Answer>],
+    before: &[Option<Output>],
     began: SystemTime,
 ) -> Result<(), String> {
     fn equal<T: PartialEq + std::fmt::Debug>(
@@ -524,7 +528,7 @@ fn check_answer(
     {
         return Err(format!("it is the same token as step {number}'s"));
     }
-    if let Answer::Business(token) = answer {
+    if let Output::Business(token) = answer {
         let id = token.business_id().as_str().to_owned();
         equal("business_id", Some(id), &expected.business_id)?;
         let seconds = token.session_duration().as_secs();
@@ -542,13 +546,13 @@ fn check_answer(
         }
     }
     let (client_name, client_id) = match answer {
-        Answer::WhoAmI(me) => (Some(me.client_name.clone()), Some(me.client_id.clone())),
+        Output::WhoAmI(me) => (Some(me.client_name.clone()), Some(me.client_id.clone())),
         _ => (None, None),
     };
     equal("client_name", client_name, &expected.client_name)?;
     equal("client_id", client_id, &expected.client_id)?;
     let invalidated = match answer {
-        Answer::Invalidated(invalidated) => Some(*invalidated),
+        Output::Invalidated(invalidated) => Some(*invalidated),
         _ => None,
     };
     equal("invalidated", invalidated, &expected.invalidated)

@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use layerfi_auth::{BatchOptions, BusinessId, SessionDuration, TestClock};
 use layerfi_auth_emulator::{Emulator, Endpoint, Environment, Fault};
 use layerfi_auth_tests::{
-    PATIENCE, assert_requests, businesses, client, client_builder, emulator, eventually,
+    MAX_WAIT, assert_requests, businesses, client, client_builder, emulator, eventually,
     multi_thread_runtime,
 };
 
@@ -359,7 +359,7 @@ fn eventually_fresh(
         if now.iter().zip(stale).all(|(a, b)| a.secret() != b.secret()) {
             return;
         }
-        assert!(started.elapsed() < PATIENCE, "the refreshes never landed");
+        assert!(started.elapsed() < MAX_WAIT, "the refreshes never landed");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -101,7 +101,7 @@ fn url(proxy: &Proxy) -> String {
 }
 
 fn assert_asked(proxy: &Proxy) {
-    let heads = proxy.heads();
+    let heads = proxy.request_heads();
     assert!(!heads.is_empty(), "the proxy was not asked");
     for head in heads {
         assert!(
@@ -123,13 +123,13 @@ fn a_given_proxy_is_asked_and_sees_no_credentials() {
     let client = layer.builder().proxy(url(&proxy)).build_blocking().unwrap();
     client.whoami().unwrap();
     assert_asked(&proxy);
-    assert_eq!(proxy.heads().len(), 1, "one tunnel for all");
+    assert_eq!(proxy.request_heads().len(), 1, "one tunnel for all");
     assert_requests(
         &layer.emulator,
         &[(Endpoint::Token, 1), (Endpoint::Whoami, 1)],
     );
     assert!(
-        !proxy.heads()[0]
+        !proxy.request_heads()[0]
             .to_lowercase()
             .contains("proxy-authorization")
     );
@@ -144,7 +144,7 @@ fn a_proxys_credentials_go_to_the_proxy() {
     client.whoami().unwrap();
     assert_asked(&proxy);
     let expected = base64::engine::general_purpose::STANDARD.encode("user:p@ss");
-    let head = &proxy.heads()[0];
+    let head = &proxy.request_heads()[0];
     assert!(
         head.lines().any(|line| line
             .to_lowercase()
@@ -162,10 +162,10 @@ fn a_proxy_that_fails_is_named_without_its_password() {
         listener.local_addr().unwrap()
     };
     let refusing = [
-        Proxy::refusing("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
-        Proxy::refusing("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"),
-        Proxy::refusing(""),
-        Proxy::refusing("SSH-2.0-x\r\n\r\n"),
+        Proxy::rejecting("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
+        Proxy::rejecting("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"),
+        Proxy::rejecting(""),
+        Proxy::rejecting("SSH-2.0-x\r\n\r\n"),
     ];
     let addresses = refusing.iter().map(Proxy::address).chain([gone]);
     for (number, address) in addresses.enumerate() {
@@ -194,7 +194,7 @@ fn b22_tls_is_verified_through_a_proxy_too() {
 #[test]
 fn this_machine_is_never_reached_through_a_proxy() {
     let emulator = emulator();
-    let proxy = Proxy::refusing("HTTP/1.1 502 Bad Gateway\r\n\r\n");
+    let proxy = Proxy::rejecting("HTTP/1.1 502 Bad Gateway\r\n\r\n");
     for host in ["127.0.0.1", "localhost"] {
         let local = |url: String| url.replace("127.0.0.1", host);
         let client = client_builder(&emulator)
@@ -205,7 +205,7 @@ fn this_machine_is_never_reached_through_a_proxy() {
             .unwrap();
         client.whoami().unwrap();
     }
-    assert!(proxy.heads().is_empty());
+    assert!(proxy.request_heads().is_empty());
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn what_the_environment_excludes_is_reached_directly() {
         let said = layer.probe(changes);
         assert!(said.starts_with("transport "), "{changes:?}: {said}");
     }
-    assert!(proxy.heads().is_empty());
+    assert!(proxy.request_heads().is_empty());
 }
 
 #[test]

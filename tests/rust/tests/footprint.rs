@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use layerfi_auth_tests::{Case, Face, Transport, multi_thread_runtime, read_table, run};
+use layerfi_auth_tests::{Binding, Case, Transport, multi_thread_runtime, read_table, run};
 use serde_json::Value;
 
 const MOST_KIB: u64 = 32 * 1024;
@@ -49,7 +49,7 @@ fn b08_b19_no_case_is_late_or_large() {
     }
     let runtime = multi_thread_runtime(2);
     // The first case pays for what is made once per process.
-    run(&cases[0], Face::Async, Transport::Plain, &runtime).unwrap();
+    run(&cases[0], Binding::Async, Transport::Plain, &runtime).unwrap();
     let before = status("VmRSS:");
     let next = AtomicUsize::new(0);
     let late = Mutex::new(Vec::new());
@@ -58,7 +58,7 @@ fn b08_b19_no_case_is_late_or_large() {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
-                    let outcome = run(case, Face::Async, Transport::Plain, &runtime);
+                    let outcome = run(case, Binding::Async, Transport::Plain, &runtime);
                     if outcome.is_err() || started.elapsed() > most_time(case) {
                         late.lock().unwrap().push((&case.name, outcome));
                     }

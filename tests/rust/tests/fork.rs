@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use layerfi_auth_emulator::{
     DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint, Fault, LogEntry,
 };
-use layerfi_auth_tests::{PATIENCE, assert_requests, emulator, eventually};
+use layerfi_auth_tests::{MAX_WAIT, assert_requests, emulator, eventually};
 
 fn start(layer: &Emulator, scenario: &str, ca: Option<&Path>) -> Child {
     let mut probe = Command::new(env!("CARGO_BIN_EXE_fork_probe"));
@@ -38,7 +38,7 @@ fn finish(mut probe: Child) {
         if let Some(status) = probe.try_wait().unwrap() {
             break status;
         }
-        if started.elapsed() > 3 * PATIENCE {
+        if started.elapsed() > 3 * MAX_WAIT {
             probe.kill().unwrap();
         }
         std::thread::sleep(Duration::from_millis(5));

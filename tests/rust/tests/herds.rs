@@ -8,7 +8,7 @@ use layerfi_auth::{
 };
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Endpoint, Fault, TokenKind};
 use layerfi_auth_tests::{
-    PATIENCE, assert_requests, business, businesses, client, client_builder, emulator, eventually,
+    MAX_WAIT, assert_requests, business, businesses, client, client_builder, emulator, eventually,
     multi_thread_runtime,
 };
 use serde_json::json;
@@ -570,7 +570,7 @@ fn b01_a_token_at_hand_is_never_waited_for() {
     assert!(client.try_token().is_none());
     let started = Instant::now();
     while client.try_token().is_none() {
-        assert!(started.elapsed() < PATIENCE, "no token came");
+        assert!(started.elapsed() < MAX_WAIT, "no token came");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_requests(&layer, &[(Endpoint::Token, 1)]);

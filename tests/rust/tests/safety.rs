@@ -30,7 +30,7 @@ fn b19_execute_follows_no_redirect() {
         let answer = client.execute(request("/whoami")).unwrap();
         assert_eq!(answer.status(), status);
     }
-    assert!(!canary.was_met());
+    assert!(!canary.was_contacted());
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::Whoami, 5)]);
 }
 
@@ -56,7 +56,7 @@ fn b19_the_token_goes_to_the_api_and_nowhere_else() {
             Ok(answer) => assert_eq!(answer.status(), 404, "{uri}"),
         }
     }
-    assert!(!canary.was_met());
+    assert!(!canary.was_contacted());
     let answer = client.execute(request(&format!("{own}/whoami"))).unwrap();
     assert_eq!(answer.status(), 200);
 }

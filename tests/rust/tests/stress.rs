@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use layerfi_auth::{BusinessId, Client, TestClock};
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault, LogEntry, TokenKind, Wire};
-use layerfi_auth_tests::{Dice, client_builder};
+use layerfi_auth_tests::{Random, client_builder};
 
 const THREADS: usize = 64;
 const TASKS: usize = 1_000;
@@ -69,11 +69,11 @@ fn business(number: u64) -> BusinessId {
 
 /// One task: calls of every kind, some dropped half-way.
 async fn task(run: Arc<Run>, number: u64) {
-    let mut dice = Dice(number * 7_919 + 1);
+    let mut random = Random(number * 7_919 + 1);
     while run.goes_on() {
         let asked = run.ask();
-        let patience = Duration::from_micros(200 + dice.roll(20_000));
-        match dice.roll(10) {
+        let patience = Duration::from_micros(200 + random.below(20_000));
+        match random.below(10) {
             0 => {
                 // Given up in the middle.
                 if tokio::time::timeout(patience, run.client.token())
@@ -84,7 +84,7 @@ async fn task(run: Arc<Run>, number: u64) {
                 }
             }
             1..=2 => {
-                let business = business(dice.roll(BUSINESSES as u64));
+                let business = business(random.below(BUSINESSES as u64));
                 let call = run.client.business_token(&business);
                 match tokio::time::timeout(patience, call).await {
                     Ok(Ok(token)) => run.check(&asked, token.expires_at()),
@@ -92,7 +92,7 @@ async fn task(run: Arc<Run>, number: u64) {
                     Err(_) => drop(run.cancelled.fetch_add(1, Ordering::Relaxed)),
                 }
             }
-            3 if dice.roll(40) == 0 => {
+            3 if random.below(40) == 0 => {
                 if let Ok(token) = run.client.token().await {
                     run.client.invalidate(&token);
                 }
@@ -102,7 +102,7 @@ async fn task(run: Arc<Run>, number: u64) {
                 Err(_) => drop(run.failed.fetch_add(1, Ordering::Relaxed)),
             },
         }
-        tokio::time::sleep(Duration::from_millis(1 + dice.roll(20))).await;
+        tokio::time::sleep(Duration::from_millis(1 + random.below(20))).await;
     }
 }
 
@@ -110,7 +110,7 @@ async fn task(run: Arc<Run>, number: u64) {
 fn thread(run: &Run, number: u64) {
     let client = layerfi_auth::blocking::Client::from(run.client.clone());
     let mut reader = client.reader();
-    let mut dice = Dice(number * 104_729 + 1);
+    let mut random = Random(number * 104_729 + 1);
     while run.goes_on() {
         let asked = run.ask();
         if let Some(token) = reader.borrow_token() {
@@ -120,45 +120,46 @@ fn thread(run: &Run, number: u64) {
             Ok(token) => run.check(&asked, token.expires_at()),
             Err(_) => drop(run.failed.fetch_add(1, Ordering::Relaxed)),
         }
-        std::thread::sleep(Duration::from_millis(dice.roll(5)));
+        std::thread::sleep(Duration::from_millis(random.below(5)));
     }
 }
 
 /// The world: faults, revocations, and time.
 fn trouble(run: &Run, emulator: &Emulator, for_so_long: Duration) {
-    let mut dice = Dice(42);
+    let mut random = Random(42);
     let start = Instant::now();
     while start.elapsed() < for_so_long {
         let step = Duration::from_millis(20);
         std::thread::sleep(step);
         run.clock.advance(step * SPEED);
-        match dice.roll(60) {
+        match random.below(60) {
             0 => {
                 run.jumps.fetch_add(1, Ordering::Relaxed);
-                run.clock.suspend(Duration::from_secs(dice.roll(300)));
+                run.clock.suspend(Duration::from_secs(random.below(300)));
             }
             1 => {
                 run.set_back.fetch_add(1, Ordering::SeqCst);
-                run.clock.set_wall_back(Duration::from_secs(dice.roll(100)));
+                run.clock
+                    .set_wall_back(Duration::from_secs(random.below(100)));
                 run.set_back.fetch_add(1, Ordering::SeqCst);
             }
             2 => emulator.revoke_all(TokenKind::Access),
             3..=9 => {
-                let fault = match dice.roll(6) {
+                let fault = match random.below(6) {
                     1 => Fault::status(429).header("retry-after", "0"),
                     2 => Fault::wire(Wire::Reset(layerfi_auth_emulator::At::Before)),
                     // Seldom: it is not retried, and followed by quiet.
-                    3 if dice.roll(8) == 0 => Fault::text("<html>"),
+                    3 if random.below(8) == 0 => Fault::text("<html>"),
                     0 | 3 => Fault::status(503),
                     4 => Fault::wire(Wire::Close(layerfi_auth_emulator::At::MidBody)),
-                    _ => Fault::delay(Duration::from_millis(dice.roll(60))),
+                    _ => Fault::delay(Duration::from_millis(random.below(60))),
                 };
-                let endpoint = match dice.roll(2) {
+                let endpoint = match random.below(2) {
                     0 => Endpoint::Token,
                     _ => Endpoint::AuthToken,
                 };
                 emulator
-                    .fault(endpoint, fault.times(1 + dice.roll(3) as u32))
+                    .fault(endpoint, fault.times(1 + random.below(3) as u32))
                     .unwrap();
             }
             _ => {}

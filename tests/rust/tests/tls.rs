@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use layerfi_auth::{ClientBuilder, Error, ErrorKind};
 use layerfi_auth_emulator::{Emulator, Endpoint, HttpVersions, TlsTrouble, TlsVersions};
 use layerfi_auth_tests::{
-    Canary, Line, PATIENCE, assert_requests, client_builder, emulator, eventually,
+    Canary, CuttableLink, MAX_WAIT, assert_requests, client_builder, emulator, eventually,
     multi_thread_runtime,
 };
 
@@ -148,7 +148,7 @@ fn b22_tls_is_not_dropped_where_nobody_speaks_it() {
             .timeout(Duration::from_millis(400)),
     );
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(canary.was_met());
+    assert!(canary.was_contacted());
 }
 
 #[test]
@@ -201,8 +201,8 @@ fn b14_a_connection_that_went_dead_is_not_used_again() {
             .http_versions(http)
             .start_blocking()
             .unwrap();
-        let line = Line::to(layer.address());
-        let url = format!("https://{}", line.address());
+        let link = CuttableLink::to(layer.address());
+        let url = format!("https://{}", link.address());
         let client = client_builder(&layer)
             .api_url(&url)
             .auth_url(format!("{url}/oauth2/token"))
@@ -212,7 +212,7 @@ fn b14_a_connection_that_went_dead_is_not_used_again() {
             .unwrap();
         let runtime = multi_thread_runtime(1);
         runtime.block_on(client.whoami()).unwrap();
-        line.cut();
+        link.cut();
         let healed = runtime.block_on(client.whoami());
         healed.unwrap_or_else(|error| panic!("{http:?}: {error}"));
         assert_eq!(client.stats().retries, 1, "{http:?}");
@@ -241,7 +241,7 @@ fn saying_goodbye(words: &'static [u8]) -> (std::net::SocketAddr, String) {
         // Ends with the test's process; each connection has its time.
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(MAX_WAIT)).unwrap();
             let mut tls = tokio_rustls::rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut tls = tokio_rustls::rustls::Stream::new(&mut tls, &mut stream);
             // SETTINGS, and GOAWAY with PROTOCOL_ERROR and debug data (RFC 9113, section 6.8).

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use layerfi_auth_tests::{Case, Face, Transport, multi_thread_runtime, read_table, run};
+use layerfi_auth_tests::{Binding, Case, Transport, multi_thread_runtime, read_table, run};
 use serde_json::json;
 
 /// Many cases wait rather than work; more than these would wait for one another.
@@ -28,21 +28,21 @@ fn cases() -> Vec<Case> {
 
 /// Runs every case, or those that `LAYERFI_CASE` is a part of the name of, and
 /// reports all that fail.
-fn run_all(face: Face, transport: Transport) {
+fn run_all(binding: Binding, transport: Transport) {
     let wanted = std::env::var("LAYERFI_CASE").unwrap_or_default();
     let mut cases = cases();
     cases.retain(|case| case.name.contains(&wanted));
-    let failures = failures(&cases, face, transport);
+    let failures = failures(&cases, binding, transport);
     assert!(
         failures.is_empty(),
-        "{} of {} cases failed ({face:?}, {transport:?}):\n{}",
+        "{} of {} cases failed ({binding:?}, {transport:?}):\n{}",
         failures.len(),
         cases.len(),
         failures.join("\n")
     );
 }
 
-fn failures(cases: &[Case], face: Face, transport: Transport) -> Vec<String> {
+fn failures(cases: &[Case], binding: Binding, transport: Transport) -> Vec<String> {
     let runtime = multi_thread_runtime(2);
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
@@ -50,7 +50,7 @@ fn failures(cases: &[Case], face: Face, transport: Transport) -> Vec<String> {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(why) = run(case, face, transport, &runtime) {
+                    if let Err(why) = run(case, binding, transport, &runtime) {
                         failures
                             .lock()
                             .unwrap()
@@ -74,17 +74,17 @@ fn every_case_has_its_own_name() {
 
 #[test]
 fn the_table_through_the_async_client() {
-    run_all(Face::Async, Transport::Plain);
+    run_all(Binding::Async, Transport::Plain);
 }
 
 #[test]
 fn the_table_through_the_blocking_client() {
-    run_all(Face::Blocking, Transport::Plain);
+    run_all(Binding::Blocking, Transport::Plain);
 }
 
 #[test]
 fn the_table_over_tls_and_http_2() {
-    run_all(Face::Async, Transport::Tls);
+    run_all(Binding::Async, Transport::Tls);
 }
 
 /// A runner that checks nothing passes everything.
@@ -104,6 +104,6 @@ fn what_is_not_so_is_noticed() {
     }
     // As many failures as cases: each was noticed.
     let expected = altered.len();
-    let failures = failures(&altered, Face::Async, Transport::Plain);
+    let failures = failures(&altered, Binding::Async, Transport::Plain);
     assert_eq!(failures.len(), expected);
 }

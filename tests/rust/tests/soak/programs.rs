@@ -1,5 +1,5 @@
-//! The clients' programs, one in each language: started, looked at, told to
-//! end, asked for their figures. `src/bin/soak_client.rs` says how they work.
+//! The client programs, one per language: starts them, samples their resources,
+//! ends them and reads their results. `src/bin/soak_client.rs` documents the protocol.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,39 +10,39 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::samples::{Sample, median, most, sample};
-use crate::world::World;
+use crate::samples::{Sample, max, median, sample};
+use crate::test_bed::TestBed;
 
-/// How long a program may take to let go of all it had.
-const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+/// Time limit for a program to close its connections and end its threads.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a program says when it has come to rest before the work.
+/// A program's first line: it is idle and ready to start.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ready {
-    /// How many may want a connection at once.
+    /// Number of callers that may need a connection at the same time.
     callers: u64,
 }
 
-/// What it says at its end.
+/// A program's last line: its results.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figures {
     pub served: u64,
-    pub deadest_us: u64,
-    /// Calls, by the kind of their error.
+    pub max_expired_us: u64,
+    /// Failed calls by error kind.
     pub failed: BTreeMap<String, u64>,
     pub slowest_ms: u64,
-    pub healed_ms: u64,
-    /// Clients that came and went.
-    pub passed: u64,
-    /// Those of its clients that were there all the time.
+    pub recovered_ms: u64,
+    /// Number of clients that were created and dropped during the run.
+    pub short_lived: u64,
+    /// Statistics of the clients that lived for the whole run.
     pub clients: Vec<Stats>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "those that no law is about are shown")]
+#[allow(dead_code, reason = "fields without an invariant are printed")]
 pub struct Stats {
     pub hits: u64,
     pub stale_serves: u64,
@@ -54,38 +54,38 @@ pub struct Stats {
     pub failures: u64,
 }
 
-pub struct Face {
+pub struct Program {
     name: &'static str,
     process: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
     callers: u64,
-    at_rest: Sample,
+    idle: Sample,
     samples: Vec<Sample>,
 }
 
-/// What is left of a program: its figures and what it held.
+/// A program's results and the resources it held.
 pub struct Report {
     pub name: &'static str,
     pub callers: u64,
     pub figures: Figures,
-    pub at_rest: Sample,
+    pub idle: Sample,
     pub early: Half,
     pub late: Half,
-    pub left: Sample,
+    pub at_end: Sample,
 }
 
 /// Half of the samples.
 pub struct Half {
     pub median: Sample,
-    pub most: Sample,
+    pub max: Sample,
 }
 
 impl Half {
     fn of(samples: &[Sample]) -> Self {
         Self {
             median: median(samples),
-            most: most(samples),
+            max: max(samples),
         }
     }
 }
@@ -94,132 +94,132 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-impl Face {
-    pub fn rust(world: &mut World) -> Self {
-        Self::start("Rust", world, env!("CARGO_BIN_EXE_soak_client"))
+impl Program {
+    pub fn rust(test_bed: &mut TestBed) -> Self {
+        Self::start("Rust", test_bed, env!("CARGO_BIN_EXE_soak_client"))
     }
 
-    /// With the static library, so that nobody builds another under it.
-    pub fn c(world: &mut World) -> Self {
+    /// Links the static library, which a concurrent build does not replace at run time.
+    pub fn c(test_bed: &mut TestBed) -> Self {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let library = target.join("debug/liblayerfi_auth.a");
         assert!(
             library.exists(),
-            "there is no C library: run `make soak`, which builds it"
+            "the C library is missing; `make soak` builds it"
         );
-        let program = world.files().join("soak");
+        let program = test_bed.files().join("soak");
         let status = Command::new("cc")
             .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic"])
             .args(["-g", "-O1", "-I"])
             .arg(root().join("include"))
             .arg("-o")
             .arg(&program)
-            .arg(root().join("tests/hostile/soak.c"))
+            .arg(root().join("tests/soak/soak.c"))
             .arg(library)
             .args(["-pthread", "-lm", "-ldl"])
             .status()
             .unwrap();
-        assert!(status.success(), "tests/hostile/soak.c is not compiled");
-        Self::start("C", world, program.to_str().unwrap())
+        assert!(status.success(), "tests/soak/soak.c does not compile");
+        Self::start("C", test_bed, program.to_str().unwrap())
     }
 
-    pub fn python(world: &mut World) -> Self {
+    pub fn python(test_bed: &mut TestBed) -> Self {
         let python = root().join(".venv/bin/python");
         assert!(
             python.exists(),
-            "there is no .venv with the package: run `make soak`, which makes it"
+            ".venv with the Python package is missing; `make soak` creates it"
         );
         let mut command = Command::new(python);
-        command.arg(root().join("tests/hostile/soak.py"));
-        Self::start_command("Python", world, command)
+        command.arg(root().join("tests/soak/soak.py"));
+        Self::start_command("Python", test_bed, command)
     }
 
-    fn start(name: &'static str, world: &mut World, program: &str) -> Self {
-        Self::start_command(name, world, Command::new(program))
+    fn start(name: &'static str, test_bed: &mut TestBed, program: &str) -> Self {
+        Self::start_command(name, test_bed, Command::new(program))
     }
 
-    fn start_command(name: &'static str, world: &mut World, mut command: Command) -> Self {
-        world.direct(&mut command);
+    fn start_command(name: &'static str, test_bed: &mut TestBed, mut command: Command) -> Self {
+        test_bed.configure(&mut command);
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut face = Self {
+        let mut program = Self {
             name,
-            orders: process.stdin.take().unwrap(),
-            answers: BufReader::new(process.stdout.take().unwrap()),
+            input: process.stdin.take().unwrap(),
+            output: BufReader::new(process.stdout.take().unwrap()),
             process,
             callers: 0,
-            at_rest: Sample::default(),
+            idle: Sample::default(),
             samples: Vec::new(),
         };
-        face.callers = face.answer::<Ready>().callers;
-        face.at_rest = face.sample();
-        // And now to work.
-        face.say("begin");
-        face
+        program.callers = program.read_line::<Ready>().callers;
+        program.idle = program.sample();
+        program.send("begin");
+        program
     }
 
-    fn say(&mut self, order: &str) {
-        if writeln!(self.orders, "{order}").is_err() {
-            self.has_ended();
+    fn send(&mut self, order: &str) {
+        if writeln!(self.input, "{order}").is_err() {
+            self.ended_early();
         }
     }
 
-    /// The next line; the watch over the whole run bounds the wait for it.
-    fn answer<T: for<'a> Deserialize<'a>>(&mut self) -> T {
+    /// Reads the next line. The time limit of the whole run bounds the wait.
+    fn read_line<T: for<'a> Deserialize<'a>>(&mut self) -> T {
         let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
+        self.output.read_line(&mut line).unwrap();
         if line.is_empty() {
-            self.has_ended();
+            self.ended_early();
         }
         serde_json::from_str(&line).unwrap()
     }
 
     fn sample(&mut self) -> Sample {
-        sample(self.process.id()).unwrap_or_else(|_| self.has_ended())
+        sample(self.process.id()).unwrap_or_else(|_| self.ended_early())
     }
 
-    /// A law was broken inside it; it has said which, unless a signal ended it.
-    fn has_ended(&mut self) -> ! {
+    /// Panics because the program ended early. Its own message says which check
+    /// failed, unless a signal ended it.
+    fn ended_early(&mut self) -> ! {
         let status = self.process.wait().unwrap();
-        panic!("the {} program has ended: {status}", self.name)
+        panic!("the {} program ended early: {status}", self.name)
     }
 
-    /// Takes a sample.
-    pub fn look(&mut self) {
+    /// Samples the program's resources.
+    pub fn record_sample(&mut self) {
         let sample = self.sample();
         self.samples.push(sample);
     }
 
     pub fn tell_to_end(&mut self) {
-        self.say("end");
+        self.send("end");
     }
 
-    /// Waits for it to heal, finish and let go.
+    /// Waits until it has recovered, finished and released its resources.
     pub fn end(mut self) -> Report {
-        let figures = self.answer::<Figures>();
-        let until = Instant::now() + CLOSED_WITHIN;
+        let figures = self.read_line::<Figures>();
+        let until = Instant::now() + CLOSE_LIMIT;
         let mut left = self.sample();
-        while (left.files > self.at_rest.files || left.threads > self.at_rest.threads)
+        while (left.files > self.idle.files || left.threads > self.idle.threads)
             && Instant::now() < until
         {
             std::thread::sleep(Duration::from_millis(50));
             left = self.sample();
         }
-        // The first part fills caches, pools and the allocator's arenas.
+        // During the first half caches, pools and the allocator's arenas fill up.
         let (early, late) = self.samples.split_at(self.samples.len() / 2);
         let report = Report {
             name: self.name,
             callers: self.callers,
             figures,
-            at_rest: self.at_rest,
+            idle: self.idle,
             early: Half::of(early),
             late: Half::of(late),
-            left,
+            at_end: left,
         };
-        self.say("exit");
+        self.send("exit");
         let status = self.process.wait().unwrap();
         assert!(
             status.success(),
@@ -230,7 +230,7 @@ impl Face {
     }
 }
 
-impl Drop for Face {
+impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -238,7 +238,7 @@ impl Drop for Face {
 }
 
 impl Report {
-    /// One that breaks no law in ten minutes, for the test of the laws.
+    /// A report that violates no invariant in ten minutes, for the test of the invariants.
     pub fn example() -> Self {
         let held = Sample {
             kib: 10_000,
@@ -247,18 +247,18 @@ impl Report {
         };
         let half = || Half {
             median: held,
-            most: held,
+            max: held,
         };
         Self {
             name: "example",
             callers: 20,
             figures: Figures {
                 served: 100_000,
-                deadest_us: 0,
+                max_expired_us: 0,
                 failed: BTreeMap::new(),
                 slowest_ms: 3_000,
-                healed_ms: 0,
-                passed: 1,
+                recovered_ms: 0,
+                short_lived: 1,
                 clients: vec![Stats {
                     hits: 0,
                     stale_serves: 0,
@@ -270,10 +270,10 @@ impl Report {
                     failures: 0,
                 }],
             },
-            at_rest: held,
+            idle: held,
             early: half(),
             late: half(),
-            left: held,
+            at_end: held,
         }
     }
 }
@@ -282,27 +282,27 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figures {
             served,
-            deadest_us,
+            max_expired_us,
             failed,
             slowest_ms,
-            healed_ms,
-            passed,
+            recovered_ms,
+            short_lived,
             clients,
         } = &self.figures;
         writeln!(
             out,
-            "{}: {served} tokens served, the deadest for {deadest_us} us, {} calls failed \
-             {failed:?}, the slowest took {slowest_ms} ms, healed after {healed_ms} ms, \
-             {passed} clients came and went",
+            "{}: {served} tokens served (expired by at most {max_expired_us} us), {} calls failed \
+             {failed:?}, slowest call {slowest_ms} ms, recovered after {recovered_ms} ms, \
+             {short_lived} short-lived clients",
             self.name,
             failed.values().sum::<u64>()
         )?;
-        writeln!(out, "  at rest           {}", self.at_rest)?;
+        writeln!(out, "  idle              {}", self.idle)?;
         for (half, held) in [("first", &self.early), ("second", &self.late)] {
-            writeln!(out, "  {half:<6} half, mid  {}", held.median)?;
-            writeln!(out, "  {half:<6} half, most {}", held.most)?;
+            writeln!(out, "  {half:<6} half median {}", held.median)?;
+            writeln!(out, "  {half:<6} half max    {}", held.max)?;
         }
-        write!(out, "  left              {}", self.left)?;
+        write!(out, "  at the end        {}", self.at_end)?;
         for client in clients {
             write!(out, "\n  {client:?}")?;
         }

@@ -1,18 +1,18 @@
-//! The line between the clients and the emulator: a pair of virtual Ethernet
+//! The network between the clients and the emulator: a pair of virtual Ethernet
 //! devices between two network namespaces, or loopback.
 //!
-//! The test's process goes into a namespace of its own, and so do the clients
-//! that it starts; the emulator's is held by a process that sleeps. None of
-//! them has a name or a way out: nothing of the machine's network is touched or
-//! reached, and the kernel takes all of it away when its last process has gone,
-//! however that was.
+//! The test process runs in a new namespace, and so do the clients that it
+//! starts. A sleeping process keeps the emulator's namespace alive. The
+//! namespaces have no name and no route to other networks, so the machine's own
+//! network is not changed or reached, and the kernel removes them when their
+//! last process ends.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
-/// Says that the process has moved already.
+/// Set if the process already runs in its namespace.
 const INSIDE: &str = "LAYERFI_SOAK_INSIDE";
 
 const NEAR: &str = "soak0";
@@ -20,27 +20,27 @@ const FAR: &str = "soak1";
 const NEAR_ADDRESS: &str = "10.83.0.1";
 const FAR_ADDRESS: &str = "10.83.0.2";
 
-/// What must be possible, tried out in a namespace that is gone afterwards.
-const REHEARSAL: &str = "ip link add soak0 type veth peer name soak1 \
+/// Commands that must work, tried in a temporary namespace.
+const TRIAL: &str = "ip link add soak0 type veth peer name soak1 \
     && tc qdisc add dev soak0 root tbf rate 100kbit burst 1600 limit 1600 \
     && unshare --net true && command -v nsenter >/dev/null";
 
-/// Which end of the line.
+/// One end of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The clients': taken down, there is no way to send at all.
-    Near,
-    /// The emulator's: taken down, what is sent is lost in silence.
-    Far,
+    /// The clients' end: if it is down, sending fails.
+    Clients,
+    /// The emulator's end: if it is down, packets are lost silently.
+    Emulator,
 }
 
-pub enum Line {
+pub enum Network {
     Loopback { tls: bool },
     Namespaces(Holder),
 }
 
-/// Keeps the emulator's namespace while the emulator is dead. Ends with its
-/// standard input, so with this process.
+/// Process that keeps the emulator's namespace while no emulator runs. It ends
+/// when its standard input is closed, so at the latest with this process.
 pub struct Holder(Child);
 
 impl Drop for Holder {
@@ -50,7 +50,7 @@ impl Drop for Holder {
     }
 }
 
-/// Runs a command to its end; what it says if it fails is the error.
+/// Runs a command and returns its output, or its standard error if it fails.
 fn run(command: &mut Command) -> Result<String, String> {
     let output = command
         .stdin(Stdio::null())
@@ -64,11 +64,11 @@ fn run(command: &mut Command) -> Result<String, String> {
     }
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
+fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split_whitespace()
 }
 
-impl Line {
+impl Network {
     pub const fn loopback() -> Self {
         Self::Loopback { tls: false }
     }
@@ -77,18 +77,18 @@ impl Line {
         Self::Loopback { tls: true }
     }
 
-    /// Starts this very process anew inside a network namespace; there, gives
-    /// the line. Fails where there is no such thing to be had.
+    /// Re-executes this process inside a network namespace and sets up the link
+    /// there. Fails if the system allows no namespaces.
     pub fn move_into_namespaces() -> Result<Self, String> {
         if std::env::var_os(INSIDE).is_some() {
             return Ok(Self::between_namespaces());
         }
         let mut why = Vec::new();
-        // As root, or as root of a user namespace.
+        // As root, or as root of a new user namespace.
         for how in [&["--net"][..], &["--user", "--map-root-user", "--net"]] {
-            let mut rehearsal = Command::new("unshare");
-            rehearsal.args(how).args(["sh", "-c", REHEARSAL]);
-            match run(&mut rehearsal) {
+            let mut trial = Command::new("unshare");
+            trial.args(how).args(["sh", "-c", TRIAL]);
+            match run(&mut trial) {
                 Ok(_) => {
                     let error = Command::new("unshare")
                         .args(how)
@@ -117,25 +117,25 @@ impl Line {
             .unwrap();
         assert_eq!(here, "here\n", "the emulator's namespace");
         let pid = holder.id();
-        let line = Self::Namespaces(Holder(holder));
-        line.ip(End::Near, "link set lo up");
-        line.ip(End::Far, "link set lo up");
-        line.ip(
-            End::Near,
+        let network = Self::Namespaces(Holder(holder));
+        network.ip(End::Clients, "link set lo up");
+        network.ip(End::Emulator, "link set lo up");
+        network.ip(
+            End::Clients,
             &format!("link add {NEAR} type veth peer name {FAR} netns {pid}"),
         );
         for (end, device, address) in [
-            (End::Near, NEAR, NEAR_ADDRESS),
-            (End::Far, FAR, FAR_ADDRESS),
+            (End::Clients, NEAR, NEAR_ADDRESS),
+            (End::Emulator, FAR, FAR_ADDRESS),
         ] {
-            line.ip(end, &format!("addr add {address}/30 dev {device}"));
-            line.mend(end);
+            network.ip(end, &format!("addr add {address}/30 dev {device}"));
+            network.restore(end);
         }
-        line
+        network
     }
 
-    /// Whether it can be cut.
-    pub const fn is_real(&self) -> bool {
+    /// Whether the link can be cut and can lose packets.
+    pub const fn can_be_cut(&self) -> bool {
         matches!(self, Self::Namespaces(_))
     }
 
@@ -143,7 +143,7 @@ impl Line {
         matches!(self, Self::Namespaces(_) | Self::Loopback { tls: true })
     }
 
-    /// Where the emulator is to listen.
+    /// The address for the emulator to listen on.
     pub fn address(&self) -> IpAddr {
         match self {
             Self::Loopback { .. } => [127, 0, 0, 1].into(),
@@ -151,11 +151,11 @@ impl Line {
         }
     }
 
-    /// A command that will run at that end. It is the process that is started,
-    /// not a child of it.
+    /// A command that runs at that end. The started process is the program itself,
+    /// not a parent of it.
     pub fn command(&self, end: End, program: &str) -> Command {
         match (self, end) {
-            (Self::Namespaces(holder), End::Far) => {
+            (Self::Namespaces(holder), End::Emulator) => {
                 let mut command = Command::new("nsenter");
                 command.args(["--target", &holder.0.id().to_string(), "--net", program]);
                 command
@@ -165,22 +165,22 @@ impl Line {
     }
 
     fn ip(&self, end: End, what: &str) {
-        run(self.command(end, "ip").args(words(what))).unwrap();
+        run(self.command(end, "ip").args(split(what))).unwrap();
     }
 
     fn tc(&self, end: End, what: &str) -> String {
-        run(self.command(end, "tc").args(words(what))).unwrap()
+        run(self.command(end, "tc").args(split(what))).unwrap()
     }
 
     pub fn cut(&self, end: End) {
         self.ip(end, &format!("link set {} down", end.device()));
     }
 
-    pub fn mend(&self, end: End) {
+    pub fn restore(&self, end: End) {
         self.ip(end, &format!("link set {} up", end.device()));
     }
 
-    /// From now on that end throws away what does not fit its rate.
+    /// Limits the rate at that end; packets above it are dropped.
     pub fn lose(&self, end: End, kbit: u64) {
         self.tc(
             end,
@@ -191,8 +191,8 @@ impl Line {
         );
     }
 
-    /// Ends that; returns how many packets were lost.
-    pub fn lose_no_more(&self, end: End) -> u64 {
+    /// Removes the limit; returns the number of dropped packets.
+    pub fn stop_losing(&self, end: End) -> u64 {
         let device = end.device();
         let queues = self.tc(end, &format!("-s -j qdisc show dev {device}"));
         let queues: serde_json::Value = serde_json::from_str(&queues).unwrap();
@@ -204,8 +204,8 @@ impl Line {
 impl End {
     const fn device(self) -> &'static str {
         match self {
-            Self::Near => NEAR,
-            Self::Far => FAR,
+            Self::Clients => NEAR,
+            Self::Emulator => FAR,
         }
     }
 }

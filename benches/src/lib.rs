@@ -1,4 +1,4 @@
-//! A table of figures, each with its floor and its target as ratios.
+//! Table of benchmark results: each figure with its baseline, ratio and target.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,6 @@ pub fn row(what: impl Into<String>, figure: f64, unit: &'static str) -> Row {
 }
 
 impl Row {
-    #[allow(dead_code)]
     pub fn over(mut self, floor: &'static str, figure: f64) -> Self {
         self.floor = Some((floor, figure));
         self
@@ -64,7 +63,6 @@ fn digits(figure: f64) -> usize {
 
 /// Nanoseconds per call: the best of several runs, since on a shared machine
 /// the others measure its other tenants.
-#[allow(dead_code)]
 pub fn nanos(mut call: impl FnMut()) -> f64 {
     let mut best = f64::MAX;
     for _ in 0..7 {
@@ -80,7 +78,6 @@ pub fn nanos(mut call: impl FnMut()) -> f64 {
 
 /// Calls per second of so many threads at once, each with a call of its own;
 /// the best of several runs.
-#[allow(dead_code)]
 pub fn throughput<F: FnMut()>(threads: u32, make: impl Fn() -> F + Sync) -> f64 {
     let mut best = 0.0_f64;
     for _ in 0..5 {
@@ -113,7 +110,6 @@ pub fn throughput<F: FnMut()>(threads: u32, make: impl Fn() -> F + Sync) -> f64 
     best
 }
 
-#[allow(dead_code)]
 pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]

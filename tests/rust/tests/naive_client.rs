@@ -202,7 +202,7 @@ async fn run(case: &Value) -> Result<(), &'static str> {
         }
         before.push(token);
     }
-    if canary.is_some_and(|canary| canary.was_met()) {
+    if canary.is_some_and(|canary| canary.was_contacted()) {
         return Err("followed a redirect");
     }
     let counters = layer.counters();

@@ -1,11 +1,12 @@
-//! The emulator's control API, as a runner in any language uses it.
+//! Client for the emulator's control API over HTTP.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-/// Gives one order and reads the answer; panics if it is refused.
+/// Sends one request to the control API and returns the response's body;
+/// panics unless the status is 200.
 pub fn control(address: SocketAddr, method: &str, path: &str, body: &Value) -> Value {
     let body = if body.is_null() {
         String::new()
@@ -19,12 +20,12 @@ pub fn control(address: SocketAddr, method: &str, path: &str, body: &Value) -> V
         body.len()
     );
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
     assert!(
         head.starts_with("HTTP/1.1 200 "),
-        "{method} {path} was refused: {body}"
+        "{method} {path} was rejected: {body}"
     );
     serde_json::from_str(body).unwrap()
 }

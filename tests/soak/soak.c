@@ -1,6 +1,6 @@
-/* The C program's part in the soak: threads that call all the time, and clients
- * that come and go. tests/rust/src/bin/soak_client.rs says how it is started,
- * told what to do, and answers; tests/rust/tests/soak judges the figures. */
+/* The C program of the soak test: threads that make calls all the time, and
+ * clients that are created and freed. tests/rust/src/bin/soak_client.rs documents
+ * the arguments and the protocol; tests/rust/tests/soak checks the results. */
 
 #include "../c/check.h"
 
@@ -8,25 +8,25 @@
 
 enum { THREADS = 12 };
 
-/* The client's clock is the kernel's coarse one, which is behind by up to a
- * tick: 10 ms at 100 Hz, the slowest kernel there is. */
+/* The client reads the kernel's coarse clock, which lags by up to one tick:
+ * 10 ms with the slowest tick, 100 Hz. */
 #define CLOCK_TICK_US 10000
-/* The longest quiet time after failures is 5 s. */
-#define HEALED_WITHIN_S 10
+/* The longest back-off after failures is 5 s; the rest is for a busy machine. */
+#define RECOVERY_LIMIT_S 20
 
 static const layerfi_client *shared;
 static uint64_t timeout_ms, attempt_ms, connect_ms;
 static unsigned businesses;
 static atomic_bool stop;
-static _Atomic uint64_t served, slowest_ms, deadest_us, passed;
+static _Atomic uint64_t served, slowest_ms, max_expired_us, short_lived;
 /* By layerfi_result. */
 static _Atomic uint64_t failed[LAYERFI_RESULT_PROTOCOL + 1];
 
-static unsigned roll(uint64_t *dice, unsigned sides) {
-    *dice ^= *dice << 13;
-    *dice ^= *dice >> 7;
-    *dice ^= *dice << 17;
-    return (unsigned)(*dice % sides);
+static unsigned random_below(uint64_t *state, unsigned bound) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return (unsigned)(*state % bound);
 }
 
 static void raise_to(_Atomic uint64_t *most, uint64_t value) {
@@ -54,21 +54,22 @@ static layerfi_client *soak_client(void) {
     return client;
 }
 
-/* When a call began, on both clocks. */
-struct asked {
+/* The start of a call on both clocks. */
+struct call_start {
     double at_s;
     int64_t wall_us;
 };
 
-static struct asked ask(void) {
-    return (struct asked){now_s(), wall_us()};
+static struct call_start start_call(void) {
+    return (struct call_start){now_s(), wall_us()};
 }
 
-/* Notes how a call ended and frees its error. What it failed with must be the
- * world's fault. (A pointer: the order of a call's arguments is nobody's.) */
-static bool note(struct asked asked, layerfi_result result, layerfi_error **failure) {
+/* Records the outcome of a call and frees its error, which must have a cause
+ * outside the client. (The error is passed by pointer because the order in which
+ * C evaluates arguments is unspecified.) */
+static bool record(struct call_start start, layerfi_result result, layerfi_error **failure) {
     layerfi_error *error = *failure;
-    raise_to(&slowest_ms, (uint64_t)((now_s() - asked.at_s) * 1000));
+    raise_to(&slowest_ms, (uint64_t)((now_s() - start.at_s) * 1000));
     CHECK(layerfi_error_result(error) == result);
     if (result == LAYERFI_RESULT_OK) {
         CHECK(error == NULL);
@@ -81,17 +82,17 @@ static bool note(struct asked asked, layerfi_result result, layerfi_error **fail
     return false;
 }
 
-/* What was served must have been alive when it was asked for. */
-static void alive(struct asked asked, int64_t expires_at_ms) {
+/* A token must have been valid when it was requested. */
+static void check_valid(struct call_start start, int64_t expires_at_ms) {
     CHECK(expires_at_ms > 0);
-    int64_t dead_us = asked.wall_us - expires_at_ms * 1000;
-    CHECK(dead_us < CLOCK_TICK_US);
-    raise_to(&deadest_us, dead_us > 0 ? (uint64_t)dead_us : 0);
+    int64_t expired_us = start.wall_us - expires_at_ms * 1000;
+    CHECK(expired_us < CLOCK_TICK_US);
+    raise_to(&max_expired_us, expired_us > 0 ? (uint64_t)expired_us : 0);
     atomic_fetch_add(&served, 1);
 }
 
-/* A token that a thread had last: a copied header does not tell its end, but
- * the handle of the same token does. */
+/* The last token of a thread: a copied header has no expiry, but the handle of
+ * the same token has. */
 struct last {
     layerfi_token *token;
 };
@@ -99,9 +100,9 @@ struct last {
 static void take_token(const layerfi_client *client, struct last *last) {
     layerfi_token *token = NULL;
     layerfi_error *error = NULL;
-    struct asked asked = ask();
-    if (note(asked, layerfi_client_token(client, 0, &token, &error), &error)) {
-        alive(asked, layerfi_token_expires_at_ms(token));
+    struct call_start start = start_call();
+    if (record(start, layerfi_client_token(client, 0, &token, &error), &error)) {
+        check_valid(start, layerfi_token_expires_at_ms(token));
         layerfi_token_free(last->token);
         last->token = token;
     }
@@ -115,7 +116,7 @@ static void copy_header(const layerfi_client *client, struct last *last, bool wa
     char header[4096];
     size_t length = 0;
     layerfi_error *error = NULL;
-    struct asked asked = ask();
+    struct call_start start = start_call();
     layerfi_result result;
     if (wait) {
         result =
@@ -128,16 +129,16 @@ static void copy_header(const layerfi_client *client, struct last *last, bool wa
             return;
         }
     }
-    if (!note(asked, result, &error)) {
+    if (!record(start, result, &error)) {
         return;
     }
     CHECK(strlen(header) == length && strncmp(header, "Bearer ", 7) == 0);
     if (!is_last(last, header)) {
         take_token(client, last);
     }
-    /* Another one meanwhile: rare, and nothing to compare with. */
+    /* If the token was replaced in between, there is nothing to compare with. */
     if (is_last(last, header)) {
-        alive(asked, layerfi_token_expires_at_ms(last->token));
+        check_valid(start, layerfi_token_expires_at_ms(last->token));
     }
 }
 
@@ -146,13 +147,13 @@ static void take_business_token(const layerfi_client *client, unsigned number) {
     snprintf(id, sizeof id, "00000000-0000-4000-8000-%012x", number);
     layerfi_business_token *token = NULL;
     layerfi_error *error = NULL;
-    struct asked asked = ask();
+    struct call_start start = start_call();
     layerfi_result result =
         layerfi_client_business_token(client, id, LAYERFI_SESSION_DURATION_DEFAULT,
                                       LAYERFI_MIN_REMAINING_DEFAULT, 0, &token, &error);
-    if (note(asked, result, &error)) {
+    if (record(start, result, &error)) {
         CHECK(is(layerfi_business_token_business_id(token), id));
-        alive(asked, layerfi_business_token_expires_at_ms(token));
+        check_valid(start, layerfi_business_token_expires_at_ms(token));
         layerfi_business_token_free(token);
     }
 }
@@ -160,29 +161,29 @@ static void take_business_token(const layerfi_client *client, unsigned number) {
 static bool take_whoami(const layerfi_client *client) {
     layerfi_whoami *whoami = NULL;
     layerfi_error *error = NULL;
-    struct asked asked = ask();
-    bool good = note(asked, layerfi_client_whoami(client, 0, &whoami, &error), &error);
+    struct call_start start = start_call();
+    bool good = record(start, layerfi_client_whoami(client, 0, &whoami, &error), &error);
     layerfi_whoami_free(whoami);
     return good;
 }
 
-/* A client that comes and goes, with all that it opens. */
-static void pass(void) {
+/* Creates and frees a client, with its connections. */
+static void use_short_lived_client(void) {
     layerfi_client *client = soak_client();
     struct last last = {0};
-    atomic_fetch_add(&passed, 1);
+    atomic_fetch_add(&short_lived, 1);
     take_token(client, &last);
     layerfi_client_free(client);
     layerfi_token_free(last.token);
 }
 
 static void *work(void *argument) {
-    uint64_t dice = *(unsigned *)argument * UINT64_C(15485863) + 1;
+    uint64_t state = *(unsigned *)argument * UINT64_C(15485863) + 1;
     struct last last = {0};
     while (!atomic_load(&stop)) {
-        switch (roll(&dice, 64) == 0 ? 8 : roll(&dice, 8)) {
+        switch (random_below(&state, 64) == 0 ? 8 : random_below(&state, 8)) {
         case 0:
-            take_business_token(shared, roll(&dice, businesses));
+            take_business_token(shared, random_below(&state, businesses));
             break;
         case 1:
             take_whoami(shared);
@@ -195,18 +196,18 @@ static void *work(void *argument) {
             copy_header(shared, &last, false);
             break;
         case 8:
-            pass();
+            use_short_lived_client();
             break;
         default:
             copy_header(shared, &last, true);
         }
-        sleep_ms(5 + (long)roll(&dice, 50));
+        sleep_ms(5 + (long)random_below(&state, 50));
     }
     layerfi_token_free(last.token);
     return NULL;
 }
 
-/* Ends the process where there will be none: whoever started it is gone. */
+/* Reads one line; exits if standard input is closed because the parent ended. */
 static void wait_for_a_line(void) {
     char line[16];
     if (fgets(line, sizeof line, stdin) == NULL) {
@@ -214,15 +215,15 @@ static void wait_for_a_line(void) {
     }
 }
 
-static void print_figures(const layerfi_stats *stats, double healed_s) {
+static void print_figures(const layerfi_stats *stats, double recovered_s) {
     uint64_t failures = 0;
     for (size_t i = 0; i < sizeof stats->failures / sizeof *stats->failures; i++) {
         failures += stats->failures[i];
     }
-    printf("{\"served\":%" PRIu64 ",\"deadest_us\":%" PRIu64 ",\"slowest_ms\":%" PRIu64
-           ",\"healed_ms\":%.0f,\"passed\":%" PRIu64 ",\"failed\":{",
-           atomic_load(&served), atomic_load(&deadest_us), atomic_load(&slowest_ms),
-           healed_s * 1000, atomic_load(&passed));
+    printf("{\"served\":%" PRIu64 ",\"max_expired_us\":%" PRIu64 ",\"slowest_ms\":%" PRIu64
+           ",\"recovered_ms\":%.0f,\"short_lived\":%" PRIu64 ",\"failed\":{",
+           atomic_load(&served), atomic_load(&max_expired_us), atomic_load(&slowest_ms),
+           recovered_s * 1000, atomic_load(&short_lived));
     const char *comma = "";
     for (uint32_t i = 0; i < sizeof failed / sizeof *failed; i++) {
         if (failed[i] > 0) {
@@ -246,8 +247,8 @@ int main(int count, char **arguments) {
     businesses = (unsigned)strtoul(arguments[4], NULL, 10);
     layerfi_client *client = soak_client();
     shared = client;
-    /* The library's background thread stays for the process's life; it is
-     * there from now on. */
+    /* The library's background thread lives as long as the process; it exists
+     * from now on. */
     CHECK(take_whoami(client));
     printf("{\"callers\":%u}\n", THREADS + businesses);
     fflush(stdout);
@@ -263,10 +264,10 @@ int main(int count, char **arguments) {
     wait_for_a_line();
     double started = now_s();
     while (!take_whoami(client)) {
-        CHECK(now_s() - started < HEALED_WITHIN_S);
+        CHECK(now_s() - started < RECOVERY_LIMIT_S);
         sleep_ms(100);
     }
-    double healed = now_s() - started;
+    double recovered = now_s() - started;
     atomic_store(&stop, true);
     for (unsigned i = 0; i < THREADS; i++) {
         CHECK(pthread_join(threads[i], NULL) == 0);
@@ -274,7 +275,7 @@ int main(int count, char **arguments) {
     layerfi_stats stats;
     CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
     layerfi_client_free(client);
-    print_figures(&stats, healed);
+    print_figures(&stats, recovered);
 
     wait_for_a_line();
     return 0;

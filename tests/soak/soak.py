@@ -1,8 +1,8 @@
-"""The Python program's part in the soak.
+"""The Python program of the soak test.
 
-Threads and an event loop that call all the time, and clients that come and go.
-tests/rust/src/bin/soak_client.rs says how it is started, told what to do, and answers;
-tests/rust/tests/soak judges the figures.
+Threads and an event loop make calls all the time, and clients are created and dropped.
+tests/rust/src/bin/soak_client.rs documents the arguments and the protocol;
+tests/rust/tests/soak checks the results.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 THREADS = 6
 TASKS = 16
-# The client's clock is the kernel's coarse one, which is behind by up to a tick: 10 ms at
-# 100 Hz, the slowest kernel there is.
+# The client reads the kernel's coarse clock, which lags by up to one tick: 10 ms with the
+# slowest tick, 100 Hz.
 CLOCK_TICK = 0.010
-# The longest quiet time after failures is 5 s.
-HEALED_WITHIN = 10.0
-# What a call may fail with in a bad world. All else is a fault of the library, or of this file.
-THE_WORLDS = {"transport", "timeout", "tls", "oauth", "api", "rate_limited", "protocol"}
+# The longest back-off after failures is 5 s; the rest is for a busy machine.
+RECOVERY_LIMIT = 20.0
+# Kinds of errors with a cause outside the client. Any other error is a bug.
+EXTERNAL_KINDS = {"transport", "timeout", "tls", "oauth", "api", "rate_limited", "protocol"}
 
 
 def say(what: dict) -> None:
@@ -47,20 +47,20 @@ def say(what: dict) -> None:
 
 
 def wait_for_a_line() -> None:
-    """Ends the process where there will be none: whoever started it is gone."""
+    """Read one line; exit if standard input is closed because the parent ended."""
     if not sys.stdin.readline():
         os._exit(1)
 
 
 def end(why: str) -> None:
-    """Tell which law was broken, and end at once, from any thread."""
+    """Print the violated invariant and exit at once, from any thread."""
     sys.stderr.write(f"soak.py: {why}\n")
     sys.stderr.flush()
     os._exit(1)
 
 
 class Call:
-    """A call: how it ended is noted, and what the world is to blame for is passed over."""
+    """Records the outcome of a call; suppresses errors with an external cause."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -71,13 +71,13 @@ class Call:
         return self
 
     def served(self, expires_at: datetime) -> None:
-        """Note what was served: it must have been alive when it was asked for."""
-        dead = self.wall - expires_at.timestamp()
-        if dead >= CLOCK_TICK:
-            end(f"a token was served that had been dead for {dead} s")
+        """Record a token, which must have been valid when it was requested."""
+        expired = self.wall - expires_at.timestamp()
+        if expired >= CLOCK_TICK:
+            end(f"an expired token was served, {expired} s after its expiry")
         with self.run.lock:
             self.run.served += 1
-            self.run.deadest = max(self.run.deadest, dead)
+            self.run.max_expired = max(self.run.max_expired, expired)
 
     def __exit__(self, kind: object, error: BaseException | None, _where: object) -> bool:
         took = time.monotonic() - self.began
@@ -85,7 +85,7 @@ class Call:
             self.run.slowest = max(self.run.slowest, took)
         if error is None:
             return False
-        if not isinstance(error, LayerAuthError) or error.kind not in THE_WORLDS:
+        if not isinstance(error, LayerAuthError) or error.kind not in EXTERNAL_KINDS:
             end(f"a call raised {error!r}")
         with self.run.lock:
             self.run.failed[error.kind] += 1
@@ -104,97 +104,97 @@ class Run:
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.served = 0
-        self.passed = 0
+        self.short_lived = 0
         self.failed = Counter[str]()
         self.slowest = 0.0
-        self.deadest = 0.0
+        self.max_expired = 0.0
 
     def new_client(self) -> Client:
         return Client.from_env(proxy=False, **self.timeouts)
 
-    def passing_client(self) -> Client:
-        """Give a client that comes and goes, with all that it opens."""
+    def short_lived_client(self) -> Client:
+        """Return a client that the caller drops, with its connections."""
         with self.lock:
-            self.passed += 1
+            self.short_lived += 1
         return self.new_client()
 
-    def turns(self, number: int) -> Iterator[tuple[random.Random, int]]:
-        dice = random.Random(number * 7919 + 1)
+    def choices(self, number: int) -> Iterator[tuple[random.Random, int]]:
+        rng = random.Random(number * 7919 + 1)
         while not self.stop.is_set():
-            yield dice, 8 if dice.randrange(64) == 0 else dice.randrange(8)
+            yield rng, 8 if rng.randrange(64) == 0 else rng.randrange(8)
 
-    def alive(self, call: Call, header: str, token: AccessToken | None) -> None:
-        """Look at a header's end, which the token tells that has it, if it is still there."""
+    def check_header(self, call: Call, header: str, token: AccessToken | None) -> None:
+        """Check the expiry of a header if its token is still the current one."""
         if token is not None and token.authorization == header:
             call.served(token.expires_at)
 
 
 def thread(run: Run, number: int) -> None:
     client = run.client
-    for dice, what in run.turns(number):
+    for rng, what in run.choices(number):
         with Call(run) as call:
             if what == 0:
-                business = dice.choice(run.businesses)
+                business = rng.choice(run.businesses)
                 call.served(client.business_token(business).expires_at)
             elif what == 1:
                 client.whoami()
             elif what in (2, 3):
                 call.served(client.token().expires_at)
             elif what == 8:
-                call.served(run.passing_client().token().expires_at)
+                call.served(run.short_lived_client().token().expires_at)
             else:
-                run.alive(call, client.authorization(), client.try_token())
-        time.sleep(0.005 + dice.random() * 0.05)
+                run.check_header(call, client.authorization(), client.try_token())
+        time.sleep(0.005 + rng.random() * 0.05)
 
 
 async def task(run: Run, number: int) -> None:
     client = run.client
-    for dice, what in run.turns(number + 1000):
+    for rng, what in run.choices(number + 1000):
         with Call(run) as call:
             if what == 0:
-                token = await client.business_token_async(dice.choice(run.businesses))
+                token = await client.business_token_async(rng.choice(run.businesses))
                 call.served(token.expires_at)
             elif what == 1:
                 await client.whoami_async()
             elif what in (2, 3):
                 call.served((await client.token_async()).expires_at)
             elif what == 4:
-                # One that gives up: whom it leaves behind must not notice.
+                # Cancelled: other callers must not be affected.
                 waiting = asyncio.ensure_future(client.whoami_async())
-                await asyncio.sleep(dice.random() * 0.01)
+                await asyncio.sleep(rng.random() * 0.01)
                 waiting.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await waiting
             elif what == 8:
-                call.served((await run.passing_client().token_async()).expires_at)
+                call.served((await run.short_lived_client().token_async()).expires_at)
             else:
                 header = await client.authorization_async()
-                run.alive(call, header, client.try_token())
-        await asyncio.sleep(0.005 + dice.random() * 0.05)
+                run.check_header(call, header, client.try_token())
+        await asyncio.sleep(0.005 + rng.random() * 0.05)
 
 
 async def tasks(run: Run) -> None:
     await asyncio.gather(*(task(run, number) for number in range(TASKS)))
 
 
-def heal(run: Run) -> float:
+def recover(run: Run) -> float:
     started = time.monotonic()
     while True:
         try:
             run.client.whoami()
         except LayerAuthError as error:
-            if time.monotonic() - started > HEALED_WITHIN:
-                end(f"not healed: {error}")
+            if time.monotonic() - started > RECOVERY_LIMIT:
+                end(f"no recovery within {RECOVERY_LIMIT} s: {error}")
             time.sleep(0.1)
         else:
             return time.monotonic() - started
 
 
 def main() -> None:
-    # What goes wrong here is meant to.
+    # Failures are expected: do not print them.
     logging.getLogger("layerfi_auth").addHandler(logging.NullHandler())
     run = Run(*map(int, sys.argv[1:]))
-    # The engine's background threads stay for the process's life; they are there from now on.
+    # The engine's background threads live as long as the process; they exist from now on.
     run.client.whoami()
     asyncio.run(run.client.whoami_async())
     say({"callers": THREADS + TASKS + len(run.businesses)})
@@ -206,23 +206,23 @@ def main() -> None:
         worker.start()
 
     wait_for_a_line()
-    healed = heal(run)
+    recovered = recover(run)
     run.stop.set()
     for worker in workers:
         worker.join(20)
         if worker.is_alive():
-            end("a thread hangs")
+            end("a thread did not end within 20 s")
     stats = run.client.stats()
     del run.client, workers
     gc.collect()
     say(
         {
             "served": run.served,
-            "deadest_us": round(run.deadest * 1e6),
+            "max_expired_us": round(run.max_expired * 1e6),
             "failed": run.failed,
             "slowest_ms": round(run.slowest * 1000),
-            "healed_ms": round(healed * 1000),
-            "passed": run.passed,
+            "recovered_ms": round(recovered * 1000),
+            "short_lived": run.short_lived,
             "clients": [
                 {
                     "hits": stats.hits,

@@ -1,7 +1,5 @@
 //! What crosses the wire: cold acquisition, herds, refreshes, batches.
 
-mod table;
-
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +9,11 @@ use futures_util::future::join_all;
 use layerfi_auth::{
     BatchOptions, BusinessId, Client, ClientBuilder, Environment, SessionDuration, TestClock,
 };
+use layerfi_auth_bench::{median, print, row};
 use layerfi_auth_emulator::{
     DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID, Emulator, Endpoint, Fault,
 };
 use rustls_pki_types::pem::PemObject as _;
-use table::{median, print, row};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn builder(emulator: &Emulator) -> ClientBuilder {
@@ -155,7 +153,7 @@ async fn micros<F: Future>(rounds: usize, mut call: impl FnMut() -> F) -> f64 {
 }
 
 /// A token over a connection that is open already, ours and bare in turn.
-async fn warm() -> Vec<table::Row> {
+async fn warm() -> Vec<layerfi_auth_bench::Row> {
     let emulator = Emulator::builder()
         .rate_limit(None)
         .start_blocking()
@@ -192,7 +190,7 @@ async fn warm() -> Vec<table::Row> {
 }
 
 /// A new client's first token over TLS 1.3.
-async fn first() -> Vec<table::Row> {
+async fn first() -> Vec<layerfi_auth_bench::Row> {
     let emulator = Emulator::builder()
         .rate_limit(None)
         .tls(true)
@@ -267,7 +265,7 @@ async fn first() -> Vec<table::Row> {
     ]
 }
 
-fn herd() -> Vec<table::Row> {
+fn herd() -> Vec<layerfi_auth_bench::Row> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -293,7 +291,7 @@ fn herd() -> Vec<table::Row> {
 }
 
 /// The slowest of all reads while a refresh takes 500 ms.
-async fn refresh() -> Vec<table::Row> {
+async fn refresh() -> Vec<layerfi_auth_bench::Row> {
     let emulator = Emulator::builder()
         .rate_limit(None)
         .start_blocking()
@@ -324,7 +322,7 @@ async fn refresh() -> Vec<table::Row> {
 }
 
 /// Many mints, against bare reqwest at the same concurrency.
-fn batch(mints: usize) -> Vec<table::Row> {
+fn batch(mints: usize) -> Vec<layerfi_auth_bench::Row> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -385,7 +383,7 @@ fn batch(mints: usize) -> Vec<table::Row> {
     ]
 }
 
-fn limited(limit: u32, seconds: u32) -> Vec<table::Row> {
+fn limited(limit: u32, seconds: u32) -> Vec<layerfi_auth_bench::Row> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

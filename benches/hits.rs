@@ -1,15 +1,13 @@
 //! What a hit costs, and whether threads slow one another.
 
-mod table;
-
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use layerfi_auth::{BusinessId, Client, Environment, SessionDuration};
+use layerfi_auth_bench::{nanos, print, row, throughput};
 use layerfi_auth_emulator::Emulator;
 use rustix::time::{ClockId, clock_gettime};
-use table::{nanos, print, row, throughput};
 
 fn main() {
     let emulator = Emulator::builder()

@@ -1,4 +1,5 @@
-//! Listeners that tests put in the client's way.
+//! Listeners on loopback: one that must not be used, a proxy, and a link that
+//! can be cut.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -8,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// A listener that nobody may connect to.
+/// Listener that must receive no connection.
 pub struct Canary(TcpListener);
 
 impl Canary {
@@ -18,13 +19,13 @@ impl Canary {
         Self(listener)
     }
 
-    /// Its base URL, without a slash at its end.
+    /// Its base URL, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.0.local_addr().unwrap())
     }
 
-    /// Whether somebody has connected.
-    pub fn was_met(&self) -> bool {
+    /// Returns whether a connection was made.
+    pub fn was_contacted(&self) -> bool {
         match self.0.accept() {
             Ok(_) => true,
             Err(error) => {
@@ -41,7 +42,7 @@ impl Default for Canary {
     }
 }
 
-/// A forward proxy that carries every `CONNECT` to one place, or refuses all.
+/// Forward proxy: tunnels every `CONNECT` to one address, or rejects all requests.
 pub struct Proxy {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -49,21 +50,21 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Carries whatever is asked for to `target`.
+    /// Tunnels every request to `target`, whatever host it names.
     pub fn to(target: SocketAddr) -> Self {
         Self::start(Some(target), "")
     }
 
-    /// Answers each request with this head.
-    pub fn refusing(head: &'static str) -> Self {
-        Self::start(None, head)
+    /// Answers each request with `response`.
+    pub fn rejecting(response: &'static str) -> Self {
+        Self::start(None, response)
     }
 
-    fn start(target: Option<SocketAddr>, refusal: &'static str) -> Self {
+    fn start(target: Option<SocketAddr>, rejection: &'static str) -> Self {
         let heads = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&heads);
         let (address, runtime) =
-            accept(move |stream| serve(stream, target, refusal, Arc::clone(&seen)));
+            accept(move |stream| serve(stream, target, rejection, Arc::clone(&seen)));
         Self {
             address,
             heads,
@@ -75,38 +76,38 @@ impl Proxy {
         self.address
     }
 
-    /// The heads of the requests it got.
-    pub fn heads(&self) -> Vec<String> {
+    /// The request heads received so far.
+    pub fn request_heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
 }
 
-/// A line to one place that can go dead under those who use it, and says
-/// nothing: as behind a cut cable, or a gateway that forgot its connections.
-pub struct Line {
+/// TCP relay to one address whose open connections can stop passing bytes
+/// without being closed, as when a cable is cut or a NAT gateway drops its state.
+pub struct CuttableLink {
     address: SocketAddr,
-    dead: watch::Sender<()>,
+    cut: watch::Sender<()>,
     _runtime: tokio::runtime::Runtime,
 }
 
-impl Line {
+impl CuttableLink {
     pub fn to(target: SocketAddr) -> Self {
-        let dead = watch::Sender::new(());
-        let of_all = dead.clone();
+        let cut = watch::Sender::new(());
+        let sender = cut.clone();
         let (address, runtime) = accept(move |mut client| {
-            let mut dead = of_all.subscribe();
+            let mut cut = sender.subscribe();
             async move {
                 let mut server = TcpStream::connect(target).await.unwrap();
                 tokio::select! {
                     _ = copy_bidirectional(&mut client, &mut server) => {}
-                    // Both ends stay open, and nothing passes any more.
-                    _ = dead.changed() => std::future::pending().await,
+                    // Both connections stay open, but no more bytes pass.
+                    _ = cut.changed() => std::future::pending().await,
                 }
             }
         });
         Self {
             address,
-            dead,
+            cut,
             _runtime: runtime,
         }
     }
@@ -115,14 +116,13 @@ impl Line {
         self.address
     }
 
-    /// The connections of now are dead. New ones are not.
+    /// Cuts the open connections. New connections work.
     pub fn cut(&self) {
-        self.dead.send_replace(());
+        self.cut.send_replace(());
     }
 }
 
-/// Accepts on a port of its own, in a runtime of its own, which ends it when
-/// it is dropped.
+/// Accepts connections on a new port. Dropping the returned runtime stops it.
 pub fn accept<F>(
     serve: impl Fn(TcpStream) -> F + Send + 'static,
 ) -> (SocketAddr, tokio::runtime::Runtime)
@@ -149,7 +149,7 @@ where
 async fn serve(
     mut client: TcpStream,
     target: Option<SocketAddr>,
-    refusal: &'static str,
+    rejection: &'static str,
     seen: Arc<Mutex<Vec<String>>>,
 ) {
     let mut head = Vec::new();
@@ -163,7 +163,7 @@ async fn serve(
         .unwrap()
         .push(String::from_utf8_lossy(&head).into_owned());
     let Some(target) = target else {
-        let _ = client.write_all(refusal.as_bytes()).await;
+        let _ = client.write_all(rejection.as_bytes()).await;
         return;
     };
     let Ok(mut server) = TcpStream::connect(target).await else {

@@ -1,4 +1,4 @@
-//! One call, through either of the two Rust clients.
+//! Calls through the async and the blocking Rust client.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,14 +8,14 @@ use layerfi_auth::{
 };
 use tokio::runtime::Runtime;
 
-/// Which client makes the calls.
+/// The client that makes a call.
 #[derive(Clone, Copy, Debug)]
-pub enum Face {
+pub enum Binding {
     Async,
     Blocking,
 }
 
-/// A call with its arguments, as the table has them.
+/// A call with its arguments as written in the table.
 #[derive(Clone)]
 pub enum Call {
     Token,
@@ -32,9 +32,9 @@ pub enum Call {
     Invalidate(AccessToken),
 }
 
-/// What a call gave. No `Debug`: tokens are in it.
+/// The result of a successful call. No `Debug`: it contains tokens.
 #[derive(Clone)]
-pub enum Answer {
+pub enum Output {
     Built,
     Token(AccessToken),
     WhoAmI(WhoAmI),
@@ -42,8 +42,8 @@ pub enum Answer {
     Invalidated(bool),
 }
 
-impl Answer {
-    /// The token in it.
+impl Output {
+    /// The token's text, if there is one.
     pub fn secret(&self) -> Option<&str> {
         match self {
             Self::Token(token) => Some(token.secret()),
@@ -61,7 +61,7 @@ impl Answer {
     }
 }
 
-pub type Outcome = Result<Answer, Error>;
+pub type Outcome = Result<Output, Error>;
 
 fn duration(seconds: Option<u64>) -> Result<SessionDuration, Error> {
     seconds.map_or(Ok(SessionDuration::default()), SessionDuration::from_secs)
@@ -79,15 +79,15 @@ fn options(
 
 async fn call_async(client: &Client, call: Call) -> Outcome {
     Ok(match call {
-        Call::Token => Answer::Token(client.token().await?),
-        Call::WhoAmI => Answer::WhoAmI(client.whoami().await?),
+        Call::Token => Output::Token(client.token().await?),
+        Call::WhoAmI => Output::WhoAmI(client.whoami().await?),
         Call::Mint {
             business_id,
             session_duration,
         } => {
             let business = client.business_id(&business_id)?;
             let mint = client.mint_business_token(&business, duration(session_duration)?);
-            Answer::Business(mint.await?)
+            Output::Business(mint.await?)
         }
         Call::Business {
             business_id,
@@ -96,22 +96,22 @@ async fn call_async(client: &Client, call: Call) -> Outcome {
         } => {
             let business = client.business_id(&business_id)?;
             let options = options(session_duration, min_remaining)?;
-            Answer::Business(client.business_token_with(&business, options).await?)
+            Output::Business(client.business_token_with(&business, options).await?)
         }
-        Call::Invalidate(token) => Answer::Invalidated(client.invalidate(&token)),
+        Call::Invalidate(token) => Output::Invalidated(client.invalidate(&token)),
     })
 }
 
 fn call_blocking(client: &blocking::Client, call: Call) -> Outcome {
     Ok(match call {
-        Call::Token => Answer::Token(client.token()?),
-        Call::WhoAmI => Answer::WhoAmI(client.whoami()?),
+        Call::Token => Output::Token(client.token()?),
+        Call::WhoAmI => Output::WhoAmI(client.whoami()?),
         Call::Mint {
             business_id,
             session_duration,
         } => {
             let business = client.business_id(&business_id)?;
-            Answer::Business(client.mint_business_token(&business, duration(session_duration)?)?)
+            Output::Business(client.mint_business_token(&business, duration(session_duration)?)?)
         }
         Call::Business {
             business_id,
@@ -120,14 +120,14 @@ fn call_blocking(client: &blocking::Client, call: Call) -> Outcome {
         } => {
             let business = client.business_id(&business_id)?;
             let options = options(session_duration, min_remaining)?;
-            Answer::Business(client.business_token_with(&business, options)?)
+            Output::Business(client.business_token_with(&business, options)?)
         }
-        Call::Invalidate(token) => Answer::Invalidated(client.invalidate(&token)),
+        Call::Invalidate(token) => Output::Invalidated(client.invalidate(&token)),
     })
 }
 
-impl Face {
-    /// Makes a call from so many tasks or threads at once.
+impl Binding {
+    /// Makes a call from several tasks or threads at once.
     pub fn call(
         self,
         runtime: &Runtime,

@@ -2,15 +2,13 @@
 
 #![allow(unsafe_code)] // an allocator that counts
 
-mod table;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt as _;
 use layerfi_auth::{BatchOptions, BusinessId, Client, Environment, SessionDuration};
+use layerfi_auth_bench::{print, row};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
-use table::{print, row};
 
 struct Counting;
 
