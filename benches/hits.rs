@@ -1,4 +1,4 @@
-//! What a hit costs, and whether threads slow one another.
+//! The cost of a cache hit, and whether threads slow each other down.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ fn main() {
         .build()
         .unwrap();
 
-    // The floors.
+    // The baselines.
     let atomic = AtomicU64::new(1);
     let load = nanos(|| {
         black_box(atomic.load(Ordering::Relaxed));
@@ -161,7 +161,7 @@ fn main() {
             }
         })
     };
-    pair("floor: one coarse clock", "", spin(1), spin(2));
+    pair("baseline: one coarse clock", "", spin(1), spin(2));
     let borrowing = |threads| {
         throughput(threads, || {
             || {

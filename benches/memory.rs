@@ -1,6 +1,6 @@
-//! What 100,000 cached business tokens take.
+//! The memory that 100,000 cached business tokens use.
 
-#![allow(unsafe_code)] // an allocator that counts
+#![allow(unsafe_code)] // counting allocator
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,17 +14,17 @@ struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: everything is passed on to the system's allocator as it came.
+// SAFETY: all calls are forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller meets the requirements of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller meets the requirements of `System`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -60,7 +60,7 @@ fn main() {
                     .unwrap()
             })
         };
-        // Connections, pools and tables of the runtime come first.
+        // Allocate connections, pools and the runtime's tables first.
         let options = BatchOptions {
             session_duration: SessionDuration::from_secs(86_400).unwrap(),
             ..BatchOptions::default()
@@ -95,7 +95,7 @@ fn main() {
                     letters as f64 / (TOKENS - 1_000) as f64,
                     "B",
                 ),
-                row("everything else of it", each, "B").target("<= 1,536 B"),
+                row("everything else per token", each, "B").target("<= 1,536 B"),
             ],
         );
     });

@@ -1,4 +1,4 @@
-//! What crosses the wire: cold acquisition, herds, refreshes, batches.
+//! Network operations: the first token, many callers, refreshes, batches.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn business(number: usize) -> BusinessId {
         .unwrap()
 }
 
-/// What reqwest does with no client of ours around it.
+/// reqwest without this library.
 struct Bare {
     client: reqwest::Client,
     token_url: String,
@@ -99,7 +99,7 @@ fn tls(emulator: &Emulator) -> rustls::ClientConfig {
         .with_no_client_auth()
 }
 
-/// Connection, handshake and POST by hand: the least that can be done.
+/// Connection, handshake and POST without an HTTP library: the lower limit.
 async fn raw_tls_token(emulator: &Emulator, tls: &Arc<rustls::ClientConfig>, request: &[u8]) {
     let tcp = tokio::net::TcpStream::connect(emulator.address())
         .await
@@ -152,7 +152,7 @@ async fn micros<F: Future>(rounds: usize, mut call: impl FnMut() -> F) -> f64 {
     median(times)
 }
 
-/// A token over a connection that is open already, ours and bare in turn.
+/// A token over an open connection, alternately with this library and with bare reqwest.
 async fn warm() -> Vec<layerfi_auth_bench::Row> {
     let emulator = Emulator::builder()
         .rate_limit(None)
@@ -189,7 +189,7 @@ async fn warm() -> Vec<layerfi_auth_bench::Row> {
     ]
 }
 
-/// A new client's first token over TLS 1.3.
+/// The first token of a new client over TLS 1.3.
 async fn first() -> Vec<layerfi_auth_bench::Row> {
     let emulator = Emulator::builder()
         .rate_limit(None)
@@ -212,7 +212,7 @@ async fn first() -> Vec<layerfi_auth_bench::Row> {
     for _ in 0..10 {
         raw.push(
             micros(30, || {
-                // No session is resumed: a new program has none.
+                // A new program has no TLS session to resume.
                 let mut config = (*raw_config).clone();
                 config.resumption = rustls::client::Resumption::disabled();
                 let config = Arc::new(config);
@@ -284,13 +284,13 @@ fn herd() -> Vec<layerfi_auth_bench::Row> {
         join_all(tasks).await;
         let took = start.elapsed().as_nanos() as f64 / 1e6;
         vec![
-            row("10,000 tasks, cold: all served", took, "ms"),
-            row("requests made", emulator.count(Endpoint::Token) as f64, "").target("1"),
+            row("10,000 tasks without a token: all served", took, "ms"),
+            row("requests", emulator.count(Endpoint::Token) as f64, "").target("1"),
         ]
     })
 }
 
-/// The slowest of all reads while a refresh takes 500 ms.
+/// The slowest read while a refresh takes 500 ms.
 async fn refresh() -> Vec<layerfi_auth_bench::Row> {
     let emulator = Emulator::builder()
         .rate_limit(None)
@@ -317,11 +317,11 @@ async fn refresh() -> Vec<layerfi_auth_bench::Row> {
     }
     vec![
         row("reads while a refresh took 500 ms", reads as f64, ""),
-        row("the slowest of them", slowest.as_nanos() as f64 / 1e3, "us").target("< 1,000 us"),
+        row("the slowest read", slowest.as_nanos() as f64 / 1e3, "us").target("< 1,000 us"),
     ]
 }
 
-/// Many mints, against bare reqwest at the same concurrency.
+/// Many mints, compared with bare reqwest at the same concurrency.
 fn batch(mints: usize) -> Vec<layerfi_auth_bench::Row> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -410,7 +410,7 @@ fn limited(limit: u32, seconds: u32) -> Vec<layerfi_auth_bench::Row> {
         vec![
             row(format!("{mints} mints at a limit of {limit}/s"), rate, "/s")
                 .over("the limit", f64::from(limit)),
-            row("429s met", emulator.counters().rate_limited as f64, "").target("0"),
+            row("429 responses", emulator.counters().rate_limited as f64, "").target("0"),
         ]
     })
 }
@@ -420,17 +420,17 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    // Checked once, so that the raw request is the real one.
+    // Checks that the id in the raw request is valid.
     let _: BusinessId = DEMO_BUSINESS_ID.parse().unwrap();
-    // The process's very first client comes first: it reads the roots.
+    // The first client of the process must come first: it reads the root certificates.
     print("A new client over TLS 1.3", &one.block_on(first()));
     print("A token over an open connection", &one.block_on(warm()));
-    print("A cold herd", &herd());
-    print("Reading during a refresh", &one.block_on(refresh()));
-    // All of the ten thousand with LAYERFI_BENCH_FULL=1.
+    print("Many callers without a token", &herd());
+    print("Reads during a refresh", &one.block_on(refresh()));
+    // LAYERFI_BENCH_FULL=1 runs 10,000 mints at each limit.
     let full = std::env::var_os("LAYERFI_BENCH_FULL").is_some();
-    print("A batch, no limit", &batch(10_000));
-    print("A batch at Layer's limits", &{
+    print("A batch without a rate limit", &batch(10_000));
+    print("A batch at Layer's rate limits", &{
         let mut rows = limited(100, if full { 100 } else { 5 });
         rows.extend(limited(500, if full { 20 } else { 5 }));
         rows

@@ -6,9 +6,9 @@ pub struct Row {
     pub what: String,
     pub figure: f64,
     pub unit: &'static str,
-    /// The floor's name and figure, in the same unit.
-    pub floor: Option<(&'static str, f64)>,
-    /// As text, such as "<= 20 ns".
+    /// The baseline's name and figure, in the same unit.
+    pub baseline: Option<(&'static str, f64)>,
+    /// The target as text, such as "<= 20 ns".
     pub target: &'static str,
 }
 
@@ -17,14 +17,14 @@ pub fn row(what: impl Into<String>, figure: f64, unit: &'static str) -> Row {
         what: what.into(),
         figure,
         unit,
-        floor: None,
+        baseline: None,
         target: "",
     }
 }
 
 impl Row {
-    pub fn over(mut self, floor: &'static str, figure: f64) -> Self {
-        self.floor = Some((floor, figure));
+    pub fn over(mut self, baseline: &'static str, figure: f64) -> Self {
+        self.baseline = Some((baseline, figure));
         self
     }
 
@@ -38,20 +38,20 @@ pub fn print(title: &str, rows: &[Row]) {
     println!("\n{title}");
     println!(
         "  {:<44} {:>12}  {:<34} target",
-        "", "measured", "ratio to the floor"
+        "", "measured", "ratio to the baseline"
     );
     for row in rows {
         let figure = format!("{:.*} {}", digits(row.figure), row.figure, row.unit);
-        let floor = row.floor.map_or_else(String::new, |(name, floor)| {
+        let baseline = row.baseline.map_or_else(String::new, |(name, baseline)| {
             format!(
                 "{:.2} x {name} ({:.*})",
-                row.figure / floor,
-                digits(floor),
-                floor
+                row.figure / baseline,
+                digits(baseline),
+                baseline
             )
         });
         println!(
-            "  {:<44} {figure:>12}  {floor:<34} {}",
+            "  {:<44} {figure:>12}  {baseline:<34} {}",
             row.what, row.target
         );
     }
@@ -61,8 +61,8 @@ fn digits(figure: f64) -> usize {
     if figure < 100.0 { 1 } else { 0 }
 }
 
-/// Nanoseconds per call: the best of several runs, since on a shared machine
-/// the others measure its other tenants.
+/// Returns the nanoseconds per call: the best of several runs, because other
+/// programs on the machine only add time.
 pub fn nanos(mut call: impl FnMut()) -> f64 {
     let mut best = f64::MAX;
     for _ in 0..7 {
@@ -76,8 +76,8 @@ pub fn nanos(mut call: impl FnMut()) -> f64 {
     best
 }
 
-/// Calls per second of so many threads at once, each with a call of its own;
-/// the best of several runs.
+/// Returns the calls per second of this many threads together; each thread makes its
+/// own call. The best of several runs.
 pub fn throughput<F: FnMut()>(threads: u32, make: impl Fn() -> F + Sync) -> f64 {
     let mut best = 0.0_f64;
     for _ in 0..5 {

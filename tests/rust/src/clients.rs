@@ -1,6 +1,6 @@
-//! Clients for an emulator, and business ids.
+//! Clients for an emulator, business ids, and comparisons of tokens.
 
-use layerfi_auth::{BusinessId, Client, ClientBuilder, Environment};
+use layerfi_auth::{AccessToken, BusinessId, BusinessToken, Client, ClientBuilder, Environment};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
 
 /// A business id. The emulator's default client owns every UUID.
@@ -41,4 +41,55 @@ pub fn businesses(count: usize) -> Vec<BusinessId> {
                 .unwrap()
         })
         .collect()
+}
+
+/// A token whose text can be compared.
+pub trait Token {
+    /// The token's text.
+    fn text(&self) -> &str;
+}
+
+impl Token for AccessToken {
+    fn text(&self) -> &str {
+        self.secret()
+    }
+}
+
+impl Token for BusinessToken {
+    fn text(&self) -> &str {
+        self.secret()
+    }
+}
+
+/// Asserts that two tokens are the same, without printing them.
+#[track_caller]
+pub fn assert_same_token<T: Token>(actual: &T, expected: &T) {
+    assert!(
+        actual.text() == expected.text(),
+        "got another token, expected the same one"
+    );
+}
+
+/// Asserts that two tokens differ, without printing them.
+#[track_caller]
+pub fn assert_new_token<T: Token>(actual: &T, old: &T) {
+    assert!(
+        actual.text() != old.text(),
+        "got the old token, expected a new one"
+    );
+}
+
+/// Unwraps the results of a batch; panics with the number of failures and the
+/// first error.
+#[track_caller]
+pub fn unwrap_all<T>(results: Vec<layerfi_auth::Result<T>>) -> Vec<T> {
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    let mut tokens = Vec::new();
+    for result in results {
+        match result {
+            Ok(token) => tokens.push(token),
+            Err(error) => panic!("{failed} results failed, the first with: {error}"),
+        }
+    }
+    tokens
 }

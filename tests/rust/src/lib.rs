@@ -7,6 +7,9 @@ pub mod memory_probe;
 mod table;
 
 pub use binding::{Binding, Call, Outcome, Output};
-pub use clients::{BUSINESS, business, businesses, client, client_builder};
+pub use clients::{
+    BUSINESS, Token, assert_new_token, assert_same_token, business, businesses, client,
+    client_builder, unwrap_all,
+};
 pub use layerfi_auth_test_support::*;
 pub use table::{Case, Transport, read_table, run};

@@ -60,6 +60,19 @@ pub fn assert_requests(layer: &Emulator, expected: &[(Endpoint, u64)]) {
     );
 }
 
+/// Waits until a condition holds; panics with its description after [`MAX_WAIT`].
+#[track_caller]
+pub fn wait_for(description: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(
+            started.elapsed() < MAX_WAIT,
+            "not within {MAX_WAIT:?}: {description}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Waits until the emulator's counters satisfy a condition; panics after
 /// [`MAX_WAIT`].
 #[track_caller]

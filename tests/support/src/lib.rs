@@ -9,7 +9,7 @@ mod secrets;
 
 pub use control::control;
 pub use emulator::{
-    MAX_WAIT, assert_requests, emulator, emulator_variables, eventually, remove_settings,
+    MAX_WAIT, assert_requests, emulator, emulator_variables, eventually, remove_settings, wait_for,
 };
 pub use listener::{Canary, CuttableLink, Proxy, accept};
 pub use process::Watchdog;

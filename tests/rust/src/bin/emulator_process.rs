@@ -1,7 +1,7 @@
-//! The emulator as a process of its own, for `tests/soak`, which kills it and
-//! starts it again. Standard input has its settings in the first line and an
-//! order to its control API in each one after; it ends with that. Each line is
-//! answered by one: the port, then the answers.
+//! Runs the emulator in a separate process for the soak test, which kills and
+//! restarts it. The first line of standard input contains the settings, each later
+//! line a request to the control API. Every line is answered with one line: first
+//! the port, then the responses. The process ends when standard input is closed.
 
 use std::io::{BufRead as _, Write as _};
 use std::net::IpAddr;
@@ -20,38 +20,38 @@ struct Settings {
     life_seconds: u64,
     client_id: String,
     client_secret: String,
-    /// With TLS, under an authority with this key.
+    /// Enables TLS with a certificate authority that has this key.
     authority_key: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Order {
+struct ControlRequest {
     method: String,
     path: String,
     body: Value,
 }
 
-/// A frozen process does not see its standard input end. What kills it then is
-/// the kernel, when the thread that started it is gone.
+/// Lets the kernel kill this process when the thread that started it ends. A stopped
+/// process (SIGSTOP) would not notice that its standard input was closed.
 #[cfg(target_os = "linux")]
-fn die_with_the_parent() {
-    // SAFETY: changes nothing but which signal this process gets.
+fn end_with_parent() {
+    // SAFETY: only sets the signal that this process receives.
     #[allow(unsafe_code)]
     let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    assert_eq!(done, 0);
+    assert_eq!(done, 0, "prctl failed");
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_the_parent() {}
+fn end_with_parent() {}
 
 fn main() {
-    die_with_the_parent();
+    end_with_parent();
     let mut lines = std::io::stdin().lock().lines();
-    let mut answers = std::io::stdout().lock();
-    let mut answer = |line: String| {
-        writeln!(answers, "{line}").unwrap();
-        answers.flush().unwrap();
+    let mut output = std::io::stdout().lock();
+    let mut respond = |line: String| {
+        writeln!(output, "{line}").unwrap();
+        output.flush().unwrap();
     };
     let Some(settings) = lines.next() else {
         return;
@@ -69,10 +69,10 @@ fn main() {
         builder = builder.authority_key(key);
     }
     let layer = builder.start_blocking().unwrap();
-    answer(layer.address().port().to_string());
-    for order in lines {
-        let order: Order = serde_json::from_str(&order.unwrap()).unwrap();
+    respond(layer.address().port().to_string());
+    for line in lines {
+        let request: ControlRequest = serde_json::from_str(&line.unwrap()).unwrap();
         let at = layer.control_address();
-        answer(control(at, &order.method, &order.path, &order.body).to_string());
+        respond(control(at, &request.method, &request.path, &request.body).to_string());
     }
 }

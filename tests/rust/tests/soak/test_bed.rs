@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use layerfi_auth_tests::Random;
+use layerfi_auth_tests::{Random, remove_settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -64,14 +64,14 @@ impl EmulatorProcess {
         layer
     }
 
-    fn send(&mut self, what: &Value) -> Value {
-        writeln!(self.input, "{what}").unwrap();
-        let mut answer = String::new();
-        self.output.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).expect("the emulator's process ended early")
+    fn send(&mut self, message: &Value) -> Value {
+        writeln!(self.input, "{message}").unwrap();
+        let mut response = String::new();
+        self.output.read_line(&mut response).unwrap();
+        serde_json::from_str(&response).expect("the emulator's process ended early")
     }
 
-    fn order(&mut self, method: &str, path: &str, body: &Value) -> Value {
+    fn control(&mut self, method: &str, path: &str, body: &Value) -> Value {
         self.send(&json!({"method": method, "path": path, "body": body}))
     }
 
@@ -79,7 +79,7 @@ impl EmulatorProcess {
         // SAFETY: the process is a child of this one that has not been waited for.
         #[allow(unsafe_code)]
         let sent = unsafe { libc::kill(self.process.id() as libc::pid_t, signal) };
-        assert_eq!(sent, 0);
+        assert_eq!(sent, 0, "the signal could not be sent");
     }
 
     fn kill(&mut self) {
@@ -158,7 +158,7 @@ impl TestBed {
         let mut layer = EmulatorProcess::start(&network, 0, authority_key.as_deref());
         // Not in /tmp: a signal that ends the run leaves the folder behind.
         let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let about = layer.order("GET", "/", &Value::Null);
+        let about = layer.control("GET", "/", &Value::Null);
         if let Some(pem) = about["ca_pem"].as_str() {
             std::fs::write(files.path().join("ca.pem"), pem).unwrap();
         }
@@ -185,7 +185,7 @@ impl TestBed {
             "the emulator is at {}, {}",
             self.url(),
             if self.network.can_be_cut() {
-                "in a network namespace of its own"
+                "in its own network namespace"
             } else {
                 "on loopback"
             }
@@ -204,12 +204,7 @@ impl TestBed {
     /// Passes a client program the emulator's address, the timeouts and the number
     /// of businesses.
     pub fn configure(&self, command: &mut Command) {
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("LAYER_") || name.to_ascii_lowercase().ends_with("_proxy") {
-                command.env_remove(&*name);
-            }
-        }
+        remove_settings(command);
         let url = self.url();
         command
             .env("LAYER_ENVIRONMENT", "custom")
@@ -251,7 +246,7 @@ impl TestBed {
             }
         }
         self.stop_losing();
-        self.layer.order("DELETE", "/faults", &Value::Null);
+        self.layer.control("DELETE", "/faults", &Value::Null);
     }
 
     /// Returns the counts. Call it after the clients have ended.
@@ -262,7 +257,7 @@ impl TestBed {
 
     /// Adds the emulator's count of token requests, which is lost when it is killed.
     fn count(&mut self) {
-        let counters = self.layer.order("GET", "/counters", &Value::Null);
+        let counters = self.layer.control("GET", "/counters", &Value::Null);
         let total = &counters["endpoints"]["token"]["total"];
         self.disruptions.token_requests += total.as_u64().unwrap();
     }
@@ -287,7 +282,7 @@ impl TestBed {
             Some(2) => {
                 self.disruptions.revocations += 1;
                 let all = json!({"all": "access"});
-                self.layer.order("POST", "/revoke", &all);
+                self.layer.control("POST", "/revoke", &all);
             }
             Some(3 | 4) if self.network.can_be_cut() => {
                 self.disruptions.cuts += 1;
@@ -309,14 +304,14 @@ impl TestBed {
                 self.disruptions.bad_handshakes += 1;
                 let kind = ["handshake_stall", "expired", "self_signed"][random.below(3) as usize];
                 let settings = json!({"tls_trouble": kind});
-                self.layer.order("POST", "/settings", &settings);
+                self.layer.control("POST", "/settings", &settings);
                 pause(up_to(random, Duration::from_secs(2)), record);
                 let none = json!({"tls_trouble": null});
-                self.layer.order("POST", "/settings", &none);
+                self.layer.control("POST", "/settings", &none);
             }
             Some(8..=17) => {
                 self.disruptions.faults += 1;
-                self.layer.order("POST", "/faults", &fault(random));
+                self.layer.control("POST", "/faults", &fault(random));
             }
             _ => {}
         }
