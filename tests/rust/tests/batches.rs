@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use layerfi_auth::{BatchOptions, BusinessId, SessionDuration, TestClock};
 use layerfi_auth_emulator::{Emulator, Endpoint, Environment, Fault};
 use layerfi_auth_tests::{
@@ -424,13 +424,11 @@ fn b17_wait_for_a_permit_does_not_count_toward_the_timeout() {
 }
 
 #[test]
-fn b12_batch_without_a_runtime_is_an_error() {
+fn b12_batch_works_without_a_runtime() {
     let layer = emulator();
     let client = client(&layer);
-    let mut stream = client.business_tokens(businesses(3));
-    for _ in 0..3 {
-        let result = stream.next().now_or_never().flatten().unwrap();
-        assert_eq!(result.unwrap_err().field(), Some("runtime"));
-    }
-    assert_requests(&layer, &[]);
+    let stream = client.business_tokens(businesses(3));
+    let tokens = unwrap_all(futures::executor::block_on(stream.collect()));
+    assert_eq!(tokens.len(), 3, "one result per input");
+    assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 3)]);
 }
