@@ -406,23 +406,23 @@ fn b08_zero_and_maximum_timeouts_work() {
     let layer = emulator();
     let client = client(&layer);
     let runtime = multi_thread_runtime(1);
-    let none = client.with_timeout(Duration::ZERO);
+    let zero = client.with_timeout(Duration::ZERO);
     for endpoint in [Endpoint::Token, Endpoint::Whoami] {
         layer.fault(endpoint, Fault::hold()).unwrap();
     }
-    let error = runtime.block_on(none.token()).unwrap_err();
+    let error = runtime.block_on(zero.token()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    let error = blocking::Client::from(none.clone()).whoami().unwrap_err();
+    let error = blocking::Client::from(zero.clone()).whoami().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     layer.clear_faults();
     layer.release();
-    let endless = client.with_timeout(Duration::MAX);
-    runtime.block_on(endless.token()).unwrap();
-    let endless = blocking::Client::from(endless);
-    endless.whoami().unwrap();
-    endless.business_token(&business()).unwrap();
+    let unlimited = client.with_timeout(Duration::MAX);
+    runtime.block_on(unlimited.token()).unwrap();
+    let unlimited = blocking::Client::from(unlimited);
+    unlimited.whoami().unwrap();
+    unlimited.business_token(&business()).unwrap();
     // With a cached token there is nothing to wait for.
-    runtime.block_on(none.token()).unwrap();
+    runtime.block_on(zero.token()).unwrap();
 }
 
 #[test]
