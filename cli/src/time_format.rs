@@ -1,11 +1,11 @@
-//! Times, as they are shown.
+//! Text formats of points in time and durations.
 
 use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// In UTC, to the second, such as `2026-11-24T08:20:01Z` (RFC 3339).
+/// Formats a time as RFC 3339 in UTC with whole seconds: `2026-11-24T08:20:01Z`.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);
     time.replace_nanosecond(0)
@@ -14,7 +14,7 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
         .unwrap_or_default()
 }
 
-/// A short time, with about two digits.
+/// Formats a duration with about two digits: `1.2 ms`.
 pub(crate) fn short(duration: Duration) -> String {
     let micros = duration.as_micros();
     match micros {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_shown_as_documented() {
+    fn times_and_durations_have_the_documented_format() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_508_401_900);
         assert_eq!(rfc3339(time), "2026-11-24T08:20:01Z");
         for (micros, text) in [
@@ -39,7 +39,7 @@ mod tests {
             (18_400, "18 ms"),
             (1_500_000, "1.5 s"),
         ] {
-            assert_eq!(short(Duration::from_micros(micros)), text);
+            assert_eq!(short(Duration::from_micros(micros)), text, "{micros} us");
         }
     }
 }

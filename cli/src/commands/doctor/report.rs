@@ -1,4 +1,4 @@
-//! The report: line by line as the checks are made, or one JSON object.
+//! The report of `doctor`: a line per check, or one JSON object.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::{Output, Paint, plain};
-use crate::when::short;
+use crate::output::Output;
+use crate::terminal::{Style, sanitize};
+use crate::time_format::short;
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,21 +21,22 @@ enum Status {
 #[derive(Serialize)]
 struct Check {
     name: &'static str,
-    /// `host:port`, where the check is about one.
+    /// `host:port`, if the check is about one host.
     host: Option<String>,
     status: Status,
     detail: String,
     remedy: Option<String>,
     took_ms: u64,
-    /// The error in full, where the engine gave one.
+    /// The engine's error, if there is one.
     error: Option<Value>,
 }
 
-/// Collects the checks and shows them.
+/// Collects the checks and prints each when it is added.
 pub(super) struct Report<'a> {
     output: &'a Output,
-    paint: Paint,
+    style: Style,
     checks: Vec<Check>,
+    /// When the previous check ended.
     last: Instant,
 }
 
@@ -42,7 +44,7 @@ impl<'a> Report<'a> {
     pub(super) fn new(output: &'a Output) -> Self {
         Self {
             output,
-            paint: Paint::stdout(),
+            style: Style::stdout(),
             checks: Vec::new(),
             last: Instant::now(),
         }
@@ -68,17 +70,17 @@ impl<'a> Report<'a> {
         self.add(name, host, Status::Failed, detail.into(), remedy, None)
     }
 
-    /// A check that the engine's own error failed.
+    /// Adds a failed check with the failure's message and remedy.
     pub(super) fn failed_with(
         &mut self,
         name: &'static str,
         host: Option<&str>,
         failure: &Failure,
     ) -> Result<(), Failure> {
-        let view = failure.view().unwrap_or_default();
-        let remedy = Some(view.remedy().to_owned());
-        let error = serde_json::to_value(&view).ok();
-        let detail = view.message().to_owned();
+        let error_report = failure.report().unwrap_or_default();
+        let remedy = Some(error_report.remedy().to_owned());
+        let error = serde_json::to_value(&error_report).ok();
+        let detail = error_report.message().to_owned();
         self.add(name, host, Status::Failed, detail, remedy, error)
     }
 
@@ -86,9 +88,9 @@ impl<'a> Report<'a> {
         &mut self,
         name: &'static str,
         host: Option<&str>,
-        why: impl Into<String>,
+        reason: impl Into<String>,
     ) -> Result<(), Failure> {
-        self.add(name, host, Status::Skipped, why.into(), None, None)
+        self.add(name, host, Status::Skipped, reason.into(), None, None)
     }
 
     fn add(
@@ -111,13 +113,13 @@ impl<'a> Report<'a> {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             error,
         };
-        let shown = if self.output.json() {
+        let printed = if self.output.json() {
             Ok(())
         } else {
-            self.output.line(&line(&check, took, self.paint))
+            self.output.line(&line(&check, took, self.style))
         };
         self.checks.push(check);
-        shown
+        printed
     }
 
     pub(super) fn failed(&self) -> bool {
@@ -126,7 +128,7 @@ impl<'a> Report<'a> {
             .any(|check| check.status == Status::Failed)
     }
 
-    /// Ends the report.
+    /// Prints the summary, or the whole report in JSON.
     pub(super) fn finish(&self) -> Result<(), Failure> {
         let count = |status| {
             self.checks
@@ -135,42 +137,42 @@ impl<'a> Report<'a> {
                 .count()
         };
         let json = json!({ "ok": !self.failed(), "checks": self.checks });
-        self.output.answer(&json, || {
+        self.output.result(&json, || {
             let (failed, skipped) = (count(Status::Failed), count(Status::Skipped));
-            let verdict = match failed {
-                0 => self.paint.green("All is well."),
-                1 => self.paint.red("1 check failed."),
-                _ => self.paint.red(&format!("{failed} checks failed.")),
+            let summary = match failed {
+                0 => self.style.green("All checks passed."),
+                1 => self.style.red("1 check failed."),
+                _ => self.style.red(&format!("{failed} checks failed.")),
             };
             match skipped {
-                0 => format!("\n{verdict}"),
-                _ => format!("\n{verdict} {skipped} skipped."),
+                0 => format!("\n{summary}"),
+                _ => format!("\n{summary} {skipped} skipped."),
             }
         })
     }
 }
 
-fn line(check: &Check, took: Duration, paint: Paint) -> String {
-    // Padded before it is painted: escape codes have no width.
+fn line(check: &Check, took: Duration, style: Style) -> String {
+    // Padded before escape codes are added, since they have no width.
     let status = match check.status {
-        Status::Passed => paint.green("ok     "),
-        Status::Failed => paint.red("FAILED "),
-        Status::Skipped => paint.dim("skipped"),
+        Status::Passed => style.green("ok     "),
+        Status::Failed => style.red("FAILED "),
+        Status::Skipped => style.dim("skipped"),
     };
     let mut text = format!("{:<14} {status} ", check.name);
     if let Some(host) = &check.host {
         text.push_str(&format!("{host}: "));
     }
-    text.push_str(&plain(&check.detail));
+    text.push_str(&sanitize(&check.detail));
     if took >= Duration::from_millis(1) && check.status == Status::Passed {
-        text.push_str(&paint.dim(&format!(" ({})", short(took))));
+        text.push_str(&style.dim(&format!(" ({})", short(took))));
     }
     if let Some(remedy) = &check.remedy {
         text.push_str(&format!(
             "\n{:<14} {} {}",
             "",
-            paint.bold("-> try:"),
-            plain(remedy)
+            style.bold("-> try:"),
+            sanitize(remedy)
         ));
     }
     text
@@ -181,19 +183,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_line_has_its_remedy_below() {
+    fn a_failed_check_prints_its_remedy_on_the_next_line() {
         let check = Check {
             name: "tcp",
             host: Some("h:1".to_owned()),
             status: Status::Failed,
-            detail: "no\x1b way".to_owned(),
-            remedy: Some("walk".to_owned()),
+            detail: "no connection\x1b".to_owned(),
+            remedy: Some("check the port".to_owned()),
             took_ms: 0,
             error: None,
         };
         assert_eq!(
-            line(&check, Duration::ZERO, Paint::off()),
-            "tcp            FAILED  h:1: no way\n               -> try: walk"
+            line(&check, Duration::ZERO, Style::off()),
+            "tcp            FAILED  h:1: no connection\n               -> try: check the port"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! How the demonstration looks: 80 columns, or one JSON object.
+//! The output of `demo`: text in 80 columns, or one JSON object.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::output::{Output, Paint};
-use crate::when::short;
+use crate::output::Output;
+use crate::terminal::Style;
+use crate::time_format::short;
 
-/// Where the times stand: right-aligned, and clear of column 80.
+/// The width of titles; the times follow, right-aligned, before column 80.
 const TITLE_WIDTH: usize = 66;
 
 #[derive(Serialize)]
@@ -21,17 +22,18 @@ struct Step {
     facts: Vec<String>,
 }
 
-pub(super) struct Page<'a> {
+/// Prints each step when it is added, or all steps as JSON at the end.
+pub(super) struct Report<'a> {
     output: &'a Output,
-    paint: Paint,
+    style: Style,
     steps: Vec<Step>,
 }
 
-impl<'a> Page<'a> {
+impl<'a> Report<'a> {
     pub(super) fn new(output: &'a Output) -> Self {
         Self {
             output,
-            paint: Paint::stdout(),
+            style: Style::stdout(),
             steps: Vec::new(),
         }
     }
@@ -43,18 +45,18 @@ impl<'a> Page<'a> {
         self.output.text(text)
     }
 
-    pub(super) fn opening(&self, url: &str) -> Result<(), Failure> {
+    pub(super) fn start(&self, url: &str) -> Result<(), Failure> {
         self.text(&format!(
-            "{}\n\nAn emulator of Layer runs in this process, over TLS, under an authority of its\n\
-             own: {url}. No account, no network.\n\n",
-            self.paint.bold("layerfi-auth: never think about tokens"),
+            "{}\n\nThis process runs an emulator of Layer with TLS at {url}.\n\
+             No account and no network are needed.\n\n",
+            self.style.bold("layerfi-auth demo"),
         ))
     }
 
-    /// Says what is going on while it lasts, to whoever is looking on.
-    pub(super) fn meanwhile(&self, text: &str) -> Result<(), Failure> {
-        if self.paint.is_on() {
-            self.text(&format!("    {}\r", self.paint.dim(text)))?;
+    /// Prints a status that the next step overwrites, if stdout is a terminal.
+    pub(super) fn status(&self, text: &str) -> Result<(), Failure> {
+        if self.style.is_on() {
+            self.text(&format!("    {}\r", self.style.dim(text)))?;
         }
         Ok(())
     }
@@ -66,10 +68,10 @@ impl<'a> Page<'a> {
         facts: Vec<String>,
     ) -> Result<(), Failure> {
         let number = self.steps.len() + 1;
-        let clear = if self.paint.is_on() { "\x1b[K" } else { "" };
+        let clear = if self.style.is_on() { "\x1b[K" } else { "" };
         let mut text = format!(
             "{clear} {number}  {}{:>9}\n",
-            self.paint.bold(&format!("{title:<TITLE_WIDTH$}")),
+            self.style.bold(&format!("{title:<TITLE_WIDTH$}")),
             short(took)
         );
         for fact in &facts {
@@ -84,17 +86,21 @@ impl<'a> Page<'a> {
         Ok(())
     }
 
-    /// What a page in the browser is given. The token is good for this
-    /// emulator only; shortened all the same, so that nobody learns to print one.
-    pub(super) fn snippet(&self, token: &BusinessToken, layer: &Emulator) -> Result<(), Failure> {
+    /// Prints the `LayerProvider` of a web page. The token is shortened, though
+    /// it is valid only for this emulator: examples must not print tokens.
+    pub(super) fn browser_snippet(
+        &self,
+        token: &BusinessToken,
+        layer: &Emulator,
+    ) -> Result<(), Failure> {
         let start: String = token.secret().chars().take(8).collect();
         self.text(&format!(
             "\n{}\n\n  <LayerProvider\n    businessId=\"{}\"\n    \
              businessAccessToken=\"{start}...\"  /* {} characters, redacted */\n    \
              environmentConfigOverride={{{{\n      environment: \"{}\",\n      \
              apiUrl: \"{}\",\n      authUrl: \"{}\",\n      scope: \"{}\",\n    }}}}\n  >\n\n\
-             Next: README.md, and layerfi-auth --help.\n",
-            self.paint.bold("And in the browser:"),
+             Next: read README.md, or run layerfi-auth --help.\n",
+            self.style.bold("In the browser:"),
             token.business_id(),
             token.secret().len(),
             layer.environment().name(),

@@ -1,26 +1,27 @@
-//! Whether environment, URLs and scope belong together: a sandbox token is
-//! worth nothing in production, and the API says only 401.
+//! Checks that environment, URLs and scope belong together.
+//!
+//! The production API answers a sandbox token with 401 and gives no reason.
 
 use layerfi_auth::{Client, Environment};
 use url::Url;
 
-use super::report::Report;
+use crate::commands::doctor::report::Report;
 use crate::failure::Failure;
 
 pub(super) fn check(client: &Client, report: &mut Report<'_>) -> Result<(), Failure> {
-    let verdict = judge(
+    let result = compare(
         client.environment(),
         client.api_url(),
         client.auth_url(),
         client.scope(),
     );
-    match verdict {
+    match result {
         Ok(detail) => report.passed("environment", None, detail),
         Err(detail) => report.failed_as(
             "environment",
             None,
             detail,
-            "give --environment alone, or API URL, token endpoint and scope of one environment",
+            "give only --environment, or give --api-url, --auth-url and --scope of one environment",
         ),
     }
 }
@@ -29,49 +30,54 @@ fn host(url: &str) -> Option<String> {
     Url::parse(url).ok()?.host_str().map(str::to_owned)
 }
 
-/// Layer's environment with this host or scope.
-fn known(value: &str, of: impl Fn(Environment) -> Option<String>) -> Option<Environment> {
+/// Finds the environment whose host or scope is `value`.
+fn find_environment(
+    value: &str,
+    of: impl Fn(Environment) -> Option<String>,
+) -> Option<Environment> {
     Environment::ALL
         .into_iter()
-        .find(|environment| of(*environment).is_some_and(|known| known == value))
+        .find(|environment| of(*environment).is_some_and(|own| own == value))
 }
 
-fn judge(name: Environment, api: &str, auth: &str, scope: &str) -> Result<String, String> {
+fn compare(name: Environment, api: &str, auth: &str, scope: &str) -> Result<String, String> {
     let of_name = (name != Environment::Custom).then_some(name);
-    let of_api =
-        host(api).and_then(|api| known(&api, |environment| environment.api_url().and_then(host)));
-    let of_scope = known(scope, |environment| environment.scope().map(str::to_owned));
+    let of_api = host(api)
+        .and_then(|api| find_environment(&api, |environment| environment.api_url().and_then(host)));
+    let of_scope = find_environment(scope, |environment| environment.scope().map(str::to_owned));
     let named = [
         ("environment", of_name),
         ("API URL", of_api),
         ("scope", of_scope),
     ];
-    let mut seen: Option<(&str, Environment)> = None;
+    let mut first: Option<(&str, Environment)> = None;
     for (what, environment) in named {
         let Some(environment) = environment else {
             continue;
         };
-        match seen {
+        match first {
             Some((before, other)) if other != environment => {
                 return Err(format!(
-                    "{before} is of {other}, but {what} is of {environment}"
+                    "the {before} is for {other}, but the {what} is for {environment}"
                 ));
             }
             Some(_) => {}
-            None => seen = Some((what, environment)),
+            None => first = Some((what, environment)),
         }
     }
-    let layers_auth = host(auth) == Environment::Sandbox.auth_url().and_then(host);
-    if of_api.is_some() && !layers_auth {
+    let auth_is_layers = host(auth) == Environment::Sandbox.auth_url().and_then(host);
+    if of_api.is_some() && !auth_is_layers {
         return Err(
-            "the API is Layer's, but the token endpoint is not: its tokens would be refused"
+            "the API URL is Layer's, but the token endpoint is not: the API would refuse its tokens"
                 .to_owned(),
         );
     }
-    Ok(match (of_api, layers_auth) {
-        (Some(environment), _) => format!("API URL, token endpoint and scope are of {environment}"),
-        (None, true) => "the API's host is not Layer's; it will get tokens of Layer's".to_owned(),
-        (None, false) => "API and token endpoint are your own".to_owned(),
+    Ok(match (of_api, auth_is_layers) {
+        (Some(environment), _) => {
+            format!("API URL, token endpoint and scope are for {environment}")
+        }
+        (None, true) => "the API URL is not Layer's, but it will receive Layer's tokens".to_owned(),
+        (None, false) => "API URL and token endpoint are not Layer's".to_owned(),
     })
 }
 
@@ -80,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_belong_together_is_found() {
+    fn settings_of_different_environments_are_found() {
         use Environment::{Custom, Production, ProductionCa, Sandbox};
         let layer = "https://auth.layerfi.com/oauth2/token";
         let own = "http://127.0.0.1:1/oauth2/token";
@@ -126,11 +132,11 @@ mod tests {
             (Custom, "https://api.layerfi.com", own, production, false),
             (Production, "http://127.0.0.1:1", own, sandbox, false),
         ] {
-            let verdict = judge(name, api, auth, scope);
+            let result = compare(name, api, auth, scope);
             assert_eq!(
-                verdict.is_ok(),
+                result.is_ok(),
                 fits,
-                "{name} {api} {auth} {scope}: {verdict:?}"
+                "{name} {api} {auth} {scope}: {result:?}"
             );
         }
     }
