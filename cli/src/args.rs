@@ -1,4 +1,6 @@
 //! Command-line arguments. No argument takes a secret.
+//!
+//! clap prints the doc comments as help texts.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use layerfi_auth::{BasicEncoding, Environment, SessionDuration};
 
 use crate::failure::Failure;
 
-/// Gets tokens for the Layer accounting API and checks a setup.
+/// Get tokens for the Layer accounting API and check a setup.
 ///
 /// Settings come from flags or environment variables; a flag takes precedence
 /// over its variable. The variables are LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
@@ -27,10 +29,10 @@ use crate::failure::Failure;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Prints results and errors as JSON.
+    /// Print results and errors as JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Logs to standard error; -vv logs more. Logs never contain secrets or tokens.
+    /// Log to standard error; -vv logs more. Logs never contain secrets or tokens.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(flatten)]
@@ -39,19 +41,19 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Prints an access token.
+    /// Print an access token.
     Token,
-    /// Prints an Authorization header: curl -H "$(layerfi-auth header)" ...
+    /// Print an Authorization header: curl -H "$(layerfi-auth header)" ...
     Header,
-    /// Prints the client that the credentials belong to.
+    /// Print the client that the credentials belong to.
     Whoami,
-    /// Mints a token for one business, for use in a browser.
+    /// Mint a token for one business, for use in a browser.
     BusinessToken(BusinessTokenArgs),
-    /// Checks configuration, network, TLS, clock and credentials.
+    /// Check configuration, network, TLS, clock and credentials.
     Doctor,
-    /// Runs an emulator of Layer on this machine until it is stopped.
+    /// Run an emulator of Layer on this machine until it is stopped.
     Emulator(EmulatorArgs),
-    /// Demonstrates the engine against an emulator; needs no account and no network.
+    /// Demonstrate the engine against an emulator; needs no account and no network.
     Demo,
 }
 
@@ -83,7 +85,7 @@ pub(crate) struct SettingsArgs {
     /// A file that contains only the client secret [env: LAYER_CLIENT_SECRET_FILE].
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) client_secret_file: Option<PathBuf>,
-    /// Reads the client secret from standard input.
+    /// Read the client secret from standard input.
     #[arg(long, global = true)]
     pub(crate) client_secret_stdin: bool,
     /// The base URL of the API [env: LAYER_API_URL].
@@ -101,19 +103,19 @@ pub(crate) struct SettingsArgs {
     /// The proxy, http://host:port [env: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY].
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) proxy: Option<String>,
-    /// Uses no proxy and ignores the proxy variables.
+    /// Use no proxy and ignore the proxy variables.
     #[arg(long, global = true)]
     pub(crate) no_proxy: bool,
-    /// Allows http:// URLs on loopback, for an emulator [env: LAYER_ALLOW_HTTP_LOOPBACK].
+    /// Allow http:// URLs on loopback, for an emulator [env: LAYER_ALLOW_HTTP_LOOPBACK].
     #[arg(long, global = true)]
     pub(crate) allow_http_loopback: bool,
     /// The encoding of client id and secret in the Basic header.
     #[arg(long, global = true, value_name = "ENCODING", default_value = "raw")]
     pub(crate) basic_encoding: Encoding,
-    /// The timeout of a whole call, retries included.
+    /// The timeout of a whole call, retries included; for doctor, of all checks.
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, default_value = "30")]
     pub(crate) timeout: Duration,
-    /// Accepts business ids that are not UUIDs.
+    /// Accept business ids that are not UUIDs.
     #[arg(long, global = true)]
     pub(crate) allow_opaque_business_ids: bool,
 }
@@ -147,7 +149,7 @@ pub(crate) struct EmulatorArgs {
     /// The port of the control API; 0 takes any free port.
     #[arg(long, value_name = "PORT", value_parser = port, default_value = "0")]
     pub(crate) control_port: u16,
-    /// Serves HTTPS, with a CA that is generated at start.
+    /// Serve HTTPS, with a CA that is generated at start.
     #[arg(long)]
     pub(crate) tls: bool,
     /// The file to write the CA certificate to; implies --tls. The default is a
