@@ -29,27 +29,29 @@ const WORDS: [(&str, &str); 4] = [
 ];
 
 /// Rewrites an error's message. `origin` is the flag or variable that holds the
-/// wrong value, if it is known; it replaces the setting's name at the start.
+/// wrong value, if it is known; it replaces the name of the setting.
 pub(crate) fn in_message(text: &str, field: Option<&str>, origin: Option<&str>) -> String {
-    let rest = field.and_then(|field| text.strip_prefix(field));
-    match (rest, origin) {
-        (Some(rest), Some(origin)) if rest.starts_with(' ') => {
-            format!("{origin}{}", replace_settings(rest))
-        }
-        _ => replace_settings(text),
-    }
+    let text = match (field, origin) {
+        (Some(field), Some(origin)) => replace_first(text, field, origin),
+        _ => text.to_owned(),
+    };
+    replace_settings(&text)
 }
 
 /// Rewrites an error's remedy.
 pub(crate) fn in_remedy(text: &str, field: Option<&str>) -> String {
     let text = replace_settings(text);
     let word = WORDS.iter().find(|(name, _)| Some(*name) == field);
-    let Some((name, flag)) = word else {
-        return text;
-    };
+    match word {
+        Some((name, flag)) => replace_first(&text, name, flag),
+        None => text,
+    }
+}
+
+fn replace_first(text: &str, name: &str, new: &str) -> String {
     let mut replaced = false;
-    map_words(&text, |word| {
-        (word == *name && !std::mem::replace(&mut replaced, true)).then_some(*flag)
+    map_words(text, |word| {
+        (word == name && !std::mem::replace(&mut replaced, true)).then_some(new)
     })
 }
 
@@ -129,12 +131,16 @@ mod tests {
     }
 
     #[test]
-    fn a_message_starts_with_the_flag_or_variable_that_is_wrong() {
+    fn a_message_names_the_flag_or_variable_that_is_wrong() {
         let message = "client_id contains a colon; basic_encoding is raw";
         for origin in ["--client-id", "LAYER_CLIENT_ID"] {
             assert_eq!(
                 in_message(message, Some("client_id"), Some(origin)),
                 format!("{origin} contains a colon; --basic-encoding is raw")
+            );
+            assert_eq!(
+                in_message("cannot use client_id", Some("client_id"), Some(origin)),
+                format!("cannot use {origin}")
             );
         }
         // Another setting's name with the same start is not replaced.

@@ -1,4 +1,4 @@
-//! Runs the code blocks of README.md.
+//! Runs the code blocks of README.md and docs/cli.md.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,10 +10,11 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{BINARY, Running, bare, run, run_with_input, start, variables};
+use common::{BINARY, Outcome, Running, bare, run, run_with_input, start, variables};
 use layerfi_auth_emulator::Emulator;
 
 const README: &str = include_str!("../../README.md");
+const CLI_PAGE: &str = include_str!("../../docs/cli.md");
 
 /// The README's Rust block as a file, so that it is compiled.
 #[allow(clippy::print_stdout, reason = "the example prints its results")]
@@ -25,11 +26,11 @@ mod quickstart {
     }
 }
 
-/// The fenced blocks of one language.
-fn blocks(language: &str) -> Vec<String> {
+/// The fenced blocks of one language on a page.
+fn blocks(page: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<(bool, String)> = None;
-    for line in README.lines() {
+    for line in page.lines() {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(info)) => open = Some((info == language, String::new())),
             (Some(_), Some(_)) => {
@@ -48,16 +49,16 @@ fn blocks(language: &str) -> Vec<String> {
     blocks
 }
 
-/// The only shell block that contains `text`.
-fn shell_block(text: &str) -> String {
-    let mut found: Vec<_> = blocks("sh")
+/// The only shell block of a page that contains `text`.
+fn shell_block(page: &str, text: &str) -> String {
+    let mut found: Vec<_> = blocks(page, "sh")
         .into_iter()
         .filter(|block| block.contains(text))
         .collect();
     assert_eq!(
         found.len(),
         1,
-        "README.md must have exactly one shell block with {text:?}"
+        "the page must have exactly one shell block with {text:?}"
     );
     found.remove(0)
 }
@@ -80,7 +81,7 @@ fn has_curl() -> bool {
 #[test]
 fn the_rust_block_equals_the_compiled_file() {
     assert_eq!(
-        blocks("rust"),
+        blocks(README, "rust"),
         [include_str!("readme/quickstart.rs")],
         "copy the Rust block of README.md to cli/tests/readme/quickstart.rs"
     );
@@ -113,13 +114,13 @@ fn the_rust_block_runs() {
     );
 }
 
-#[test]
-fn the_shell_blocks_run() {
-    // The README's first terminal.
+/// Starts the emulator with the page's block for the first terminal and runs
+/// blocks of the second terminal, each with the printed variables.
+fn run_in_second_terminal(page: &str, blocks: &[&str]) -> Vec<Outcome> {
     let mut terminal = shell();
-    let block = shell_block("layerfi-auth emulator\n");
+    let start = shell_block(page, "layerfi-auth emulator\n");
     // `exec`, so that the signal reaches the emulator and not the shell.
-    terminal.args(["-c", &format!("exec {block}")]);
+    terminal.args(["-c", &format!("exec {start}")]);
     let mut emulator = Running::spawn(terminal);
     let printed = emulator.read_until(|line| line.contains("auth-token"));
     let exports: String = printed
@@ -127,29 +128,49 @@ fn the_shell_blocks_run() {
         .filter(|line| line.starts_with("export LAYER_"))
         .map(|line| format!("{line}\n"))
         .collect();
-
-    // The README's second terminal.
-    let block = shell_block("layerfi-auth doctor");
-    if has_curl() {
-        let outcome = run_with_input(shell(), Some(&format!("{exports}{block}")));
-        outcome.assert_code(0);
-        for text in [
-            "All checks passed.",
-            "client name  Layer Example",
-            "\"clientName\":\"Layer Example\"",
-            "\"business_id\"",
-        ] {
-            outcome.assert_stdout_contains(text);
-        }
-        // The calls of Layer's documentation.
-        let block = shell_block("--data-urlencode");
-        let outcome = run_with_input(shell(), Some(&format!("{exports}{block}")));
-        outcome.assert_code(0);
-        outcome.assert_stdout_contains("\"clientName\":\"Layer Example\"");
-        outcome.assert_stdout_contains("\"token_type\":\"Bearer\"");
-    }
+    let outcomes = blocks
+        .iter()
+        .map(|block| {
+            let outcome = run_with_input(shell(), Some(&format!("{exports}{block}")));
+            outcome.assert_code(0);
+            outcome
+        })
+        .collect();
     emulator.signal("TERM");
     assert_eq!(emulator.wait(), 0, "wrong exit code after SIGTERM");
+    outcomes
+}
+
+fn assert_checked_and_called(outcome: &Outcome) {
+    for text in [
+        "All checks passed.",
+        "client name  Layer Example",
+        "\"clientName\":\"Layer Example\"",
+        "\"business_id\"",
+    ] {
+        outcome.assert_stdout_contains(text);
+    }
+}
+
+#[test]
+fn the_shell_blocks_run() {
+    let check = shell_block(README, "layerfi-auth doctor");
+    let calls = shell_block(README, "--data-urlencode");
+    if !has_curl() {
+        return;
+    }
+    let outcomes = run_in_second_terminal(README, &[&check, &calls]);
+    assert_checked_and_called(&outcomes[0]);
+    outcomes[1].assert_stdout_contains("\"clientName\":\"Layer Example\"");
+    outcomes[1].assert_stdout_contains("\"token_type\":\"Bearer\"");
+}
+
+#[test]
+fn the_shell_blocks_of_the_cli_page_run() {
+    let check = shell_block(CLI_PAGE, "layerfi-auth doctor");
+    if has_curl() {
+        assert_checked_and_called(&run_in_second_terminal(CLI_PAGE, &[&check])[0]);
+    }
 }
 
 #[test]
@@ -157,7 +178,7 @@ fn the_emulator_prints_the_calls_of_the_readme() {
     let mut emulator = Running::spawn(bare(&["emulator"]));
     let printed = emulator.read_until(|line| line.contains("auth-token"));
     assert!(
-        printed.contains(shell_block("--data-urlencode").as_str()),
+        printed.contains(shell_block(README, "--data-urlencode").as_str()),
         "the emulator prints other calls than README.md has: {printed}"
     );
 }
