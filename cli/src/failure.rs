@@ -147,6 +147,7 @@ impl Failure {
                 let separator = match message.chars().last() {
                     None => "",
                     Some(':') => " ",
+                    Some(_) if line.starts_with('[') => " ",
                     Some(_) => "; ",
                 };
                 message.push_str(separator);

@@ -282,6 +282,11 @@ fn invalid_arguments_have_conventional_messages() {
             "see layerfi-auth --help",
         ),
         (
+            &["token", "--basic-encoding", "x"],
+            "invalid value 'x' for '--basic-encoding <ENCODING>' [possible values: raw, form]",
+            "see layerfi-auth --help",
+        ),
+        (
             &["tokens"],
             "unrecognized subcommand 'tokens'; tip: a similar subcommand exists: 'token'",
             "run layerfi-auth [OPTIONS] <COMMAND>, or see layerfi-auth --help",

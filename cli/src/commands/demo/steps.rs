@@ -205,11 +205,11 @@ impl Demo<'_> {
         let path = format!("/v1/businesses/{DEMO_BUSINESS_ID}");
         let start = Instant::now();
         let calls = join_all((0..REFUSED_CALLERS).map(|_| self.client.get(&path)));
-        let (answers, ()) = tokio::join!(calls, self.release_when_all_have_arrived());
+        let (responses, ()) = tokio::join!(calls, self.release_when_all_have_arrived());
         let took = start.elapsed();
-        for answer in answers {
+        for response in responses {
             ensure(
-                answer?.status() == StatusCode::OK,
+                response?.status() == StatusCode::OK,
                 "a refused call is sent again with a new token",
             )?;
         }
