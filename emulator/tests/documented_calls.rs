@@ -1,8 +1,8 @@
-//! The calls of Layer's documentation, as a reader would type them.
+//! The calls of Layer's documentation, made with curl.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a panic is the report"
+    reason = "a panic fails the test with its message"
 )]
 
 mod common;
@@ -14,7 +14,7 @@ use layerfi_auth_emulator::{
 use serde_json::{Value, json};
 
 #[test]
-fn the_documented_calls_work_over_http_and_https() {
+fn documented_calls_succeed_over_http_and_https() {
     for tls in [false, true] {
         let layer = start(Emulator::builder().tls(tls));
         let file =
@@ -27,8 +27,15 @@ fn the_documented_calls_work_over_http_and_https() {
         }
         let call = |args: &[&str]| -> Value {
             let (code, text) = curl(&[&trust, args].concat());
-            assert_eq!(code, 0, "{text}");
-            serde_json::from_str(&text).unwrap()
+            assert_eq!(code, 0, "curl {args:?} failed: {text}");
+            serde_json::from_str(&text)
+                .unwrap_or_else(|error| panic!("the response is not JSON ({error}): {text}"))
+        };
+        let expect_token = |answer: &Value| {
+            let token = answer["access_token"].as_str().unwrap();
+            let expected =
+                json!({"access_token": token, "expires_in": 3600, "token_type": "Bearer"});
+            assert_eq!(*answer, expected, "wrong response of a token request");
         };
 
         let answer = call(&[
@@ -46,8 +53,7 @@ fn the_documented_calls_work_over_http_and_https() {
             "--data-urlencode",
             &format!("client_id={DEFAULT_CLIENT_ID}"),
         ]);
-        assert_eq!(answer["expires_in"], 3600);
-        assert_eq!(answer["token_type"], "Bearer");
+        expect_token(&answer);
         let bearer = format!(
             "Authorization: Bearer {}",
             answer["access_token"].as_str().unwrap()
@@ -59,7 +65,8 @@ fn the_documented_calls_work_over_http_and_https() {
                 "type": "whoami",
                 "clientName": "Layer Example",
                 "clientId": "018f1657-dc66-7482-917b-c0c0e532f52b",
-            }})
+            }}),
+            "wrong response of /whoami"
         );
 
         let answer = call(&[
@@ -76,16 +83,26 @@ fn the_documented_calls_work_over_http_and_https() {
             "-d",
             r#"{"session_duration": "3600"}"#,
         ]);
-        assert_eq!(answer["expires_in"], 3600);
-        assert_eq!(answer["token_type"], "Bearer");
-        assert_eq!(answer.as_object().unwrap().len(), 3, "a bare AuthToken");
+        expect_token(&answer);
 
         for endpoint in [Endpoint::Token, Endpoint::Whoami, Endpoint::AuthToken] {
-            assert_eq!(layer.count(endpoint), 1);
+            assert_eq!(
+                layer.count(endpoint),
+                1,
+                "wrong number of requests to {endpoint:?}"
+            );
         }
-        assert_eq!(layer.counters().connections, 3);
+        assert_eq!(
+            layer.counters().connections,
+            3,
+            "each call of curl must make one connection"
+        );
         let versions: Vec<_> = layer.log().iter().map(|entry| entry.http_version).collect();
-        assert_eq!(versions, [if tls { "HTTP/2" } else { "HTTP/1.1" }; 3]);
+        assert_eq!(
+            versions,
+            [if tls { "HTTP/2" } else { "HTTP/1.1" }; 3],
+            "wrong HTTP version with tls = {tls}"
+        );
         let _ = std::fs::remove_file(file);
     }
 }
