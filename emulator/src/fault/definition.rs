@@ -22,7 +22,7 @@ use crate::fault::wire::Wire;
 /// - the handling of the connection: `wire`.
 ///
 /// Each request is matched against the faults in the order in which they were
-/// added. The first one that matches is applied, the others are not.
+/// added. Only the first one that matches is applied.
 ///
 /// ```
 /// use layerfi_auth_emulator::{Fault, Wire, At};
@@ -47,7 +47,7 @@ pub struct Fault {
     /// Applies only to requests whose path contains this business id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub business_id: Option<String>,
-    /// The number of matching requests to leave alone first.
+    /// The number of matching requests that it skips first.
     #[serde(default, skip_serializing_if = "is_default")]
     pub skip: u32,
     /// The number of requests it applies to: 1 by default, or `"forever"`.
@@ -162,7 +162,7 @@ impl Fault {
         self
     }
 
-    /// Leaves this many matching requests alone first.
+    /// Skips this many matching requests first.
     #[must_use]
     pub const fn skip(mut self, requests: u32) -> Self {
         self.skip = requests;

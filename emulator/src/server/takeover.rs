@@ -19,6 +19,7 @@ pub(crate) struct Takeover {
     pub(crate) end: End,
 }
 
+/// One write of a takeover.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Writes all bytes at once.
@@ -58,8 +59,8 @@ impl ConnectionHandle {
     }
 }
 
-/// Pause between two writes of endless bytes. It leaves processor time to the
-/// tests.
+/// Pause between two writes of endless bytes, so that they do not use a whole
+/// processor core.
 const REPEAT_PAUSE: Duration = Duration::from_millis(1);
 /// Time limit for the client to close a connection that this side has closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -77,9 +78,7 @@ impl Takeover {
                 // With a linger time of zero, closing sends RST.
                 let _ = stream.tcp().set_zero_linger();
             }
-            End::Stall => {
-                drain(&mut stream).await;
-            }
+            End::Stall => drain(&mut stream).await,
         }
     }
 }
