@@ -64,14 +64,7 @@ pub(crate) fn list_faults(control: &Control) -> CommandResult {
 pub(crate) fn add_faults(control: &Control, body: &Bytes) -> CommandResult {
     let many = body.trim_ascii_start().starts_with(b"[");
     let faults: Vec<Fault> = if many { read(body)? } else { vec![read(body)?] };
-    for fault in &faults {
-        fault.check().map_err(CommandError::bad_request)?;
-    }
-    let mut ids = Vec::new();
-    for fault in faults {
-        ids.push(control.state.faults.add(fault)?);
-    }
-    Ok(json!({"ids": ids}))
+    Ok(json!({"ids": control.state.faults.add_all(faults)?}))
 }
 
 pub(crate) fn clear_faults(control: &Control) -> Value {

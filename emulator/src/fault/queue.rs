@@ -59,27 +59,48 @@ impl Queued {
     }
 }
 
-impl Faults {
-    pub(crate) fn add(&self, fault: Fault) -> Result<u64, EmulatorError> {
-        fault.check().map_err(EmulatorError::Invalid)?;
-        let mut state = lock(&self.state);
-        if state.queue.len() >= MAX_FAULTS {
+impl State {
+    fn check_room(&self, new: usize) -> Result<(), EmulatorError> {
+        if self.queue.len() + new > MAX_FAULTS {
             return Err(EmulatorError::Invalid(format!(
-                "{MAX_FAULTS} faults are active, which is the maximum; remove some first"
+                "at most {MAX_FAULTS} faults can be active, got {}; remove some first",
+                self.queue.len() + new
             )));
         }
-        state.last_id += 1;
-        let id = state.last_id;
+        Ok(())
+    }
+
+    fn push(&mut self, fault: Fault) -> u64 {
+        self.last_id += 1;
         let queued = Queued {
-            id,
+            id: self.last_id,
             skipped: 0,
             acted: 0,
             fault: Arc::new(fault),
         };
         if !queued.is_spent() {
-            state.queue.push(queued);
+            self.queue.push(queued);
         }
-        Ok(id)
+        self.last_id
+    }
+}
+
+impl Faults {
+    pub(crate) fn add(&self, fault: Fault) -> Result<u64, EmulatorError> {
+        fault.check().map_err(EmulatorError::Invalid)?;
+        let mut state = lock(&self.state);
+        state.check_room(1)?;
+        Ok(state.push(fault))
+    }
+
+    /// Adds all faults, or none if one is not valid or there are too many.
+    pub(crate) fn add_all(&self, faults: Vec<Fault>) -> Result<Vec<u64>, EmulatorError> {
+        for fault in &faults {
+            fault.check().map_err(EmulatorError::Invalid)?;
+        }
+        let mut state = lock(&self.state);
+        state.check_room(faults.len())?;
+        Ok(faults.into_iter().map(|fault| state.push(fault)).collect())
     }
 
     /// The first fault that applies to a request, with its number. Counts the
@@ -172,5 +193,21 @@ mod tests {
         );
         assert!(faults.remove(id), "an active fault must be removable");
         assert!(!faults.remove(id), "a removed fault must be unknown");
+    }
+    #[test]
+    fn list_above_the_limit_adds_no_fault() {
+        let faults = Faults::default();
+        faults.add(Fault::status(500).forever()).unwrap();
+        let list = vec![Fault::status(501); MAX_FAULTS];
+        let result = faults.add_all(list.clone());
+        assert!(
+            matches!(result, Err(EmulatorError::Invalid(_))),
+            "{} faults must be refused, got {result:?}",
+            MAX_FAULTS + 1
+        );
+        assert_eq!(faults.list().len(), 1, "a refused list must add no fault");
+        faults.clear();
+        let ids = faults.add_all(list).unwrap();
+        assert_eq!(ids.len(), MAX_FAULTS, "the maximum must be accepted");
     }
 }
