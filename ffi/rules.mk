@@ -24,8 +24,9 @@ setup-ffi: ## Installs what the C face's tests need (Debian, as root)
 		exit 1; \
 	fi; \
 	export DEBIAN_FRONTEND=noninteractive; \
-	apt-get install --yes --no-install-recommends $$missing || \
-		{ apt-get update && apt-get install --yes --no-install-recommends $$missing; }
+	apt="apt-get -o DPkg::Lock::Timeout=300"; \
+	$$apt install --yes --no-install-recommends $$missing || \
+		{ $$apt update && $$apt install --yes --no-install-recommends $$missing; }
 
 test-ffi: setup-ffi ## The C and C++ faces: programs, sanitizers, valgrind, installation
 	$(CARGO) test --package layerfi-auth-ffi

@@ -25,6 +25,7 @@ mod handle;
 mod hooks;
 pub mod log;
 mod panic;
+mod registers;
 pub mod stats;
 pub mod string;
 pub mod token;

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{layerfi_error, layerfi_result};
 use crate::failure::Failure;
+use crate::registers;
 
 /// Runs the body of a function. What it fails with, a panic included, becomes
 /// the function's result, and an error object where the caller wants one.
@@ -15,7 +16,7 @@ pub(crate) fn guard(
     error: *mut *mut layerfi_error,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> layerfi_result {
-    match catch_unwind(AssertUnwindSafe(body)) {
+    let result = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => layerfi_result::Ok,
         Ok(Err(failure)) => report(error, failure),
         Err(payload) => {
@@ -23,7 +24,10 @@ pub(crate) fn guard(
             let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
             report(error, Failure::panic())
         }
-    }
+    };
+    // Whatever the body copied, a token or a secret, ends here.
+    registers::clear();
+    result
 }
 
 /// The same for functions that give a value and cannot fail: `otherwise` is

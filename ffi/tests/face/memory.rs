@@ -203,6 +203,13 @@ fn b20_no_token_is_left_in_memory() {
 }
 
 #[test]
+fn b20_no_function_returns_with_a_secret_in_a_vector_register() {
+    for compiler in ["gcc", "clang"] {
+        Program::c("registers").compiler(compiler).run();
+    }
+}
+
+#[test]
 fn b20_a_c_program_shows_no_secret_to_others_and_leaves_its_children_none() {
     for from in ["file", "stdin"] {
         let (layer, secrets) = layer(None);

@@ -254,6 +254,9 @@ impl Program {
             .arg("-L")
             .arg(library())
             .args(["-llayerfi_auth", "-pthread"])
+            // As a program that is not hardened: each function is bound at its first call, by
+            // a resolver that saves the vector registers on the stack.
+            .arg("-Wl,-z,lazy")
             .arg(format!("-Wl,-rpath,{}", library().display()));
         run(&mut command);
         built.insert(program.clone());
