@@ -1,16 +1,18 @@
-//! No panic crosses the border: it becomes a result code.
+//! Runs the body of an exported function, so that neither a panic nor a secret gets out of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::{layerfi_error, layerfi_result};
+use crate::error::layerfi_error;
 use crate::failure::Failure;
 use crate::registers;
+use crate::result::layerfi_result;
 
-/// Runs the body of a function. What it fails with, a panic included, becomes
-/// the function's result, and an error object where the caller wants one.
+/// Runs the body of a function that returns a result code. A failure or a panic becomes the
+/// function's result, and an error object if `error` is not null. Clears the vector registers
+/// before it returns: any body may have copied a secret.
 ///
-/// Unwind safety is asserted: what a body shares with the world is the engine,
-/// whose state is atomics and lock-free slots that a panic leaves whole.
+/// Unwind safety is asserted because `body` shares only the engine with the rest of the program:
+/// its state is atomics and lock-free slots, which stay valid after a panic.
 #[inline]
 pub(crate) fn guard(
     error: *mut *mut layerfi_error,
@@ -18,33 +20,24 @@ pub(crate) fn guard(
 ) -> layerfi_result {
     let result = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => layerfi_result::Ok,
-        Ok(Err(failure)) => report(error, failure),
+        Ok(Err(failure)) => report(error, &failure),
         Err(payload) => {
-            // A payload may panic when it is dropped.
+            // Dropping a payload may panic as well.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-            report(error, Failure::panic())
+            report(error, &Failure::Panic)
         }
     };
-    // Whatever the body copied, a token or a secret, ends here.
     registers::clear();
     result
 }
 
-/// The same for functions that give a value and cannot fail: `otherwise` is
-/// what they give after a panic.
-#[inline]
-pub(crate) fn value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(otherwise)
-}
-
 #[cold]
-fn report(error: *mut *mut layerfi_error, failure: Failure) -> layerfi_result {
-    let result = failure.result();
+fn report(error: *mut *mut layerfi_error, failure: &Failure) -> layerfi_result {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: by the laws of the header `error` is null or may be written.
-        unsafe { layerfi_error::write(error, &failure) };
+        // SAFETY: by the header's conventions `error` is null or may be written.
+        unsafe { layerfi_error::write(error, failure) };
     }));
-    result
+    failure.result()
 }
 
 #[cfg(test)]
@@ -58,12 +51,12 @@ mod tests {
         let result = guard(&mut error, || panic!("in a test"));
         assert_eq!(result, layerfi_result::Panic);
         assert!(!error.is_null());
-        // SAFETY: written by `guard` just now, and freed once.
+        // SAFETY: `guard` wrote it, and it is freed once.
         unsafe { handle::free(error) };
     }
 
     #[test]
-    fn b23_a_payload_that_panics_when_dropped_is_no_way_out() {
+    fn b23_a_payload_that_panics_when_dropped_becomes_a_result() {
         struct Bomb;
         impl Drop for Bomb {
             fn drop(&mut self) {
@@ -72,10 +65,5 @@ mod tests {
         }
         let result = guard(std::ptr::null_mut(), || std::panic::panic_any(Bomb));
         assert_eq!(result, layerfi_result::Panic);
-    }
-
-    #[test]
-    fn b23_values_have_a_stand_in() {
-        assert_eq!(value(7, || panic!("in a test")), 7);
     }
 }

@@ -1,4 +1,4 @@
-//! `layerfi_response`: a call of the API with the token in its header.
+//! `layerfi_response`: a request to the Layer API with the access token, and its response.
 
 use std::ffi::{CString, c_char};
 
@@ -6,13 +6,15 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 
 use crate::client::layerfi_client;
-use crate::error::{layerfi_error, layerfi_result};
+use crate::error::layerfi_error;
 use crate::failure::Failure;
-use crate::handle;
-use crate::panic::{self, guard};
-use crate::string::{self, layerfi_str};
+use crate::guard::guard;
+use crate::macros::{borrow, check_out, free, get, read_slice, read_str, write_out};
+use crate::panic;
+use crate::result::layerfi_result;
+use crate::str_view::layerfi_str;
 
-/// One header of a request.
+/// A header of a request.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct layerfi_header {
@@ -22,12 +24,12 @@ pub struct layerfi_header {
     pub value: *const c_char,
 }
 
-/// The answer to layerfi_client_execute(). A const pointer to it may be used
-/// from many threads at once.
+/// The response to layerfi_client_execute(). A const pointer to it may be used
+/// from several threads at the same time. Free it with layerfi_response_free().
 pub struct layerfi_response {
     status: u32,
     headers: Vec<(HeaderName, CString)>,
-    /// With a NUL behind it.
+    /// Followed by a NUL.
     body: Vec<u8>,
 }
 
@@ -41,7 +43,7 @@ impl layerfi_response {
             headers: response
                 .headers()
                 .iter()
-                // A header value holds no NUL.
+                // A header value has no NUL.
                 .map(|(name, value)| {
                     let value = CString::new(value.as_bytes()).unwrap_or_default();
                     (name.clone(), value)
@@ -52,16 +54,23 @@ impl layerfi_response {
     }
 }
 
-/// Sends a request to the Layer API with the access token in its header. On
-/// 401 the token is thrown away and the request sent once more with a new one.
-/// Any other status is an answer and not an error, and so is a second 401: look
-/// at layerfi_response_status(). Redirects are not followed, and nothing but the
-/// 401 is tried again.
+/// Sends a request to the Layer API with the access token in its `Authorization`
+/// header. If the response is 401, the token is invalidated and the request is
+/// sent once more with a new one. Redirects are not followed, and nothing but 401
+/// is retried. Free the response with layerfi_response_free().
 ///
-/// `uri` is a path such as `/v1/businesses`, or a URL of the API: to any other
-/// host the token is not sent. `headers` are `header_count` of them, `body` is
-/// `body_length` bytes; NULL is fine for none. Answers over 16 MiB are
-/// refused. Free the answer with layerfi_response_free().
+/// A response with any status, a second 401 included, is a success of this call:
+/// check layerfi_response_status().
+///
+/// `method` is an HTTP method such as `GET`. `uri` is a path such as
+/// `/v1/businesses`, or a URL of the API; the token is not sent to any other host.
+/// `headers` is an array of `header_count` headers, `body` has `body_length`
+/// bytes; each may be NULL if its count is 0. `timeout_ms` limits the call in
+/// milliseconds; 0 is the client's timeout.
+///
+/// Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a method, URI or header that is
+/// not valid; LAYERFI_RESULT_PROTOCOL for a response of more than 16 MiB;
+/// otherwise as layerfi_client_token().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_execute(
     client: *const layerfi_client,
@@ -76,106 +85,67 @@ pub unsafe extern "C" fn layerfi_client_execute(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     guard(error, || {
-        // SAFETY: by the laws of the header, handles, strings and arrays are
-        // null or valid.
-        let (client, method, uri, headers, body) = unsafe {
-            (
-                handle::borrow(client, "client")?,
-                string::read(method, "method")?,
-                string::read(uri, "uri")?,
-                slice(headers, header_count, "headers")?,
-                slice(body, body_length, "body")?,
-            )
-        };
-        handle::check_out(out, "out")?;
+        let client = borrow!(client);
+        let (method, uri) = (read_str!(method), read_str!(uri));
+        let headers = read_slice!(headers, header_count);
+        let body = read_slice!(body, body_length);
+        check_out!(out);
         let mut request = Request::new(Bytes::copy_from_slice(body));
         *request.method_mut() = Method::from_bytes(method.as_bytes())
-            .map_err(|_| Failure::Argument("method", "is no HTTP method"))?;
+            .map_err(|_| Failure::Argument("method", "is not an HTTP method"))?;
         *request.uri_mut() =
-            Uri::try_from(uri).map_err(|_| Failure::Argument("uri", "is not a URI"))?;
+            Uri::try_from(uri).map_err(|_| Failure::Argument("uri", "is not a valid URI"))?;
         for header in headers {
-            // SAFETY: by the laws of the header, strings are null or valid.
-            let (name, value) = unsafe {
-                (
-                    string::read(header.name, "headers")?,
-                    string::read(header.value, "headers")?,
-                )
-            };
-            let unfit = |_| Failure::Argument("headers", "has a name or value that is none");
+            let (name, value) = (
+                read_str!(header.name, "headers"),
+                read_str!(header.value, "headers"),
+            );
             request.headers_mut().append(
-                HeaderName::try_from(name).map_err(|_| unfit(()))?,
-                HeaderValue::try_from(value).map_err(|_| unfit(()))?,
+                HeaderName::try_from(name)
+                    .map_err(|_| Failure::Argument("headers", "has a name that is not valid"))?,
+                HeaderValue::try_from(value)
+                    .map_err(|_| Failure::Argument("headers", "has a value that is not valid"))?,
             );
         }
         let response = client.waiting(timeout_ms)?.execute(request)?;
-        // SAFETY: not null, and by the laws of the header it may be written.
-        unsafe { handle::write(out, layerfi_response::new(&response)) };
+        write_out!(out, layerfi_response::new(&response));
         Ok(())
     })
 }
 
-/// An array that C gave.
-///
-/// # Safety
-/// `first` is null, or points to `count` values that nobody changes during `'a`.
-unsafe fn slice<'a, T>(
-    first: *const T,
-    count: usize,
-    argument: &'static str,
-) -> Result<&'a [T], Failure> {
-    if count == 0 {
-        return Ok(&[]);
-    }
-    if first.is_null() {
-        return Err(Failure::Null(argument));
-    }
-    // SAFETY: as the caller promises.
-    Ok(unsafe { std::slice::from_raw_parts(first, count) })
-}
-
-/// The HTTP status; 0 for NULL.
+/// The HTTP status of the response; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_response_status(response: *const layerfi_response) -> u32 {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe { response.as_ref() }.map_or(0, |response| response.status)
+    get!(response, 0, |response| response.status)
 }
 
-/// The first header of a name, in any case of letters; empty where there is
-/// none. It need not be UTF-8.
+/// The value of the first header with this name; empty if there is none. Upper
+/// and lower case do not matter. The value need not be UTF-8.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_response_header(
     response: *const layerfi_response,
     name: *const c_char,
 ) -> layerfi_str {
-    panic::value(layerfi_str::EMPTY, || {
-        // SAFETY: by the laws of the header, handles and strings are null or valid.
-        let (Some(response), Ok(name)) =
-            (unsafe { (response.as_ref(), string::read(name, "name")) })
-        else {
-            return layerfi_str::EMPTY;
-        };
-        response
-            .headers
-            .iter()
-            .find(|(known, _)| known.as_str().eq_ignore_ascii_case(name))
-            .map_or(layerfi_str::EMPTY, |(_, value)| layerfi_str::of(value))
-    })
+    let find = || {
+        let (response, name) = (borrow!(response), read_str!(name));
+        let mut headers = response.headers.iter();
+        let found = headers.find(|(known, _)| known.as_str().eq_ignore_ascii_case(name));
+        Ok::<_, Failure>(found.map_or(layerfi_str::EMPTY, |(_, value)| layerfi_str::of(value)))
+    };
+    panic::catch(layerfi_str::EMPTY, || find().unwrap_or(layerfi_str::EMPTY))
 }
 
-/// The body. It may hold any bytes, NUL included; one more NUL lies behind it.
+/// The body of the response. It may have any bytes, NUL included; a NUL follows
+/// its last byte.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_response_body(response: *const layerfi_response) -> layerfi_str {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe { response.as_ref() }.map_or(layerfi_str::EMPTY, |response| {
+    get!(response, layerfi_str::EMPTY, |response| {
         layerfi_str::before_nul(&response.body)
     })
 }
 
-/// Frees an answer, and the views on it with it. NULL is fine.
+/// Frees a response and ends the views of it. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_response_free(response: *mut layerfi_response) {
-    panic::value((), || {
-        // SAFETY: by the laws of the header a handle is null or valid, and freed once.
-        unsafe { handle::free(response) };
-    });
+    free!(response);
 }

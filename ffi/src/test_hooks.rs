@@ -1,20 +1,20 @@
-//! Panics on demand, for tests. Only with the feature `test-hooks`, and in no
-//! header.
+//! Panics on demand, for tests. Only with the feature `test-hooks`, and not in the header.
 
 use crate::client::layerfi_client;
-use crate::error::{layerfi_error, layerfi_result};
-use crate::handle;
-use crate::panic::guard;
+use crate::error::layerfi_error;
+use crate::guard::guard;
+use crate::macros::borrow;
+use crate::result::layerfi_result;
 
-/// Panics, in the midst of using a client.
+/// Panics while it uses a client.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_test_panic(
     client: *const layerfi_client,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     guard(error, || {
-        // SAFETY: by the laws of the header a handle is null or valid.
-        let client = unsafe { handle::borrow(client, "client")? };
-        client.panic()
+        let client = borrow!(client);
+        let _borrowed = client.client.borrow_token();
+        panic!("requested by a test")
     })
 }

@@ -127,7 +127,6 @@ static bool give_credentials(void *userdata, layerfi_credentials *credentials) {
     return true;
 }
 
-/* Before the access token is known, its bytes cannot be looked for. */
 static void copies(const layerfi_client *client) {
     size_t length = 0;
     char buffer[sizeof header];
