@@ -1,4 +1,4 @@
-//! What the C face costs, beside the machine's own floor. `make bench-ffi`.
+//! Measures C calls, beside the cost of a memcpy on this machine. `make bench-ffi`.
 
 #![allow(
     clippy::print_stdout,
@@ -16,21 +16,21 @@ use std::time::Instant;
 use layerfi_auth::{Environment, blocking};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
 
-// As in hit.c.
+// As in cached.c.
 const ROUNDS: u32 = 20_000;
 const REPEATS: u32 = 1_000;
 
 fn run(command: &mut Command) -> String {
-    let output = command.output().expect("it starts");
+    let output = command.output().expect("the command starts");
     assert!(
         output.status.success(),
-        "{command:?}: {}",
+        "{command:?} failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The least of some measurements, in nanoseconds per call.
+/// The shortest of several measurements, in nanoseconds per call.
 fn measure(mut call: impl FnMut()) -> f64 {
     (0..REPEATS)
         .map(|_| {
@@ -70,13 +70,13 @@ fn main() {
         place.join("liblayerfi_auth.so.1"),
     )
     .unwrap();
-    let program = place.join("hit");
+    let program = place.join("cached");
     run(Command::new("cc")
         .args(["-O2", "-std=c11", "-Wall", "-Wextra", "-I"])
         .arg(root.join("include"))
         .arg("-o")
         .arg(&program)
-        .arg(root.join("ffi/benches/hit.c"))
+        .arg(root.join("ffi/benches/cached.c"))
         .arg(place.join("liblayerfi_auth.so.1"))
         .args(["-pthread", "-Wl,-rpath"])
         .arg(format!("-Wl,{}", place.display())));
@@ -114,12 +114,15 @@ fn main() {
     });
 
     let empty = c["empty"];
-    println!("A hit, ns per call ({} bytes of header)", c["header_bytes"]);
+    println!(
+        "A call with a cached token, ns ({} bytes of header)",
+        c["header_bytes"]
+    );
     println!("{:<44}{:>8}{:>10}{:>14}", "", "ns", "x empty", "target");
     let row = |what: &str, ns: f64, target: &str| {
         println!("{what:<44}{ns:>8.1}{:>10.1}{target:>14}", ns / empty);
     };
-    row("an empty call over the ABI", empty, "");
+    row("a call that does nothing", empty, "");
     row("memcpy of the header value", c["memcpy"], "");
     row("Rust: borrow_token", borrow, "");
     row("Rust: token (a clone)", clone, "");
@@ -131,9 +134,9 @@ fn main() {
         c["handle_2"],
         "",
     );
-    // Twice the calls in the time that one thread's took.
+    // Two threads make twice the calls.
     let scale = |one: &str, two: &str| 2.0 * c[one] / c[two];
-    println!("\nTwo threads against one");
+    println!("\nThroughput of two threads, compared with one");
     println!(
         "{:<44}{:>8.2}{:>24}",
         "memcpy (the machine)",
@@ -166,7 +169,7 @@ fn main() {
     println!("{:<44}{:>8.2} ms", "making a client", c["client_us"] / 1e3);
     println!(
         "{:<44}{:>8.2} ms",
-        "its first token, from loopback",
+        "its first token, over loopback",
         c["first_token_us"] / 1e3
     );
     println!("{:<44}{:>8.2} MB", "memory for both", c["memory_kb"] / 1e3);

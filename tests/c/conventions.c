@@ -1,7 +1,7 @@
-/* The laws of the header: what every function does with what it is given. */
+/* The conventions of the header: how every function treats its arguments. */
 #include "check.h"
 
-/* Out arguments that must stay as they are hold this. */
+/* The value of out parameters that must not be written. */
 #define UNTOUCHED ((void *)0x5eed)
 
 static void versions(void) {
@@ -14,7 +14,7 @@ static void versions(void) {
     CHECK(layerfi_result_name(99).len == 0 && layerfi_result_name(UINT32_MAX).len == 0);
 }
 
-/* Every function with a NULL that is not fine. */
+/* Every function with a NULL that is not allowed. */
 static void nulls(layerfi_client_builder *builder, const layerfi_client *client) {
     layerfi_client_builder *new_builder = UNTOUCHED;
     layerfi_client *new_client = UNTOUCHED;
@@ -110,14 +110,14 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
     NULLS(layerfi_client_execute(client, "GET", "/", NULL, 0, NULL, 0, 0, NULL, &error));
     NULLS(layerfi_credentials_set(NULL, "a", "b", &error));
     NULLS(layerfi_credentials_set_error(NULL, "a", &error));
-    /* Nothing was written, and nothing was sent. */
+    /* No out parameter was written, and no request was sent. */
     CHECK(new_builder == UNTOUCHED && new_client == UNTOUCHED && token == UNTOUCHED);
     CHECK(business_token == UNTOUCHED && business_tokens == UNTOUCHED);
     CHECK(whoami == UNTOUCHED && response == UNTOUCHED && length == 77);
     CHECK(requests("token") == 0);
-    /* Without anywhere to put the error, too. */
+    /* Without an error parameter as well. */
     CHECK(layerfi_client_token(NULL, 0, &token, NULL) == LAYERFI_RESULT_NULL_POINTER);
-    /* The error says which. */
+    /* The error names the argument. */
     layerfi_error *error = NULL;
     CHECK(layerfi_client_token(NULL, 0, &token, &error) == LAYERFI_RESULT_NULL_POINTER);
     CHECK(is(layerfi_error_field(error), "client"));
@@ -128,7 +128,7 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
     layerfi_error_free(error);
 }
 
-/* What is given by value is empty for NULL, and never a NULL itself. */
+/* Accessors return an empty value for NULL, and `data` is never NULL. */
 static void nulls_of_accessors(void) {
     const layerfi_str views[] = {
         layerfi_error_display(NULL),
@@ -175,12 +175,12 @@ static void nulls_of_accessors(void) {
 }
 
 static void bad_values(layerfi_client_builder *builder, const layerfi_client *client) {
-    const uint32_t none[] = {0, 5, 77, UINT32_MAX};
+    const uint32_t unknown[] = {0, 5, 77, UINT32_MAX};
     for (size_t i = 0; i < 4; i++) {
         CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM,
-                     layerfi_client_builder_set_environment(builder, none[i], &error));
+                     layerfi_client_builder_set_environment(builder, unknown[i], &error));
         CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM,
-                     layerfi_client_builder_set_basic_encoding(builder, none[i], &error));
+                     layerfi_client_builder_set_basic_encoding(builder, unknown[i], &error));
     }
     CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM, layerfi_set_log_callback(NULL, NULL, 6, &error));
     CHECK_RESULT(LAYERFI_RESULT_CONFIG,
@@ -219,10 +219,9 @@ static void bad_values(layerfi_client_builder *builder, const layerfi_client *cl
     CHECK(requests("token") == 0);
 }
 
-/* Handles outlive one another, and one builder makes many clients. */
-static void lives(void) {
-    layerfi_client_builder *builder = NULL;
-    CHECK_OK(layerfi_client_builder_from_env(&builder, &error));
+/* Tokens outlive their clients, and one builder makes several clients. */
+static void lifetimes(void) {
+    layerfi_client_builder *builder = new_builder();
     layerfi_client *first = NULL, *second = NULL;
     CHECK_OK(layerfi_client_builder_build(builder, &first, &error));
     CHECK_OK(layerfi_client_builder_set_user_agent(builder, "again/1", &error));
@@ -271,11 +270,11 @@ int main(void) {
     nulls_of_accessors();
     bad_values(builder, client);
     layerfi_client_free(client);
-    /* A refused value left the builder as it was. */
+    /* A setter that failed left the builder unchanged. */
     CHECK_OK(layerfi_client_builder_build(builder, &client, &error));
     layerfi_client_free(client);
     layerfi_client_builder_free(builder);
-    lives();
+    lifetimes();
     panics();
     puts("ok");
     return 0;

@@ -1,5 +1,4 @@
-//! One case of the table, and what it stands on: an emulator, a canary, a
-//! client's settings.
+//! Runs one case of the table: its emulator, its canary, its client's settings, its steps.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,10 +9,10 @@ use layerfi_auth_emulator::{
 };
 use serde_json::{Map, Value, json};
 
-use super::program::{Answer, Face};
-use super::steps::{Steps, check_shown};
+use super::program::{Reply, VectorProgram};
+use super::steps::{Steps, check_no_secret};
 
-/// Refuses what nobody here looks at.
+/// Fails for a field that this runner does not know.
 pub fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
     match object.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(format!("the table has an unknown field, {name}")),
@@ -21,7 +20,7 @@ pub fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
     }
 }
 
-/// A server that nobody may ask.
+/// A server that must not be contacted: the target of redirects.
 struct Canary(TcpListener);
 
 impl Canary {
@@ -35,23 +34,23 @@ impl Canary {
         format!("http://{}", self.0.local_addr().unwrap())
     }
 
-    fn was_met(&self) -> bool {
+    fn was_contacted(&self) -> bool {
         self.0.accept().is_ok()
     }
 }
 
-/// What the calls go over.
+/// The protocol of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// HTTP/1.1 in clear, as the table is written for.
+    /// HTTP/1.1 without TLS, as the table expects.
     Plain,
     /// HTTP/2 over TLS.
     Tls,
 }
 
 impl Transport {
-    /// Whether a case means the same over it: not where it is about URLs, or
-    /// about bytes that only HTTP/1.1 has.
+    /// Whether a case has the same outcome over this protocol. Cases about URLs or about bytes of
+    /// HTTP/1.1 have not.
     pub fn fits(self, case: &Value) -> bool {
         let plain_settings = ["api_url", "auth_url", "allow_http_loopback"];
         let plain_faults = ["raw", "head", "headers", "informational", "mid_head"];
@@ -71,9 +70,9 @@ impl Transport {
     }
 }
 
-/// Runs one case, on an emulator of its own. The error says what is wrong with
-/// the outcome, and shows no token.
-pub fn run(case: &Value, transport: Transport, face: &mut Face) -> Result<(), String> {
+/// Runs one case against its own emulator. The error says how the outcome differs, and contains no
+/// token.
+pub fn run(case: &Value, transport: Transport, program: &mut VectorProgram) -> Result<(), String> {
     let text = case.to_string();
     let canary = text.contains("{{canary_url}}").then(Canary::new);
     let case: Value = match &canary {
@@ -96,12 +95,12 @@ pub fn run(case: &Value, transport: Transport, face: &mut Face) -> Result<(), St
     if let Some(faults) = case.get("faults") {
         control(&layer, "POST", "/faults", faults)?;
     }
-    let secret = configure(object("client"), &layer, face)?;
-    face.order(&["build"])?;
-    let built = face.answer()?;
-    let mut answers: Vec<Option<Answer>> = Vec::new();
+    let secret = configure(&case, &layer, program)?;
+    program.send(&["build"])?;
+    let built = program.receive()?;
+    let mut replies: Vec<Option<Reply>> = Vec::new();
     let mut steps = Steps {
-        face,
+        program,
         layer: &layer,
         built: &built,
         secret: &secret,
@@ -113,10 +112,10 @@ pub fn run(case: &Value, transport: Transport, face: &mut Face) -> Result<(), St
         .iter()
         .enumerate()
     {
-        let answer = steps
-            .step(number, step, &answers)
+        let reply = steps
+            .step(number, step, &replies)
             .map_err(|why| format!("step {number}: {why}"))?;
-        answers.push(answer);
+        replies.push(reply);
     }
     let counters = layer.counters();
     let wanted = object("requests");
@@ -131,13 +130,13 @@ pub fn run(case: &Value, transport: Transport, face: &mut Face) -> Result<(), St
         if !(min..=max).contains(&count) {
             let name = endpoint.name();
             return Err(format!(
-                "{count} requests of {name}, expected {min} to {max}"
+                "the emulator got {count} requests for {name}, expected {min} to {max}"
             ));
         }
     }
     if built.ok && case.get("stats").is_some() {
-        face.order(&["stats"])?;
-        let stats = face.answer()?;
+        program.send(&["stats"])?;
+        let stats = program.receive()?;
         for (name, expected) in object("stats") {
             let got = stats.number(name)?;
             if json!(got) != *expected {
@@ -146,20 +145,20 @@ pub fn run(case: &Value, transport: Transport, face: &mut Face) -> Result<(), St
         }
     }
     if built.ok {
-        // Whatever the client went through, a panic in it shows none of it.
-        face.order(&["panic"])?;
-        let panic = face.answer()?;
+        // A panic of a used client shows no secret.
+        program.send(&["panic"])?;
+        let panic = program.receive()?;
         if panic.ok || panic.get("kind")? != "panic" {
-            return Err("a panic became something else".to_owned());
+            return Err("the panic was not reported as a panic".to_owned());
         }
-        check_shown(&panic, &secret, face)?;
+        check_no_secret(&panic, &secret, program)?;
     }
-    face.order(&["end"])?;
-    if !face.answer()?.ok {
+    program.send(&["end"])?;
+    if !program.receive()?.ok {
         return Err("the case did not end".to_owned());
     }
     match canary {
-        Some(canary) if canary.was_met() => Err("a redirect was followed".to_owned()),
+        Some(canary) if canary.was_contacted() => Err("a redirect was followed".to_owned()),
         _ => Ok(()),
     }
 }
@@ -170,7 +169,7 @@ fn bounds(value: &Value) -> Result<(u64, u64), String> {
     }
     match (value["min"].as_u64(), value["max"].as_u64()) {
         (Some(min), Some(max)) => Ok((min, max)),
-        _ => Err(format!("{value} is no number of requests")),
+        _ => Err(format!("{value} is not a number of requests")),
     }
 }
 
@@ -218,12 +217,49 @@ fn start(options: &Map<String, Value>, transport: Transport) -> Result<Emulator,
     builder.start_blocking().map_err(|error| error.to_string())
 }
 
-/// Tells the program the client's settings, and gives the secret.
+/// Timeouts for a case that sets none, under a sanitizer or valgrind: a slow program must not
+/// retry because of its own slowness.
+const SLOW_TIMEOUTS_MS: [(&str, u64); 3] = [
+    ("timeout_ms", 1_200_000),
+    ("connect_timeout_ms", 600_000),
+    ("attempt_timeout_ms", 600_000),
+];
+
+/// How much longer a case's own timeouts are under a sanitizer or valgrind.
+const SLOW_FACTOR: u64 = 10;
+
+/// Whether a case's outcome depends on a timeout: it expects one, or a `Retry-After` beyond it.
+fn depends_on_timeout(case: &Value) -> bool {
+    let text = case.to_string().to_ascii_lowercase();
+    text.contains(r#""kind":"timeout""#) || text.contains("retry-after")
+}
+
+/// Lengthens the timeouts for a slow program.
+fn slow_down(case: &Value, settings: &mut Map<String, Value>) {
+    let depends = depends_on_timeout(case);
+    for (name, ms) in SLOW_TIMEOUTS_MS {
+        match settings.get(name).and_then(Value::as_u64) {
+            // With a timeout of its own a case keeps the defaults of the others.
+            None if !depends => {
+                settings.insert(name.to_owned(), json!(ms));
+            }
+            // 0 and more than an hour are errors that a case tests.
+            Some(own) if !depends && (1..=60_000).contains(&own) => {
+                settings.insert(name.to_owned(), json!(own * SLOW_FACTOR));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Sends the client's settings to the program, and returns the client secret.
 fn configure(
-    changes: &Map<String, Value>,
+    case: &Value,
     layer: &Emulator,
-    face: &mut Face,
+    program: &mut VectorProgram,
 ) -> Result<String, String> {
+    let empty = Map::new();
+    let changes = case["client"].as_object().unwrap_or(&empty);
     let mut settings = json!({
         "environment": "custom",
         "api_url": layer.url(),
@@ -238,24 +274,27 @@ fn configure(
         settings.insert("ca_pem".to_owned(), json!(pem));
     }
     settings.extend(changes.clone());
+    if program.slow {
+        slow_down(case, settings);
+    }
     if !settings.contains_key("proxy") {
-        face.order(&["set", "no_proxy", ""])?;
+        program.send(&["set", "no_proxy", ""])?;
     }
     let secret = settings.get("client_secret").and_then(Value::as_str);
     let secret = secret.unwrap_or_default().to_owned();
     let id = settings.get("client_id").and_then(Value::as_str);
-    face.secrets.add_client(id.unwrap_or_default(), &secret);
+    program.secrets.add_client(id.unwrap_or_default(), &secret);
     for (name, value) in settings.iter().filter(|(_, value)| !value.is_null()) {
         let text = match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        face.order(&["set", name, &text])?;
+        program.send(&["set", name, &text])?;
     }
     Ok(secret)
 }
 
-/// An order to the emulator's control API, which must be accepted.
+/// A request to the emulator's control API, which must succeed.
 pub fn control(layer: &Emulator, method: &str, path: &str, body: &Value) -> Result<(), String> {
     let body = if body.is_null() {
         String::new()
@@ -281,10 +320,10 @@ pub fn control(layer: &Emulator, method: &str, path: &str, body: &Value) -> Resu
 }
 
 #[test]
-fn b19_a_canary_that_is_met_says_so() {
+fn b19_a_contacted_canary_is_noticed() {
     let canary = Canary::new();
-    assert!(!canary.was_met());
+    assert!(!canary.was_contacted());
     let address = canary.url().replace("http://", "");
-    let _met = TcpStream::connect(address).unwrap();
-    assert!(canary.was_met());
+    let _connection = TcpStream::connect(address).unwrap();
+    assert!(canary.was_contacted());
 }

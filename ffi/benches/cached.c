@@ -1,4 +1,4 @@
-/* What a hit costs over the C ABI. Prints `name value` lines for face.rs. */
+/* Measures calls with a cached token. Prints `name value` lines for binding.rs. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include <layerfi_auth.h>
 
-/* Short and many, so that some fall into a quiet moment of a busy machine. */
+/* Many short measurements, so that other programs disturb only some of them. */
 enum { ROUNDS = 20000, REPEATS = 1000 };
 
 static layerfi_client *client;
@@ -54,7 +54,7 @@ static void handle(void) {
     layerfi_token_free(token);
 }
 
-/* The floor under copy(): the same bytes, from somewhere, by memcpy. */
+/* The minimum for copy(): a memcpy of the same number of bytes. */
 static char text[4096];
 static volatile size_t text_length;
 
@@ -81,8 +81,8 @@ static void *loop(void *argument) {
     return NULL;
 }
 
-/* The least of some measurements: nanoseconds per call and thread, from the
- * first thread's begin to the last one's end. */
+/* The shortest of several measurements, in nanoseconds per call and thread, from the
+ * start of the first thread to the end of the last. */
 static double measure(void (*call)(void), unsigned threads) {
     double least = 1e18;
     for (int repeat = 0; repeat < REPEATS; repeat++) {

@@ -1,12 +1,13 @@
-//! Compilers, the library, and programs: what the tests share.
+//! Shared by the tests: compilers, the library, and programs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
 use tempfile::TempDir;
@@ -16,13 +17,13 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Runs a command to its end, and gives its standard output. What it says on
-/// standard error is shown if it fails.
+/// Runs a command that must succeed, and returns its standard output. A failure shows both
+/// outputs.
 pub fn run(command: &mut Command) -> String {
     let output = output(command);
     assert!(
         output.status.success(),
-        "{command:?}: {}\n{}{}",
+        "{command:?} failed with {}\n{}{}",
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
@@ -30,34 +31,34 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Longer than any program takes, under valgrind on a busy machine too.
-const LONGEST: Duration = Duration::from_secs(600);
+/// A program that runs longer hangs. Generous: valgrind on a busy machine is slow.
+const MAX_RUN_TIME: Duration = Duration::from_secs(1_800);
 
-/// Runs a command to its end, or to that of the patience with it.
+/// Runs a command until it ends, or kills it after [`MAX_RUN_TIME`].
 pub fn output(command: &mut Command) -> Output {
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}; run `make setup-ffi`"));
-    let _watch = Watch::on(child.id());
+        .unwrap_or_else(|error| panic!("{command:?} did not start: {error}; run `make setup-ffi`"));
+    let _timeout = KillAfter::start(child.id());
     child.wait_with_output().unwrap()
 }
 
-/// Ends a child that does not end by itself, unless this goes before.
-pub struct Watch {
+/// Kills a child that still runs after [`MAX_RUN_TIME`]. Dropping it cancels that.
+pub struct KillAfter {
     done: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Watch {
-    pub fn on(child: u32) -> Self {
+impl KillAfter {
+    pub fn start(child: u32) -> Self {
         let (done, waiting) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
-            if waiting.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("process {child} is ended: it took more than {LONGEST:?}");
-                // Our own child, by its id, and not yet waited for.
+            if waiting.recv_timeout(MAX_RUN_TIME) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("process {child} is killed: it ran for more than {MAX_RUN_TIME:?}");
+                // Our own child, not yet waited for, so that the id is still its own.
                 let _ = Command::new("kill")
                     .args(["-9", &child.to_string()])
                     .status();
@@ -70,7 +71,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for KillAfter {
     fn drop(&mut self) {
         self.done = None;
         if let Some(thread) = self.thread.take() {
@@ -79,34 +80,54 @@ impl Drop for Watch {
     }
 }
 
-/// Where everything that is built here goes; gone with the process.
+/// How much longer than on an idle machine something may take here: ten times the latest wake-up
+/// of a thread so far. It is the control for limits on time.
+pub fn lateness() -> Duration {
+    const INTERVAL: Duration = Duration::from_millis(20);
+    static STARTED: Once = Once::new();
+    static WORST_MS: AtomicU64 = AtomicU64::new(0);
+    STARTED.call_once(|| {
+        std::thread::spawn(|| {
+            loop {
+                let started = Instant::now();
+                std::thread::sleep(INTERVAL);
+                let late = started.elapsed().saturating_sub(INTERVAL);
+                let late = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+                WORST_MS.fetch_max(late, Ordering::Relaxed);
+            }
+        });
+    });
+    10 * Duration::from_millis(WORST_MS.load(Ordering::Relaxed))
+}
+
+/// The directory for everything that the tests build.
 pub fn scratch() -> &'static Path {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     SCRATCH.get_or_init(|| {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("face");
-        std::fs::create_dir_all(&place).unwrap();
-        place
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("binding");
+        std::fs::create_dir_all(&directory).unwrap();
+        directory
     })
 }
 
-/// The directory of liblayerfi_auth.so and .a in a debug build with the hooks
-/// for tests. Built by the first who asks.
+/// The directory of liblayerfi_auth.so and .a, a debug build with `test-hooks`. The first call
+/// builds it.
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| build_library("lib", &["--features", "test-hooks"]))
 }
 
-/// The same as users have it.
+/// The same without `test-hooks`, as it is installed.
 pub fn library_without_hooks() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| build_library("lib-as-installed", &[]))
 }
 
-/// Builds in the target directory of this very build, so that nothing is
-/// compiled twice, and copies what comes out.
+/// Builds in the target directory of the running build, so that nothing is compiled twice, and
+/// copies the result.
 fn build_library(name: &str, features: &[&str]) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock();
+    let _guard = ONE_AT_A_TIME.lock();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
@@ -115,7 +136,7 @@ fn build_library(name: &str, features: &[&str]) -> PathBuf {
         .args(["build", "--quiet", "--package", "layerfi-auth-ffi"])
         .args(features)
         .env("CARGO_TARGET_DIR", target);
-    // What cargo tells a test about itself makes build scripts run again.
+    // With the variables that cargo sets for a test, build scripts would run again.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -123,40 +144,43 @@ fn build_library(name: &str, features: &[&str]) -> PathBuf {
         }
     }
     run(&mut build);
-    let place = scratch().join(name);
-    std::fs::create_dir_all(&place).unwrap();
+    let directory = scratch().join(name);
+    std::fs::create_dir_all(&directory).unwrap();
     for (file, name) in [
-        // As the loader looks for it.
+        // The name that the loader looks for.
         ("liblayerfi_auth.so", "liblayerfi_auth.so.1"),
         ("liblayerfi_auth.so", "liblayerfi_auth.so"),
         ("liblayerfi_auth.a", "liblayerfi_auth.a"),
     ] {
-        std::fs::copy(target.join("debug").join(file), place.join(name)).unwrap();
+        std::fs::copy(target.join("debug").join(file), directory.join(name)).unwrap();
     }
-    place
+    directory
 }
 
-/// Flags that every program here is clean under.
+/// Warnings that every program compiles without.
 pub const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 
-/// Compiles a text and throws the result away.
+/// Checks that a source compiles without warnings.
 pub fn compile_only(compiler: &str, standard: &str, text: &str) {
-    let said = compile(compiler, standard, text);
-    assert!(said.status.success(), "{compiler} {standard}: {said:?}");
+    let output = compile(compiler, standard, text);
+    assert!(
+        output.status.success(),
+        "{compiler} {standard} refused the source: {output:?}"
+    );
 }
 
-/// What a compiler says to a text; what comes out is thrown away.
+/// Checks a source with a compiler, and returns the compiler's output.
 pub fn compile(compiler: &str, standard: &str, text: &str) -> Output {
-    let place = TempDir::new_in(scratch()).unwrap();
+    let directory = TempDir::new_in(scratch()).unwrap();
     let name = if standard.starts_with("c++") {
         "text.cpp"
     } else {
         "text.c"
     };
-    std::fs::write(place.path().join(name), text).unwrap();
+    std::fs::write(directory.path().join(name), text).unwrap();
     let mut command = Command::new(compiler);
     command
-        .current_dir(place.path())
+        .current_dir(directory.path())
         .arg(format!("-std={standard}"))
         .args(STRICT)
         .arg("-I")
@@ -171,7 +195,7 @@ pub enum Mode {
     Plain,
     /// AddressSanitizer (with LeakSanitizer) and UndefinedBehaviorSanitizer.
     Address,
-    /// ThreadSanitizer; what the library does inside is not looked at.
+    /// ThreadSanitizer; the library itself is not instrumented.
     Thread,
     Valgrind,
 }
@@ -216,19 +240,19 @@ impl Program {
         self
     }
 
-    /// Does what it must not, to see that it is noticed.
+    /// Makes it break the rules, to test that the tests notice.
     pub fn misbehaving(mut self) -> Self {
         self.misbehaves = true;
         self
     }
 
-    /// Compiles it, once for all tests, and gives the path of what came out.
+    /// Compiles it, once for all tests, and returns the path of the program.
     pub fn build(&self) -> PathBuf {
         static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
         let stem = self.source.file_stem().unwrap().to_string_lossy();
-        let place = scratch().join("programs");
-        std::fs::create_dir_all(&place).unwrap();
-        let program = place.join(format!("{stem}-{}-{:?}", self.compiler, self.mode));
+        let directory = scratch().join("programs");
+        std::fs::create_dir_all(&directory).unwrap();
+        let program = directory.join(format!("{stem}-{}-{:?}", self.compiler, self.mode));
         let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
         if built.contains(&program) {
             return program;
@@ -254,13 +278,16 @@ impl Program {
             .arg("-L")
             .arg(library())
             .args(["-llayerfi_auth", "-pthread"])
+            // As a program that is not hardened: each function is bound at its first call, by
+            // a resolver that saves the vector registers on the stack.
+            .arg("-Wl,-z,lazy")
             .arg(format!("-Wl,-rpath,{}", library().display()));
         run(&mut command);
         built.insert(program.clone());
         program
     }
 
-    /// Whether its mode makes it slow.
+    /// Whether its mode makes it slow: limits on time do not apply.
     pub fn is_slow(&self) -> bool {
         self.mode != Mode::Plain
     }
@@ -273,7 +300,7 @@ impl Program {
         self.source.ends_with("fork.c")
     }
 
-    /// What runs what [`build`](Self::build) made, with all that its mode needs.
+    /// The command that runs the built program, with everything that its mode needs.
     pub fn command(&self, program: &Path) -> Command {
         let suppressions = root().join("ffi/tests/suppressions");
         let mut command = match self.mode {
@@ -281,13 +308,13 @@ impl Program {
                 let mut command = Command::new("valgrind");
                 command
                     .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
-                    // Not the possible ones: an Arc is held by its inside,
-                    // which valgrind takes for an accident.
+                    // Not possible leaks: the pointer of an Arc points into its block, which
+                    // valgrind takes for chance.
                     .args(["--show-leak-kinds=definite,indirect"])
                     .args(["--errors-for-leak-kinds=definite,indirect"])
-                    // Threads take turns fairly, or a waiting one may starve.
+                    // Otherwise a waiting thread may starve.
                     .arg("--fair-sched=yes")
-                    // What a child of a fork leaks is leaked on purpose.
+                    // A forked child leaks on purpose.
                     .args(self.forks().then_some("--leak-check=no"))
                     .arg(program);
                 command
@@ -321,20 +348,23 @@ impl Program {
 
     pub fn run_against(&self, layer: &Emulator) {
         let mut command = self.command(&self.build());
-        speak_to(&mut command, layer);
-        let folder = TempDir::new_in(scratch()).unwrap();
+        set_environment(&mut command, layer);
+        let directory = TempDir::new_in(scratch()).unwrap();
         if layer.ca_pem().is_some() {
-            let ca = folder.path().join("ca.pem");
+            let ca = directory.path().join("ca.pem");
             layer.write_ca_pem(&ca).unwrap();
             command.env("LAYER_CA_FILE", ca);
         }
-        let said = run(&mut command);
-        assert!(said.ends_with("ok\n"), "{command:?} said {said}");
+        let output = run(&mut command);
+        assert!(
+            output.ends_with("ok\n"),
+            "{command:?} did not print ok but {output}"
+        );
     }
 }
 
-/// Puts an emulator where a program looks for Layer.
-pub fn speak_to<'a>(command: &'a mut Command, layer: &Emulator) -> &'a mut Command {
+/// Sets the environment variables that make a program use an emulator.
+pub fn set_environment<'a>(command: &'a mut Command, layer: &Emulator) -> &'a mut Command {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("LAYER_") || name.to_ascii_lowercase().ends_with("_proxy") {

@@ -1,4 +1,4 @@
-//! The steps of a case: calls, and what must come of them.
+//! The steps of a case: calls, and their expected outcomes.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -6,14 +6,15 @@ use layerfi_auth_emulator::Emulator;
 use serde_json::{Map, Value, json};
 
 use super::case::{control, only};
-use super::program::{Answer, Face};
+use super::program::{Reply, VectorProgram};
+use crate::support::lateness;
 
 pub struct Steps<'a> {
-    pub face: &'a mut Face,
+    pub program: &'a mut VectorProgram,
     pub layer: &'a Emulator,
-    pub built: &'a Answer,
+    pub built: &'a Reply,
     pub secret: &'a str,
-    /// What a call may take.
+    /// The timeout of each call.
     pub timeout: Duration,
 }
 
@@ -22,12 +23,14 @@ impl Steps<'_> {
         &mut self,
         number: usize,
         step: &Value,
-        before: &[Option<Answer>],
-    ) -> Result<Option<Answer>, String> {
-        let fields = step.as_object().ok_or("no object")?;
+        before: &[Option<Reply>],
+    ) -> Result<Option<Reply>, String> {
+        let fields = step.as_object().ok_or("the step is not an object")?;
         if let Some(method) = step["control"].as_str() {
             only(fields, &["control", "path", "body"])?;
-            let path = step["path"].as_str().ok_or("an order without a path")?;
+            let path = step["path"]
+                .as_str()
+                .ok_or("the control step has no path")?;
             control(self.layer, method, path, &step["body"])?;
             return Ok(None);
         }
@@ -45,53 +48,56 @@ impl Steps<'_> {
                 "expect",
             ],
         )?;
-        let call = step["call"].as_str().ok_or("a step without a call")?;
+        let call = step["call"].as_str().ok_or("the step has no call")?;
         if call == "build" {
             self.check(self.built, &step["expect"], before, SystemTime::now())?;
             return Ok(None);
         }
         if !self.built.ok {
             return Err(format!(
-                "no client was built: {}",
+                "the client was not built: {}",
                 self.built.get("display")?
             ));
         }
         let words = self.words(call, step, number)?;
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let (began, started) = (SystemTime::now(), Instant::now());
-        let mut first: Option<Answer> = None;
+        let mut first: Option<Reply> = None;
         for _ in 0..step["repeat"].as_u64().unwrap_or(1) {
             let called = Instant::now();
-            self.face.order(&words)?;
+            self.program.send(&words)?;
             for caller in 0..step["callers"].as_u64().unwrap_or(1) {
-                let answer = self.face.answer()?;
+                let reply = self.program.receive()?;
                 if caller == 0 {
-                    // All end, then all are told.
-                    self.face.times.add(call, called.elapsed(), self.timeout);
+                    // The program replies when all callers have ended.
+                    self.program.times.add(call, called.elapsed(), self.timeout);
                 }
-                if let Some(token) = answer.fields.get("secret") {
+                if let Some(token) = reply.fields.get("secret") {
                     let what = if call == "token" {
                         "access token"
                     } else {
                         "business token"
                     };
-                    self.face.secrets.add_token(what, token);
+                    self.program.secrets.add_token(what, token);
                 }
-                self.check(&answer, &step["expect"], before, began)?;
+                self.check(&reply, &step["expect"], before, began)?;
                 if let Some(first) = &first
                     && call != "mint_business_token"
-                    && first.fields.get("secret") != answer.fields.get("secret")
+                    && first.fields.get("secret") != reply.fields.get("secret")
                 {
-                    return Err("callers got different tokens".to_owned());
+                    return Err("the callers got different tokens".to_owned());
                 }
-                first.get_or_insert(answer);
+                first.get_or_insert(reply);
             }
         }
         let took = u64::try_from(started.elapsed().as_millis()).unwrap();
         if let Some(limits) = step["elapsed_ms"].as_array() {
             let limit = |at: usize| limits.get(at).and_then(Value::as_u64).unwrap_or_default();
-            if took < limit(0) || (took > limit(1) && !self.face.slow) {
-                return Err(format!("took {took} ms, expected {limits:?}"));
+            let allowed = limit(1) + u64::try_from(lateness().as_millis()).unwrap();
+            if took < limit(0) || (took > allowed && !self.program.slow) {
+                return Err(format!(
+                    "it took {took} ms, expected {limits:?} ms (at most {allowed} on this machine)"
+                ));
             }
         }
         Ok(first)
@@ -101,7 +107,7 @@ impl Steps<'_> {
         let callers = step["callers"].as_u64().unwrap_or(1).to_string();
         let business = || {
             let id = step["business_id"].as_str();
-            id.map(str::to_owned).ok_or("a call without business_id")
+            id.map(str::to_owned).ok_or("the call has no business_id")
         };
         let given = |name: &str| match &step[name] {
             Value::Null => "-".to_owned(),
@@ -127,33 +133,35 @@ impl Steps<'_> {
                 ]
             }
             "invalidate" => vec!["invalidate".into(), callers, given("token_of")],
-            other => return Err(format!("no call is named {other}")),
+            other => return Err(format!("{other} is not a call")),
         })
     }
 
     fn check(
         &self,
-        answer: &Answer,
+        reply: &Reply,
         expect: &Value,
-        before: &[Option<Answer>],
+        before: &[Option<Reply>],
         began: SystemTime,
     ) -> Result<(), String> {
         let empty = Map::new();
         only(expect.as_object().unwrap_or(&empty), &["ok", "error"])?;
         if let Some(expected) = expect["ok"].as_object() {
-            if !answer.ok {
-                return Err(format!("it failed: {}", answer.get("display")?));
+            if !reply.ok {
+                return Err(format!("it failed: {}", reply.get("display")?));
             }
-            return check_ok(answer, expected, before, began);
+            return check_ok(reply, expected, before, began);
         }
-        let expected = expect["error"].as_object().ok_or("no expectation")?;
-        if answer.ok {
+        let expected = expect["error"]
+            .as_object()
+            .ok_or("the step has no expectation")?;
+        if reply.ok {
             return Err(format!("it succeeded, expected {}", expect["error"]));
         }
-        self.check_error(answer, expected)
+        self.check_error(reply, expected)
     }
 
-    fn check_error(&self, error: &Answer, expected: &Map<String, Value>) -> Result<(), String> {
+    fn check_error(&self, error: &Reply, expected: &Map<String, Value>) -> Result<(), String> {
         for (name, expected) in expected {
             let got = match name.as_str() {
                 "kind" => json!(error.get(name)?),
@@ -170,7 +178,7 @@ impl Steps<'_> {
                     ms => json!(ms),
                 },
                 "retryable" => json!(error.number(name)? == 1),
-                other => return Err(format!("an error has no {other}")),
+                other => return Err(format!("{other} is not a field of an error")),
             };
             if got != *expected {
                 let display = error.get("display")?;
@@ -181,30 +189,30 @@ impl Steps<'_> {
         }
         for text in ["message", "remedy"] {
             if error.get(text)?.is_empty() {
-                return Err(format!("its {text} is empty"));
+                return Err(format!("the {text} of the error is empty"));
             }
         }
-        check_shown(error, self.secret, self.face)
+        check_no_secret(error, self.secret, self.program)
     }
 }
 
-/// Nothing that an error shows is a secret, or what a server said.
-pub fn check_shown(error: &Answer, secret: &str, face: &Face) -> Result<(), String> {
-    let shows = |text: &String| {
+/// Fails if an error contains a secret or a text of the server.
+pub fn check_no_secret(error: &Reply, secret: &str, program: &VectorProgram) -> Result<(), String> {
+    let has_secret = |text: &String| {
         text.to_ascii_lowercase().contains("canary")
             || (!secret.is_empty() && text.contains(secret))
-            || face.secrets.seen_in(text.as_bytes()).is_some()
+            || program.secrets.found_in(text.as_bytes()).is_some()
     };
-    if error.fields.values().any(shows) {
-        return Err("it shows a secret, or what the server said".to_owned());
+    if error.fields.values().any(has_secret) {
+        return Err("the error contains a secret or a text of the server".to_owned());
     }
     Ok(())
 }
 
 fn check_ok(
-    answer: &Answer,
+    reply: &Reply,
     expected: &Map<String, Value>,
-    before: &[Option<Answer>],
+    before: &[Option<Reply>],
     began: SystemTime,
 ) -> Result<(), String> {
     let unix_ms = |time: SystemTime| {
@@ -215,24 +223,24 @@ fn check_ok(
         let at = expected.as_u64().and_then(|at| usize::try_from(at).ok());
         match at.and_then(|at| before.get(at)) {
             Some(Some(earlier)) => earlier.get("secret"),
-            _ => Err(format!("step {expected} gave nothing to compare with")),
+            _ => Err(format!("step {expected} has no token to compare with")),
         }
     };
     for (name, expected) in expected {
         let good = match name.as_str() {
             "lifetime" => {
-                let seconds = expected.as_i64().ok_or("lifetime is no number")?;
-                let requested = answer.number("expires_at_ms")? - seconds * 1_000;
+                let seconds = expected.as_i64().ok_or("lifetime is not a number")?;
+                let requested = reply.number("expires_at_ms")? - seconds * 1_000;
                 let until = unix_ms(SystemTime::now()) + 1_000;
                 (unix_ms(began) - 1_000..=until).contains(&requested)
-                    && answer.number("expires_in").unwrap_or(seconds) == seconds
+                    && reply.number("expires_in").unwrap_or(seconds) == seconds
             }
-            "same_as" => answer.get("secret")? == earlier(expected)?,
-            "differs_from" => answer.get("secret")? != earlier(expected)?,
-            "business_id" | "client_name" | "client_id" => json!(answer.get(name)?) == *expected,
-            "session_duration" => json!(answer.number(name)?) == *expected,
-            "invalidated" => json!(answer.number(name)? == 1) == *expected,
-            other => return Err(format!("a success has no {other}")),
+            "same_as" => reply.get("secret")? == earlier(expected)?,
+            "differs_from" => reply.get("secret")? != earlier(expected)?,
+            "business_id" | "client_name" | "client_id" => json!(reply.get(name)?) == *expected,
+            "session_duration" => json!(reply.number(name)?) == *expected,
+            "invalidated" => json!(reply.number(name)? == 1) == *expected,
+            other => return Err(format!("{other} is not a field of a success")),
         };
         if !good {
             return Err(format!("{name} is not {expected}"));

@@ -1,11 +1,11 @@
-//! The programs of `tests/c` and `tests/cpp`, each against an emulator of its
-//! own: as they are, under the sanitizers, and under valgrind.
+//! The programs in `tests/c` and `tests/cpp`, each against an emulator of its own: plain, under
+//! the sanitizers, and under valgrind.
 
 use layerfi_auth_emulator::{Emulator, HttpVersions};
 
 use crate::support::{Mode, Program};
 
-const C: [&str; 5] = ["laws", "calls", "signals", "threads", "fork"];
+const C: [&str; 5] = ["conventions", "calls", "signals", "threads", "fork"];
 const CPP: [&str; 2] = ["api", "threads"];
 
 #[test]
@@ -18,8 +18,8 @@ fn c_programs_run_with_both_compilers() {
 }
 
 #[test]
-fn signals_are_the_programs_over_tls_too() {
-    // Only HTTP/1 writes on when the server has said that it reads no more.
+fn signals_stay_with_the_program_over_tls() {
+    // Only HTTP/1 goes on writing after the server has stopped reading.
     let layer = Emulator::builder()
         .tls(true)
         .http_versions(HttpVersions::Http1)

@@ -1,7 +1,7 @@
-//! The C and C++ faces as their users have them: the header, the library and
-//! the emulator, in programs of their own.
+//! The C and C++ bindings as users get them: programs with the header and the library, against
+//! the emulator.
 
-// A panic in a test is its report, in what tests share too.
+// A panic in a test is its report, in shared test code too.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

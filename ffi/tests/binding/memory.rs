@@ -1,5 +1,5 @@
-//! `tests/c/memory.c` from outside: what is left in its memory, and what the
-//! machine shows of it and of its child.
+//! No secret stays in the memory of a C program, in its registers, or in what the system shows of
+//! it and of its child. The programs are `tests/c/memory.c` and `tests/c/registers.c`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,15 +11,14 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::secrets::Secrets;
-use crate::support::{Program, Watch, speak_to};
+use crate::support::{KillAfter, Program, set_environment};
 
 const SECRET: &str = "canary-Zr7Qm2VxK9Ld4Tb8Nw1Hy6Gf3Jp5Us0c";
 
-/// Letters whose HPACK codes have five bits, and are their places here (RFC
-/// 7541 appendix B).
+/// Letters with an HPACK code of five bits. The code is the index (RFC 7541 appendix B).
 const CHEAP: &[u8; 10] = b"012aceiost";
 
-/// A token of so many of them, which no memory has by chance.
+/// A token of `length` such letters, which no memory contains by chance.
 fn token(seed: u64, length: usize) -> String {
     let mut state = seed;
     let mut letter = || {
@@ -32,8 +31,8 @@ fn token(seed: u64, length: usize) -> String {
     (0..length).map(|_| letter()).collect()
 }
 
-/// A text as HPACK sends it, without what its first and last bytes share with
-/// others, wherever in a byte it begins.
+/// A text as HPACK encodes it, for each of the eight bit positions at which it may begin. Without
+/// the first and last bytes, which have bits of their neighbors.
 fn hpack(text: &str) -> Vec<Vec<u8>> {
     let forms = (0..8).map(|phase| {
         let mut bits = vec![false; phase];
@@ -50,8 +49,8 @@ fn hpack(text: &str) -> Vec<Vec<u8>> {
     forms.collect()
 }
 
-/// An emulator that gives tokens that are known here, and the secrets there are.
-fn layer(versions: Option<HttpVersions>) -> (Emulator, Secrets) {
+/// An emulator that returns known tokens, and the secrets to look for.
+fn start_emulator(versions: Option<HttpVersions>) -> (Emulator, Secrets) {
     let (access_token, business_token) = (token(1, 400), token(2, 400));
     let mut builder = Emulator::builder()
         .client(DEFAULT_CLIENT_ID, SECRET)
@@ -67,7 +66,7 @@ fn layer(versions: Option<HttpVersions>) -> (Emulator, Secrets) {
             Endpoint::Token,
             Fault::json(answer(&access_token)).forever(),
         ),
-        // An answer with an error is read as well.
+        // The body of an error response is read as well.
         (Endpoint::Whoami, Fault::status(503)),
         (
             Endpoint::Whoami,
@@ -91,30 +90,30 @@ fn layer(versions: Option<HttpVersions>) -> (Emulator, Secrets) {
     (layer, secrets)
 }
 
-/// The program at work. It ends with its input, when this goes.
+/// The running program. It ends when its input is closed, at the latest when this is dropped.
 struct Process {
     child: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-    _watch: Watch,
-    _folder: TempDir,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    _timeout: KillAfter,
+    _directory: TempDir,
 }
 
 impl Process {
     fn start(layer: &Emulator, from: &str) -> Self {
         let program = Program::c("memory");
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut command = program.command(&program.build());
         command.arg(from);
-        speak_to(&mut command, layer);
+        set_environment(&mut command, layer);
         command.env_remove("LAYER_CLIENT_SECRET");
         if from == "file" {
-            let secret = folder.path().join("secret");
+            let secret = directory.path().join("secret");
             std::fs::write(&secret, SECRET).unwrap();
             command.env("LAYER_CLIENT_SECRET_FILE", secret);
         }
         if layer.ca_pem().is_some() {
-            let ca = folder.path().join("ca.pem");
+            let ca = directory.path().join("ca.pem");
             layer.write_ca_pem(&ca).unwrap();
             command.env("LAYER_CA_FILE", ca);
         }
@@ -124,14 +123,14 @@ impl Process {
             .spawn()
             .unwrap();
         let mut process = Self {
-            orders: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().unwrap()),
-            _watch: Watch::on(child.id()),
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            _timeout: KillAfter::start(child.id()),
             child,
-            _folder: folder,
+            _directory: directory,
         };
         if from == "stdin" {
-            process.tell(SECRET);
+            process.write_line(SECRET);
         }
         process
     }
@@ -140,94 +139,130 @@ impl Process {
         self.child.id()
     }
 
-    fn tell(&mut self, line: &str) {
-        writeln!(self.orders.as_mut().unwrap(), "{line}").unwrap();
+    fn write_line(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// Waits until it works, and gives its child's id.
-    fn works(&mut self) -> u32 {
-        let said = self.said();
-        let child = said.strip_prefix("working ").unwrap_or_default();
-        child.parse().unwrap()
+    /// Waits until the program uses its secrets, and returns the id of its child.
+    fn wait_until_working(&mut self) -> u32 {
+        let line = self.read_line();
+        let child = line.strip_prefix("working ").and_then(|id| id.parse().ok());
+        child.unwrap_or_else(|| panic!("the program printed {line:?}, not its child's id"))
     }
 
-    fn said(&mut self) -> String {
+    fn read_line(&mut self) -> String {
         let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
+        self.output.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    fn frees(&mut self) {
-        self.tell("");
-        assert_eq!(self.said(), "freed");
+    /// Makes the program free everything.
+    fn free_all(&mut self) {
+        self.write_line("");
+        assert_eq!(
+            self.read_line(),
+            "freed",
+            "the program did not free its handles"
+        );
     }
 
-    fn ends(mut self) {
-        self.orders = None;
-        assert!(self.child.wait().unwrap().success());
+    fn end(mut self) {
+        self.input = None;
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "the program ended with {status}");
     }
 }
+
+/// Generous: it is reached only if the test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn b20_no_token_is_left_in_memory() {
     for versions in [None, Some(HttpVersions::Http1), Some(HttpVersions::Both)] {
         for from in ["file", "stdin"] {
-            let (layer, secrets) = layer(versions);
+            let (layer, secrets) = start_emulator(versions);
             let mut process = Process::start(&layer, from);
-            process.works();
-            // What looks for secrets finds them where they are. (A secret file
-            // is read for each token request, and forgotten.)
-            let seen = secrets.in_memory_of(process.id());
+            process.wait_until_working();
+            // The search finds secrets that are in use. A secret from a file is not in use: the
+            // file is read for each token request.
+            let found = secrets.in_memory_of(process.id());
             let mut in_use = vec!["access token", "business token"];
             if from == "stdin" {
                 in_use.push("client secret");
             }
             for what in in_use {
                 assert!(
-                    seen.iter().any(|line| line.starts_with(what)),
-                    "the {what} was not found at work, {versions:?}, from {from}"
+                    found.iter().any(|line| line.starts_with(what)),
+                    "the search did not find the {what} in use, {versions:?}, secret from {from}"
                 );
             }
-            process.frees();
-            // The background thread closes its connections a moment later.
+            process.free_all();
+            // The background thread closes its connections a little later.
             let started = Instant::now();
             let mut left = secrets.in_memory_of(process.id());
-            while !left.is_empty() && started.elapsed() < Duration::from_secs(20) {
+            while !left.is_empty() && started.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_millis(50));
                 left = secrets.in_memory_of(process.id());
             }
-            assert!(left.is_empty(), "{versions:?}, from {from}: {left:#?}");
-            process.ends();
+            assert!(
+                left.is_empty(),
+                "secrets stayed in memory, {versions:?}, secret from {from}: {left:#?}"
+            );
+            process.end();
         }
     }
 }
 
 #[test]
-fn b20_a_c_program_shows_no_secret_to_others_and_leaves_its_children_none() {
-    for from in ["file", "stdin"] {
-        let (layer, secrets) = layer(None);
-        let mut process = Process::start(&layer, from);
-        let child = process.works();
-        wait_for_arguments(child);
-        assert_eq!(secrets.in_arguments_of(process.id()), [""; 0], "{from}");
-        // Connections are open, and nothing of the library's is the child's:
-        // it has the first three, and what was open before there was a program.
-        let open = descriptors(process.id());
-        let is_connection = |place: &String| place.starts_with("socket:");
-        assert!(open.values().any(is_connection), "{open:?}");
-        let before: Vec<_> = descriptors(std::process::id()).into_values().collect();
-        let mut inherited = descriptors(child);
-        inherited.retain(|number, place| *number > 2 && !before.contains(place));
-        assert!(inherited.is_empty(), "{inherited:?}");
-        assert_eq!(secrets.in_arguments_of(child), [""; 0], "{from}");
-        assert_eq!(secrets.in_memory_of(child), [""; 0], "{from}");
-        process.frees();
-        process.ends();
+fn b20_no_function_returns_with_a_secret_in_a_vector_register() {
+    for compiler in ["gcc", "clang"] {
+        Program::c("registers").compiler(compiler).run();
     }
 }
 
-/// A new program closes what it must not have, and gets its arguments, a moment
-/// after its parent goes on.
+#[test]
+fn b20_arguments_and_child_of_a_c_program_have_no_secret() {
+    for from in ["file", "stdin"] {
+        let (layer, secrets) = start_emulator(None);
+        let mut process = Process::start(&layer, from);
+        let child = process.wait_until_working();
+        wait_for_arguments(child);
+        assert_eq!(
+            secrets.in_arguments_of(process.id()),
+            [""; 0],
+            "the program's arguments or environment show a secret from {from}"
+        );
+        // The program has connections, and the child inherits none: it has the first three
+        // descriptors, and those that were open before the program started.
+        let open = descriptors(process.id());
+        let is_connection = |target: &String| target.starts_with("socket:");
+        assert!(
+            open.values().any(is_connection),
+            "the program has no connection: {open:?}"
+        );
+        let before: Vec<_> = descriptors(std::process::id()).into_values().collect();
+        let mut inherited = descriptors(child);
+        inherited.retain(|number, target| *number > 2 && !before.contains(target));
+        assert!(
+            inherited.is_empty(),
+            "the child inherited descriptors: {inherited:?}"
+        );
+        assert_eq!(
+            secrets.in_arguments_of(child),
+            [""; 0],
+            "the child's arguments or environment show a secret from {from}"
+        );
+        assert_eq!(
+            secrets.in_memory_of(child),
+            [""; 0],
+            "the child's memory has a secret from {from}"
+        );
+        process.free_all();
+        process.end();
+    }
+}
+
+/// Waits until a new program has its arguments, and has closed what it must not inherit.
 fn wait_for_arguments(process: u32) {
     let started = Instant::now();
     while std::fs::read(format!("/proc/{process}/cmdline"))
@@ -235,22 +270,22 @@ fn wait_for_arguments(process: u32) {
         .is_empty()
     {
         assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "it has no arguments"
+            started.elapsed() < PATIENCE,
+            "process {process} has no arguments after {PATIENCE:?}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// What a process has open, by its number.
+/// The open descriptors of a process, by their numbers.
 fn descriptors(process: u32) -> BTreeMap<u32, String> {
-    let folder = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
-    folder
+    let directory = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    directory
         .filter_map(|entry| {
             let path = entry.unwrap().path();
             let number = path.file_name()?.to_str()?.parse().ok()?;
-            let place = std::fs::read_link(&path).ok()?;
-            Some((number, place.to_string_lossy().into_owned()))
+            let target = std::fs::read_link(&path).ok()?;
+            Some((number, target.to_string_lossy().into_owned()))
         })
         .collect()
 }

@@ -1,5 +1,5 @@
-//! Secrets, and where they must not be: in what a program says, in its memory,
-//! and in what the machine tells of its processes. Nothing here says one.
+//! Searches for secrets in a program's output, in its memory, and in what the system shows of its
+//! process. Reports never contain a secret.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -8,35 +8,35 @@ use std::os::unix::fs::FileExt as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Shorter ones are found by chance.
-const SHORTEST: usize = 6;
+/// Shorter texts are found by chance.
+const MIN_LENGTH: usize = 6;
 
-/// A secret in one of its forms, and what it is called.
+/// A secret in one of its forms, and its name in reports.
 struct Needle {
     what: &'static str,
     bytes: Vec<u8>,
 }
 
-/// What must not be seen.
+/// The secrets to search for.
 #[derive(Default)]
 pub struct Secrets(Vec<Needle>);
 
 impl Secrets {
-    /// As it is, in one form only.
+    /// Adds these bytes, in this form only.
     pub fn add(&mut self, what: &'static str, bytes: impl Into<Vec<u8>>) {
         let bytes = bytes.into();
-        if bytes.len() >= SHORTEST && self.0.iter().all(|known| known.bytes != bytes) {
+        if bytes.len() >= MIN_LENGTH && self.0.iter().all(|known| known.bytes != bytes) {
             self.0.push(Needle { what, bytes });
         }
     }
 
-    /// A text, and parts of it: one that is cut or wrapped is seen all the
-    /// same. The head of a JWT says nothing, so they are its middle and its end.
+    /// Adds a text and parts of it, so that a cut or wrapped text is found as well. The beginning
+    /// of a JWT is no secret, so the parts are its middle and its end.
     fn add_text(&mut self, what: &'static str, text: &str) {
         self.add(what, text);
-        // As a list of numbers, which is how a careless `Debug` shows bytes.
+        // As a list of numbers: the derived `Debug` of bytes.
         let tail = &text.as_bytes()[text.len().saturating_sub(12)..];
-        if tail.len() >= SHORTEST {
+        if tail.len() >= MIN_LENGTH {
             self.add(what, format!("{tail:?}").trim_matches(['[', ']']));
         }
         if text.len() > 40 {
@@ -49,7 +49,7 @@ impl Secrets {
         }
     }
 
-    /// A client's secret, and the Basic header that it makes, in both encodings.
+    /// Adds a client secret and its Basic header, in both encodings.
     pub fn add_client(&mut self, id: &str, secret: &str) {
         if secret.is_empty() {
             return;
@@ -60,7 +60,7 @@ impl Secrets {
         for pair in [format!("{id}:{secret}"), format!("{form_id}:{form_secret}")] {
             let header = STANDARD.encode(pair);
             self.add("Basic header", header.as_bytes());
-            // Its end, where the secret is.
+            // The end of the header, which encodes the secret.
             let end = header.trim_end_matches('=');
             self.add(
                 "Basic header",
@@ -73,37 +73,36 @@ impl Secrets {
         self.add_text(what, token);
     }
 
-    /// What of it is somewhere.
-    pub fn seen_in(&self, bytes: &[u8]) -> Option<&'static str> {
-        let seen = self
+    /// The name of a secret that these bytes contain.
+    pub fn found_in(&self, bytes: &[u8]) -> Option<&'static str> {
+        let found = self
             .0
             .iter()
             .find(|needle| find(bytes, &needle.bytes).is_some());
-        seen.map(|needle| needle.what)
+        found.map(|needle| needle.what)
     }
 
-    /// Every line that shows a secret, as it may be shown itself; also those
-    /// with the beginning of a token that nobody knows, and with what servers
-    /// say in the table.
-    pub fn lines_that_tell(&self, text: &str) -> Vec<String> {
+    /// Every line that contains a secret, the beginning of any token, or a canary that a server of
+    /// the table sends. The secrets in them are replaced.
+    pub fn lines_with_secrets(&self, text: &str) -> Vec<String> {
         text.lines()
             .filter_map(|line| {
-                let what = self.seen_in(line.as_bytes()).or_else(|| {
+                let what = self.found_in(line.as_bytes()).or_else(|| {
                     if line.contains("eyJ") {
                         Some("beginning of a token")
                     } else if line.to_ascii_lowercase().contains("canary") {
-                        Some("word of a server")
+                        Some("canary of a server")
                     } else {
                         None
                     }
                 })?;
-                Some(format!("the {what}: {}", self.without(line)))
+                Some(format!("the {what}: {}", self.redact(line)))
             })
             .collect()
     }
 
-    /// A text with nothing in it that could be a secret.
-    pub fn without(&self, text: &str) -> String {
+    /// The text with everything replaced that may be a secret.
+    pub fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for needle in &self.0 {
             if let Ok(known) = std::str::from_utf8(&needle.bytes) {
@@ -112,7 +111,7 @@ impl Secrets {
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || "+/=_-.".contains(c);
         let words = text.split_inclusive(|c| !plain(c));
-        // A part of a secret is long, and no word; paths are words.
+        // Parts of secrets are long words. Paths are kept.
         words
             .map(|word| {
                 let letters = word.trim_end_matches(|c| !plain(c));
@@ -122,12 +121,11 @@ impl Secrets {
             .collect()
     }
 
-    /// Looks through all memory of a process that can be read, and tells what
-    /// is in it and where.
+    /// Searches all readable memory of a process. Returns the name of each secret and its place.
     pub fn in_memory_of(&self, process: u32) -> Vec<String> {
         let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
         let memory = File::open(format!("/proc/{process}/mem")).unwrap();
-        let mut seen = Vec::new();
+        let mut found = Vec::new();
         for line in maps.lines() {
             let mut words = line.split_whitespace();
             let (range, rights) = (words.next().unwrap(), words.next().unwrap());
@@ -139,37 +137,37 @@ impl Secrets {
             let from = u64::from_str_radix(from, 16).unwrap();
             let to = u64::from_str_radix(to, 16).unwrap();
             let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
-            // A mapping may be gone by now, and some are the kernel's own.
+            // A mapping may have been removed meanwhile, and the kernel's own cannot be read.
             if memory.read_exact_at(&mut bytes, from).is_err() {
                 continue;
             }
             for needle in &self.0 {
                 if let Some(at) = find(&bytes, &needle.bytes) {
                     let at = from + u64::try_from(at).unwrap();
-                    seen.push(format!("{} in {place} at {at:x}", needle.what));
+                    found.push(format!("{} in {place} at {at:x}", needle.what));
                 }
             }
         }
-        seen
+        found
     }
 
-    /// What the machine shows of a process: its arguments and its environment.
+    /// Searches the arguments and the environment of a process.
     pub fn in_arguments_of(&self, process: u32) -> Vec<String> {
-        let mut seen = Vec::new();
+        let mut found = Vec::new();
         for place in ["cmdline", "environ"] {
             let mut bytes = Vec::new();
             let file = File::open(format!("/proc/{process}/{place}"));
             file.unwrap().read_to_end(&mut bytes).unwrap();
-            assert!(!bytes.is_empty(), "{place} is empty");
-            if let Some(what) = self.seen_in(&bytes) {
-                seen.push(format!("{what} in {place}"));
+            assert!(!bytes.is_empty(), "{place} of process {process} is empty");
+            if let Some(what) = self.found_in(&bytes) {
+                found.push(format!("{what} in {place}"));
             }
         }
-        seen
+        found
     }
 }
 
-/// As a form has it (RFC 6749 section 2.3.1).
+/// Form-urlencoded (RFC 6749 section 2.3.1).
 fn form(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
@@ -183,9 +181,9 @@ fn form(text: &str) -> String {
     encoded
 }
 
-/// The C library's search, which is quick in a debug build too.
+/// The C library's search, which is fast in a debug build too.
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    // SAFETY: both are valid for their lengths, and only read.
+    // SAFETY: both are valid for their lengths, and are only read.
     #[allow(unsafe_code)]
     let found = unsafe {
         libc::memmem(
@@ -199,7 +197,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 }
 
 #[test]
-fn b20_secrets_are_seen_in_all_their_forms_and_not_said() {
+fn b20_secrets_are_found_in_all_forms_and_redacted() {
     const SECRET: &str = "s3cret of a kind+";
     const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIGJ1c2luZXNzIn0.c2lnbmF0dXJlLW9mLWl0";
     let mut secrets = Secrets::default();
@@ -222,23 +220,23 @@ fn b20_secrets_are_seen_in_all_their_forms_and_not_said() {
         ("access token", format!("…{}", &TOKEN[20..])),
         ("access token", format!("{tail:?}")),
         ("beginning of a token", "eyJhbGciOi".to_owned()),
-        ("word of a server", "said Canary".to_owned()),
+        ("canary of a server", "said Canary".to_owned()),
     ] {
-        let lines = secrets.lines_that_tell(&format!("fine\n{text}\nfine, too\n"));
+        let lines = secrets.lines_with_secrets(&format!("fine\n{text}\nfine, too\n"));
         let [line] = lines.as_slice() else {
-            panic!("{} lines tell the {what}", lines.len());
+            panic!("{} lines contain the {what}, expected 1", lines.len());
         };
         assert!(line.starts_with(&format!("the {what}: ")), "{what}");
         assert!(
-            secrets.seen_in(line.as_bytes()).is_none(),
-            "the {what} is said"
+            secrets.found_in(line.as_bytes()).is_none(),
+            "the report contains the {what}"
         );
     }
     assert!(
         secrets
-            .lines_that_tell("a request failed: 503, GET /v1/whoami")
+            .lines_with_secrets("a request failed: 503, GET /v1/whoami")
             .is_empty()
     );
     let line = "no token from https://auth.example.com/oauth2/token in 3 attempts";
-    assert_eq!(secrets.without(line), line);
+    assert_eq!(secrets.redact(line), line);
 }

@@ -1,31 +1,31 @@
-/* The language of tests/c/vectors.c and tests/cpp/vectors.cpp: one order per
- * line on standard input, words separated by tabs, one answer per line for each
- * call. A word is text with %XX for what is not plain. The driver, which knows
- * the shared table, is ffi/tests/face/vectors.rs.
+/* The commands that tests/c/vectors.c and tests/cpp/vectors.cpp read: one command
+ * per line of standard input, with words separated by tabs. Each call is answered
+ * with one line on standard output. A word is text with %XX for special
+ * characters. ffi/tests/binding/vectors.rs sends the commands.
  *
- *   set NAME VALUE       a setting of the builder; the first refusal is kept
+ *   set NAME VALUE       changes a setting of the builder; the first error is kept
  *   build                makes the client
- *   token CALLERS KEY    answers are kept under KEY
+ *   token CALLERS KEY    gets a token from several threads, and keeps it as KEY
  *   whoami CALLERS
  *   mint CALLERS BUSINESS SESSION_DURATION KEY
  *   business CALLERS BUSINESS SESSION_DURATION MIN_REMAINING KEY
  *   invalidate CALLERS KEY
  *   stats
- *   panic                panics in the library, on a client at work
+ *   panic                panics in the library, in a call of the client
  *   end                  frees everything; the next case may begin
  *
- * `-` stands for a number that is not given. Answers: `ok NAME=VALUE...`,
- * `error NAME=VALUE...`. On standard error goes what the library logs, at the
- * most verbose level, as `log LEVEL MESSAGE`.
+ * `-` is the default of a number. Replies are `ok NAME=VALUE...` and
+ * `error NAME=VALUE...`. Standard error has the library's log at the most detailed
+ * level, as `log LEVEL MESSAGE`.
  */
-#ifndef LAYERFI_TESTS_FACE_H
-#define LAYERFI_TESTS_FACE_H
+#ifndef LAYERFI_TESTS_COMMANDS_H
+#define LAYERFI_TESTS_COMMANDS_H
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Undoes %XX in place. */
+/* Decodes %XX in place. */
 static void decode(char *word) {
     char *out = word;
     while (*word != '\0') {
@@ -40,14 +40,14 @@ static void decode(char *word) {
     *out = '\0';
 }
 
-/* Reads a line's words; their number, or -1 at the end. */
-static int read_order(char *line, size_t capacity, char **words, int most) {
+/* Reads the words of a line. Returns their number, or -1 at the end of the input. */
+static int read_command(char *line, size_t capacity, char **words, int max_words) {
     if (fgets(line, (int)capacity, stdin) == NULL) {
         return -1;
     }
     line[strcspn(line, "\n")] = '\0';
     int count = 0;
-    for (char *at = line; count < most;) {
+    for (char *at = line; count < max_words;) {
         words[count++] = at;
         char *tab = strchr(at, '\t');
         if (tab == NULL) {
@@ -62,8 +62,8 @@ static int read_order(char *line, size_t capacity, char **words, int most) {
     return count;
 }
 
-/* Writes ` NAME=VALUE`, with %XX for what is not plain. */
-static void say(const char *name, const char *value, size_t length) {
+/* Prints ` NAME=VALUE`, with %XX for special characters. */
+static void print_field(const char *name, const char *value, size_t length) {
     printf("\t%s=", name);
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)value[i];

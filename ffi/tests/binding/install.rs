@@ -1,4 +1,4 @@
-//! What `make install` puts down, and projects that know nothing else.
+//! The files of `make install`, and projects that use only them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 
 use layerfi_auth_emulator::Emulator;
 
-use crate::support::{STRICT, library_without_hooks, root, run, scratch, speak_to};
+use crate::support::{STRICT, library_without_hooks, root, run, scratch, set_environment};
 
-/// An installed prefix. Made once; its path has a blank, as paths may.
+/// An installed prefix, made once.
 pub fn prefix() -> &'static Path {
     static PREFIX: OnceLock<PathBuf> = OnceLock::new();
     PREFIX.get_or_init(|| {
@@ -34,7 +34,7 @@ pub fn pkg_config(args: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Compiles the consumer with some flags behind it, and runs it.
+/// Compiles the consumer with these flags at the end, and runs it.
 fn consume(compiler: &str, flags: &[String], name: &str) {
     let language = if compiler.contains("++") { "cpp" } else { "c" };
     let program = scratch().join(format!("consumer-{compiler}-{name}"));
@@ -49,14 +49,14 @@ fn consume(compiler: &str, flags: &[String], name: &str) {
         .arg(source)
         .args(flags);
     run(&mut compile);
-    try_out(&program);
+    run_consumer(&program);
 }
 
-fn try_out(program: &Path) {
+fn run_consumer(program: &Path) {
     let layer = Emulator::builder().start_blocking().unwrap();
     let mut command = Command::new(program);
     command.env("LD_LIBRARY_PATH", prefix().join("lib"));
-    assert_eq!(run(speak_to(&mut command, &layer)), "ok\n");
+    assert_eq!(run(set_environment(&mut command, &layer)), "ok\n");
 }
 
 fn symbols(args: &[&str], library: &Path) -> Vec<String> {
@@ -79,27 +79,29 @@ fn symbols(args: &[&str], library: &Path) -> Vec<String> {
 }
 
 #[test]
-fn only_the_functions_of_the_header_are_exported() {
+fn only_functions_in_the_header_are_exported() {
     let mut declared = crate::abi::functions();
     declared.sort();
     let lib = prefix().join("lib");
     assert_eq!(symbols(&["-D"], &lib.join("liblayerfi_auth.so")), declared);
-    // The static library is one object, in which all else is local.
+    // The static library is one object, with local symbols for everything else.
     assert_eq!(symbols(&["-g"], &lib.join("liblayerfi_auth.a")), declared);
 }
 
 #[test]
-fn the_shared_library_has_its_name_and_links() {
+fn shared_library_has_its_soname_binds_at_load_and_needs_only_glibc() {
     let lib = prefix().join("lib");
     let dynamic = run(Command::new("readelf")
         .arg("-d")
         .arg(lib.join("liblayerfi_auth.so")));
     assert!(dynamic.contains("SONAME") && dynamic.contains("[liblayerfi_auth.so.1]"));
-    // Nothing but what every system with glibc has.
+    // Only what every system with glibc has.
     for line in dynamic.lines().filter(|line| line.contains("NEEDED")) {
         let known = ["libc.so", "libgcc_s.so", "libm.so", "ld-linux"];
         assert!(known.iter().any(|name| line.contains(name)), "{line}");
     }
+    // Lazy binding would save vector registers, with bytes of secrets, on the stack.
+    assert!(dynamic.contains("BIND_NOW"), "{dynamic}");
     let link = |name: &str| std::fs::read_link(lib.join(name)).unwrap();
     assert_eq!(
         link("liblayerfi_auth.so").as_os_str(),
@@ -112,21 +114,21 @@ fn the_shared_library_has_its_name_and_links() {
 }
 
 #[test]
-fn pkg_config_links_shared() {
+fn pkg_config_links_the_shared_library() {
     for compiler in ["gcc", "clang", "g++", "clang++"] {
         consume(compiler, &pkg_config(&["--cflags", "--libs"]), "shared");
     }
 }
 
 #[test]
-fn pkg_config_links_static() {
+fn pkg_config_links_the_static_library() {
     let flags = pkg_config(&["--static", "--cflags", "--libs"]);
     for compiler in ["gcc", "clang", "g++", "clang++"] {
-        // All of the program, the C library included.
+        // The whole program, the C library included.
         let mut all = flags.clone();
         all.push("-static".to_owned());
         consume(compiler, &all, "static");
-        // This library alone.
+        // Only this library.
         let mut own = vec!["-Wl,-Bstatic".to_owned()];
         own.extend(flags.iter().map(|flag| match flag.as_str() {
             "-llayerfi_auth" => "-l:liblayerfi_auth.a".to_owned(),
@@ -138,28 +140,28 @@ fn pkg_config_links_static() {
 }
 
 #[test]
-fn cmake_links_both() {
-    let place = scratch().join("cmake");
-    let _ = std::fs::remove_dir_all(&place);
+fn cmake_links_both_libraries() {
+    let directory = scratch().join("cmake");
+    let _ = std::fs::remove_dir_all(&directory);
     run(Command::new("cmake")
         .arg("-S")
         .arg(root().join("ffi/tests/consumer"))
         .arg("-B")
-        .arg(&place)
+        .arg(&directory)
         .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix().display())));
-    run(Command::new("cmake").arg("--build").arg(&place));
+    run(Command::new("cmake").arg("--build").arg(&directory));
     for program in ["c", "cpp", "c_static", "cpp_static"] {
-        try_out(&place.join(program));
+        run_consumer(&directory.join(program));
     }
-    // The static ones do not want the shared library at all.
+    // The static programs do not need the shared library.
     let needed = run(Command::new("readelf")
         .arg("-d")
-        .arg(place.join("c_static")));
+        .arg(directory.join("c_static")));
     assert!(!needed.contains("layerfi"));
 }
 
 #[test]
-fn a_packager_sets_destdir_and_places() {
+fn destdir_and_absolute_libdir_are_used() {
     let stage = scratch().join("stage");
     let _ = std::fs::remove_dir_all(&stage);
     run(Command::new(root().join("ffi/install.sh"))
@@ -170,7 +172,7 @@ fn a_packager_sets_destdir_and_places() {
     let lib = stage.join("usr/lib/x86_64-linux-gnu");
     let pc = std::fs::read_to_string(lib.join("pkgconfig/layerfi_auth.pc")).unwrap();
     assert!(pc.contains("prefix=/usr\n") && !pc.contains("stage"));
-    // What lies beneath the prefix moves with it.
+    // Paths below the prefix are relative to it.
     assert!(
         pc.contains("libdir=${prefix}/lib/x86_64-linux-gnu\n"),
         "{pc}"
@@ -179,32 +181,32 @@ fn a_packager_sets_destdir_and_places() {
         assert!(lib.join(file).exists(), "{file}");
     }
     assert!(stage.join("usr/include/layerfi_auth.hpp").exists());
-    let place = scratch().join("cmake-staged");
-    let _ = std::fs::remove_dir_all(&place);
+    let directory = scratch().join("cmake-staged");
+    let _ = std::fs::remove_dir_all(&directory);
     run(Command::new("cmake")
         .arg("-S")
         .arg(root().join("ffi/tests/consumer"))
         .arg("-B")
-        .arg(&place)
+        .arg(&directory)
         .arg(format!(
             "-Dlayerfi_auth_DIR={}",
             lib.join("cmake/layerfi_auth").display()
         )));
-    run(Command::new("cmake").arg("--build").arg(&place));
-    try_out(&place.join("c_static"));
+    run(Command::new("cmake").arg("--build").arg(&directory));
+    run_consumer(&directory.join("c_static"));
 }
 
 #[test]
-fn absolute_places_are_as_they_are() {
-    let place = scratch().join("absolute");
-    let _ = std::fs::remove_dir_all(&place);
+fn absolute_directories_are_kept() {
+    let directory = scratch().join("absolute");
+    let _ = std::fs::remove_dir_all(&directory);
     let (lib, include) = (
-        place.join("elsewhere/lib"),
-        place.join("prefix/include/layer"),
+        directory.join("elsewhere/lib"),
+        directory.join("prefix/include/layer"),
     );
     run(Command::new(root().join("ffi/install.sh"))
         .env("BUILT", library_without_hooks())
-        .env("PREFIX", place.join("prefix"))
+        .env("PREFIX", directory.join("prefix"))
         .env("LIBDIR", &lib)
         .env("INCLUDEDIR", &include)
         .env_remove("DESTDIR"));
@@ -213,7 +215,7 @@ fn absolute_places_are_as_they_are() {
     let pc = std::fs::read_to_string(lib.join("pkgconfig/layerfi_auth.pc")).unwrap();
     assert!(pc.contains(&format!("libdir={}\n", lib.display())), "{pc}");
     assert!(pc.contains("includedir=${prefix}/include/layer\n"), "{pc}");
-    let build = place.join("cmake");
+    let build = directory.join("cmake");
     run(Command::new("cmake")
         .arg("-S")
         .arg(root().join("ffi/tests/consumer"))
@@ -224,5 +226,5 @@ fn absolute_places_are_as_they_are() {
             lib.join("cmake/layerfi_auth").display()
         )));
     run(Command::new("cmake").arg("--build").arg(&build));
-    try_out(&build.join("cpp_static"));
+    run_consumer(&build.join("cpp_static"));
 }

@@ -1,4 +1,4 @@
-//! The programs `tests/c/vectors.c` and `tests/cpp/vectors.cpp` at work.
+//! A running `tests/c/vectors.c` or `tests/cpp/vectors.cpp`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,53 +8,52 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::secrets::Secrets;
-use crate::support::{Program, Watch};
+use crate::support::{KillAfter, Program};
 
-/// A running program that speaks `tests/c/face.h`.
-pub struct Face {
+/// A running program that reads the commands of `tests/c/commands.h`.
+pub struct VectorProgram {
     child: Child,
-    _watch: Watch,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-    /// Reads what it says beside its answers: the log and panics.
-    said: Option<JoinHandle<String>>,
+    _timeout: KillAfter,
+    commands: Option<ChildStdin>,
+    replies: BufReader<ChildStdout>,
+    /// Reads standard error: the log and panics.
+    stderr: Option<JoinHandle<String>>,
+    /// Whether a sanitizer or valgrind makes it slow.
     pub slow: bool,
-    /// Of all cases so far, as the log may come late.
+    /// The secrets of all cases so far, because log lines may arrive late.
     pub secrets: Secrets,
     pub times: Times,
 }
 
-/// What the calls took.
+/// How long calls took beyond their timeouts.
 #[derive(Default)]
 pub struct Times {
     calls: usize,
-    /// How long after its time the latest came.
     latest: Duration,
-    late: Vec<String>,
+    late: Vec<(Duration, String)>,
 }
 
-/// What a program's whole life came to.
-pub struct Life {
+/// What a program printed and did until its end.
+pub struct Summary {
     pub times: Times,
-    /// Lines that show what none may.
-    pub telling: Vec<String>,
-    /// How many lines of the library's log there were.
+    /// Lines of standard error that contain a secret.
+    pub lines_with_secrets: Vec<String>,
+    /// Number of lines of the library's log.
     pub logged: usize,
     pub panics: usize,
 }
 
-/// For a busy machine: a call's time is the library's, the way to it and back
-/// is not.
-const SLACK: Duration = Duration::from_secs(5);
+/// A call may end that much after its timeout: the pipes to and from the program take time too.
+pub const SLACK: Duration = Duration::from_secs(5);
 
 impl Times {
-    pub fn add(&mut self, call: &str, took: Duration, allowed: Duration) {
-        let late = took.saturating_sub(allowed);
+    pub fn add(&mut self, call: &str, took: Duration, timeout: Duration) {
+        let late = took.saturating_sub(timeout);
         self.calls += 1;
         self.latest = self.latest.max(late);
-        if late > SLACK {
-            self.late
-                .push(format!("{call} took {took:?} of {allowed:?}"));
+        if late > Duration::ZERO {
+            let text = format!("{call} took {took:?} with a timeout of {timeout:?}");
+            self.late.push((late, text));
         }
     }
 
@@ -64,30 +63,32 @@ impl Times {
         self.late.extend(other.late);
     }
 
-    pub fn late(&self) -> &[String] {
-        &self.late
+    /// The calls that ended more than `allowed` after their timeouts.
+    pub fn later_than(&self, allowed: Duration) -> Vec<&str> {
+        let late = self.late.iter().filter(|(late, _)| *late > allowed);
+        late.map(|(_, text)| text.as_str()).collect()
     }
 }
 
 impl std::fmt::Display for Times {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (calls, latest) = (self.calls, self.latest.as_millis());
-        write!(f, "{calls} calls, {latest} ms after their time at the most")
+        write!(f, "{calls} calls, at most {latest} ms after their timeouts")
     }
 }
 
-/// An answer's fields, with whether it is a success.
-pub struct Answer {
+/// The fields of a reply.
+pub struct Reply {
     pub ok: bool,
     pub fields: BTreeMap<String, String>,
 }
 
-impl Answer {
+impl Reply {
     pub fn get(&self, name: &str) -> Result<&str, String> {
         let field = self.fields.get(name);
         field
             .map(String::as_str)
-            .ok_or_else(|| format!("the answer has no {name}"))
+            .ok_or_else(|| format!("the reply has no {name}"))
     }
 
     pub fn number(&self, name: &str) -> Result<i64, String> {
@@ -97,7 +98,7 @@ impl Answer {
     }
 }
 
-impl Face {
+impl VectorProgram {
     pub fn start(program: &Program, path: &Path) -> Self {
         let mut command = program.command(path);
         for (name, _) in std::env::vars_os() {
@@ -106,7 +107,7 @@ impl Face {
                 command.env_remove(name);
             }
         }
-        // A panic's text is looked at, and not where it came from.
+        // The text of a panic is searched for secrets; a backtrace only costs time.
         command.env_remove("RUST_BACKTRACE");
         let mut child = command
             .stdin(Stdio::piped())
@@ -115,16 +116,16 @@ impl Face {
             .spawn()
             .unwrap();
         let mut stderr = child.stderr.take().unwrap();
-        let said = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            let _ = stderr.read_to_end(&mut said);
-            String::from_utf8_lossy(&said).into_owned()
+        let stderr = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
         });
         Self {
-            orders: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().unwrap()),
-            said: Some(said),
-            _watch: Watch::on(child.id()),
+            commands: child.stdin.take(),
+            replies: BufReader::new(child.stdout.take().unwrap()),
+            stderr: Some(stderr),
+            _timeout: KillAfter::start(child.id()),
             child,
             slow: program.is_slow(),
             secrets: Secrets::default(),
@@ -132,7 +133,7 @@ impl Face {
         }
     }
 
-    /// A figure of the process's, in KiB.
+    /// A field of the process's `/proc` status, in KiB.
     pub fn memory(&self, name: &str) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
@@ -141,71 +142,72 @@ impl Face {
             .ok_or_else(|| format!("the process has no {name}"))
     }
 
-    pub fn order(&mut self, words: &[&str]) -> Result<(), String> {
+    pub fn send(&mut self, words: &[&str]) -> Result<(), String> {
         let line: Vec<_> = words.iter().map(|word| encode(word)).collect();
         let line = line.join("\t") + "\n";
-        let orders = self.orders.as_mut().ok_or("the program is gone")?;
-        orders
+        let commands = self.commands.as_mut().ok_or("the program has ended")?;
+        commands
             .write_all(line.as_bytes())
-            .map_err(|error| format!("the program is gone ({error})"))
+            .map_err(|error| format!("the program has ended ({error})"))
     }
 
-    pub fn answer(&mut self) -> Result<Answer, String> {
+    pub fn receive(&mut self) -> Result<Reply, String> {
         let mut line = String::new();
-        let read = self.answers.read_line(&mut line);
+        let read = self.replies.read_line(&mut line);
         if !matches!(read, Ok(1..)) {
-            return Err("the program ended".to_owned());
+            return Err("the program has ended".to_owned());
         }
         let mut words = line.trim_end_matches('\n').split('\t');
         let ok = match words.next() {
             Some("ok") => true,
             Some("error") => false,
-            _ => return Err("the program said something else".to_owned()),
+            _ => return Err("the reply is neither ok nor error".to_owned()),
         };
         let fields = words
             .filter_map(|word| word.split_once('='))
             .map(|(name, value)| (name.to_owned(), decode(value)))
             .collect();
-        Ok(Answer { ok, fields })
+        Ok(Reply { ok, fields })
     }
 
-    /// Lets it end by itself; leaks are found then.
-    pub fn finish(mut self) -> Result<Life, String> {
-        self.orders = None;
-        let (status, said) = self.end();
+    /// Waits until it ends; a sanitizer or valgrind reports leaks then.
+    pub fn finish(mut self) -> Result<Summary, String> {
+        self.commands = None;
+        let (status, stderr) = self.end();
         if !status.is_ok_and(|status| status.success()) {
             return Err(self
                 .secrets
-                .without(&format!("the program failed:\n{}", plain(&said))));
+                .redact(&format!("the program failed:\n{}", without_log(&stderr))));
         }
-        Ok(Life {
+        Ok(Summary {
             times: self.times,
-            telling: self.secrets.lines_that_tell(&said),
-            logged: said.lines().filter(|line| is_logged(line)).count(),
-            panics: said.matches("asked for by a test").count(),
+            lines_with_secrets: self.secrets.lines_with_secrets(&stderr),
+            logged: stderr.lines().filter(|line| is_logged(line)).count(),
+            panics: stderr.matches("requested by a test").count(),
         })
     }
 
     pub fn kill(mut self) {
         let _ = self.child.kill();
-        let (_, said) = self.end();
-        eprintln!("{}", self.secrets.without(&plain(&said)));
+        let (_, stderr) = self.end();
+        eprintln!("{}", self.secrets.redact(&without_log(&stderr)));
     }
 
     fn end(&mut self) -> (std::io::Result<ExitStatus>, String) {
-        let said = self.said.take().and_then(|said| said.join().ok());
-        (self.child.wait(), said.unwrap_or_default())
+        let stderr = self.stderr.take().and_then(|stderr| stderr.join().ok());
+        (self.child.wait(), stderr.unwrap_or_default())
     }
 }
 
-/// Whether a line is of the library's log.
+/// Whether a line belongs to the library's log.
 fn is_logged(line: &str) -> bool {
     line.starts_with("log ")
 }
 
-/// What it said beside its log.
-fn plain(said: &str) -> String {
-    said.lines()
+/// Standard error without the log.
+fn without_log(stderr: &str) -> String {
+    stderr
+        .lines()
         .filter(|line| !is_logged(line))
         .collect::<Vec<_>>()
         .join("\n")

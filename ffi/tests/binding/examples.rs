@@ -1,12 +1,11 @@
-//! The examples, built as their own comments say and run; and the README,
-//! which prints them.
+//! The examples, built with the command in their own comments, and their copies in the README.
 
 use std::process::Command;
 
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault};
 
 use crate::install::{pkg_config, prefix};
-use crate::support::{STRICT, root, run, scratch, speak_to};
+use crate::support::{STRICT, root, run, scratch, set_environment};
 
 fn example(name: &str) -> String {
     std::fs::read_to_string(root().join("ffi/examples").join(name)).unwrap()
@@ -31,40 +30,47 @@ fn build(compiler: &str, name: &str, standard: &str, extra: &[String]) -> Comman
 }
 
 #[test]
-fn the_c_service_calls_the_api_and_meets_a_401() {
+fn c_service_example_gets_a_new_token_after_401() {
     let curl = run(Command::new("pkg-config").args(["--cflags", "--libs", "libcurl"]));
     let curl: Vec<_> = curl.split_whitespace().map(str::to_owned).collect();
     let mut service = build("gcc", "service.c", "-std=c11", &curl);
     let layer = Emulator::builder().start_blocking().unwrap();
-    let said = run(speak_to(&mut service, &layer));
+    let output = run(set_environment(&mut service, &layer));
     assert!(
-        said.contains("clientName") && said.ends_with("status 200\n"),
-        "{said}"
+        output.contains("clientName") && output.ends_with("status 200\n"),
+        "{output}"
     );
-    assert_eq!(layer.counters().access_tokens, 1);
-    // A 401 costs one more token, and the call is made again.
+    assert_eq!(layer.counters().access_tokens, 1, "one token for one call");
+    // After a 401 the example gets one more token and repeats the call.
     layer.fault(Endpoint::Whoami, Fault::status(401)).unwrap();
-    let said = run(speak_to(&mut service, &layer));
-    assert!(said.ends_with("status 200\n"), "{said}");
-    assert_eq!(layer.counters().access_tokens, 3);
+    let output = run(set_environment(&mut service, &layer));
+    assert!(output.ends_with("status 200\n"), "{output}");
+    assert_eq!(
+        layer.counters().access_tokens,
+        3,
+        "two more tokens: one for the call, one after the 401"
+    );
 }
 
 #[test]
-fn the_cpp_workers_share_one_token() {
+fn cpp_threads_example_shares_one_token() {
     let mut workers = build("g++", "threads.cpp", "-std=c++17", &["-pthread".to_owned()]);
     let layer = Emulator::builder().start_blocking().unwrap();
-    let said = run(speak_to(&mut workers, &layer));
-    assert!(said.ends_with(": 1 token request, 1 minted\n"), "{said}");
+    let output = run(set_environment(&mut workers, &layer));
+    assert!(
+        output.ends_with(": 1 token request, 1 minted\n"),
+        "{output}"
+    );
 }
 
 #[test]
-fn the_readme_prints_the_examples() {
+fn readme_has_the_same_text_as_the_examples() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     for (language, name) in [("c", "service.c"), ("cpp", "threads.cpp")] {
         let block = format!("```{language}\n{}```", example(name));
         assert!(
             readme.contains(&block),
-            "README.md does not print ffi/examples/{name}"
+            "README.md does not contain the text of ffi/examples/{name}"
         );
     }
 }

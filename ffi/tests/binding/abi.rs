@@ -1,5 +1,5 @@
-//! `ffi/abi.txt`: what programs that are built already rely on. A change of it
-//! without a change of the ABI's version is a failure.
+//! `ffi/abi.txt`: every prototype, layout and number that built programs rely on. It may change
+//! only together with the ABI's version or revision.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -7,10 +7,10 @@ use std::process::Command;
 use crate::support::{STRICT, root, run, scratch};
 
 const WHAT_TO_DO: &str = "See \"The ABI\" in docs/c.md: raise LAYERFI_ABI_REVISION in \
-    ffi/src/version.rs for an addition, LAYERFI_ABI_VERSION (there, and in ffi/build.rs) for a \
+    ffi/src/version.rs for an addition, LAYERFI_ABI_VERSION (there and in ffi/build.rs) for a \
     break, then run `make header`.";
 
-/// The header without comments and preprocessor, in one line.
+/// The header in one line, without comments and preprocessor lines.
 fn declarations() -> String {
     let header = std::fs::read_to_string(root().join("include/layerfi_auth.h")).unwrap();
     let mut text = String::new();
@@ -29,7 +29,7 @@ fn declarations() -> String {
         .replace("extern \"C\" {", "")
 }
 
-/// Every function as it is declared.
+/// The declaration of every function.
 fn prototypes() -> Vec<String> {
     declarations()
         .split(';')
@@ -39,18 +39,21 @@ fn prototypes() -> Vec<String> {
         .collect()
 }
 
-/// Every function's name.
+fn name_of(prototype: &str) -> &str {
+    let before = prototype.split('(').next().unwrap();
+    before.rsplit([' ', '*']).next().unwrap()
+}
+
+/// The name of every function.
 pub fn functions() -> Vec<String> {
-    prototypes()
+    let prototypes = prototypes();
+    prototypes
         .iter()
-        .map(|prototype| {
-            let before = prototype.split('(').next().unwrap();
-            before.rsplit([' ', '*']).next().unwrap().to_owned()
-        })
+        .map(|prototype| name_of(prototype).to_owned())
         .collect()
 }
 
-/// Structs with their fields, and enums with their values, by name.
+/// The names of structs with their fields, or of enums with their values.
 fn bodies(keyword: &str) -> Vec<(String, Vec<String>)> {
     let text = declarations();
     let separator = if keyword == "struct" { ';' } else { ',' };
@@ -58,7 +61,7 @@ fn bodies(keyword: &str) -> Vec<(String, Vec<String>)> {
         .filter_map(|(at, _)| {
             let rest = &text[at + keyword.len() + 1..];
             let (head, rest) = rest.split_once('{')?;
-            // A mere mention is followed by something else first.
+            // Only a definition has its brace first.
             if head.contains([';', '(', ')', ',']) {
                 return None;
             }
@@ -115,7 +118,7 @@ fn measured() -> Vec<String> {
         .collect()
 }
 
-/// One line for everything that a built program relies on. On 64-bit Linux.
+/// One line for everything that a built program relies on, on 64-bit Linux.
 fn current() -> String {
     let mut lines = measured();
     let typedefs = declarations();
@@ -125,7 +128,9 @@ fn current() -> String {
         .filter(|part| part.starts_with("typedef") && part.contains("(*"))
         .map(str::to_owned);
     lines.extend(callbacks);
-    lines.extend(prototypes());
+    let mut prototypes = prototypes();
+    prototypes.sort_by_key(|prototype| name_of(prototype).to_owned());
+    lines.extend(prototypes);
     lines.join("\n") + "\n"
 }
 
@@ -137,7 +142,7 @@ fn parts(text: &str) -> ((u32, u32), BTreeSet<&str>) {
     (version, lines.collect())
 }
 
-/// Why one may not follow on the other.
+/// Why `after` may not replace `before`.
 fn objection(before: &str, after: &str) -> Result<(), String> {
     let ((old_abi, old_revision), old) = parts(before);
     let ((abi, revision), new) = parts(after);
@@ -145,25 +150,26 @@ fn objection(before: &str, after: &str) -> Result<(), String> {
     let added: Vec<_> = new.difference(&old).collect();
     if !gone.is_empty() && abi <= old_abi {
         return Err(format!(
-            "gone or changed, with the same ABI version: {gone:#?}"
+            "removed or changed with the same ABI version: {gone:#?}"
         ));
     }
     if !added.is_empty() && (abi, revision) <= (old_abi, old_revision) {
-        return Err(format!("added, with the same ABI revision: {added:#?}"));
+        return Err(format!("added with the same ABI revision: {added:#?}"));
     }
     if (abi, revision) < (old_abi, old_revision) {
-        return Err("the ABI version went back".to_owned());
+        return Err("the ABI version is lower than before".to_owned());
     }
     Ok(())
 }
 
 #[test]
-fn the_abi_changes_only_with_its_version() {
+fn abi_changes_only_with_its_version() {
+    crate::header::update();
     let path = root().join("ffi/abi.txt");
     let current = current();
     assert!(
         current.lines().count() > 100,
-        "the header was not understood:\n{current}"
+        "the header was not parsed:\n{current}"
     );
     let recorded = std::fs::read_to_string(&path).unwrap_or_else(|_| current.clone());
     if let Err(why) = objection(&recorded, &current) {
@@ -180,7 +186,7 @@ fn the_abi_changes_only_with_its_version() {
 }
 
 #[test]
-fn a_break_is_told_from_an_addition() {
+fn a_break_needs_a_version_and_an_addition_a_revision() {
     let before = "version 1.0\na\nb\n";
     assert!(objection(before, before).is_ok());
     for (after, fine) in [
@@ -198,7 +204,7 @@ fn a_break_is_told_from_an_addition() {
 }
 
 #[test]
-fn the_soname_is_the_abi_version() {
+fn soname_is_the_abi_version() {
     let build = std::fs::read_to_string(root().join("ffi/build.rs")).unwrap();
     let version = std::fs::read_to_string(root().join("ffi/src/version.rs")).unwrap();
     let (_, rest) = version.split_once("LAYERFI_ABI_VERSION: u32 = ").unwrap();
