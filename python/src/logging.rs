@@ -124,9 +124,20 @@ fn to_call(py: Python<'_>, record: Record) -> Option<Call> {
 /// The call that passes a record on, if the logger's level allows it.
 fn call_for(py: Python<'_>, record: &Record) -> PyResult<Option<Call>> {
     let modules = py.import("sys")?.getattr("modules")?;
-    // Without `logging` there is no handler for records below a warning.
-    if record.level < WARNING && !modules.contains("logging")? {
-        return Ok(None);
+    // A program that has not imported `logging` has no handler, so `logging`
+    // would print warnings to standard error and drop the rest. It must not be
+    // imported on this thread: on Python 3.12 and earlier the thread that first
+    // imports `threading`, as `logging` does, counts as the main thread, and
+    // the interpreter waits for it at exit.
+    if !modules.contains("logging")? {
+        if record.level < WARNING {
+            return Ok(None);
+        }
+        let print = py
+            .import("layerfi_auth._worker")?
+            .getattr("print_warning")?;
+        let args = PyTuple::new(py, [&record.message])?;
+        return Ok(Some((print.unbind(), args.unbind())));
     }
     let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
     if !logger
