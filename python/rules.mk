@@ -1,19 +1,19 @@
-# The doors of the Python package. Needs Rust, Python 3.10 or later and a C
-# compiler; all else goes into .venv.
+# Targets of the Python package. They require Rust, Python 3.10 or later and a C
+# compiler, and install everything else into .venv.
 
 PYTHON ?= python3
 VENV = $(abspath .venv)
 VENV_PYTHON = $(VENV)/bin/python
-# Processes, not processors: most tests wait for a clock or a server.
+# More processes than processors: most tests wait for a timer or a server.
 PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python
 WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
-# A symbol newer than this glibc's in the wheel fails `make wheel`.
+# `make wheel` fails if the wheel needs a newer glibc than this policy allows.
 MANYLINUX = manylinux2014
 OTHER_PYTHONS = 3.10 3.11 3.12 3.13
 
 .PHONY: venv test-python lint-python wheel sdist bench-python
 
-venv: $(VENV)/.ready ## Python's tools, in .venv
+venv: $(VENV)/.ready ## Installs the Python tools into .venv
 
 $(VENV)/.ready: tests/python/requirements.txt tests/python/requirements-core.txt python/rules.mk
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed; set PYTHON=")'
@@ -23,7 +23,7 @@ $(VENV)/.ready: tests/python/requirements.txt tests/python/requirements-core.txt
 		-r tests/python/requirements.txt
 	touch $@
 
-# One wheel of the development profile, installed wherever it is tested.
+# A wheel with the development profile, which all tests install.
 .PHONY: python-dev-wheel
 python-dev-wheel: $(VENV)/.ready
 	rm -rf $(WHEELS)/dev
@@ -32,12 +32,12 @@ python-dev-wheel: $(VENV)/.ready
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) --no-deps --reinstall \
 		$(WHEELS)/dev/*.whl
 
-test-python: python-dev-wheel ## The Python package, on every interpreter that is here
+test-python: python-dev-wheel ## Tests the Python package on every installed interpreter
 	$(VENV_PYTHON) $(PYTEST)
 	VENV="$(VENV)" WHEELS="$(WHEELS)/dev" PYTHONS="$(OTHER_PYTHONS)" \
 		tests/python/on-other-interpreters
 
-lint-python: python-dev-wheel ## ruff, mypy --strict, stubtest
+lint-python: python-dev-wheel ## Runs ruff, mypy --strict and stubtest
 	cd python && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	cd tests/python && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	cd tests/hostile && $(VENV)/bin/ruff check --config ../python/ruff.toml . && \
@@ -45,8 +45,8 @@ lint-python: python-dev-wheel ## ruff, mypy --strict, stubtest
 	cd python && $(VENV)/bin/mypy layerfi_auth
 	cd $(WHEELS) && $(VENV_PYTHON) -m mypy.stubtest layerfi_auth
 
-# Installed once from scratch, in the quicker development profile.
-sdist: $(VENV)/.ready ## The Python source package, in dist/
+# The sdist is built and installed once, with the faster development profile.
+sdist: $(VENV)/.ready ## Builds the Python source package in dist/
 	rm -f dist/layerfi_auth-*.tar.gz
 	cd python && $(VENV)/bin/maturin sdist --out ../dist
 	$(VENV_PYTHON) -m venv --clear $(VENV)/sdist
@@ -56,7 +56,7 @@ sdist: $(VENV)/.ready ## The Python source package, in dist/
 	cd dist && $(VENV)/sdist/bin/python -c "from layerfi_auth.testing import Emulator; \
 		layer = Emulator(); print(layer.client().whoami())"
 
-wheel: $(VENV)/.ready ## The Python wheel for Linux with an old glibc, in dist/
+wheel: $(VENV)/.ready ## Builds the Python wheel for old glibc versions in dist/
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) auditwheel ziglang
 	rm -f dist/layerfi_auth-*.whl
 	cd python && PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/maturin build --release --locked --zig \
@@ -66,7 +66,7 @@ wheel: $(VENV)/.ready ## The Python wheel for Linux with an old glibc, in dist/
 	VENV="$(VENV)" WHEELS="$(abspath dist)" PYTHONS="$(OTHER_PYTHONS)" \
 		tests/python/on-other-interpreters
 
-bench-python: $(VENV)/.ready ## Python's figures, beside the machine's own floor
+bench-python: $(VENV)/.ready ## Runs the Python benchmarks next to a baseline
 	cd python && $(VENV)/bin/maturin build --release --locked \
 		--interpreter $(VENV_PYTHON) --auditwheel skip --out $(WHEELS)/release
 	$(VENV_PYTHON) -m venv --clear $(VENV)/bench
