@@ -1,4 +1,4 @@
-"""How a task waits for a call of the engine's: one body for asyncio (and uvloop) and trio."""
+"""Waits for a call of the engine's in a task of asyncio (or uvloop) or trio."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from typing import Any, Concatenate
 
     from layerfi_auth._native import PendingCall
-    from layerfi_auth._typing import P, Post, Settle, T
+    from layerfi_auth._types import P, Post, Settle, T
 
 
 def _settle(future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
-    # The task may have been cancelled while its result was on the way.
+    # The task may have been cancelled before its result arrived.
     if future.done():
         return
     if error is None:
@@ -26,28 +26,27 @@ def _settle(future: asyncio.Future[Any], value: object, error: BaseException | N
         future.set_exception(error)
 
 
-def _never_arrived() -> InternalError:
+def _result_missing() -> InternalError:
     message = "the call's result has not arrived"
-    remedy = "its thread has ended: look at the process's memory, and report this"
+    remedy = "its thread has ended: check the process's memory limit, and report this"
     return InternalError(f"{message}: {remedy}", message=message, remedy=remedy)
 
 
-async def arrival(
+async def await_call(
     start: Callable[Concatenate[Post, Settle[T], P], PendingCall],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Start a call and wait for its result. Cancelling ends this wait only.
+    """Start a call and wait for its result. Cancellation ends only this wait.
 
-    ``start`` is given two functions before its other arguments: one that calls a function on
-    this loop's own thread, and one that takes the value and the error there.
+    ``start`` gets two functions before its other arguments: the first calls a function on this
+    event loop's thread, the second takes the value and the error there.
     """
-    # Asked first: trio can run as a guest of asyncio's loop.
+    # Checked first: trio can run as a guest of an asyncio loop.
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_task():
-        return await _arrival_in_trio(start, *args, **kwargs)
-    # Not imported with the package: it costs more than all the rest together. Where a loop
-    # runs, it is there already.
+        return await _await_call_in_trio(start, *args, **kwargs)
+    # A running loop has imported it. With this package it would be most of the import time.
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -57,17 +56,17 @@ async def arrival(
         _settle(future, value, error)
 
     pending = start(loop.call_soon_threadsafe, settle, *args, **kwargs)
-    # The engine ends each call in time. This is for a result that is lost on its way. (Not in
-    # trio, whose mock clock would jump to it.)
-    net = loop.call_later(pending.patience, lambda: settle(None, _never_arrived()))
+    # The engine ends each call in time; this timer is for a result that gets lost. Not in trio,
+    # whose mock clock would jump to it.
+    timer = loop.call_later(pending.max_wait, lambda: settle(None, _result_missing()))
     try:
         return await future
     finally:
-        net.cancel()
+        timer.cancel()
         pending.cancel()
 
 
-async def _arrival_in_trio(
+async def _await_call_in_trio(
     start: Callable[Concatenate[Post, Settle[T], P], PendingCall],
     *args: P.args,
     **kwargs: P.kwargs,

@@ -1,4 +1,4 @@
-"""What must be seen nowhere, and all the places where a program's reports look."""
+"""Scanner for secrets and tokens in texts, exceptions, tracebacks and frames."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ import layerfi_auth
 
 PACKAGE = str(Path(layerfi_auth.__file__).parent)
 
-# Any token of the emulator's, and any header, whoever they belong to.
-ANY = [
+# Any token of the emulator and any Basic header.
+GENERAL = [
     ("token", re.compile(r"eyJ[\w-]{6}")),
     ("Basic header", re.compile(r"Basic\s+[A-Za-z0-9+/]{8}")),
-    # Servers in the table say so wherever a careless client would repeat them.
+    # The table's servers use this word where a careless client would repeat it.
     ("canary", re.compile("canary", re.IGNORECASE)),
 ]
 
 
 class Secrets:
-    """What must not be seen, and the forms by which it would be known."""
+    """Secrets to look for, each in all its forms."""
 
     def __init__(self, *, general=True):
-        self._forms = list(ANY) if general else []
+        self._forms = list(GENERAL) if general else []
 
     def add(self, what, secret):
         forms = [secret, urllib.parse.quote_plus(secret), urllib.parse.quote(secret)]
         raw = secret.encode()
-        # As a careless `Debug` shows bytes.
+        # As Rust's `Debug` shows bytes.
         forms.append(str(list(raw[-12:])).strip("[]"))
         if len(secret) >= 24:
-            # A cut token is a token all the same; of a JWT, the head says nothing.
+            # Parts of a token count too, except for the header of a JWT.
             forms += [secret[-24:], secret[len(secret) // 2 :][:12]]
         for form in forms:
-            # Two or three letters are in every path and every address.
+            # Short texts occur by chance.
             if len(form) >= 5:
                 self._forms.append((what, re.compile(re.escape(form))))
 
@@ -49,43 +49,43 @@ class Secrets:
         for pair in (f"{client_id}:{secret}", f"{quote(client_id)}:{quote(secret)}"):
             self.add("Basic header", base64.b64encode(pair.encode()).decode())
 
-    def seen_in(self, text):
-        """Return what is seen in a text, or `None`. Never show the text where it is not."""
+    def found_in(self, text):
+        """Return which secret a text contains, or `None`."""
         return next((what for what, form in self._forms if form.search(text)), None)
 
     def check(self, place, text):
-        what = self.seen_in(text)
+        what = self.found_in(text)
         if what is not None:
-            # Without this frame's variables, which have it.
+            # pytest would show this frame's variables.
             del text
             pytest.fail(f"{place} shows the {what}", pytrace=False)
 
 
-def is_ours(thing):
+def is_of_the_package(thing):
     return (type(thing).__module__ or "").startswith("layerfi_auth")
 
 
-def plainly(thing):
+def safe_repr(thing):
     try:
         return repr(thing)
-    except Exception:  # noqa: BLE001  # Half made, and looked at in its `__init__`.
+    except Exception:  # noqa: BLE001  # Its `__init__` may not have run yet.
         return f"<{type(thing).__name__}>"
 
 
-def closely(thing):
-    """Show a thing as a report of variables does, and one of ours to its bottom."""
+def deep_repr(thing):
+    """The repr of an object; for the package's objects also of all attributes."""
     shown = [thing]
-    if is_ours(thing):
+    if is_of_the_package(thing):
         shown.append(getattr(thing, "__dict__", None))
         for cls in type(thing).__mro__:
             slots = getattr(cls, "__slots__", ())
             shown += [getattr(thing, name, None) for name in slots]
         shown += gc.get_referents(thing)
-    return " ".join(map(plainly, shown))
+    return " ".join(map(safe_repr, shown))
 
 
 def chain(error):
-    """The exception, and those behind it."""
+    """The exception with its causes and contexts."""
     seen = []
     todo = [error]
     while todo:
@@ -96,32 +96,32 @@ def chain(error):
     return seen
 
 
-def frames(error, *, but=""):
-    """The frames of its tracebacks, without those of one file: the test's own variables."""
+def frames(error, *, skip=""):
+    """The frames of an exception's tracebacks, except those of the file `skip`."""
     for one in chain(error):
         for frame, _ in traceback.walk_tb(one.__traceback__):
-            if frame.f_code.co_filename != but:
+            if frame.f_code.co_filename != skip:
                 yield frame
 
 
-def of_frame(frame):
-    return " ".join(f"{name}={closely(value)}" for name, value in frame.f_locals.items())
+def variables_of(frame):
+    return " ".join(f"{name}={deep_repr(value)}" for name, value in frame.f_locals.items())
 
 
 def of_exception(error):
-    """All that an exception itself shows, with whatever is behind it."""
+    """All texts of an exception and its causes."""
     return " ".join(
-        f"{one} {one!r} {one.args} {vars(one)} {getattr(one, '__notes__', '')} {closely(one)}"
+        f"{one} {one!r} {one.args} {vars(one)} {getattr(one, '__notes__', '')} {deep_repr(one)}"
         for one in chain(error)
     )
 
 
-def with_variables(error, *, but=""):
-    """The tracebacks as pytest's `--showlocals` and its like print them."""
+def with_variables(error, *, skip=""):
+    """The tracebacks with variables, as pytest's `--showlocals` prints them."""
     shown = []
     for one in chain(error):
         report = traceback.TracebackException.from_exception(one, capture_locals=True)
-        stack = [frame for frame in report.stack if frame.filename != but]
+        stack = [frame for frame in report.stack if frame.filename != skip]
         report.stack = traceback.StackSummary.from_list(stack)
         shown += report.format(chain=False)
     return "".join(shown)

@@ -1,9 +1,8 @@
-"""B20: what others see of a program that uses the package: its arguments, its environment, and
-for those who may look, its memory when the client has gone.
+"""B20: no secret in a process's arguments, environment, or memory after its client is dropped.
 
-The program is a process of its own, looked into from here through `/proc`, so that nothing
-that looks for a secret has it in the memory that it looks through. Python's strings cannot be
-wiped: the secret comes from a file, and no call hands a token out as a `str`.
+The program is a separate process that is scanned through `/proc`, so that the scanner's own
+memory is not part of the scan. Python's strings cannot be zeroed; therefore the secret comes
+from a file, and no call returns a token as a `str`.
 """
 
 from __future__ import annotations
@@ -19,25 +18,23 @@ from pathlib import Path
 
 import pytest
 
-from conftest import BUSINESS, PATIENCE, eventually
+from conftest import BUSINESS, TIMEOUT, eventually
 from layerfi_auth.testing import CLIENT_ID, Emulator
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/mem").exists(), reason="there is no /proc here"
-)
+pytestmark = pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="requires /proc")
 
 SECRET = "canary-Zr7Qm2VxK9Ld4Tb8Nw1Hy6Gf3Jp5Us0c"
-# Of letters whose HPACK codes have five bits, so that a header's compressed form can be looked
-# for as well (RFC 7541 appendix B).
-CHEAP = "012aceiost"
+# Letters whose HPACK codes have five bits each, so that compressed headers can be searched too
+# (RFC 7541 appendix B).
+LETTERS = "012aceiost"
 
 
 def canary(seed, length=400):
-    """So many letters, which no memory has by chance."""
+    """A pseudo-random text of this length."""
     state, text = seed, ""
     while len(text) < length:
         state = (state * 6364136223846793005 + 1) % 2**64
-        text += CHEAP[(state >> 33) % len(CHEAP)]
+        text += LETTERS[(state >> 33) % len(LETTERS)]
     return text
 
 
@@ -45,14 +42,14 @@ TOKEN, FOR_BROWSER = canary(1), canary(2)
 
 
 def parts(text):
-    """Its beginning, middle and end are found on their own."""
+    """Beginning, middle and end of a text, each searched on its own."""
     raw = text.encode()
     return [raw[start:][:16] for start in (4, len(raw) // 2 - 8, len(raw) - 16)]
 
 
 def huffman(text):
-    """The whole bytes of a text in HPACK's code, wherever in a byte it begins."""
-    bits = "".join(f"{CHEAP.index(letter):05b}" for letter in text)
+    """The text in HPACK's code for each bit offset at which it can begin, in whole bytes."""
+    bits = "".join(f"{LETTERS.index(letter):05b}" for letter in text)
     for phase in range(8):
         shifted = "0" * phase + bits
         whole = [int(shifted[at : at + 8], 2) for at in range(0, len(shifted) - 7, 8)]
@@ -61,7 +58,7 @@ def huffman(text):
 
 NEEDLES = {
     "client secret": parts(SECRET),
-    # The end of it, where the secret is.
+    # Only its end, which contains the secret.
     "Basic header": parts(base64.b64encode(f"{CLIENT_ID}:{SECRET}".encode()).decode()[-40:]),
     "access token": [*parts(TOKEN), *huffman(TOKEN[8:48])],
     "business token": parts(FOR_BROWSER),
@@ -69,9 +66,9 @@ NEEDLES = {
 
 
 def scan(pid):
-    """Look through the process's memory, and tell what was found where.
+    """Scan a process's memory and return what was found where.
 
-    Through all that it can read, but for files that are mapped as they are.
+    Skips mapped files that are not writable.
     """
     found = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
@@ -80,7 +77,7 @@ def scan(pid):
             start, end = (int(one, 16) for one in range_.split("-"))
             if rights[0] != "r" or (rights[1] != "w" and inode != "0"):
                 continue
-            # A mapping may be gone by now, and some are the kernel's own.
+            # A mapping may no longer exist, and some cannot be read.
             try:
                 memory.seek(start)
                 content = memory.read(end - start)
@@ -94,7 +91,7 @@ def scan(pid):
 
 
 class Program:
-    """A process that says where it is, and goes on when told to."""
+    """A process that prints which step it reached and waits for a line to continue."""
 
     def __init__(self, arguments, env):
         self.process = subprocess.Popen(
@@ -117,12 +114,13 @@ class Program:
     def pid(self):
         return self.process.pid
 
-    def reaches(self, word):
+    def wait_for(self, word):
         line = self.process.stdout.readline().strip()
         if line != word:
-            pytest.fail(f"not {word!r}: {self.process.communicate(timeout=PATIENCE)[1]}")
+            error = self.process.communicate(timeout=TIMEOUT)[1]
+            pytest.fail(f"the program printed {line!r} and not {word!r}: {error}")
 
-    def goes_on(self):
+    def resume(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
@@ -149,8 +147,8 @@ def answer(token):
     return {"access_token": token, "expires_in": 3600, "token_type": "Bearer", "x": "y"}
 
 
-def tokens_known(layer):
-    """Have it give the same tokens each time, and refuse once, with a body."""
+def serve_known_tokens(layer):
+    """Make the emulator return the same tokens each time, and refuse one request."""
     layer.fault("token", body=answer(TOKEN), times="forever")
     layer.fault("whoami", status=503, body={"errors": [{"error_enum": "NO"}]})
     me = {"data": {"clientName": "n", "clientId": "i"}}
@@ -193,30 +191,28 @@ wait_after("dropped")
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("how", ["blocking", "async"])
-def test_b20_nothing_is_left_in_memory_when_the_client_has_gone(
-    tmp_path, secret_file, how, tls
-):
+def test_b20_dropped_client_leaves_no_secret_in_memory(tmp_path, secret_file, how, tls):
     code = f"BUSINESS, ASYNC = {BUSINESS!r}, {how == 'async'}\n{PROGRAM}"
     with Emulator(clients=[(CLIENT_ID, SECRET)], rate_limit=None, tls=tls) as layer:
-        tokens_known(layer)
+        serve_known_tokens(layer)
         env = environment(layer, secret_file, tmp_path)
         with Program([sys.executable, "-c", code], env) as program:
-            program.reaches("working")
-            # What looks for secrets finds them where they are. (The secret's file is read
-            # for each token request, and forgotten.)
+            program.wait_for("working")
+            # The scan finds tokens that exist. (The secret is read from its file for each
+            # token request and then zeroed.)
             working = {what for what, *_ in scan(program.pid)}
             assert working >= {"access token", "business token"}
-            program.goes_on()
-            program.reaches("dropped")
-            # Connections end in the background.
-            until = time.monotonic() + 5
+            program.resume()
+            program.wait_for("dropped")
+            # Connections close in the background.
+            until = time.monotonic() + TIMEOUT
             while (left := scan(program.pid)) and time.monotonic() < until:
                 time.sleep(0.05)
-            assert left == []
+            assert left == [], f"secrets are left in memory: {left}"
 
 
-def test_b20_the_client_secret_is_found_where_it_is_a_string(tmp_path, secret_file):
-    """The scan sees Python's strings as well; and they are what stays."""
+def test_b20_memory_scan_finds_a_secret_in_a_python_string(tmp_path, secret_file):
+    """Python's strings are scanned as well."""
     with Emulator(clients=[(CLIENT_ID, SECRET)], rate_limit=None) as layer:
         env = environment(layer, secret_file, tmp_path)
         code = (
@@ -227,23 +223,24 @@ def test_b20_the_client_secret_is_found_where_it_is_a_string(tmp_path, secret_fi
         )
         del env["LAYER_CLIENT_SECRET_FILE"]
         with Program([sys.executable, "-c", code], env) as program:
-            program.reaches("ready")
+            program.wait_for("ready")
             assert "client secret" in {what for what, *_ in scan(program.pid)}
 
 
-def seen_of(pid):
-    """What every user of the machine sees of a process, and its own user."""
+def public_data(pid):
+    """A process's arguments and environment."""
     for place in ("cmdline", "environ"):
-        # Both are empty for a moment while a program is being started.
+        # Both are empty for a moment while a process starts.
         path = Path(f"/proc/{pid}/{place}")
         eventually(path.read_bytes)
         yield place, path.read_bytes()
 
 
 def check_process(pid):
-    for place, seen in seen_of(pid):
+    for place, content in public_data(pid):
         for what, needles in NEEDLES.items():
-            if any(needle in seen for needle in needles) or re.search(rb"eyJ[\w-]{6}", seen):
+            found = any(needle in content for needle in needles)
+            if found or re.search(rb"eyJ[\w-]{6}", content):
                 pytest.fail(f"{place} of {pid} shows the {what}")
 
 
@@ -296,8 +293,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("provider", [False, True], ids=["file", "provider"])
-def test_b20_no_argument_and_no_variable_of_any_process_has_it(tmp_path, secret_file, provider):
-    """The program's, its `multiprocessing` children's, and those of commands that it starts."""
+def test_b20_secret_is_in_no_process_arguments_or_environment(tmp_path, secret_file, provider):
+    """Of the program, its `multiprocessing` children, and commands that it starts."""
     script = tmp_path / "program.py"
     script.write_text(f"PROVIDER = {provider}\n{PROCESSES}")
     with Emulator(clients=[(CLIENT_ID, SECRET)], rate_limit=None) as layer:
@@ -305,18 +302,20 @@ def test_b20_no_argument_and_no_variable_of_any_process_has_it(tmp_path, secret_
         if provider:
             env["SECRET"] = env.pop("LAYER_CLIENT_SECRET_FILE")
         with Program([sys.executable, script], env) as program:
-            program.reaches("working")
+            program.wait_for("working")
             children = set(children_of(program.pid))
-            # The spawned one, what watches over its semaphores, and `sleep`.
+            # The spawned process, the resource tracker and `sleep`.
             assert len(children) >= 3
             for pid in [program.pid, *children]:
                 check_process(pid)
-            program.goes_on()
-            assert program.process.wait(PATIENCE) == 0
+            program.resume()
+            assert program.process.wait(TIMEOUT) == 0
 
 
 @pytest.mark.parametrize("stdin", [False, True], ids=["file", "stdin"])
-def test_b20_nor_of_the_installed_command(tmp_path, secret_file, stdin):
+def test_b20_secret_is_in_no_arguments_or_environment_of_the_command(
+    tmp_path, secret_file, stdin
+):
     command = [Path(sysconfig.get_path("scripts")) / "layerfi-auth", "token"]
     command += ["--client-secret-stdin"] if stdin else ["--client-secret-file", secret_file]
     with Emulator(clients=[(CLIENT_ID, SECRET)], rate_limit=None) as layer:
@@ -327,19 +326,19 @@ def test_b20_nor_of_the_installed_command(tmp_path, secret_file, stdin):
             if stdin:
                 program.process.stdin.write(SECRET)
             program.process.stdin.close()
-            # It waits for its answer while it is looked at.
+            # The command waits for its response during the check.
             assert layer.wait_for("token", 1)
             check_process(program.pid)
             layer.release()
             program.process.stdin = None
-            out, err = program.process.communicate(timeout=PATIENCE)
+            out, err = program.process.communicate(timeout=TIMEOUT)
             assert program.process.returncode == 0
             assert out.count(".") == 2
             if SECRET in err or out.strip() in err:
                 pytest.fail("standard error shows a secret")
 
 
-def test_what_looks_at_processes_finds_it(secret_file):
+def test_process_scan_finds_a_secret_in_the_environment(secret_file):
     with Program(["sleep", "60"], {"MY_SECRET": SECRET}) as program:
         with pytest.raises(pytest.fail.Exception, match="environ"):
             check_process(program.pid)

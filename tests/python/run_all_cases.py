@@ -1,7 +1,7 @@
-"""The whole table in one process, with every log on, for `test_footprint.py`.
+"""Runs all cases of the table in one process with all logging on, for `test_footprint.py`.
 
-Runs each case through the blocking and the async calls (over TLS through the async ones),
-emulators in the same process, and prints what became of it as JSON. Argument: `plain` or `tls`.
+Runs each case with the blocking and the async calls (over TLS only with the async ones), with
+the emulators in the same process, and prints a report as JSON. Argument: `plain` or `tls`.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ import threading
 import time
 from pathlib import Path
 
-import sight
+import secret_scanner
 from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET
 from test_vectors import CASES, Async, Blocking, fits_tls, run_case
 
 WORKERS = 8
-# For an emulator to start and a machine to be busy.
-SLACK = 10.0
+# Seconds for starting an emulator, and for a busy machine.
+SLACK = 60.0
 
 
 def memory(name):
-    """A figure of this process's, in KiB."""
+    """A field of this process's status, in KiB."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
-def most_time(case):
-    """What all calls of a case may take together, by the client's own timeout."""
+def max_time(case):
+    """Longest time of all calls of a case, by the client's timeout."""
     timeout = case.get("client", {}).get("timeout_ms", 30_000) / 1000
     return timeout * sum(step.get("repeat", 1) for step in case["steps"]) + SLACK
 
 
 def secrets_of(cases):
-    secrets = sight.Secrets()
+    secrets = secret_scanner.Secrets()
     secrets.add_credentials(CLIENT_ID, CLIENT_SECRET)
     for case in cases:
         if secret := case.get("client", {}).get("client_secret"):
@@ -46,7 +46,7 @@ def secrets_of(cases):
 
 
 class Watch(logging.Handler):
-    """Looks at every record of every logger, all of it, and keeps none."""
+    """Checks every record of every logger and keeps none."""
 
     def __init__(self, secrets):
         super().__init__(logging.NOTSET)
@@ -56,7 +56,7 @@ class Watch(logging.Handler):
 
     def emit(self, record):
         self.names[record.name] = self.names.get(record.name, 0) + 1
-        what = self.secrets.seen_in(f"{self.format(record)} {vars(record)}")
+        what = self.secrets.found_in(f"{self.format(record)} {vars(record)}")
         if what is not None:
             self.shows.append([what, record.levelname, record.pathname, record.lineno])
 
@@ -70,10 +70,10 @@ def main(transport):
     if tls:
         todo = [(case, Async()) for case in cases if fits_tls(case)]
     else:
-        todo = [(case, face) for case in cases for face in (Blocking(), Async())]
-    # The first ones pay for what is made once per process.
-    for case, face in todo[:2]:
-        run_case(case, face, tls=tls)
+        todo = [(case, calls) for case in cases for calls in (Blocking(), Async())]
+    # The first cases allocate what is allocated once per process.
+    for case, calls in todo[:2]:
+        run_case(case, calls, tls=tls)
     before = memory("VmRSS:")
     failed, late = [], []
     number = len(todo)
@@ -81,23 +81,23 @@ def main(transport):
     def work():
         while True:
             try:
-                case, face = todo.pop()
+                case, calls = todo.pop()
             except IndexError:
                 return
             started = time.monotonic()
             try:
-                run_case(case, face, tls=tls)
+                run_case(case, calls, tls=tls)
             except BaseException as error:  # noqa: BLE001
-                failed.append([case["name"], type(face).__name__, str(error)])
-            if time.monotonic() - started > most_time(case):
-                late.append([case["name"], type(face).__name__])
+                failed.append([case["name"], type(calls).__name__, str(error)])
+            if time.monotonic() - started > max_time(case):
+                late.append([case["name"], type(calls).__name__])
 
     threads = [threading.Thread(target=work) for _ in range(WORKERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    told = {
+    report = {
         "runs": number,
         "grown_kib": memory("VmHWM:") - before,
         "failed": failed,
@@ -105,7 +105,7 @@ def main(transport):
         "records": watch.names,
         "shows": watch.shows,
     }
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(report))
 
 
 if __name__ == "__main__":

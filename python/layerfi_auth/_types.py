@@ -1,4 +1,4 @@
-"""Types that the package's annotations share. Not imported at run time."""
+"""Types for the package's annotations. Not imported at run time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ T = TypeVar("T")
 _T_contra = TypeVar("_T_contra", contravariant=True)
 
 Post: TypeAlias = Callable[..., object]
-"""Calls a function with its arguments on an event loop's own thread."""
+"""Calls a function with arguments on an event loop's thread."""
 
 
 class Settle(Protocol[_T_contra]):
-    """Takes a call's value, or its error, on the event loop's own thread."""
+    """Takes a call's value or its error on the event loop's thread."""
 
     def __call__(self, value: _T_contra, error: BaseException | None, /) -> None: ...
 
