@@ -280,3 +280,114 @@ fn the_architecture_picture_is_up_to_date() {
         "docs/architecture.svg is not what the code's structure gives: run scripts/architecture-picture"
     );
 }
+
+/// The arrows of a crate or package with these files, as `from -> to`.
+fn arrows_of(files: &[(&str, &str)], read: impl Fn(&Path) -> Graph) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let graph = read(folder.path());
+    let show = |arrow: &graph::Arrow| {
+        let [from, to] = [&arrow.from, &arrow.to].map(|path| path.display().to_string());
+        format!("{}:{} -> {}", &from[4..], arrow.line, &to[4..])
+    };
+    graph.arrows().map(show).collect()
+}
+
+#[test]
+fn the_reader_of_rust_finds_every_kind_of_use() {
+    let files = [
+        (
+            "src/lib.rs",
+            "mod a; mod b; mod c; mod d;\npub use b::Exported;\n#[cfg(test)] mod missing;",
+        ),
+        (
+            "src/a.rs",
+            "use std::fmt;\nuse crate::{b::{self, child::Deep as Other}, c};\n\
+             // use crate::d;\nconst TEXT: &str = \"use crate::d;\";\n\
+             #[cfg(any(test, fuzzing))]\nuse crate::d::Thing;\n\
+             fn f<'a>(x: &'a str) -> char { '\\'' }\n\
+             #[cfg(test)]\nmod tests { use super::*; use crate::d; }\n",
+        ),
+        (
+            "src/b/mod.rs",
+            "mod child;\npub use child::Deep;\npub(crate) use child::Used;\n\
+             pub struct Exported;\nfn f(_: Used) {}\n",
+        ),
+        ("src/b/child.rs", "pub struct Deep;\npub struct Used;\n"),
+        (
+            "src/c.rs",
+            "fn f() {\n    for _ in crate::d::all() {}\n}\nmod inline {\n    use super::super::a::f;\n}\n",
+        ),
+        (
+            "src/d.rs",
+            "pub(in crate::d) struct Thing;\ntype T = crate::Exported;\n",
+        ),
+    ];
+    let read = |folder: &Path| rust_source::read(folder, Path::new("src/lib.rs"));
+    assert_eq!(
+        arrows_of(&files, read),
+        [
+            "a.rs:2 -> b/child.rs",
+            "a.rs:2 -> b/mod.rs",
+            "a.rs:2 -> c.rs",
+            "b/mod.rs:3 -> b/child.rs",
+            "c.rs:5 -> a.rs",
+            "c.rs:2 -> d.rs",
+            "d.rs:2 -> b/mod.rs",
+        ]
+    );
+}
+
+#[test]
+fn the_reader_of_python_finds_every_kind_of_import() {
+    let files = [
+        ("lib/__init__.py", "from lib._a import Exported\n"),
+        (
+            "lib/_a.py",
+            "from . import _b\nfrom .sub import (\n    Name,\n)\n",
+        ),
+        (
+            "lib/_b.py",
+            "\"\"\"\nfrom lib._a import x\n\"\"\"\nimport lib.sub._deep as deep  # import lib._a\n",
+        ),
+        (
+            "lib/sub/__init__.py",
+            "from lib.sub._deep import Name\n__all__ = [\"Name\"]\n",
+        ),
+        (
+            "lib/sub/_deep.py",
+            "def f():\n    from lib import Exported\n",
+        ),
+    ];
+    let read = |folder: &Path| python_source::read(folder, Path::new("lib"));
+    assert_eq!(
+        arrows_of(&files, read),
+        [
+            "_a.py:1 -> _b.py",
+            "_a.py:2 -> sub/__init__.py",
+            "_b.py:4 -> sub/_deep.py",
+            "sub/_deep.py:2 -> _a.py",
+        ]
+    );
+}
+
+#[test]
+fn a_circle_is_found_with_its_files() {
+    let mut graph = Graph::default();
+    for (from, to) in [("a", "b"), ("b", "c"), ("c", "b"), ("c", "d"), ("d", "e")] {
+        graph.add_arrow(graph::Arrow {
+            from: PathBuf::from(from),
+            to: PathBuf::from(to),
+            line: 1,
+            what: String::new(),
+        });
+    }
+    let circles = graph.circles();
+    assert_eq!(circles.len(), 1);
+    assert_eq!(circles[0].0, [Path::new("b"), Path::new("c")]);
+    assert_eq!(circles[0].1.len(), 2);
+}

@@ -285,7 +285,8 @@ fn begins_a_path(before: &[Token]) -> bool {
         let at = before.len().checked_sub(back);
         at.map_or("", |at| before[at].text.as_str())
     };
-    !matches!(last(1), "::" | ".") && !(last(1) == "in" && last(2) == "(" && last(3) == "pub")
+    let is_visibility = last(1) == "in" && last(2) == "(" && last(3) == "pub";
+    !is_visibility && !matches!(last(1), "::" | ".")
 }
 
 /// The names of a file's own child modules, at its top level.
