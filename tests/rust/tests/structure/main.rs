@@ -29,6 +29,7 @@ const LAYERS: [&[&str]; 7] = [
         "token",
         "config",
         "stats",
+        "deadline",
     ],
     &["retry", "protocol"],
     &["http"],
@@ -278,6 +279,53 @@ fn the_architecture_picture_is_up_to_date() {
     assert!(
         drawn.stdout == committed,
         "docs/architecture.svg is not what the code's structure gives: run scripts/architecture-picture"
+    );
+}
+
+/// The pages that name files of the repository, and that no other test follows.
+const PAGES: [&str; 6] = [
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/architecture.md",
+    "docs/glossary.md",
+    "docs/security.md",
+];
+
+#[test]
+fn files_that_the_documentation_names_exist() {
+    let repository = repository();
+    let mut missing = Vec::new();
+    for page in PAGES {
+        let text = std::fs::read_to_string(repository.join(page)).unwrap();
+        let folder = Path::new(page).parent().unwrap();
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let path = link.split('#').next().unwrap();
+            if !path.is_empty() && !repository.join(folder).join(path).exists() {
+                missing.push(format!("{page} links to {link}"));
+            }
+        }
+        for line in text.lines() {
+            for word in line.split('`').skip(1).step_by(2) {
+                let is_path = word.contains('/')
+                    && word
+                        .chars()
+                        .all(|c| c.is_alphanumeric() || "/._-".contains(c))
+                    && repository.join(word.split('/').next().unwrap()).is_dir();
+                if is_path && !word.starts_with('/') && !repository.join(word).exists() {
+                    missing.push(format!("{page} names {word}"));
+                }
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "these files do not exist:\n{}",
+        missing.join("\n")
     );
 }
 
