@@ -208,7 +208,7 @@ fn picture_data() -> String {
     let arrows: BTreeSet<_> = core
         .arrows()
         .map(|arrow| [group(&arrow.from), group(&arrow.to)])
-        .filter(|[from, to]| from != to)
+        .filter(|[from, to]| from != to && layer(from).is_some() && layer(to).is_some())
         .collect();
     let layers: Vec<Vec<&str>> = LAYERS
         .iter()
