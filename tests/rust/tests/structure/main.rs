@@ -30,6 +30,7 @@ const LAYERS: [&[&str]; 7] = [
         "config",
         "stats",
         "deadline",
+        "layer_provider_props",
     ],
     &["retry", "protocol"],
     &["http"],
