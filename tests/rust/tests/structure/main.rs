@@ -1,8 +1,10 @@
 //! The structure of the source code: no circle of files in any crate, and in
 //! `core` no arrow against the declared direction. `docs/architecture.svg` is
-//! drawn from the same graph, and must be up to date.
+//! drawn from the same graph, and must be up to date. What the documentation
+//! names must exist.
 
 mod graph;
+mod pages;
 mod python_source;
 mod rust_source;
 
@@ -283,49 +285,12 @@ fn the_architecture_picture_is_up_to_date() {
     );
 }
 
-/// The pages that name files of the repository, and that no other test follows.
-const PAGES: [&str; 6] = [
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "CHANGELOG.md",
-    "docs/architecture.md",
-    "docs/glossary.md",
-    "docs/security.md",
-];
-
 #[test]
-fn files_that_the_documentation_names_exist() {
-    let repository = repository();
-    let mut missing = Vec::new();
-    for page in PAGES {
-        let text = std::fs::read_to_string(repository.join(page)).unwrap();
-        let folder = Path::new(page).parent().unwrap();
-        let links = text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next());
-        for link in links.filter(|link| !link.starts_with("http")) {
-            let path = link.split('#').next().unwrap();
-            if !path.is_empty() && !repository.join(folder).join(path).exists() {
-                missing.push(format!("{page} links to {link}"));
-            }
-        }
-        for line in text.lines() {
-            for word in line.split('`').skip(1).step_by(2) {
-                let is_path = word.contains('/')
-                    && word
-                        .chars()
-                        .all(|c| c.is_alphanumeric() || "/._-".contains(c))
-                    && repository.join(word.split('/').next().unwrap()).is_dir();
-                if is_path && !word.starts_with('/') && !repository.join(word).exists() {
-                    missing.push(format!("{page} names {word}"));
-                }
-            }
-        }
-    }
+fn files_and_commands_that_the_documentation_names_exist() {
+    let missing = pages::missing(&repository());
     assert!(
         missing.is_empty(),
-        "these files do not exist:\n{}",
+        "the documentation is wrong:\n{}",
         missing.join("\n")
     );
 }
