@@ -11,19 +11,20 @@
 //! ```
 //!
 //! It names the bindings that the guarantee concerns, and those of them that
-//! have no test of their own yet.
+//! have no test of their own yet. `command` and `browser` count as bindings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The bindings, as in markers and as on the page.
-const BINDINGS: [(&str, &str); 5] = [
+/// The bindings and what else is tested, as in markers and as on the page.
+const BINDINGS: [(&str, &str); 6] = [
     ("rust", "Rust"),
     ("c", "C"),
     ("cpp", "C++"),
     ("python", "Python"),
     ("command", "command"),
+    ("browser", "browser"),
 ];
 
 const BEGIN: &str = "<!-- tests of B";
@@ -80,6 +81,7 @@ fn binding(file: &str, name: &str) -> &'static str {
         ["ffi", ..] if name.contains("cpp") => "cpp",
         ["ffi", ..] | ["tests", "c", ..] => "c",
         ["tests", "cpp", ..] => "cpp",
+        ["js", ..] | ["tests", "browser", ..] => "browser",
         ["python", ..] | ["tests", "python", ..] => "python",
         ["cli", ..] => "command",
         _ => "rust",
