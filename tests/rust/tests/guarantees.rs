@@ -220,9 +220,9 @@ impl Marker {
             }
             let count = of(name).count();
             if count > 0 {
-                counts.push(format!("{count} in {title}"));
+                counts.push(format!("{title} {count}"));
             } else if self.missing.contains(name) {
-                counts.push(format!("none yet in {title}"));
+                counts.push(format!("{title} none yet"));
             }
             for (file, names) in files {
                 writeln!(
