@@ -1,38 +1,44 @@
 /*
- * layerfi-auth: tokens for the Layer accounting API, acquired once, always at
- * hand, never shown. Guide: docs/c.md. C++: layerfi_auth.hpp.
+ * layerfi-auth: access tokens for the Layer accounting API. The library requests,
+ * caches and refreshes them. Guide: docs/c.md. C++: layerfi_auth.hpp.
  *
- * THE LAWS, for every function here:
+ * CONVENTIONS for every function in this file:
  *
- * Results.   A call that can fail returns a layerfi_result and takes, last, a
- *            nullable `layerfi_error **`. Out arguments are written only on
- *            success (the one exception says so), the error only on failure.
- *            An error that stands there from before is overwritten, not freed.
- * Ownership. What a call gives out as `T **` is yours, and is freed by T's
- *            one `_free` function, once. `_free(NULL)` is fine. No call takes
- *            over or frees an argument. Handles may be freed in any order: a
- *            token outlives its client.
- * Strings.   Strings in are NUL-terminated UTF-8, and are copied. Strings out
- *            are a layerfi_str: a view that lives as long as its handle.
- * NULL.      A NULL that is not said to be fine is LAYERFI_RESULT_NULL_POINTER;
- *            accessors, which return a value, give an empty one for it.
- * Threads.   A `const` handle may be used from many threads at once. A handle
- *            that is not const, or is being freed, belongs to one thread.
- *            The library's own threads (`layerfi-auth`, and `layerfi-auth-io`
- *            for files, names and credentials callbacks) come with the first
- *            call that needs them.
- * Fork.      A client may be used in the child of a fork() that came after its
- *            use, in a process of many threads too. The child keeps the token
- *            and shares no connection with the parent. Do not fork from a
+ * Results.   A function that can fail returns a layerfi_result. Its last
+ *            parameter is a `layerfi_error **`, which may be NULL. Out
+ *            parameters are written only on success (the one exception is
+ *            documented at its function), the error only on failure. An earlier
+ *            error in the variable is overwritten, not freed.
+ * Ownership. A handle that a function returns through a `T **` belongs to the
+ *            caller. Free it once, with T's `_free` function. `_free(NULL)` does
+ *            nothing. No function takes ownership of an argument or frees it.
+ *            Handles may be freed in any order: a token stays valid after its
+ *            client is freed.
+ * Strings.   String parameters are NUL-terminated UTF-8; the library copies
+ *            them. Strings are returned as layerfi_str, a view that is valid
+ *            until its handle is freed.
+ * NULL.      A NULL argument is LAYERFI_RESULT_NULL_POINTER, unless the comment
+ *            of the function allows it. Accessors (functions that return their
+ *            value) return an empty value for a NULL handle.
+ * Time.      `_ms` is milliseconds and `_s` is seconds. Points in time are
+ *            milliseconds since 1970-01-01 00:00 UTC.
+ * Threads.   A `const` handle may be used from several threads at the same
+ *            time. Use a handle that is not const, or that is being freed, from
+ *            one thread only. The library starts its own threads at the first
+ *            call that needs them: `layerfi-auth`, and `layerfi-auth-io` for
+ *            files, host names and credentials callbacks.
+ * Fork.      A client that was used before a fork() may be used in the child,
+ *            also if the process has several threads. The child keeps the cached
+ *            token and shares no connection with the parent. Do not fork in a
  *            callback.
- * Enums.     Enum inputs are uint32_t, so that a wrong number is an error and
- *            not undefined. Numbers of enums are never reused.
- * Panics.    A bug in the library that panics is LAYERFI_RESULT_PANIC.
- *            Exceptions and longjmp must not pass through it.
- * Signals.   Nothing here may be called from a signal handler. All signals to
- *            the process are blocked in the library's own threads, and so in
- *            the credentials and log callbacks that run there. The program's
- *            masks and handlers stay as they are, that of SIGPIPE too.
+ * Enums.     Enum parameters are uint32_t, so that a wrong number is an error
+ *            and not undefined behavior. Numbers are never reused.
+ * Panics.    A bug that makes the library panic is LAYERFI_RESULT_PANIC.
+ *            Exceptions and longjmp must not pass through the library.
+ * Signals.   Call no function from a signal handler. The library's threads block
+ *            all signals, and so do the credentials and log callbacks that run in
+ *            them. The signal masks and handlers of the program are not changed,
+ *            the one for SIGPIPE included.
  */
 
 #ifndef LAYERFI_AUTH_H
@@ -50,29 +56,30 @@
 
 /**
  * The version of the ABI, and the number in the shared library's SONAME. It
- * changes when a program built against an earlier header would break.
+ * changes when programs that were built with an earlier header would break.
  */
 #define LAYERFI_ABI_VERSION 1
 
 /**
- * The revision of the ABI: one more whenever something is added that a
- * program built against an earlier header does not notice.
+ * The revision of the ABI. It grows by one with every addition that does not
+ * break programs that were built with an earlier header.
  */
 #define LAYERFI_ABI_REVISION 0
 
 /**
- * The session duration that Layer gives by default, in seconds.
+ * The session duration that Layer uses by default, in seconds.
  */
 #define LAYERFI_SESSION_DURATION_DEFAULT 3600
 
 /**
- * For `min_remaining_s`: half of the life that the server gave the token.
+ * A value for `min_remaining_s`: half of the lifetime that the server gave the
+ * token.
  */
 #define LAYERFI_MIN_REMAINING_DEFAULT UINT64_MAX
 
 /**
- * What became of a call. Numbers are never reused; later versions may add
- * some, so treat one that you do not know as a failure like the others.
+ * The result of a call. Numbers are never reused. Later versions may add
+ * codes: treat an unknown code as a failure.
  */
 enum layerfi_result
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -84,44 +91,45 @@ enum layerfi_result
      */
     LAYERFI_RESULT_OK = 0,
     /**
-     * A setting is missing or wrong; layerfi_error_field() names it.
+     * A setting is missing or not valid; layerfi_error_field() names it.
      */
     LAYERFI_RESULT_CONFIG = 1,
     /**
-     * An argument of this call is wrong; nothing was sent.
+     * An argument of this call is not valid. No request was sent.
      */
     LAYERFI_RESULT_INVALID_ARGUMENT = 2,
     /**
-     * The credentials could not be read from their file or provider.
+     * The credentials could not be read from their file or callback.
      */
     LAYERFI_RESULT_CREDENTIALS = 3,
     /**
-     * The server could not be reached, or the connection broke.
+     * The server could not be reached, or the connection was lost.
      */
     LAYERFI_RESULT_TRANSPORT = 4,
     /**
-     * The call's time, or an attempt's, ran out.
+     * The call's timeout, or the timeout of its last attempt, has passed.
      */
     LAYERFI_RESULT_TIMEOUT = 5,
     /**
-     * The server's certificate was not accepted, or the handshake failed.
+     * The server's certificate was not accepted, or the TLS handshake failed.
      */
     LAYERFI_RESULT_TLS = 6,
     /**
-     * The token endpoint refused; layerfi_error_oauth_error() has its code.
+     * The token endpoint refused the request; layerfi_error_oauth_error() has
+     * its OAuth error code.
      */
     LAYERFI_RESULT_OAUTH = 7,
     /**
-     * The Layer API refused; see layerfi_error_http_status() and
+     * The Layer API refused the request; see layerfi_error_http_status() and
      * layerfi_error_error_enum().
      */
     LAYERFI_RESULT_API = 8,
     /**
-     * Too many requests; layerfi_error_retry_after_ms() says how long to wait.
+     * Too many requests; layerfi_error_retry_after_ms() has the time to wait.
      */
     LAYERFI_RESULT_RATE_LIMITED = 9,
     /**
-     * The answer is not what the protocol allows.
+     * The server's response is not valid.
      */
     LAYERFI_RESULT_PROTOCOL = 10,
     /**
@@ -129,31 +137,31 @@ enum layerfi_result
      */
     LAYERFI_RESULT_INTERNAL = 11,
     /**
-     * A pointer that must not be NULL is.
+     * An argument is NULL that must not be.
      */
     LAYERFI_RESULT_NULL_POINTER = 100,
     /**
-     * A string is not UTF-8.
+     * A string is not valid UTF-8.
      */
     LAYERFI_RESULT_INVALID_UTF8 = 101,
     /**
-     * A number is no value of its enum.
+     * A number is not a value of its enum.
      */
     LAYERFI_RESULT_INVALID_ENUM = 102,
     /**
-     * The buffer is too small for the answer.
+     * The buffer is too small for the value.
      */
     LAYERFI_RESULT_BUFFER_TOO_SMALL = 103,
     /**
-     * Nothing is at hand, in a call that does not wait.
+     * The cache has no value, in a call that does not wait.
      */
     LAYERFI_RESULT_NOT_AVAILABLE = 104,
     /**
-     * A call that waits was made from a callback that its answer may depend on.
+     * A call that waits was made in a callback that its result may depend on.
      */
     LAYERFI_RESULT_WOULD_DEADLOCK = 105,
     /**
-     * The library panicked. The panic ended here, and the client stays usable.
+     * The library panicked. The panic was caught; the client stays usable.
      */
     LAYERFI_RESULT_PANIC = 106,
 };
@@ -166,7 +174,7 @@ typedef uint32_t layerfi_result;
 #endif // __cplusplus
 
 /**
- * One of Layer's environments, or one of your own.
+ * One of Layer's environments, or another system with the same API.
  */
 enum layerfi_environment
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -186,8 +194,8 @@ enum layerfi_environment
      */
     LAYERFI_ENVIRONMENT_PRODUCTION_CA = 3,
     /**
-     * An emulator, a staging system, a proxy. API URL, token endpoint and
-     * scope must all be given.
+     * An emulator, a staging system or a gateway. API URL, token endpoint and
+     * scope are required.
      */
     LAYERFI_ENVIRONMENT_CUSTOM = 4,
 };
@@ -200,7 +208,7 @@ typedef uint32_t layerfi_environment;
 #endif // __cplusplus
 
 /**
- * How id and secret go into the Basic header.
+ * How client id and secret are written in the Basic header.
  */
 enum layerfi_basic_encoding
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -208,11 +216,11 @@ enum layerfi_basic_encoding
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * As they are, like `curl -u` and Layer's own documentation. The default.
+     * Unchanged, as `curl -u` and Layer's documentation do. The default.
      */
     LAYERFI_BASIC_ENCODING_RAW = 1,
     /**
-     * Form-urlencoded first, as RFC 6749 section 2.3.1 has it.
+     * Form-urlencoded first (RFC 6749 section 2.3.1).
      */
     LAYERFI_BASIC_ENCODING_FORM = 2,
 };
@@ -225,7 +233,7 @@ typedef uint32_t layerfi_basic_encoding;
 #endif // __cplusplus
 
 /**
- * How much a log message matters.
+ * The severity of a log message.
  */
 enum layerfi_log_level
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -233,27 +241,27 @@ enum layerfi_log_level
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * Nothing.
+     * No messages.
      */
     LAYERFI_LOG_LEVEL_OFF = 0,
     /**
-     * Something is broken.
+     * A fault that needs attention.
      */
     LAYERFI_LOG_LEVEL_ERROR = 1,
     /**
-     * Something failed and is dealt with.
+     * A failure that the library handles.
      */
     LAYERFI_LOG_LEVEL_WARN = 2,
     /**
-     * Something worth knowing.
+     * Events of general interest.
      */
     LAYERFI_LOG_LEVEL_INFO = 3,
     /**
-     * What the library does: requests, retries, refreshes.
+     * Requests, retries and refreshes.
      */
     LAYERFI_LOG_LEVEL_DEBUG = 4,
     /**
-     * In detail.
+     * Details.
      */
     LAYERFI_LOG_LEVEL_TRACE = 5,
 };
@@ -266,81 +274,88 @@ typedef uint32_t layerfi_log_level;
 #endif // __cplusplus
 
 /**
- * A token for one business, to be handed to a browser or a mobile app. It
- * outlives the client. A const pointer to it may be used from many threads at
- * once.
+ * A token for one business, for a browser or a mobile app. It stays valid after
+ * the client is freed. A const pointer to it may be used from several threads at
+ * the same time. Free it with layerfi_business_token_free().
  *
- * Its text is wiped from memory when the last reference to the token (this
- * handle, and the client's cache) is gone; copies are yours to wipe.
+ * The library wipes its text from memory when the last reference to the token
+ * (this handle, and the client's cache) is gone. Wipe your own copies yourself.
  */
 typedef struct layerfi_business_token layerfi_business_token;
 
 /**
- * One result per id of a batch, in order. A const pointer to it may be used
- * from many threads at once.
+ * The results of a batch, one per id, in the order of the ids. A const pointer
+ * to it may be used from several threads at the same time. Free it with
+ * layerfi_business_tokens_free().
  */
 typedef struct layerfi_business_tokens layerfi_business_tokens;
 
 /**
- * A client of Layer's authentication: one per set of credentials, for the
- * whole program. A const pointer to it may be used from many threads at once,
- * and in the child after a fork().
+ * A client for Layer's authentication. Make one per set of credentials and use
+ * it in the whole program. A const pointer to it may be used from several
+ * threads at the same time, and in the child after a fork(). Free it with
+ * layerfi_client_free().
  *
- * `timeout_ms` of a call is what it may take in all, waiting, retries and
- * back-off included, in milliseconds; 0 is the client's own timeout, and more
- * than a day is a day. A call that times out does not cancel a request that
- * others wait for.
+ * The `timeout_ms` of a call limits the whole call in milliseconds: waiting,
+ * retries and back-off included. 0 is the client's own timeout; a value above
+ * one day is reduced to one day. A call that times out does not cancel a
+ * request that other callers wait for.
  */
 typedef struct layerfi_client layerfi_client;
 
 /**
- * Settings of a client that is to be made. For one thread at a time. Each
- * setting has a default but the credentials and the environment; what is
- * wrong with one is told by layerfi_client_builder_build().
+ * The settings of a client that is to be made. Use it from one thread at a time.
+ * Credentials and environment are required; every other setting has a default.
+ * All strings are copied. Free it with layerfi_client_builder_free().
  *
- * All strings are copied.
+ * Most values are checked by layerfi_client_builder_build(). A setter that
+ * returns an error leaves the builder unchanged.
  */
 typedef struct layerfi_client_builder layerfi_client_builder;
 
 /**
- * Where a callback puts the credentials. It lives during the call only, and
- * is freed by the library.
+ * Receives the credentials from a layerfi_credentials_callback. It is valid
+ * during the callback only. The library frees it.
  */
 typedef struct layerfi_credentials layerfi_credentials;
 
 /**
- * Why a call failed. No text in it holds a secret, a token or the body of an
- * answer. A const pointer to it may be used from many threads at once.
+ * Why a call failed. No text in it holds a secret, a token or the body of a
+ * response. A const pointer to it may be used from several threads at the same
+ * time. Free it with layerfi_error_free().
  */
 typedef struct layerfi_error layerfi_error;
 
 /**
- * The answer to layerfi_client_execute(). A const pointer to it may be used
- * from many threads at once.
+ * The response to layerfi_client_execute(). A const pointer to it may be used
+ * from several threads at the same time. Free it with layerfi_response_free().
  */
 typedef struct layerfi_response layerfi_response;
 
 /**
- * An access token for the Layer API. It stays what it is while the client
- * goes on to others, and outlives the client. A const pointer to it may be
- * used from many threads at once.
+ * An access token for the Layer API. It does not change when the client gets a
+ * newer token, and stays valid after the client is freed. A const pointer to it
+ * may be used from several threads at the same time. Free it with
+ * layerfi_token_free().
  *
- * Its text is wiped from memory when the last reference to the token (this
- * handle, and the client's cache) is gone; copies are yours to wipe.
+ * The library wipes its text from memory when the last reference to the token
+ * (this handle, and the client's cache) is gone. Wipe your own copies yourself.
  */
 typedef struct layerfi_token layerfi_token;
 
 /**
- * Who the credentials belong to, as `GET /whoami` tells. A const pointer to
- * it may be used from many threads at once.
+ * The client that the credentials belong to: the response to `GET /whoami`. A
+ * const pointer to it may be used from several threads at the same time. Free it
+ * with layerfi_whoami_free().
  */
 typedef struct layerfi_whoami layerfi_whoami;
 
 /**
- * A view on a string: UTF-8, with a NUL behind its last byte that `len` does
- * not count. It is valid as long as the handle that it was taken from, and
- * for ever where there was none. `data` is never NULL: what is absent is an
- * empty string.
+ * A view of a string: UTF-8, followed by a NUL byte that `len` does not count.
+ *
+ * It is valid until the handle that it was taken from is freed; a view from a
+ * function that takes no handle is always valid. `data` is never NULL: a value
+ * that is absent is an empty string.
  */
 typedef struct layerfi_str {
     /**
@@ -348,120 +363,62 @@ typedef struct layerfi_str {
      */
     const char *data;
     /**
-     * How many bytes, without the NUL.
+     * The number of bytes, without the NUL.
      */
     size_t len;
 } layerfi_str;
 
 /**
- * Reads the credentials as they are now, gives them to
- * layerfi_credentials_set(), and returns true; false where it cannot.
+ * Reads the current credentials, passes them to layerfi_credentials_set() and
+ * returns true. Returns false if it cannot read them.
  *
- * It is asked before each token request, and again when the server refuses
- * the credentials. It is called from a thread of the library's, from several
- * at once, and may take its time: the calls that wait for it end by their own
- * timeouts. Calls of the library that wait return
+ * The library calls it before each token request, and again if the server
+ * refuses the credentials. It is called from a thread of the library, and may be
+ * called from several threads at the same time. It may block: callers that wait
+ * for it end at their own timeouts. Functions of the library that wait return
  * LAYERFI_RESULT_WOULD_DEADLOCK in it. It must not throw or longjmp.
  */
 typedef bool (*layerfi_credentials_callback)(void *userdata,
                                              struct layerfi_credentials *credentials);
 
 /**
- * Frees what a callback was given. Called once, from any thread, when the
- * builder and all its clients are freed and no call is under way.
+ * Frees the `userdata` of a callback. It is called once, from any thread, when
+ * the builder and all its clients are freed and no call is running.
  */
 typedef void (*layerfi_free_callback)(void *userdata);
 
 /**
- * How far a batch has come.
+ * The progress of a batch.
  */
 typedef struct layerfi_batch_progress {
     /**
-     * Ids, duplicates included.
+     * Number of ids, duplicates included.
      */
     size_t total;
     /**
-     * Different businesses among them, refused ids included.
+     * Number of different ids, refused ids included.
      */
     size_t distinct;
     /**
-     * Those of them whose result is there.
+     * How many of the different ids have a result.
      */
     size_t done;
     /**
-     * Those of them that failed.
+     * How many of those results are failures.
      */
     size_t failed;
 } layerfi_batch_progress;
 
 /**
- * Told how far a batch has come, whenever a result is there. Returning false
- * ends the batch: what is missing then is LAYERFI_RESULT_TIMEOUT in its
- * place. It must not throw or longjmp.
+ * Receives the progress of a batch after each result. If it returns false, the
+ * batch ends, and missing results are LAYERFI_RESULT_TIMEOUT. `progress` is valid
+ * during the call only. It must not throw or longjmp.
  */
 typedef bool (*layerfi_progress_callback)(void *userdata,
                                           const struct layerfi_batch_progress *progress);
 
 /**
- * A client's counters, all since it was made (in a forked child: since the
- * parent made it). Later revisions may add fields at its end: a caller says
- * by `sizeof` which ones it knows.
- */
-typedef struct layerfi_stats {
-    /**
-     * Calls served from the cache at once.
-     */
-    uint64_t hits;
-    /**
-     * Those of them served while a refresh was due, under way or failing.
-     */
-    uint64_t stale_serves;
-    /**
-     * Flights started because there was nothing to serve.
-     */
-    uint64_t misses;
-    /**
-     * Calls that waited for a flight, their own or another's.
-     */
-    uint64_t waits;
-    /**
-     * Flights started ahead of expiry, with nobody waiting.
-     */
-    uint64_t refreshes;
-    /**
-     * Requests sent to the token endpoint.
-     */
-    uint64_t token_requests;
-    /**
-     * Requests sent to mint business tokens.
-     */
-    uint64_t mints;
-    /**
-     * Requests that were sent again after a failure.
-     */
-    uint64_t retries;
-    /**
-     * Tokens thrown away because a server refused them.
-     */
-    uint64_t invalidations;
-    /**
-     * Business tokens in the cache.
-     */
-    uint64_t business_tokens;
-    /**
-     * When the current access token expires, in milliseconds since 1970 began
-     * (UTC); -1 where there is none.
-     */
-    int64_t expires_at_ms;
-    /**
-     * Flights that failed, after their retries: `failures[r]` of them with
-     * the layerfi_result `r`.
-     */
-    uint64_t failures[16];
-} layerfi_stats;
-
-/**
- * One header of a request.
+ * A header of a request.
  */
 typedef struct layerfi_header {
     /**
@@ -475,13 +432,72 @@ typedef struct layerfi_header {
 } layerfi_header;
 
 /**
- * Takes a log message. `level` is a layerfi_log_level; `message` is valid
- * during the call only, and holds no secret and no token at any level.
+ * A client's counters since it was made; in a forked child, since the parent
+ * made it. Later revisions may add fields at the end: the caller passes the size
+ * of its struct.
+ */
+typedef struct layerfi_stats {
+    /**
+     * Calls that returned a cached token without waiting.
+     */
+    uint64_t hits;
+    /**
+     * How many of those calls came while a refresh was due, running or failing.
+     */
+    uint64_t stale_serves;
+    /**
+     * Token fetches that started because no valid token was cached.
+     */
+    uint64_t misses;
+    /**
+     * Calls that waited for a fetch.
+     */
+    uint64_t waits;
+    /**
+     * Token fetches that started before the cached token expired.
+     */
+    uint64_t refreshes;
+    /**
+     * Requests to the token endpoint.
+     */
+    uint64_t token_requests;
+    /**
+     * Requests for business tokens.
+     */
+    uint64_t mints;
+    /**
+     * Requests that were sent again after a failure.
+     */
+    uint64_t retries;
+    /**
+     * Tokens that were removed because a server refused them.
+     */
+    uint64_t invalidations;
+    /**
+     * Number of business tokens in the cache.
+     */
+    uint64_t business_tokens;
+    /**
+     * When the cached access token expires, in milliseconds since 1970-01-01
+     * 00:00 UTC; -1 if there is none.
+     */
+    int64_t expires_at_ms;
+    /**
+     * Fetches that failed after their retries: `failures[r]` of them with the
+     * layerfi_result `r`.
+     */
+    uint64_t failures[16];
+} layerfi_stats;
+
+/**
+ * Receives a log message. `level` is a layerfi_log_level; `message` is valid
+ * during the call only, and contains no secret and no token at any level.
  *
- * It is called from any thread, from several at once, and must be quick: the
- * library's background thread waits for it. It may call the library, but what
- * waits returns LAYERFI_RESULT_WOULD_DEADLOCK there, and what is logged in
- * the meantime by its thread is dropped. It must not fork, throw or longjmp.
+ * It is called from any thread, and may be called from several threads at the
+ * same time. It must be fast: the library's background thread waits for it. It
+ * may call the library, but functions that wait return
+ * LAYERFI_RESULT_WOULD_DEADLOCK in it, and messages that are logged by its
+ * thread meanwhile are dropped. It must not fork, throw or longjmp.
  */
 typedef void (*layerfi_log_callback)(void *userdata,
                                      uint32_t level,
@@ -492,156 +508,167 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * The ABI version of the library that is loaded. It must be the header's
- * LAYERFI_ABI_VERSION, which the loader sees to for the shared library.
+ * The ABI version of the loaded library. It must be equal to the header's
+ * LAYERFI_ABI_VERSION; for the shared library the loader checks that.
  */
 uint32_t layerfi_abi_version(void);
 
 /**
- * The ABI revision of the library that is loaded. What the header of revision
- * LAYERFI_ABI_REVISION declares is there if this is not smaller.
+ * The ABI revision of the loaded library. If it is not less than the header's
+ * LAYERFI_ABI_REVISION, the library has everything that the header declares.
  */
 uint32_t layerfi_abi_revision(void);
 
 /**
- * The version of the library, such as `0.1.0`.
+ * The version of the library, such as `0.1.0`. The view is always valid.
  */
 struct layerfi_str layerfi_version(void);
 
 /**
- * The name of a result code, such as `rate_limited`; empty for a number that
- * is none.
+ * The name of a result code, such as `rate_limited`; empty for an unknown
+ * number. The view is always valid.
  */
 struct layerfi_str layerfi_result_name(uint32_t result);
 
 /**
- * The same code that the call returned; LAYERFI_RESULT_OK for NULL.
+ * The code that the call returned; LAYERFI_RESULT_OK for NULL.
  */
 layerfi_result layerfi_error_result(const struct layerfi_error *error);
 
 /**
- * The whole story in one line: what failed, after how many attempts, the
- * request's id, and what to do.
+ * The whole error in one line, for a log: what failed, the number of attempts,
+ * the request id, and what to do about it.
  */
 struct layerfi_str layerfi_error_display(const struct layerfi_error *error);
 
 /**
- * What failed, without the advice. For people: branch on codes instead.
+ * What failed, without the advice. The text is for people and may change:
+ * branch on the result code instead.
  */
 struct layerfi_str layerfi_error_message(const struct layerfi_error *error);
 
 /**
- * What to do about it.
+ * What to do about it. The text is for people and may change.
  */
 struct layerfi_str layerfi_error_remedy(const struct layerfi_error *error);
 
 /**
- * The setting or argument that is wrong, such as `client_id`; empty where it
- * is not about one.
+ * The name of the setting or argument that is not valid, such as `client_id`;
+ * empty if the error is not about one.
  */
 struct layerfi_str layerfi_error_field(const struct layerfi_error *error);
 
 /**
- * The server's id for the request, to quote to Layer's support; empty where
- * there was none.
+ * The server's id for the request, for questions to Layer's support; empty if
+ * the server sent none.
  */
 struct layerfi_str layerfi_error_request_id(const struct layerfi_error *error);
 
 /**
- * The OAuth error code, such as `invalid_client` (RFC 6749 section 5.2);
- * empty where there was none.
+ * The OAuth error code, such as `invalid_client` (RFC 6749 section 5.2); empty
+ * if the server sent none.
  */
 struct layerfi_str layerfi_error_oauth_error(const struct layerfi_error *error);
 
 /**
- * Layer's stable id of the failure; empty where there was none.
+ * Layer's stable code for the failure (`error_enum`); empty if the server sent
+ * none.
  */
 struct layerfi_str layerfi_error_error_enum(const struct layerfi_error *error);
 
 /**
- * The HTTP status of the answer; 0 where there was none.
+ * The HTTP status of the response; 0 if there was no response.
  */
 uint32_t layerfi_error_http_status(const struct layerfi_error *error);
 
 /**
- * How long the server asked to wait, in milliseconds; -1 where it did not.
+ * How long the server asked to wait, in milliseconds; -1 if it did not.
  */
 int64_t layerfi_error_retry_after_ms(const struct layerfi_error *error);
 
 /**
- * Whether the same call may succeed a little later, with nothing changed on
- * this side. The client has already retried by then.
+ * Whether the same call may succeed later with nothing changed on this side.
+ * The client has already made its own retries. False for NULL.
  */
 bool layerfi_error_is_retryable(const struct layerfi_error *error);
 
 /**
- * Frees an error, and the views on its texts with it. NULL is fine.
+ * Frees an error and ends the views of its texts. NULL is allowed.
  */
 void layerfi_error_free(struct layerfi_error *error);
 
 /**
- * Begins a client. Free with layerfi_client_builder_free(), which
- * layerfi_client_builder_build() does not do.
+ * Makes a builder without settings. Free it with layerfi_client_builder_free().
  */
 layerfi_result layerfi_client_builder_new(struct layerfi_client_builder **out,
                                           struct layerfi_error **error);
 
 /**
- * Begins a client with the settings that the environment has:
- * `LAYER_CLIENT_ID`, `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`,
- * `LAYER_ENVIRONMENT`, `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`,
- * `LAYER_CA_FILE`, `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as
- * unset. What is missing is told by layerfi_client_builder_build().
+ * Makes a builder with settings from environment variables: `LAYER_CLIENT_ID`,
+ * `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
+ * `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
+ * `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set. Free the
+ * builder with layerfi_client_builder_free().
  *
- * No other thread may change the environment (setenv) meanwhile.
+ * No other thread may change the environment (setenv) during the call.
+ *
+ * Errors: LAYERFI_RESULT_CONFIG for a variable that is not valid. A missing one
+ * is an error of layerfi_client_builder_build().
  */
 layerfi_result layerfi_client_builder_from_env(struct layerfi_client_builder **out,
                                                struct layerfi_error **error);
 
 /**
- * The environment, a layerfi_environment. Required; there is no default, so
- * that nobody meets production by accident.
+ * Sets the environment, a layerfi_environment. It is required and has no
+ * default, so that no program uses production by accident.
+ *
+ * Errors: LAYERFI_RESULT_INVALID_ENUM for any other number.
  */
 layerfi_result layerfi_client_builder_set_environment(struct layerfi_client_builder *builder,
                                                       uint32_t environment,
                                                       struct layerfi_error **error);
 
 /**
- * The environment by its name: `sandbox`, `production`, `production-ca` or
+ * Sets the environment by its name: `sandbox`, `production`, `production-ca` or
  * `custom`.
+ *
+ * Errors: LAYERFI_RESULT_CONFIG for any other name.
  */
 layerfi_result layerfi_client_builder_set_environment_name(struct layerfi_client_builder *builder,
                                                            const char *name,
                                                            struct layerfi_error **error);
 
 /**
- * The client id that Layer issued.
+ * Sets the client id that Layer issued. Required, unless a credentials callback
+ * is set.
  */
 layerfi_result layerfi_client_builder_set_client_id(struct layerfi_client_builder *builder,
                                                     const char *client_id,
                                                     struct layerfi_error **error);
 
 /**
- * The client secret that Layer issued; takes the place of a secret file. The
- * library's copy is wiped when builder and clients are gone.
+ * Sets the client secret that Layer issued. It replaces a secret file. The
+ * library wipes its copy when the builder and its clients are freed.
  */
 layerfi_result layerfi_client_builder_set_client_secret(struct layerfi_client_builder *builder,
                                                         const char *client_secret,
                                                         struct layerfi_error **error);
 
 /**
- * A file that holds the client secret and nothing else (a line end apart).
- * Read before each token request, so that a rotated secret is taken up. Takes
- * the place of a given secret.
+ * Sets the path of a file that contains the client secret and nothing else; a
+ * line end is allowed. The file is read before each token request, so that a
+ * rotated secret is used. It replaces a client secret.
  */
 layerfi_result layerfi_client_builder_set_client_secret_file(struct layerfi_client_builder *builder,
                                                              const char *path,
                                                              struct layerfi_error **error);
 
 /**
- * Your own place for id and secret, such as a vault; takes the place of both.
- * `userdata` is passed on, and freed by `free_userdata`, which may be NULL.
- * If this call fails, it is not.
+ * Sets a callback that reads client id and secret, for example from a vault. It
+ * replaces client id, secret and secret file.
+ *
+ * `userdata` is passed to the callback. When it is no longer needed, it is passed
+ * to `free_userdata`, which may be NULL. If this call fails, it is not.
  */
 layerfi_result layerfi_client_builder_set_credentials_callback(struct layerfi_client_builder *builder,
                                                                layerfi_credentials_callback callback,
@@ -650,150 +677,162 @@ layerfi_result layerfi_client_builder_set_credentials_callback(struct layerfi_cl
                                                                struct layerfi_error **error);
 
 /**
- * How id and secret go into the Basic header, a layerfi_basic_encoding.
+ * Sets how client id and secret are written in the Basic header, a
+ * layerfi_basic_encoding. The default is LAYERFI_BASIC_ENCODING_RAW.
+ *
+ * Errors: LAYERFI_RESULT_INVALID_ENUM for any other number.
  */
 layerfi_result layerfi_client_builder_set_basic_encoding(struct layerfi_client_builder *builder,
                                                          uint32_t encoding,
                                                          struct layerfi_error **error);
 
 /**
- * The API's base URL, in place of the environment's.
+ * Sets the base URL of the API. It replaces the environment's.
  */
 layerfi_result layerfi_client_builder_set_api_url(struct layerfi_client_builder *builder,
                                                   const char *url,
                                                   struct layerfi_error **error);
 
 /**
- * The URL of the token endpoint, in place of the environment's.
+ * Sets the URL of the token endpoint. It replaces the environment's.
  */
 layerfi_result layerfi_client_builder_set_auth_url(struct layerfi_client_builder *builder,
                                                    const char *url,
                                                    struct layerfi_error **error);
 
 /**
- * The OAuth scope, in place of the environment's.
+ * Sets the OAuth scope. It replaces the environment's.
  */
 layerfi_result layerfi_client_builder_set_scope(struct layerfi_client_builder *builder,
                                                 const char *scope,
                                                 struct layerfi_error **error);
 
 /**
- * A PEM file with certificate authorities to trust beside the system's. Read
- * by layerfi_client_builder_build().
+ * Sets the path of a PEM file with certificate authorities to trust in addition
+ * to the system's. layerfi_client_builder_build() reads it. At most 1 MiB.
  */
 layerfi_result layerfi_client_builder_set_ca_file(struct layerfi_client_builder *builder,
                                                   const char *path,
                                                   struct layerfi_error **error);
 
 /**
- * PEM text with certificate authorities to trust beside the system's.
+ * Sets PEM text with certificate authorities to trust in addition to the
+ * system's.
  */
 layerfi_result layerfi_client_builder_set_ca_pem(struct layerfi_client_builder *builder,
                                                  const char *pem,
                                                  struct layerfi_error **error);
 
 /**
- * A proxy for all requests but those to loopback,
- * `http://[user:password@]host:port`. Without one, `HTTPS_PROXY`,
- * `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are read, in either case.
+ * Sets a proxy, `http://[user:password@]host:port`, for all requests except
+ * those to loopback. Without it the environment variables `HTTPS_PROXY`,
+ * `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
  */
 layerfi_result layerfi_client_builder_set_proxy(struct layerfi_client_builder *builder,
                                                 const char *url,
                                                 struct layerfi_error **error);
 
 /**
- * No proxy, whatever the environment says.
+ * Disables proxies, those of environment variables included.
  */
 layerfi_result layerfi_client_builder_set_no_proxy(struct layerfi_client_builder *builder,
                                                    struct layerfi_error **error);
 
 /**
- * Allows `http://` URLs to this machine, for an emulator. To any other host
- * plain HTTP stays refused.
+ * Allows `http://` URLs to this machine, for an emulator. Plain HTTP to any
+ * other host is always refused. The default is false.
  */
 layerfi_result layerfi_client_builder_set_allow_http_loopback(struct layerfi_client_builder *builder,
                                                               bool allow,
                                                               struct layerfi_error **error);
 
 /**
- * Takes business ids that are not UUIDs, for systems that stand in for Layer.
+ * Allows business ids that are not UUIDs, for systems that replace Layer. The
+ * default is false.
  */
 layerfi_result layerfi_client_builder_set_allow_opaque_business_ids(struct layerfi_client_builder *builder,
                                                                     bool allow,
                                                                     struct layerfi_error **error);
 
 /**
- * What a call may take in all, retries included, in milliseconds. 30 seconds
- * by default; at least 1 millisecond, at most 1 hour.
+ * Sets the maximum duration of a call, retries included, in milliseconds: 1 to
+ * 3,600,000. The default is 30,000 (30 seconds).
  */
 layerfi_result layerfi_client_builder_set_timeout_ms(struct layerfi_client_builder *builder,
                                                      uint64_t timeout_ms,
                                                      struct layerfi_error **error);
 
 /**
- * What connecting may take, per attempt, in milliseconds. 5 seconds by default.
+ * Sets the maximum duration of connecting, per attempt, in milliseconds: 1 to
+ * 3,600,000. The default is 5,000 (5 seconds).
  */
 layerfi_result layerfi_client_builder_set_connect_timeout_ms(struct layerfi_client_builder *builder,
                                                              uint64_t timeout_ms,
                                                              struct layerfi_error **error);
 
 /**
- * What one attempt may take, from connecting to the answer's last byte, in
- * milliseconds. 10 seconds by default.
+ * Sets the maximum duration of one attempt, from connecting to the last byte of
+ * the response, in milliseconds: 1 to 3,600,000. The default is 10,000 (10
+ * seconds).
  */
 layerfi_result layerfi_client_builder_set_attempt_timeout_ms(struct layerfi_client_builder *builder,
                                                              uint64_t timeout_ms,
                                                              struct layerfi_error **error);
 
 /**
- * Requests per call at the most, the first included. 4 by default, 1 for no
- * retry, 100 at the most.
+ * Sets the maximum number of requests per call, the first included: 1 (no
+ * retry) to 100. The default is 4.
  */
 layerfi_result layerfi_client_builder_set_max_attempts(struct layerfi_client_builder *builder,
                                                        uint32_t attempts,
                                                        struct layerfi_error **error);
 
 /**
- * How many business tokens are kept at the most. 10,000 by default.
+ * Sets the maximum number of cached business tokens, at least 1. The default is
+ * 10,000.
  */
 layerfi_result layerfi_client_builder_set_business_token_capacity(struct layerfi_client_builder *builder,
                                                                   size_t tokens,
                                                                   struct layerfi_error **error);
 
 /**
- * Keeps the access token fresh with no caller present: from the first call on
- * it is refreshed in the background as long as the client lives. Off by
- * default, so that an idle program makes no requests.
+ * Sets whether the access token is refreshed in the background without calls:
+ * from the first call on, until the client is freed. The default is false, so
+ * that an idle program sends no requests.
  */
 layerfi_result layerfi_client_builder_set_keep_warm(struct layerfi_client_builder *builder,
                                                     bool keep_warm,
                                                     struct layerfi_error **error);
 
 /**
- * What stands before `layerfi-auth/<version>` in `User-Agent`, such as
- * `my-service/1.2`.
+ * Sets the text before `layerfi-auth/<version>` in the `User-Agent` header, such
+ * as `my-service/1.2`. Visible ASCII characters and spaces only.
  */
 layerfi_result layerfi_client_builder_set_user_agent(struct layerfi_client_builder *builder,
                                                      const char *product,
                                                      struct layerfi_error **error);
 
 /**
- * Checks everything and makes a client. No request is made and no thread
- * started. The builder stays as it was, and may build others. Free the client
+ * Checks all settings and makes a client. It sends no request and starts no
+ * thread. The builder is not changed and may build more clients. Free the client
  * with layerfi_client_free().
+ *
+ * Errors: LAYERFI_RESULT_CONFIG if a setting is missing or not valid;
+ * layerfi_error_field() names it.
  */
 layerfi_result layerfi_client_builder_build(const struct layerfi_client_builder *builder,
                                             struct layerfi_client **out,
                                             struct layerfi_error **error);
 
 /**
- * Frees a builder. NULL is fine.
+ * Frees a builder. NULL is allowed.
  */
 void layerfi_client_builder_free(struct layerfi_client_builder *builder);
 
 /**
- * Answers a layerfi_credentials_callback. Both strings are copied, and the
- * copy of the secret is wiped when it is no longer needed.
+ * Passes credentials from a layerfi_credentials_callback to the library. Both
+ * strings are copied. The library wipes its copy of the secret when it is no
+ * longer needed.
  */
 layerfi_result layerfi_credentials_set(struct layerfi_credentials *credentials,
                                        const char *client_id,
@@ -801,29 +840,60 @@ layerfi_result layerfi_credentials_set(struct layerfi_credentials *credentials,
                                        struct layerfi_error **error);
 
 /**
- * Says why a layerfi_credentials_callback returns false. The text is shown in
- * errors and logs: keep secrets out of it.
+ * Sets why a layerfi_credentials_callback returns false. The text is copied. It
+ * appears in errors and logs: do not put secrets into it.
  */
 layerfi_result layerfi_credentials_set_error(struct layerfi_credentials *credentials,
                                              const char *message,
                                              struct layerfi_error **error);
 
 /**
- * Makes a client from the environment's variables; see
- * layerfi_client_builder_from_env() for which, and
- * layerfi_client_builder_build() for the rest.
+ * Makes a client from environment variables. It is
+ * layerfi_client_builder_from_env() and layerfi_client_builder_build() in one
+ * call. Free the client with layerfi_client_free().
+ *
+ * Errors: LAYERFI_RESULT_CONFIG if a variable is missing or not valid.
  */
 layerfi_result layerfi_client_from_env(struct layerfi_client **out,
                                        struct layerfi_error **error);
 
 /**
- * A valid access token: at once where there is one, else from a request that
- * all callers share. A token about to expire is returned at once and replaced
- * in the background. Free it with layerfi_token_free().
+ * The client's environment, a layerfi_environment; 0 for NULL.
+ */
+uint32_t layerfi_client_environment(const struct layerfi_client *client);
+
+/**
+ * The base URL of the API, without a slash at its end.
+ */
+struct layerfi_str layerfi_client_api_url(const struct layerfi_client *client);
+
+/**
+ * The URL of the token endpoint.
+ */
+struct layerfi_str layerfi_client_auth_url(const struct layerfi_client *client);
+
+/**
+ * The OAuth scope that the client requests.
+ */
+struct layerfi_str layerfi_client_scope(const struct layerfi_client *client);
+
+/**
+ * Frees a client. NULL is allowed. Tokens that it returned stay valid. Requests
+ * that run in the background are completed.
+ */
+void layerfi_client_free(struct layerfi_client *client);
+
+/**
+ * Returns a valid access token. A cached token is returned at once; otherwise
+ * the call waits for a request that all callers share. A token that expires
+ * soon is returned at once and refreshed in the background. Free the token with
+ * layerfi_token_free().
  *
- * While nothing can be expected to have changed since the last failure (2 to
- * 60 seconds after a refusal of the credentials) that one is returned again
- * with no request.
+ * `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
+ *
+ * Errors: the failure of the token request, after its retries. After a failure
+ * the same error is returned without a new request, until a new request may
+ * succeed (2 to 60 seconds if the credentials were refused).
  */
 layerfi_result layerfi_client_token(const struct layerfi_client *client,
                                     uint64_t timeout_ms,
@@ -831,28 +901,34 @@ layerfi_result layerfi_client_token(const struct layerfi_client *client,
                                     struct layerfi_error **error);
 
 /**
- * The access token if it is at hand; never waits. Where there is none,
- * LAYERFI_RESULT_NOT_AVAILABLE, and a request for one is on its way; or, while
- * it is too early to ask again, what the last request failed with, as from
- * layerfi_client_token(). After either, later calls ask again by themselves.
+ * Returns the cached access token and never waits. Free the token with
+ * layerfi_token_free().
+ *
+ * Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no valid token; a
+ * request for one is started in the background. While it is too early for a new
+ * request, the failure of the last one, as from layerfi_client_token(). In both
+ * cases call again later: the library sends new requests by itself.
  */
 layerfi_result layerfi_client_try_token(const struct layerfi_client *client,
                                         struct layerfi_token **out,
                                         struct layerfi_error **error);
 
 /**
- * Copies the value of the `Authorization` header, `Bearer` and the token,
- * with a NUL behind it, into a buffer of yours. As layerfi_client_token(),
- * with no handle to free; while a token is at hand threads do not slow one
- * another.
+ * Copies the value of the `Authorization` header (`Bearer` and the token) and a
+ * NUL into the caller's buffer. It is layerfi_client_token() without a handle
+ * to free. Threads do not slow one another while a token is cached.
  *
- * `length`, which may be NULL, gets the value's length without the NUL. With
- * LAYERFI_RESULT_BUFFER_TOO_SMALL it gets it too, as the one out that is
- * written on failure: `length + 1` bytes are enough for this token. Layer's
- * tokens have some 1,000 bytes; 16,392 bytes are enough for any.
+ * `capacity` is the size of `buffer` in bytes. 16,392 bytes are enough for any
+ * token; Layer's tokens have some 1,000 bytes. `length` may be NULL; otherwise
+ * it is set to the length of the value without the NUL. `timeout_ms` limits the
+ * call in milliseconds; 0 is the client's timeout.
  *
- * The copy is yours to wipe. Where a server refuses it with 401, see
- * layerfi_client_invalidate_authorization().
+ * The copy belongs to the caller, who has to wipe it. If a server refuses it
+ * with 401, call layerfi_client_invalidate_authorization().
+ *
+ * Errors: as layerfi_client_token(). LAYERFI_RESULT_BUFFER_TOO_SMALL if
+ * `capacity` is less than the length and the NUL; `length` is set in this case
+ * too, the only out parameter that is written on failure.
  */
 layerfi_result layerfi_client_copy_authorization(const struct layerfi_client *client,
                                                  uint64_t timeout_ms,
@@ -862,8 +938,10 @@ layerfi_result layerfi_client_copy_authorization(const struct layerfi_client *cl
                                                  struct layerfi_error **error);
 
 /**
- * layerfi_client_copy_authorization() that never waits, as
- * layerfi_client_try_token().
+ * layerfi_client_copy_authorization() for the cached token; never waits.
+ *
+ * Errors: as layerfi_client_try_token(), and LAYERFI_RESULT_BUFFER_TOO_SMALL as
+ * layerfi_client_copy_authorization().
  */
 layerfi_result layerfi_client_try_copy_authorization(const struct layerfi_client *client,
                                                      char *buffer,
@@ -872,24 +950,67 @@ layerfi_result layerfi_client_try_copy_authorization(const struct layerfi_client
                                                      struct layerfi_error **error);
 
 /**
- * Asks Layer whose credentials these are: `GET /whoami`. Free the answer with
- * layerfi_whoami_free().
+ * Removes an access token from the cache because a server refused it with 401,
+ * if it is still the current one. The next call gets a new token. The handle
+ * stays the caller's.
+ *
+ * `invalidated` may be NULL; otherwise it is set to whether the token was
+ * removed. It is not removed either if this happens so often that new tokens do
+ * not help: five times at once, then once in ten seconds.
  */
-layerfi_result layerfi_client_whoami(const struct layerfi_client *client,
-                                     uint64_t timeout_ms,
-                                     struct layerfi_whoami **out,
-                                     struct layerfi_error **error);
+layerfi_result layerfi_client_invalidate(const struct layerfi_client *client,
+                                         const struct layerfi_token *token,
+                                         bool *invalidated,
+                                         struct layerfi_error **error);
 
 /**
- * A token for one business, to be handed to a browser: from the cache, with
- * enough of its life left, or newly minted. Free it with
- * layerfi_business_token_free().
+ * layerfi_client_invalidate() for a header value from
+ * layerfi_client_copy_authorization(). The comparison takes the same time
+ * wherever the values differ.
+ */
+layerfi_result layerfi_client_invalidate_authorization(const struct layerfi_client *client,
+                                                       const char *authorization,
+                                                       bool *invalidated,
+                                                       struct layerfi_error **error);
+
+/**
+ * The token itself. It is a secret: do not log it.
+ */
+struct layerfi_str layerfi_token_secret(const struct layerfi_token *token);
+
+/**
+ * The value of the `Authorization` header: `Bearer` and the token. It is built
+ * once per token, not per call.
+ */
+struct layerfi_str layerfi_token_authorization(const struct layerfi_token *token);
+
+/**
+ * When the token expires, in milliseconds since 1970-01-01 00:00 UTC, counted
+ * from before it was requested; 0 for NULL.
+ */
+int64_t layerfi_token_expires_at_ms(const struct layerfi_token *token);
+
+/**
+ * Frees a token and ends the views of it. NULL is allowed.
+ */
+void layerfi_token_free(struct layerfi_token *token);
+
+/**
+ * Returns a token for one business: from the cache if it has enough lifetime
+ * left, otherwise newly minted. Free it with layerfi_business_token_free().
  *
  * `business_id` is a UUID. `session_duration_s` is 1 to 86,400 seconds, or
- * LAYERFI_SESSION_DURATION_DEFAULT. `min_remaining_s` is how much life it must
- * have left, never more than nine tenths of what the server gave it, or
- * LAYERFI_MIN_REMAINING_DEFAULT for half. If minting fails in a way that a
- * retry may mend, and one with less is at hand, that one is returned.
+ * LAYERFI_SESSION_DURATION_DEFAULT. `min_remaining_s` is the lifetime that the
+ * token must have left, in seconds; it is reduced to nine tenths of the lifetime
+ * that the server gave the token, and LAYERFI_MIN_REMAINING_DEFAULT is half of
+ * it. `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
+ *
+ * With LAYERFI_MIN_REMAINING_DEFAULT a cached token with less lifetime is
+ * returned if minting fails with a retryable error.
+ *
+ * Errors: LAYERFI_RESULT_INVALID_ARGUMENT for an id or a duration that is not
+ * valid; otherwise as layerfi_client_token(), and LAYERFI_RESULT_API if Layer
+ * refuses the request.
  */
 layerfi_result layerfi_client_business_token(const struct layerfi_client *client,
                                              const char *business_id,
@@ -900,9 +1021,13 @@ layerfi_result layerfi_client_business_token(const struct layerfi_client *client
                                              struct layerfi_error **error);
 
 /**
- * A business token if one with at least half of its life is at hand; never
- * waits. Where there is none, LAYERFI_RESULT_NOT_AVAILABLE, and no request is
- * made.
+ * Returns a cached business token that has at least half of its lifetime left.
+ * Never waits and sends no request. Free it with layerfi_business_token_free().
+ *
+ * `business_id` and `session_duration_s` are as in
+ * layerfi_client_business_token().
+ *
+ * Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token.
  */
 layerfi_result layerfi_client_try_business_token(const struct layerfi_client *client,
                                                  const char *business_id,
@@ -911,11 +1036,11 @@ layerfi_result layerfi_client_try_business_token(const struct layerfi_client *cl
                                                  struct layerfi_error **error);
 
 /**
- * A new token for one business, always from Layer and cached nowhere. Free it
- * with layerfi_business_token_free().
+ * Requests a new token for one business. The token is not cached. Free it with
+ * layerfi_business_token_free().
  *
- * `business_id` is a UUID. `session_duration_s` is 1 to 86,400 seconds, or
- * LAYERFI_SESSION_DURATION_DEFAULT.
+ * `business_id`, `session_duration_s` and `timeout_ms` are as in
+ * layerfi_client_business_token(), and so are the errors.
  */
 layerfi_result layerfi_client_mint_business_token(const struct layerfi_client *client,
                                                   const char *business_id,
@@ -925,15 +1050,71 @@ layerfi_result layerfi_client_mint_business_token(const struct layerfi_client *c
                                                   struct layerfi_error **error);
 
 /**
- * Tokens for many businesses: one result per id, in order. Duplicates are
- * minted once; at most `max_in_flight` requests (0 for the default, 32) are
- * under way, in step with Layer's rate limit.
+ * Removes a business token from the cache, if it is still the current one. The
+ * handle stays the caller's.
  *
- * `business_ids` are `count` strings; NULL is fine for none. An id that is
- * refused is a failure in its place, not of this call. `timeout_ms` bounds
- * each business from its turn at the rate limit on, not the batch. `progress`,
- * which may be NULL, is called with `userdata` from this thread. Free the
+ * `invalidated` may be NULL; otherwise it is set to whether the token was
+ * removed.
+ */
+layerfi_result layerfi_client_invalidate_business_token(const struct layerfi_client *client,
+                                                        const struct layerfi_business_token *token,
+                                                        bool *invalidated,
+                                                        struct layerfi_error **error);
+
+/**
+ * The token itself, for the `businessAccessToken` property of `<LayerProvider>`.
+ * It is a secret: do not log it.
+ */
+struct layerfi_str layerfi_business_token_secret(const struct layerfi_business_token *token);
+
+/**
+ * The value of the `Authorization` header: `Bearer` and the token. It is built
+ * once per token, not per call.
+ */
+struct layerfi_str layerfi_business_token_authorization(const struct layerfi_business_token *token);
+
+/**
+ * The business that the token is for: a UUID in lower case.
+ */
+struct layerfi_str layerfi_business_token_business_id(const struct layerfi_business_token *token);
+
+/**
+ * The session duration that was requested, in seconds; 0 for NULL.
+ */
+uint64_t layerfi_business_token_session_duration_s(const struct layerfi_business_token *token);
+
+/**
+ * The lifetime that the server gave the token, in seconds, counted from before
+ * it was requested; 0 for NULL.
+ */
+uint64_t layerfi_business_token_expires_in_s(const struct layerfi_business_token *token);
+
+/**
+ * When the token expires, in milliseconds since 1970-01-01 00:00 UTC, counted
+ * from before it was requested; 0 for NULL.
+ */
+int64_t layerfi_business_token_expires_at_ms(const struct layerfi_business_token *token);
+
+/**
+ * Frees a business token and ends the views of it. NULL is allowed.
+ */
+void layerfi_business_token_free(struct layerfi_business_token *token);
+
+/**
+ * Requests tokens for many businesses and waits for all results. Duplicate ids
+ * share one request. Requests are sent within Layer's rate limit. Free the
  * results with layerfi_business_tokens_free().
+ *
+ * `business_ids` is an array of `count` strings; it may be NULL if `count` is 0.
+ * An id that is not valid fails in its own result, not in this call.
+ * `session_duration_s` is as in layerfi_client_business_token(). `max_in_flight`
+ * is the maximum number of concurrent requests; 0 is the default, 32.
+ * `timeout_ms` limits each business in milliseconds, from the moment when the
+ * rate limit lets its request start; it does not limit the batch. 0 is the
+ * client's timeout. `progress` may be NULL; otherwise it is called with
+ * `userdata`, from this thread.
+ *
+ * Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a duration that is not valid.
  */
 layerfi_result layerfi_client_business_tokens(const struct layerfi_client *client,
                                               const char *const *business_ids,
@@ -947,138 +1128,17 @@ layerfi_result layerfi_client_business_tokens(const struct layerfi_client *clien
                                               struct layerfi_error **error);
 
 /**
- * Throws the access token away because a server refused it with 401, if it is
- * still the current one; the next call gets a new one. The handle stays yours.
- *
- * `invalidated`, which may be NULL, tells whether it was. It is not, either,
- * where this happens so often that new tokens are clearly no help (five times
- * at once, then once in ten seconds).
- */
-layerfi_result layerfi_client_invalidate(const struct layerfi_client *client,
-                                         const struct layerfi_token *token,
-                                         bool *invalidated,
-                                         struct layerfi_error **error);
-
-/**
- * layerfi_client_invalidate() for a header value that
- * layerfi_client_copy_authorization() gave.
- */
-layerfi_result layerfi_client_invalidate_authorization(const struct layerfi_client *client,
-                                                       const char *authorization,
-                                                       bool *invalidated,
-                                                       struct layerfi_error **error);
-
-/**
- * Throws a cached business token away, if it is still the current one. The
- * handle stays yours; `invalidated` may be NULL.
- */
-layerfi_result layerfi_client_invalidate_business_token(const struct layerfi_client *client,
-                                                        const struct layerfi_business_token *token,
-                                                        bool *invalidated,
-                                                        struct layerfi_error **error);
-
-/**
- * What has happened so far. `size` is `sizeof(layerfi_stats)`, by which the
- * library knows which fields the caller has.
- */
-layerfi_result layerfi_client_stats(const struct layerfi_client *client,
-                                    struct layerfi_stats *out,
-                                    size_t size,
-                                    struct layerfi_error **error);
-
-/**
- * The environment it was built for, a layerfi_environment; 0 for NULL.
- */
-uint32_t layerfi_client_environment(const struct layerfi_client *client);
-
-/**
- * The API's base URL, without a slash at its end.
- */
-struct layerfi_str layerfi_client_api_url(const struct layerfi_client *client);
-
-/**
- * The URL of the token endpoint.
- */
-struct layerfi_str layerfi_client_auth_url(const struct layerfi_client *client);
-
-/**
- * The OAuth scope that is asked for.
- */
-struct layerfi_str layerfi_client_scope(const struct layerfi_client *client);
-
-/**
- * Frees a client. NULL is fine. Tokens that it gave stay valid, and requests
- * that are under way in the background go on to their end.
- */
-void layerfi_client_free(struct layerfi_client *client);
-
-/**
- * The token itself. Whoever calls this answers for where it goes.
- */
-struct layerfi_str layerfi_token_secret(const struct layerfi_token *token);
-
-/**
- * The value of the `Authorization` header, `Bearer` and the token, made once.
- */
-struct layerfi_str layerfi_token_authorization(const struct layerfi_token *token);
-
-/**
- * When it expires, in milliseconds since 1970 began (UTC), counted from
- * before it was requested; 0 for NULL.
- */
-int64_t layerfi_token_expires_at_ms(const struct layerfi_token *token);
-
-/**
- * Frees a token, and the views on it with it. NULL is fine.
- */
-void layerfi_token_free(struct layerfi_token *token);
-
-/**
- * The token itself, for `businessAccessToken` of `<LayerProvider>`.
- */
-struct layerfi_str layerfi_business_token_secret(const struct layerfi_business_token *token);
-
-/**
- * The value of the `Authorization` header, `Bearer` and the token, made once.
- */
-struct layerfi_str layerfi_business_token_authorization(const struct layerfi_business_token *token);
-
-/**
- * The business that it is good for, a UUID in lower case.
- */
-struct layerfi_str layerfi_business_token_business_id(const struct layerfi_business_token *token);
-
-/**
- * The session duration that was asked for, in seconds; 0 for NULL.
- */
-uint64_t layerfi_business_token_session_duration_s(const struct layerfi_business_token *token);
-
-/**
- * The life that the server gave it, in seconds, counted from before it was
- * requested; 0 for NULL.
- */
-uint64_t layerfi_business_token_expires_in_s(const struct layerfi_business_token *token);
-
-/**
- * When it expires, in milliseconds since 1970 began (UTC), counted from
- * before it was requested; 0 for NULL.
- */
-int64_t layerfi_business_token_expires_at_ms(const struct layerfi_business_token *token);
-
-/**
- * Frees a business token, and the views on it with it. NULL is fine.
- */
-void layerfi_business_token_free(struct layerfi_business_token *token);
-
-/**
- * How many results there are, which is how many ids were given; 0 for NULL.
+ * The number of results, equal to the number of ids; 0 for NULL.
  */
 size_t layerfi_business_tokens_len(const struct layerfi_business_tokens *tokens);
 
 /**
- * The result at `index`, counted from 0: the token, or what its business
- * failed with. Free the token with layerfi_business_token_free(); it outlives
- * the batch.
+ * The result at `index`, which starts at 0: a token, or the error of its
+ * business. Free the token with layerfi_business_token_free(); it stays valid
+ * after the results are freed.
+ *
+ * Errors: the failure of this business. LAYERFI_RESULT_INVALID_ARGUMENT if
+ * `index` is not less than layerfi_business_tokens_len().
  */
 layerfi_result layerfi_business_tokens_get(const struct layerfi_business_tokens *tokens,
                                            size_t index,
@@ -1086,12 +1146,26 @@ layerfi_result layerfi_business_tokens_get(const struct layerfi_business_tokens 
                                            struct layerfi_error **error);
 
 /**
- * Frees the results of a batch. NULL is fine.
+ * Frees the results of a batch. NULL is allowed.
  */
 void layerfi_business_tokens_free(struct layerfi_business_tokens *tokens);
 
 /**
- * The client's name, as Layer knows it.
+ * Asks Layer which client the credentials belong to: `GET /whoami`. Free the
+ * result with layerfi_whoami_free().
+ *
+ * `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
+ *
+ * Errors: as layerfi_client_token(), and LAYERFI_RESULT_API if Layer refuses the
+ * request.
+ */
+layerfi_result layerfi_client_whoami(const struct layerfi_client *client,
+                                     uint64_t timeout_ms,
+                                     struct layerfi_whoami **out,
+                                     struct layerfi_error **error);
+
+/**
+ * The client's name at Layer.
  */
 struct layerfi_str layerfi_whoami_client_name(const struct layerfi_whoami *whoami);
 
@@ -1101,22 +1175,29 @@ struct layerfi_str layerfi_whoami_client_name(const struct layerfi_whoami *whoam
 struct layerfi_str layerfi_whoami_client_id(const struct layerfi_whoami *whoami);
 
 /**
- * Frees what layerfi_client_whoami() gave, and the views on it with it. NULL
- * is fine.
+ * Frees a result of layerfi_client_whoami() and ends the views of it. NULL is
+ * allowed.
  */
 void layerfi_whoami_free(struct layerfi_whoami *whoami);
 
 /**
- * Sends a request to the Layer API with the access token in its header. On
- * 401 the token is thrown away and the request sent once more with a new one.
- * Any other status is an answer and not an error, and so is a second 401: look
- * at layerfi_response_status(). Redirects are not followed, and nothing but the
- * 401 is tried again.
+ * Sends a request to the Layer API with the access token in its `Authorization`
+ * header. If the response is 401, the token is invalidated and the request is
+ * sent once more with a new one. Redirects are not followed, and nothing but 401
+ * is retried. Free the response with layerfi_response_free().
  *
- * `uri` is a path such as `/v1/businesses`, or a URL of the API: to any other
- * host the token is not sent. `headers` are `header_count` of them, `body` is
- * `body_length` bytes; NULL is fine for none. Answers over 16 MiB are
- * refused. Free the answer with layerfi_response_free().
+ * A response with any status, a second 401 included, is a success of this call:
+ * check layerfi_response_status().
+ *
+ * `method` is an HTTP method such as `GET`. `uri` is a path such as
+ * `/v1/businesses`, or a URL of the API; the token is not sent to any other host.
+ * `headers` is an array of `header_count` headers, `body` has `body_length`
+ * bytes; each may be NULL if its count is 0. `timeout_ms` limits the call in
+ * milliseconds; 0 is the client's timeout.
+ *
+ * Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a method, URI or header that is
+ * not valid; LAYERFI_RESULT_PROTOCOL for a response of more than 16 MiB;
+ * otherwise as layerfi_client_token().
  */
 layerfi_result layerfi_client_execute(const struct layerfi_client *client,
                                       const char *method,
@@ -1130,35 +1211,50 @@ layerfi_result layerfi_client_execute(const struct layerfi_client *client,
                                       struct layerfi_error **error);
 
 /**
- * The HTTP status; 0 for NULL.
+ * The HTTP status of the response; 0 for NULL.
  */
 uint32_t layerfi_response_status(const struct layerfi_response *response);
 
 /**
- * The first header of a name, in any case of letters; empty where there is
- * none. It need not be UTF-8.
+ * The value of the first header with this name; empty if there is none. Upper
+ * and lower case do not matter. The value need not be UTF-8.
  */
 struct layerfi_str layerfi_response_header(const struct layerfi_response *response,
                                            const char *name);
 
 /**
- * The body. It may hold any bytes, NUL included; one more NUL lies behind it.
+ * The body of the response. It may have any bytes, NUL included; a NUL follows
+ * its last byte.
  */
 struct layerfi_str layerfi_response_body(const struct layerfi_response *response);
 
 /**
- * Frees an answer, and the views on it with it. NULL is fine.
+ * Frees a response and ends the views of it. NULL is allowed.
  */
 void layerfi_response_free(struct layerfi_response *response);
 
 /**
- * Sends the log of all clients of this process to `callback`, up to `level`
- * (a layerfi_log_level), in place of any before; NULL or
- * LAYERFI_LOG_LEVEL_OFF ends it.
+ * Copies the client's counters to a struct of the caller. `size` is
+ * `sizeof(layerfi_stats)` in bytes: fields that the caller's struct does not have
+ * are left out, and bytes that the library does not know are set to 0.
  *
- * `userdata` is passed on. A call that is under way in another thread goes on
- * after this has returned, so keep what it points to for good. May be called
- * from any thread. A forked child keeps the callback.
+ * Errors: LAYERFI_RESULT_BUFFER_TOO_SMALL if `size` is less than 8.
+ */
+layerfi_result layerfi_client_stats(const struct layerfi_client *client,
+                                    struct layerfi_stats *out,
+                                    size_t size,
+                                    struct layerfi_error **error);
+
+/**
+ * Sends the log of all clients of this process to `callback`. It replaces an
+ * earlier callback. NULL or LAYERFI_LOG_LEVEL_OFF ends the log.
+ *
+ * `level` is the most detailed level to send, a layerfi_log_level. `userdata` is
+ * passed to the callback. A call of the old callback may still run in another
+ * thread when this function returns, so never free what `userdata` points to.
+ * May be called from any thread. A forked child keeps the callback.
+ *
+ * Errors: LAYERFI_RESULT_INVALID_ENUM for a number that is not a level.
  */
 layerfi_result layerfi_set_log_callback(layerfi_log_callback callback,
                                         void *userdata,

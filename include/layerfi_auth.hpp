@@ -1,12 +1,20 @@
 /*
- * layerfi-auth for C++17: layerfi_auth.h with owners, exceptions, views and
+ * layerfi-auth for C++17: layerfi_auth.h with classes, exceptions, views and
  * durations. Header-only; link the same library. Guide: docs/c.md.
  *
- * Each call is there twice: `client.token()` throws layerfi::Error, and
- * `client.token(std::nothrow)` returns a layerfi::Expected. Views live as long
- * as the object they are taken from, and a NUL stands behind each, so that
- * `view.data()` is a C string. Threads, forks and ownership are as in the C
- * header: const members may be called from many threads at once.
+ * CONVENTIONS, in addition to those of layerfi_auth.h:
+ *
+ * Errors.    Calls throw layerfi::Error. Those that return an object also have a
+ *            form that does not: `client.token(std::nothrow)` returns a
+ *            layerfi::Expected. All may throw std::bad_alloc, and
+ *            std::invalid_argument for a std::string that contains a NUL.
+ * Ownership. Objects own their handles and are move-only. Calls on an object that
+ *            was moved from fail with Result::NullPointer; accessors return an
+ *            empty value.
+ * Views.     A std::string_view is valid until the object that it was taken
+ *            from is destroyed. A NUL follows it, so `view.data()` is a C string.
+ * Threads.   const member functions may be called from several threads at the
+ *            same time; all others from one thread only.
  */
 #ifndef LAYERFI_AUTH_HPP
 #define LAYERFI_AUTH_HPP
@@ -29,7 +37,7 @@
 
 #include "layerfi_auth.h"
 
-/* What is returned does not outlive the object: clang warns where it is seen to. */
+/* The result must not outlive the object: clang warns if it does. */
 #if defined(__has_cpp_attribute)
 #if __has_cpp_attribute(clang::lifetimebound)
 #define LAYERFI_LIFETIMEBOUND [[clang::lifetimebound]]
@@ -43,7 +51,7 @@
 
 namespace layerfi {
 
-/** What became of a call; the numbers of layerfi_result. */
+/** The result of a call, with the numbers and meanings of layerfi_result. */
 enum class Result : std::uint32_t {
     Ok = LAYERFI_RESULT_OK,
     Config = LAYERFI_RESULT_CONFIG,
@@ -66,7 +74,7 @@ enum class Result : std::uint32_t {
     Panic = LAYERFI_RESULT_PANIC,
 };
 
-/** One of Layer's environments, or one of your own. */
+/** One of Layer's environments, or another system with the same API. */
 enum class Environment : std::uint32_t {
     Sandbox = LAYERFI_ENVIRONMENT_SANDBOX,
     Production = LAYERFI_ENVIRONMENT_PRODUCTION,
@@ -74,13 +82,13 @@ enum class Environment : std::uint32_t {
     Custom = LAYERFI_ENVIRONMENT_CUSTOM,
 };
 
-/** How id and secret go into the Basic header. */
+/** How client id and secret are written in the Basic header. */
 enum class BasicEncoding : std::uint32_t {
     Raw = LAYERFI_BASIC_ENCODING_RAW,
     Form = LAYERFI_BASIC_ENCODING_FORM,
 };
 
-/** How much a log message matters. */
+/** The severity of a log message. */
 enum class LogLevel : std::uint32_t {
     Off = LAYERFI_LOG_LEVEL_OFF,
     Error = LAYERFI_LOG_LEVEL_ERROR,
@@ -90,9 +98,10 @@ enum class LogLevel : std::uint32_t {
     Trace = LAYERFI_LOG_LEVEL_TRACE,
 };
 
+/** The maximum duration of a call. Zero or less is the shortest timeout, 1 ms. */
 using Timeout = std::chrono::milliseconds;
 
-/** For a timeout: the client's own. */
+/** A value for timeouts: the client's own timeout. */
 inline constexpr Timeout default_timeout = Timeout::min();
 
 using Stats = layerfi_stats;
@@ -118,27 +127,27 @@ constexpr std::uint64_t ms(Timeout timeout) noexcept {
     if (timeout == default_timeout) {
         return 0;
     }
-    // A deadline that has passed already is the shortest timeout there is.
+    // A deadline that has passed is the shortest timeout.
     return timeout.count() <= 0 ? 1 : static_cast<std::uint64_t>(timeout.count());
 }
 
 inline std::uint64_t seconds(std::chrono::seconds duration) noexcept {
-    // What is negative is refused as 0 is.
+    // 0 is an error in the library, and so is a negative duration.
     return duration.count() < 0 ? 0 : static_cast<std::uint64_t>(duration.count());
 }
 
 } // namespace detail
 
 /**
- * A string for the library: a C string or a std::string, which must not hold a
- * NUL (std::invalid_argument). No copy is made here.
+ * A string parameter: a C string, or a std::string without a NUL; otherwise it
+ * throws std::invalid_argument. It does not copy the string.
  */
 class ZString {
   public:
     ZString(const char *text) noexcept : text_(text) {}
     ZString(const std::string &text) : text_(text.c_str()) {
         if (text.find('\0') != std::string::npos) {
-            throw std::invalid_argument("a string for layerfi-auth holds a NUL");
+            throw std::invalid_argument("a string argument of layerfi-auth contains a NUL");
         }
     }
     const char *get() const noexcept { return text_; }
@@ -147,49 +156,53 @@ class ZString {
     const char *text_;
 };
 
-/** Why a call failed. Copies share what they hold. */
+/**
+ * Why a call failed. Copies share their texts. No text contains a secret, a token or
+ * the body of a response.
+ */
 class Error : public std::exception {
   public:
-    /** Takes over what a call of the C face failed with. */
+    /** Takes ownership of the error of a C function. */
     Error(layerfi_result result, layerfi_error *error)
         : result_(static_cast<Result>(result)), error_(error, layerfi_error_free) {}
 
-    /** The whole story in one line. */
+    /** The whole error in one line, for a log. */
     const char *what() const noexcept LAYERFI_LIFETIMEBOUND override {
         return layerfi_error_display(error_.get()).data;
     }
+    /** The result code. */
     Result result() const noexcept { return result_; }
     /** The result's name, such as `rate_limited`. */
     std::string_view name() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_result_name(static_cast<std::uint32_t>(result_)));
     }
-    /** What failed, without the advice. */
+    /** What failed, without the advice. The text may change. */
     std::string_view message() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_message(error_.get()));
     }
-    /** What to do about it. */
+    /** What to do about it. The text may change. */
     std::string_view remedy() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_remedy(error_.get()));
     }
-    /** The setting or argument that is wrong; empty where it is not about one. */
+    /** The setting or argument that is not valid; empty if the error is not about one. */
     std::string_view field() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_field(error_.get()));
     }
-    /** The server's id for the request; empty where there was none. */
+    /** The server's id for the request; empty if the server sent none. */
     std::string_view request_id() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_request_id(error_.get()));
     }
-    /** The OAuth error code; empty where there was none. */
+    /** The OAuth error code, such as `invalid_client`; empty if the server sent none. */
     std::string_view oauth_error() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_oauth_error(error_.get()));
     }
-    /** Layer's stable id of the failure; empty where there was none. */
+    /** Layer's stable code for the failure; empty if the server sent none. */
     std::string_view error_enum() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_error_enum(error_.get()));
     }
-    /** The HTTP status of the answer; 0 where there was none. */
+    /** The HTTP status of the response; 0 if there was no response. */
     unsigned http_status() const noexcept { return layerfi_error_http_status(error_.get()); }
-    /** How long the server asked to wait. */
+    /** How long the server asked to wait; empty if it did not. */
     std::optional<std::chrono::milliseconds> retry_after() const noexcept {
         const std::int64_t delay = layerfi_error_retry_after_ms(error_.get());
         if (delay < 0) {
@@ -197,7 +210,7 @@ class Error : public std::exception {
         }
         return std::chrono::milliseconds{delay};
     }
-    /** Whether the same call may succeed a little later. */
+    /** Whether the same call may succeed later with nothing changed on this side. */
     bool is_retryable() const noexcept { return layerfi_error_is_retryable(error_.get()); }
 
   private:
@@ -205,7 +218,7 @@ class Error : public std::exception {
     std::shared_ptr<layerfi_error> error_;
 };
 
-/** A value, or the error in its place: what the calls with std::nothrow return. */
+/** A value or an error: the result of calls with std::nothrow. */
 template <class T> class [[nodiscard]] Expected {
   public:
     Expected(T value) : either_(std::in_place_index<0>, std::move(value)) {}
@@ -214,7 +227,7 @@ template <class T> class [[nodiscard]] Expected {
     bool has_value() const noexcept { return either_.index() == 0; }
     explicit operator bool() const noexcept { return has_value(); }
 
-    /** The value; throws the error where there is none. */
+    /** The value; throws the error if there is no value. */
     T &value() & LAYERFI_LIFETIMEBOUND {
         check();
         return *std::get_if<0>(&either_);
@@ -227,12 +240,12 @@ template <class T> class [[nodiscard]] Expected {
         check();
         return std::move(*std::get_if<0>(&either_));
     }
-    /** The value, where there is one. */
+    /** The value. Undefined behavior if there is none, as for std::optional. */
     T &operator*() noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<0>(&either_); }
     const T &operator*() const noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<0>(&either_); }
     T *operator->() noexcept LAYERFI_LIFETIMEBOUND { return std::get_if<0>(&either_); }
     const T *operator->() const noexcept LAYERFI_LIFETIMEBOUND { return std::get_if<0>(&either_); }
-    /** The error, where there is no value. */
+    /** The error. Undefined behavior if there is a value. */
     const Error &error() const noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<1>(&either_); }
 
   private:
@@ -246,7 +259,7 @@ template <class T> class [[nodiscard]] Expected {
 
 namespace detail {
 
-/** Makes a call that gives a handle out. */
+/** Makes a call that returns a handle. */
 template <class T, class Raw, class Call> Expected<T> out(Call call) {
     Raw *handle = nullptr;
     layerfi_error *error = nullptr;
@@ -257,7 +270,7 @@ template <class T, class Raw, class Call> Expected<T> out(Call call) {
     return T(handle);
 }
 
-/** None where nothing is at hand; throws any other error. */
+/** Empty for Result::NotAvailable; throws any other error. */
 template <class T> std::optional<T> if_available(Expected<T> got) {
     if (!got && got.error().result() == Result::NotAvailable) {
         return std::nullopt;
@@ -265,7 +278,7 @@ template <class T> std::optional<T> if_available(Expected<T> got) {
     return std::move(got).value();
 }
 
-/** Makes a call that gives nothing out. */
+/** Makes a call that returns no handle. */
 template <class Call> void checked(Call call) {
     layerfi_error *error = nullptr;
     const layerfi_result result = call(&error);
@@ -276,57 +289,65 @@ template <class Call> void checked(Call call) {
 
 } // namespace detail
 
-/** An access token for the Layer API. It outlives its client. */
+/** An access token for the Layer API. It stays valid after its client is destroyed. */
 class Token {
   public:
-    /** Takes over a handle. */
+    /** Takes ownership of a handle. */
     explicit Token(layerfi_token *handle) noexcept : handle_(handle) {}
 
-    /** The token itself. Whoever calls this answers for where it goes. */
+    /** The token itself. It is a secret: do not log it. */
     std::string_view secret() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_token_secret(handle_.get()));
     }
-    /** The value of the `Authorization` header. */
+    /** The value of the `Authorization` header: `Bearer` and the token. */
     std::string_view authorization() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_token_authorization(handle_.get()));
     }
+    /** When the token expires, counted from before it was requested. */
     std::chrono::system_clock::time_point expires_at() const {
         return detail::time(layerfi_token_expires_at_ms(handle_.get()));
     }
+    /** The handle, for C functions. It stays owned by this object. */
     const layerfi_token *get() const noexcept LAYERFI_LIFETIMEBOUND { return handle_.get(); }
 
   private:
     detail::Handle<layerfi_token, layerfi_token_free> handle_;
 };
 
-/** A token for one business, to be handed to a browser or a mobile app. */
+/** A token for one business, for a browser or a mobile app. */
 class BusinessToken {
   public:
-    /** Takes over a handle. */
+    /** Takes ownership of a handle. */
     explicit BusinessToken(layerfi_business_token *handle) noexcept : handle_(handle) {}
 
-    /** The token itself, for `businessAccessToken` of `<LayerProvider>`. */
+    /**
+     * The token itself, for the `businessAccessToken` property of `<LayerProvider>`.
+     * It is a secret: do not log it.
+     */
     std::string_view secret() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_business_token_secret(handle_.get()));
     }
-    /** The value of the `Authorization` header. */
+    /** The value of the `Authorization` header: `Bearer` and the token. */
     std::string_view authorization() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_business_token_authorization(handle_.get()));
     }
+    /** The business that the token is for: a UUID in lower case. */
     std::string_view business_id() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_business_token_business_id(handle_.get()));
     }
-    /** The session duration that was asked for. */
+    /** The session duration that was requested. */
     std::chrono::seconds session_duration() const noexcept {
         return std::chrono::seconds{layerfi_business_token_session_duration_s(handle_.get())};
     }
-    /** The life that the server gave it. */
+    /** The lifetime that the server gave the token. */
     std::chrono::seconds expires_in() const noexcept {
         return std::chrono::seconds{layerfi_business_token_expires_in_s(handle_.get())};
     }
+    /** When the token expires, counted from before it was requested. */
     std::chrono::system_clock::time_point expires_at() const {
         return detail::time(layerfi_business_token_expires_at_ms(handle_.get()));
     }
+    /** The handle, for C functions. It stays owned by this object. */
     const layerfi_business_token *get() const noexcept LAYERFI_LIFETIMEBOUND {
         return handle_.get();
     }
@@ -335,14 +356,15 @@ class BusinessToken {
     detail::Handle<layerfi_business_token, layerfi_business_token_free> handle_;
 };
 
-/** The results of a batch: one per id, in order. */
+/** The results of a batch: one per id, in the order of the ids. */
 class BusinessTokens {
   public:
-    /** Takes over a handle. */
+    /** Takes ownership of a handle. */
     explicit BusinessTokens(layerfi_business_tokens *handle) noexcept : handle_(handle) {}
 
+    /** The number of results, equal to the number of ids. */
     std::size_t size() const noexcept { return layerfi_business_tokens_len(handle_.get()); }
-    /** The token at `index`, or what its business failed with. */
+    /** The result at `index`: a token, or the error of its business. */
     Expected<BusinessToken> operator[](std::size_t index) const {
         return detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
             return layerfi_business_tokens_get(handle_.get(), index, out, error);
@@ -353,15 +375,17 @@ class BusinessTokens {
     detail::Handle<layerfi_business_tokens, layerfi_business_tokens_free> handle_;
 };
 
-/** Who the credentials belong to. */
+/** The client that the credentials belong to: the response to `GET /whoami`. */
 class WhoAmI {
   public:
-    /** Takes over a handle. */
+    /** Takes ownership of a handle. */
     explicit WhoAmI(layerfi_whoami *handle) noexcept : handle_(handle) {}
 
+    /** The client's name at Layer. */
     std::string_view client_name() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_whoami_client_name(handle_.get()));
     }
+    /** The client's id, a UUID. */
     std::string_view client_id() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_whoami_client_id(handle_.get()));
     }
@@ -370,17 +394,19 @@ class WhoAmI {
     detail::Handle<layerfi_whoami, layerfi_whoami_free> handle_;
 };
 
-/** The answer to Client::execute(). */
+/** The response to Client::execute(). */
 class Response {
   public:
-    /** Takes over a handle. */
+    /** Takes ownership of a handle. */
     explicit Response(layerfi_response *handle) noexcept : handle_(handle) {}
 
+    /** The HTTP status. */
     unsigned status() const noexcept { return layerfi_response_status(handle_.get()); }
-    /** The first header of a name; empty where there is none. */
+    /** The first header with this name, in upper or lower case; empty if there is none. */
     std::string_view header(ZString name) const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_response_header(handle_.get(), name.get()));
     }
+    /** The body. It may contain any bytes. */
     std::string_view body() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_response_body(handle_.get()));
     }
@@ -398,38 +424,47 @@ struct Request {
     std::string body{};
 };
 
-/** What is wished of a business token. */
+/** Options for Client::business_token(). */
 struct BusinessTokenOptions {
+    /** 1 to 86,400 seconds. */
     std::chrono::seconds session_duration{LAYERFI_SESSION_DURATION_DEFAULT};
-    /** How much life it must have left; half of what it got by default. */
+    /** The lifetime that the token must have left; by default half of its whole lifetime. */
     std::optional<std::chrono::seconds> min_remaining{};
+    /** Limits the whole call. */
     Timeout timeout = default_timeout;
 };
 
-/** How a batch is to be run. */
+/** Options for Client::business_tokens(). */
 struct BatchOptions {
+    /** 1 to 86,400 seconds. */
     std::chrono::seconds session_duration{LAYERFI_SESSION_DURATION_DEFAULT};
-    /** Requests in flight at the most; 0 for the default, 32. */
+    /** The maximum number of concurrent requests; 0 is the default, 32. */
     std::size_t max_in_flight = 0;
-    /** For each business from its turn at the rate limit on, not for the batch. */
+    /** Limits each business, from the moment when the rate limit lets its request start. */
     Timeout timeout = default_timeout;
-    /** Called from the calling thread; returning false ends the batch. */
+    /** Called after each result, from the calling thread. If it returns false, the batch ends. */
     std::function<bool(const BatchProgress &)> progress{};
 };
 
-/** A client of Layer's authentication: one per set of credentials. */
+/**
+ * A client for Layer's authentication. Make one per set of credentials and use it in
+ * the whole program, in all threads.
+ */
 class Client {
   public:
-    /** Takes over a handle. */
+    /** Takes ownership of a handle. */
     explicit Client(layerfi_client *handle) noexcept : handle_(handle) {}
 
-    /** From the environment's variables; see layerfi_client_builder_from_env(). */
+    /** Makes a client from environment variables; see layerfi_client_builder_from_env(). */
     static Client from_env() { return from_env(std::nothrow).value(); }
     static Expected<Client> from_env(std::nothrow_t) {
         return detail::out<Client, layerfi_client>(layerfi_client_from_env);
     }
 
-    /** A valid access token, at once where there is one. */
+    /**
+     * Returns a valid access token: the cached one at once, otherwise the result of a
+     * request that all callers share. See layerfi_client_token().
+     */
     Token token(Timeout timeout = default_timeout) const {
         return token(std::nothrow, timeout).value();
     }
@@ -440,11 +475,12 @@ class Client {
     }
 
     /**
-     * The access token if it is at hand; never waits. None while one may come;
-     * throws what the last request failed with, while it is too early for another.
+     * Returns the cached access token and never waits. Empty if the cache has no valid
+     * token; a request for one is started. Throws the failure of the last request while
+     * it is too early for a new one.
      */
     std::optional<Token> try_token() const { return detail::if_available(try_token(std::nothrow)); }
-    /** The same, with Result::NotAvailable for none. */
+    /** The same, with Result::NotAvailable instead of an empty value. */
     Expected<Token> try_token(std::nothrow_t) const {
         return detail::out<Token, layerfi_token>([&](auto out, auto error) {
             return layerfi_client_try_token(handle_.get(), out, error);
@@ -452,17 +488,17 @@ class Client {
     }
 
     /**
-     * Copies the `Authorization` header's value into a string of yours, whose
-     * capacity is used again. The copy is yours to wipe.
+     * Copies the value of the `Authorization` header to `value`, and reuses its capacity.
+     * Wipe the copy yourself. See layerfi_client_copy_authorization().
      */
     void copy_authorization(std::string &value, Timeout timeout = default_timeout) const {
         layerfi_error *error = nullptr;
-        // Room for Layer's tokens of some 1,000 bytes, and the NUL.
+        // Enough for Layer's tokens, which have some 1,000 bytes.
         if (value.capacity() < 2048) {
             value.reserve(2048);
         }
         for (;;) {
-            // A std::string has room for a NUL behind its size.
+            // A std::string has space for a NUL after its last character.
             value.resize(value.capacity());
             std::size_t length = 0;
             const layerfi_result result =
@@ -481,7 +517,10 @@ class Client {
         }
     }
 
-    /** Copies it into a buffer, with a NUL behind it; its length without the NUL. */
+    /**
+     * Copies the value and a NUL to a buffer of `capacity` bytes. Returns the length
+     * without the NUL, or Result::BufferTooSmall.
+     */
     Expected<std::size_t> copy_authorization(std::nothrow_t, char *buffer, std::size_t capacity,
                                              Timeout timeout = default_timeout) const {
         layerfi_error *error = nullptr;
@@ -494,7 +533,7 @@ class Client {
         return length;
     }
 
-    /** Asks Layer whose credentials these are. */
+    /** Asks Layer which client the credentials belong to: `GET /whoami`. */
     WhoAmI whoami(Timeout timeout = default_timeout) const {
         return whoami(std::nothrow, timeout).value();
     }
@@ -504,7 +543,10 @@ class Client {
         });
     }
 
-    /** A token for one business, from the cache or newly minted. */
+    /**
+     * Returns a token for one business: from the cache if it has enough lifetime left,
+     * otherwise newly minted. See layerfi_client_business_token().
+     */
     BusinessToken business_token(ZString business_id,
                                  const BusinessTokenOptions &options = {}) const {
         return business_token(std::nothrow, business_id, options).value();
@@ -521,7 +563,10 @@ class Client {
         });
     }
 
-    /** One that is at hand with half of its life left; never waits. */
+    /**
+     * Returns a cached business token that has at least half of its lifetime left. Never
+     * waits and sends no request; empty if there is none.
+     */
     std::optional<BusinessToken>
     try_business_token(ZString business_id,
                        std::chrono::seconds session_duration = std::chrono::seconds{
@@ -529,7 +574,7 @@ class Client {
         return detail::if_available(
             try_business_token(std::nothrow, business_id, session_duration));
     }
-    /** The same, with Result::NotAvailable for none. */
+    /** The same, with Result::NotAvailable instead of an empty value. */
     Expected<BusinessToken>
     try_business_token(std::nothrow_t, ZString business_id,
                        std::chrono::seconds session_duration = std::chrono::seconds{
@@ -540,7 +585,7 @@ class Client {
         });
     }
 
-    /** A new token for one business, cached nowhere. */
+    /** Requests a new token for one business, which is not cached. */
     BusinessToken mint_business_token(ZString business_id,
                                       std::chrono::seconds session_duration =
                                           std::chrono::seconds{LAYERFI_SESSION_DURATION_DEFAULT},
@@ -559,7 +604,10 @@ class Client {
         });
     }
 
-    /** Tokens for many businesses. What `progress` throws ends the batch and comes out here. */
+    /**
+     * Requests tokens for many businesses and waits for all results. An exception of
+     * `progress` ends the batch and is rethrown. See layerfi_client_business_tokens().
+     */
     BusinessTokens business_tokens(const std::vector<std::string> &business_ids,
                                    const BatchOptions &options = {}) const {
         std::vector<const char *> ids;
@@ -594,7 +642,10 @@ class Client {
         return std::move(tokens).value();
     }
 
-    /** Throws a token away that a server refused with 401, if it is still the current one. */
+    /**
+     * Removes a token from the cache because a server refused it with 401, if it is still
+     * the current one. Returns whether it was removed. See layerfi_client_invalidate().
+     */
     bool invalidate(const Token &token) const {
         bool done = false;
         detail::checked([&](auto error) {
@@ -602,6 +653,7 @@ class Client {
         });
         return done;
     }
+    /** The same for a business token. */
     bool invalidate(const BusinessToken &token) const {
         bool done = false;
         detail::checked([&](auto error) {
@@ -610,7 +662,7 @@ class Client {
         });
         return done;
     }
-    /** The same for a header value that copy_authorization() gave. */
+    /** The same for a header value from copy_authorization(). */
     bool invalidate_authorization(ZString authorization) const {
         bool done = false;
         detail::checked([&](auto error) {
@@ -621,8 +673,9 @@ class Client {
     }
 
     /**
-     * Sends a request to the Layer API, and once more with a new token on 401.
-     * Any status is an answer, a second 401 as well.
+     * Sends a request to the Layer API with the access token. After 401 it is sent once
+     * more with a new token. A response with any status is a success of this call, a
+     * second 401 included. See layerfi_client_execute().
      */
     Response execute(const Request &request, Timeout timeout = default_timeout) const {
         return execute(std::nothrow, request, timeout).value();
@@ -643,7 +696,7 @@ class Client {
         });
     }
 
-    /** What has happened so far. */
+    /** The client's counters. */
     Stats stats() const {
         Stats stats{};
         detail::checked([&](auto error) {
@@ -652,63 +705,76 @@ class Client {
         return stats;
     }
 
+    /** The client's environment. */
     Environment environment() const noexcept {
         return static_cast<Environment>(layerfi_client_environment(handle_.get()));
     }
+    /** The base URL of the API, without a slash at its end. */
     std::string_view api_url() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_client_api_url(handle_.get()));
     }
+    /** The URL of the token endpoint. */
     std::string_view auth_url() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_client_auth_url(handle_.get()));
     }
+    /** The OAuth scope that the client requests. */
     std::string_view scope() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_client_scope(handle_.get()));
     }
+    /** The handle, for C functions. It stays owned by this object. */
     const layerfi_client *get() const noexcept LAYERFI_LIFETIMEBOUND { return handle_.get(); }
 
   private:
     detail::Handle<layerfi_client, layerfi_client_free> handle_;
 };
 
-/** What a credentials provider returns. Wipe what you can on your side. */
+/** The result of a credentials provider. The library wipes its copy, not this one. */
 struct Credentials {
     std::string client_id;
     std::string client_secret;
 };
 
 /**
- * Settings of a client that is to be made. Setters throw Error where the value
- * is refused at once; the rest is told by build(). For one thread at a time.
+ * The settings of a client that is to be made. Use it from one thread at a time.
+ * Setters throw Error for a value that cannot be valid; build() checks the rest.
+ * Ranges and defaults are those of the layerfi_client_builder_set_ functions.
  */
 class ClientBuilder {
   public:
+    /** A builder without settings. */
     ClientBuilder() : handle_(make(layerfi_client_builder_new)) {}
 
-    /** With the environment's variables; see layerfi_client_builder_from_env(). */
+    /** A builder with environment variables; see layerfi_client_builder_from_env(). */
     static ClientBuilder from_env() { return ClientBuilder(make(layerfi_client_builder_from_env)); }
 
+    /** Required; there is no default. */
     ClientBuilder &environment(Environment environment) {
         return set(layerfi_client_builder_set_environment, static_cast<std::uint32_t>(environment));
     }
-    /** By its name, such as `sandbox`. */
+    /** The environment by its name, such as `sandbox`. */
     ClientBuilder &environment(ZString name) {
         return set(layerfi_client_builder_set_environment_name, name.get());
     }
+    /** The client id and the client secret that Layer issued. */
     ClientBuilder &credentials(ZString client_id, ZString client_secret) {
         return this->client_id(client_id).client_secret(client_secret);
     }
+    /** The client id that Layer issued. */
     ClientBuilder &client_id(ZString id) {
         return set(layerfi_client_builder_set_client_id, id.get());
     }
+    /** The client secret that Layer issued. It replaces a secret file. */
     ClientBuilder &client_secret(ZString secret) {
         return set(layerfi_client_builder_set_client_secret, secret.get());
     }
+    /** A file with the client secret, read before each token request. */
     ClientBuilder &client_secret_file(ZString path) {
         return set(layerfi_client_builder_set_client_secret_file, path.get());
     }
     /**
-     * Your own place for id and secret. Called from threads of the library's,
-     * from several at once; the text of what it throws is shown in errors.
+     * A function that reads client id and secret, for example from a vault. It is called
+     * from threads of the library, and may be called from several at the same time.
+     * Errors and logs contain the what() of an exception that it throws.
      */
     ClientBuilder &credentials_provider(std::function<Credentials()> provider) {
         using Provider = std::function<Credentials()>;
@@ -723,71 +789,89 @@ class ClientBuilder {
             } catch (const std::exception &thrown) {
                 layerfi_credentials_set_error(answer, thrown.what(), nullptr);
             } catch (...) {
-                layerfi_credentials_set_error(answer, "it threw", nullptr);
+                layerfi_credentials_set_error(answer, "the credentials provider threw an exception",
+                                              nullptr);
             }
             return false;
         };
-        const layerfi_free_callback free_it = [](void *userdata) {
+        const layerfi_free_callback free_provider = [](void *userdata) {
             delete static_cast<Provider *>(userdata);
         };
         detail::checked([&](auto error) {
-            return layerfi_client_builder_set_credentials_callback(handle_.get(), callback,
-                                                                   owned.get(), free_it, error);
+            return layerfi_client_builder_set_credentials_callback(
+                handle_.get(), callback, owned.get(), free_provider, error);
         });
         owned.release();
         return *this;
     }
+    /** The encoding of the Basic header; by default BasicEncoding::Raw. */
     ClientBuilder &basic_encoding(BasicEncoding encoding) {
         return set(layerfi_client_builder_set_basic_encoding, static_cast<std::uint32_t>(encoding));
     }
+    /** The base URL of the API, instead of the environment's. */
     ClientBuilder &api_url(ZString url) {
         return set(layerfi_client_builder_set_api_url, url.get());
     }
+    /** The URL of the token endpoint, instead of the environment's. */
     ClientBuilder &auth_url(ZString url) {
         return set(layerfi_client_builder_set_auth_url, url.get());
     }
+    /** The OAuth scope, instead of the environment's. */
     ClientBuilder &scope(ZString scope) {
         return set(layerfi_client_builder_set_scope, scope.get());
     }
+    /** A PEM file with certificate authorities to trust in addition to the system's. */
     ClientBuilder &ca_file(ZString path) {
         return set(layerfi_client_builder_set_ca_file, path.get());
     }
+    /** PEM text with certificate authorities to trust in addition to the system's. */
     ClientBuilder &ca_pem(ZString pem) { return set(layerfi_client_builder_set_ca_pem, pem.get()); }
+    /** A proxy for all requests except those to loopback. */
     ClientBuilder &proxy(ZString url) { return set(layerfi_client_builder_set_proxy, url.get()); }
+    /** Disables proxies, those of environment variables included. */
     ClientBuilder &no_proxy() {
         detail::checked(
             [&](auto error) { return layerfi_client_builder_set_no_proxy(handle_.get(), error); });
         return *this;
     }
+    /** Allows `http://` URLs to this machine; by default false. */
     ClientBuilder &allow_http_loopback(bool allow) {
         return set(layerfi_client_builder_set_allow_http_loopback, allow);
     }
+    /** Allows business ids that are not UUIDs; by default false. */
     ClientBuilder &allow_opaque_business_ids(bool allow) {
         return set(layerfi_client_builder_set_allow_opaque_business_ids, allow);
     }
+    /** The maximum duration of a call: 1 ms to 1 hour; by default 30 seconds. */
     ClientBuilder &timeout(std::chrono::milliseconds timeout) {
         return set(layerfi_client_builder_set_timeout_ms, setting(timeout));
     }
+    /** The maximum duration of connecting: 1 ms to 1 hour; by default 5 seconds. */
     ClientBuilder &connect_timeout(std::chrono::milliseconds timeout) {
         return set(layerfi_client_builder_set_connect_timeout_ms, setting(timeout));
     }
+    /** The maximum duration of one attempt: 1 ms to 1 hour; by default 10 seconds. */
     ClientBuilder &attempt_timeout(std::chrono::milliseconds timeout) {
         return set(layerfi_client_builder_set_attempt_timeout_ms, setting(timeout));
     }
+    /** The maximum number of requests per call: 1 to 100; by default 4. */
     ClientBuilder &max_attempts(std::uint32_t attempts) {
         return set(layerfi_client_builder_set_max_attempts, attempts);
     }
+    /** The maximum number of cached business tokens, at least 1; by default 10,000. */
     ClientBuilder &business_token_capacity(std::size_t tokens) {
         return set(layerfi_client_builder_set_business_token_capacity, tokens);
     }
+    /** Refreshes the access token in the background without calls; by default false. */
     ClientBuilder &keep_warm(bool keep_warm) {
         return set(layerfi_client_builder_set_keep_warm, keep_warm);
     }
+    /** The text before `layerfi-auth/<version>` in `User-Agent`. */
     ClientBuilder &user_agent(ZString product) {
         return set(layerfi_client_builder_set_user_agent, product.get());
     }
 
-    /** Checks everything and makes a client. No request is made. */
+    /** Checks all settings and makes a client. It sends no request and starts no thread. */
     Client build() const { return build(std::nothrow).value(); }
     Expected<Client> build(std::nothrow_t) const {
         return detail::out<Client, layerfi_client>([&](auto out, auto error) {
@@ -809,7 +893,7 @@ class ClientBuilder {
         detail::checked([&](auto error) { return setter(handle_.get(), value, error); });
         return *this;
     }
-    // As a setting, unlike in a call, what is 0 or negative is refused.
+    // A setting of 0 is an error, and so is a negative one.
     static std::uint64_t setting(std::chrono::milliseconds timeout) noexcept {
         return timeout.count() < 0 ? 0 : static_cast<std::uint64_t>(timeout.count());
     }
@@ -817,12 +901,14 @@ class ClientBuilder {
     Handle handle_;
 };
 
+/** Receives log messages. A message is valid during the call only. */
 using LogCallback = std::function<void(LogLevel, std::string_view)>;
 
 /**
- * Sends the log of all clients to `callback`, up to `level`; an empty one ends
- * it. Called from any thread, from several at once; what it throws is dropped.
- * See layerfi_log_callback for what it may do.
+ * Sends the log of all clients of this process to `callback`, up to `level`. An empty
+ * callback or LogLevel::Off ends the log. It is called from any thread, and may be
+ * called from several at the same time; its exceptions are ignored. See
+ * layerfi_log_callback for what it may do. Callbacks are never destroyed.
  */
 inline void set_log_callback(LogCallback callback, LogLevel level) {
     if (!callback || level == LogLevel::Off) {
@@ -831,7 +917,7 @@ inline void set_log_callback(LogCallback callback, LogLevel level) {
         });
         return;
     }
-    // Never freed: a call may be under way in another thread, at exit too.
+    // Never freed: another thread may be calling it, at exit as well.
     static auto *kept = new std::vector<std::unique_ptr<LogCallback>>;
     static std::mutex lock;
     const std::lock_guard<std::mutex> locked(lock);
@@ -850,12 +936,12 @@ inline void set_log_callback(LogCallback callback, LogLevel level) {
     });
 }
 
-/** The version of the library that is loaded. */
+/** The version of the loaded library. */
 inline std::string_view version() noexcept {
     return detail::view(layerfi_version());
 }
 
-/** Whether the library that is loaded has all that this header declares. */
+/** Whether the loaded library has everything that this header declares. */
 inline bool abi_matches() noexcept {
     return layerfi_abi_version() == LAYERFI_ABI_VERSION &&
            layerfi_abi_revision() + 1 > LAYERFI_ABI_REVISION;

@@ -1,6 +1,6 @@
-/* A service that calls the Layer API with libcurl. The header value is copied
- * into its own buffer: no lock, no handle, from any thread. Where the API says
- * 401, the token is thrown away and the call made once more.
+/* A service that calls the Layer API with libcurl. It copies the header value into
+ * its own buffer: no lock and no handle, from any thread. After a 401 it invalidates
+ * the token and repeats the call once.
  *
  *   cc service.c $(pkg-config --cflags --libs layerfi_auth libcurl)
  */
@@ -8,7 +8,7 @@
 #include <layerfi_auth.h>
 #include <stdio.h>
 
-/* The status of a GET, or -1; the answer goes to standard output. */
+/* Sends a GET and prints the response. Returns its status, or -1. */
 static long get(CURL *curl, const char *url, const char *authorization) {
     char header[20000];
     long status = -1;

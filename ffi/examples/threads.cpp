@@ -1,5 +1,5 @@
-// Worker threads of a C++ service share one client, and with it one token: a
-// hundred calls, one token request.
+// The worker threads of a C++ service share one client and its token: a hundred
+// calls, one token request.
 //
 //   c++ -std=c++17 threads.cpp $(pkg-config --cflags --libs layerfi_auth) -pthread
 #include <iostream>
@@ -19,7 +19,7 @@ int main() try {
                     const layerfi::Token token = client.token(5s);
                     // token.authorization() goes into the request's header.
                 }
-                // For the browser: cached, with half of its life left at least.
+                // For the browser: cached, with at least half of its lifetime left.
                 const auto for_browser = client.business_token(business);
             } catch (const layerfi::Error &error) {
                 std::cerr << error.what() << std::endl;

@@ -3,68 +3,94 @@
 use std::collections::HashSet;
 use std::ffi::{c_char, c_void};
 
-use layerfi_auth::{BatchOptions, BatchProgress, BusinessToken, Error, blocking};
+use layerfi_auth::{BatchOptions, BatchProgress, BusinessToken, Error, SessionDuration, blocking};
 
 use crate::business_token::layerfi_business_token;
-use crate::error::{layerfi_error, layerfi_result};
+use crate::client::layerfi_client;
+use crate::error::layerfi_error;
 use crate::failure::Failure;
-use crate::handle;
-use crate::panic::{self, guard};
-use crate::string;
+use crate::guard::guard;
+use crate::macros::{borrow, check_out, free, get, read_strs, write_out};
+use crate::result::layerfi_result;
 
-/// How far a batch has come.
+/// The progress of a batch.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct layerfi_batch_progress {
-    /// Ids, duplicates included.
+    /// Number of ids, duplicates included.
     pub total: usize,
-    /// Different businesses among them, refused ids included.
+    /// Number of different ids, refused ids included.
     pub distinct: usize,
-    /// Those of them whose result is there.
+    /// How many of the different ids have a result.
     pub done: usize,
-    /// Those of them that failed.
+    /// How many of those results are failures.
     pub failed: usize,
 }
 
-/// Told how far a batch has come, whenever a result is there. Returning false
-/// ends the batch: what is missing then is LAYERFI_RESULT_TIMEOUT in its
-/// place. It must not throw or longjmp.
+/// Receives the progress of a batch after each result. If it returns false, the
+/// batch ends, and missing results are LAYERFI_RESULT_TIMEOUT. `progress` is valid
+/// during the call only. It must not throw or longjmp.
 pub type layerfi_progress_callback = Option<
     unsafe extern "C" fn(userdata: *mut c_void, progress: *const layerfi_batch_progress) -> bool,
 >;
 
-/// One result per id of a batch, in order. A const pointer to it may be used
-/// from many threads at once.
+/// The results of a batch, one per id, in the order of the ids. A const pointer
+/// to it may be used from several threads at the same time. Free it with
+/// layerfi_business_tokens_free().
 pub struct layerfi_business_tokens {
     results: Vec<Result<BusinessToken, Error>>,
 }
 
-/// The ids that C gave.
+/// Requests tokens for many businesses and waits for all results. Duplicate ids
+/// share one request. Requests are sent within Layer's rate limit. Free the
+/// results with layerfi_business_tokens_free().
 ///
-/// # Safety
-/// `ids` is null, or points to `count` pointers that are each as
-/// [`string::read`] wants them.
-pub(crate) unsafe fn read_ids<'a>(
-    ids: *const *const c_char,
+/// `business_ids` is an array of `count` strings; it may be NULL if `count` is 0.
+/// An id that is not valid fails in its own result, not in this call.
+/// `session_duration_s` is as in layerfi_client_business_token(). `max_in_flight`
+/// is the maximum number of concurrent requests; 0 is the default, 32.
+/// `timeout_ms` limits each business in milliseconds, from the moment when the
+/// rate limit lets its request start; it does not limit the batch. 0 is the
+/// client's timeout. `progress` may be NULL; otherwise it is called with
+/// `userdata`, from this thread.
+///
+/// Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a duration that is not valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_business_tokens(
+    client: *const layerfi_client,
+    business_ids: *const *const c_char,
     count: usize,
-) -> Result<Vec<&'a str>, Failure> {
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    if ids.is_null() {
-        return Err(Failure::Null("business_ids"));
-    }
-    // SAFETY: as the caller promises.
-    let ids = unsafe { std::slice::from_raw_parts(ids, count) };
-    ids.iter()
-        // SAFETY: as the caller promises.
-        .map(|id| unsafe { string::read(*id, "business_ids") })
-        .collect()
+    session_duration_s: u64,
+    max_in_flight: usize,
+    timeout_ms: u64,
+    progress: layerfi_progress_callback,
+    userdata: *mut c_void,
+    out: *mut *mut layerfi_business_tokens,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let client = borrow!(client);
+        let ids = read_strs!(business_ids, count);
+        check_out!(out);
+        let mut options = BatchOptions {
+            session_duration: SessionDuration::from_secs(session_duration_s)?,
+            ..BatchOptions::default()
+        };
+        if max_in_flight > 0 {
+            options.max_in_flight = max_in_flight;
+        }
+        let client = client.waiting(timeout_ms)?;
+        let tokens = run(&client, &ids, options, |so_far| {
+            // SAFETY: the caller passed the two together, for this thread.
+            progress.is_none_or(|progress| unsafe { progress(userdata, so_far) })
+        });
+        write_out!(out, tokens);
+        Ok(())
+    })
 }
 
-/// Runs a batch. Ids that are refused take no part in it, and are put in their
-/// places afterwards.
-pub(crate) fn run(
+/// Runs a batch with the valid ids, then puts the errors of the others in their places.
+fn run(
     client: &blocking::Client,
     ids: &[&str],
     options: BatchOptions,
@@ -75,7 +101,7 @@ pub(crate) fn run(
         .filter_map(|(id, checked)| checked.is_err().then_some(*id))
         .collect();
     let different = refused.iter().collect::<HashSet<_>>().len();
-    let mut tell = |so_far: BatchProgress| {
+    let mut report = |so_far: BatchProgress| {
         progress(&layerfi_batch_progress {
             total: so_far.total + refused.len(),
             distinct: so_far.distinct + different,
@@ -85,10 +111,10 @@ pub(crate) fn run(
     };
     let businesses: Vec<_> = checked.iter().flatten().cloned().collect();
     if businesses.is_empty() && different > 0 {
-        // All results are there, and no other comes that would tell so.
-        tell(BatchProgress::default());
+        // The engine reports nothing for an empty batch.
+        report(BatchProgress::default());
     }
-    let minted = client.business_tokens(businesses, options, tell);
+    let minted = client.business_tokens(businesses, options, report);
     let mut minted = minted.into_iter();
     let results = checked
         .into_iter()
@@ -100,18 +126,20 @@ pub(crate) fn run(
     layerfi_business_tokens { results }
 }
 
-/// How many results there are, which is how many ids were given; 0 for NULL.
+/// The number of results, equal to the number of ids; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_tokens_len(
     tokens: *const layerfi_business_tokens,
 ) -> usize {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe { tokens.as_ref() }.map_or(0, |tokens| tokens.results.len())
+    get!(tokens, 0, |tokens| tokens.results.len())
 }
 
-/// The result at `index`, counted from 0: the token, or what its business
-/// failed with. Free the token with layerfi_business_token_free(); it outlives
-/// the batch.
+/// The result at `index`, which starts at 0: a token, or the error of its
+/// business. Free the token with layerfi_business_token_free(); it stays valid
+/// after the results are freed.
+///
+/// Errors: the failure of this business. LAYERFI_RESULT_INVALID_ARGUMENT if
+/// `index` is not less than layerfi_business_tokens_len().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_tokens_get(
     tokens: *const layerfi_business_tokens,
@@ -120,25 +148,20 @@ pub unsafe extern "C" fn layerfi_business_tokens_get(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     guard(error, || {
-        // SAFETY: by the laws of the header a handle is null or valid.
-        let tokens = unsafe { handle::borrow(tokens, "tokens")? };
-        handle::check_out(out, "out")?;
+        let tokens = borrow!(tokens);
+        check_out!(out);
         let token = tokens
             .results
             .get(index)
             .ok_or(Failure::Argument("index", "is past the last result"))?
             .clone()?;
-        // SAFETY: not null, and by the laws of the header it may be written.
-        unsafe { handle::write(out, layerfi_business_token::new(token)) };
+        write_out!(out, layerfi_business_token::new(token));
         Ok(())
     })
 }
 
-/// Frees the results of a batch. NULL is fine.
+/// Frees the results of a batch. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_tokens_free(tokens: *mut layerfi_business_tokens) {
-    panic::value((), || {
-        // SAFETY: by the laws of the header a handle is null or valid, and freed once.
-        unsafe { handle::free(tokens) };
-    });
+    free!(tokens);
 }

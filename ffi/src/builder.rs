@@ -1,4 +1,4 @@
-//! `layerfi_client_builder`: settings in, a client out.
+//! `layerfi_client_builder`: settings for a client.
 
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
@@ -8,232 +8,168 @@ use layerfi_auth::{BasicEncoding, ClientBuilder, Environment, Secret};
 use crate::callback::UserData;
 use crate::client::layerfi_client;
 use crate::credentials::{Provider, layerfi_credentials_callback, layerfi_free_callback};
-use crate::error::{layerfi_error, layerfi_result};
+use crate::environment::layerfi_environment;
+use crate::error::layerfi_error;
 use crate::failure::Failure;
-use crate::handle;
-use crate::panic::{self, guard};
-use crate::string;
+use crate::guard::guard;
+use crate::macros::{borrow, borrow_mut, check_out, free, read_str, set, set_text, write_out};
+use crate::result::layerfi_result;
 
-/// One of Layer's environments, or one of your own.
+/// How client id and secret are written in the Basic header.
 #[repr(u32)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum layerfi_environment {
-    /// https://sandbox.layerfi.com
-    Sandbox = 1,
-    /// https://api.layerfi.com
-    Production = 2,
-    /// https://api-ca.layerfi.com (Canada)
-    ProductionCa = 3,
-    /// An emulator, a staging system, a proxy. API URL, token endpoint and
-    /// scope must all be given.
-    Custom = 4,
+#[derive(Clone, Copy)]
+pub enum layerfi_basic_encoding {
+    /// Unchanged, as `curl -u` and Layer's documentation do. The default.
+    Raw = 1,
+    /// Form-urlencoded first (RFC 6749 section 2.3.1).
+    Form = 2,
 }
 
-impl layerfi_environment {
-    pub(crate) const fn of(environment: Environment) -> Self {
-        match environment {
-            Environment::Sandbox => Self::Sandbox,
-            Environment::Production => Self::Production,
-            Environment::ProductionCa => Self::ProductionCa,
-            Environment::Custom => Self::Custom,
+impl layerfi_basic_encoding {
+    fn read(number: u32) -> Result<BasicEncoding, Failure> {
+        const RAW: u32 = layerfi_basic_encoding::Raw as u32;
+        const FORM: u32 = layerfi_basic_encoding::Form as u32;
+        match number {
+            RAW => Ok(BasicEncoding::Raw),
+            FORM => Ok(BasicEncoding::Form),
+            other => Err(Failure::Enum("basic_encoding", other)),
         }
     }
 }
 
-/// How id and secret go into the Basic header.
-#[repr(u32)]
-#[derive(Clone, Copy)]
-pub enum layerfi_basic_encoding {
-    /// As they are, like `curl -u` and Layer's own documentation. The default.
-    Raw = 1,
-    /// Form-urlencoded first, as RFC 6749 section 2.3.1 has it.
-    Form = 2,
-}
-
-/// Settings of a client that is to be made. For one thread at a time. Each
-/// setting has a default but the credentials and the environment; what is
-/// wrong with one is told by layerfi_client_builder_build().
+/// The settings of a client that is to be made. Use it from one thread at a time.
+/// Credentials and environment are required; every other setting has a default.
+/// All strings are copied. Free it with layerfi_client_builder_free().
 ///
-/// All strings are copied.
+/// Most values are checked by layerfi_client_builder_build(). A setter that
+/// returns an error leaves the builder unchanged.
 pub struct layerfi_client_builder {
-    builder: ClientBuilder,
+    settings: ClientBuilder,
 }
 
-/// Runs a setter's body, which gives the change to make.
-///
-/// # Safety
-/// As [`handle::borrow_mut`] for `builder`.
-unsafe fn set<F>(
-    builder: *mut layerfi_client_builder,
-    error: *mut *mut layerfi_error,
-    change: impl FnOnce() -> Result<F, Failure>,
-) -> layerfi_result
-where
-    F: FnOnce(ClientBuilder) -> ClientBuilder,
-{
-    guard(error, || {
-        // SAFETY: as the caller promises.
-        let builder = unsafe { handle::borrow_mut(builder, "builder")? };
-        let change = change()?;
-        builder.builder = change(std::mem::take(&mut builder.builder));
-        Ok(())
-    })
-}
-
-/// Runs the body of a setter that takes a string.
-///
-/// # Safety
-/// As [`set`], and as [`string::read`] for `text`.
-unsafe fn set_text(
-    builder: *mut layerfi_client_builder,
-    text: *const c_char,
-    argument: &'static str,
-    error: *mut *mut layerfi_error,
-    change: impl FnOnce(ClientBuilder, String) -> ClientBuilder,
-) -> layerfi_result {
-    // SAFETY: as the caller promises.
-    unsafe {
-        set(builder, error, || {
-            let text = string::read(text, argument)?.to_owned();
-            Ok(move |builder| change(builder, text))
-        })
+impl layerfi_client_builder {
+    fn change(&mut self, change: impl FnOnce(ClientBuilder) -> ClientBuilder) {
+        self.settings = change(std::mem::take(&mut self.settings));
     }
 }
 
-/// Begins a client. Free with layerfi_client_builder_free(), which
-/// layerfi_client_builder_build() does not do.
+/// Makes a builder without settings. Free it with layerfi_client_builder_free().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_new(
     out: *mut *mut layerfi_client_builder,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     guard(error, || {
-        handle::check_out(out, "out")?;
-        let builder = ClientBuilder::default();
-        // SAFETY: not null, and by the laws of the header it may be written.
-        unsafe { handle::write(out, layerfi_client_builder { builder }) };
+        check_out!(out);
+        let settings = ClientBuilder::default();
+        write_out!(out, layerfi_client_builder { settings });
         Ok(())
     })
 }
 
-/// Begins a client with the settings that the environment has:
-/// `LAYER_CLIENT_ID`, `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`,
-/// `LAYER_ENVIRONMENT`, `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`,
-/// `LAYER_CA_FILE`, `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as
-/// unset. What is missing is told by layerfi_client_builder_build().
+/// Makes a builder with settings from environment variables: `LAYER_CLIENT_ID`,
+/// `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
+/// `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
+/// `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set. Free the
+/// builder with layerfi_client_builder_free().
 ///
-/// No other thread may change the environment (setenv) meanwhile.
+/// No other thread may change the environment (setenv) during the call.
+///
+/// Errors: LAYERFI_RESULT_CONFIG for a variable that is not valid. A missing one
+/// is an error of layerfi_client_builder_build().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_from_env(
     out: *mut *mut layerfi_client_builder,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     guard(error, || {
-        handle::check_out(out, "out")?;
-        let builder = ClientBuilder::from_env()?;
-        // SAFETY: not null, and by the laws of the header it may be written.
-        unsafe { handle::write(out, layerfi_client_builder { builder }) };
+        check_out!(out);
+        let settings = ClientBuilder::from_env()?;
+        write_out!(out, layerfi_client_builder { settings });
         Ok(())
     })
 }
 
-/// The environment, a layerfi_environment. Required; there is no default, so
-/// that nobody meets production by accident.
+/// Sets the environment, a layerfi_environment. It is required and has no
+/// default, so that no program uses production by accident.
+///
+/// Errors: LAYERFI_RESULT_INVALID_ENUM for any other number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_environment(
     builder: *mut layerfi_client_builder,
     environment: u32,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            let environment = Environment::ALL
-                .into_iter()
-                .find(|known| layerfi_environment::of(*known) as u32 == environment)
-                .ok_or(Failure::Enum("environment", environment))?;
-            Ok(move |builder: ClientBuilder| builder.environment(environment))
-        })
-    }
+    guard(error, || {
+        let builder = borrow_mut!(builder);
+        let environment = layerfi_environment::read(environment)?;
+        builder.change(|settings| settings.environment(environment));
+        Ok(())
+    })
 }
 
-/// The environment by its name: `sandbox`, `production`, `production-ca` or
+/// Sets the environment by its name: `sandbox`, `production`, `production-ca` or
 /// `custom`.
+///
+/// Errors: LAYERFI_RESULT_CONFIG for any other name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_environment_name(
     builder: *mut layerfi_client_builder,
     name: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe {
-        set(builder, error, || {
-            let environment: Environment = string::read(name, "name")?.parse()?;
-            Ok(move |builder: ClientBuilder| builder.environment(environment))
-        })
-    }
+    guard(error, || {
+        let builder = borrow_mut!(builder);
+        let environment: Environment = read_str!(name).parse()?;
+        builder.change(|settings| settings.environment(environment));
+        Ok(())
+    })
 }
 
-/// The client id that Layer issued.
+/// Sets the client id that Layer issued. Required, unless a credentials callback
+/// is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_client_id(
     builder: *mut layerfi_client_builder,
     client_id: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe {
-        set_text(
-            builder,
-            client_id,
-            "client_id",
-            error,
-            ClientBuilder::client_id,
-        )
-    }
+    set_text!(builder, client_id, error, ClientBuilder::client_id)
 }
 
-/// The client secret that Layer issued; takes the place of a secret file. The
-/// library's copy is wiped when builder and clients are gone.
+/// Sets the client secret that Layer issued. It replaces a secret file. The
+/// library wipes its copy when the builder and its clients are freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_client_secret(
     builder: *mut layerfi_client_builder,
     client_secret: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe {
-        set(builder, error, || {
-            let secret = Secret::from(string::read(client_secret, "client_secret")?);
-            Ok(move |builder: ClientBuilder| builder.client_secret(secret))
-        })
-    }
+    guard(error, || {
+        let builder = borrow_mut!(builder);
+        let secret = Secret::from(read_str!(client_secret));
+        builder.change(|settings| settings.client_secret(secret));
+        Ok(())
+    })
 }
 
-/// A file that holds the client secret and nothing else (a line end apart).
-/// Read before each token request, so that a rotated secret is taken up. Takes
-/// the place of a given secret.
+/// Sets the path of a file that contains the client secret and nothing else; a
+/// line end is allowed. The file is read before each token request, so that a
+/// rotated secret is used. It replaces a client secret.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_client_secret_file(
     builder: *mut layerfi_client_builder,
     path: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe {
-        set_text(
-            builder,
-            path,
-            "path",
-            error,
-            ClientBuilder::client_secret_file,
-        )
-    }
+    set_text!(builder, path, error, ClientBuilder::client_secret_file)
 }
 
-/// Your own place for id and secret, such as a vault; takes the place of both.
-/// `userdata` is passed on, and freed by `free_userdata`, which may be NULL.
-/// If this call fails, it is not.
+/// Sets a callback that reads client id and secret, for example from a vault. It
+/// replaces client id, secret and secret file.
+///
+/// `userdata` is passed to the callback. When it is no longer needed, it is passed
+/// to `free_userdata`, which may be NULL. If this call fails, it is not.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_credentials_callback(
     builder: *mut layerfi_client_builder,
@@ -242,270 +178,219 @@ pub unsafe extern "C" fn layerfi_client_builder_set_credentials_callback(
     free_userdata: layerfi_free_callback,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            let callback = callback.ok_or(Failure::Null("callback"))?;
-            let provider = Provider::new(callback, UserData::new(userdata, free_userdata));
-            Ok(move |builder: ClientBuilder| builder.credentials_provider(provider))
-        })
-    }
+    guard(error, || {
+        let builder = borrow_mut!(builder);
+        let callback = callback.ok_or(Failure::Null("callback"))?;
+        let provider = Provider::new(callback, UserData::new(userdata, free_userdata));
+        builder.change(|settings| settings.credentials_provider(provider));
+        Ok(())
+    })
 }
 
-/// How id and secret go into the Basic header, a layerfi_basic_encoding.
+/// Sets how client id and secret are written in the Basic header, a
+/// layerfi_basic_encoding. The default is LAYERFI_BASIC_ENCODING_RAW.
+///
+/// Errors: LAYERFI_RESULT_INVALID_ENUM for any other number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_basic_encoding(
     builder: *mut layerfi_client_builder,
     encoding: u32,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    const RAW: u32 = layerfi_basic_encoding::Raw as u32;
-    const FORM: u32 = layerfi_basic_encoding::Form as u32;
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            let encoding = match encoding {
-                RAW => BasicEncoding::Raw,
-                FORM => BasicEncoding::Form,
-                other => return Err(Failure::Enum("basic_encoding", other)),
-            };
-            Ok(move |builder: ClientBuilder| builder.basic_encoding(encoding))
-        })
-    }
+    guard(error, || {
+        let builder = borrow_mut!(builder);
+        let encoding = layerfi_basic_encoding::read(encoding)?;
+        builder.change(|settings| settings.basic_encoding(encoding));
+        Ok(())
+    })
 }
 
-/// The API's base URL, in place of the environment's.
+/// Sets the base URL of the API. It replaces the environment's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_api_url(
     builder: *mut layerfi_client_builder,
     url: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe { set_text(builder, url, "url", error, ClientBuilder::api_url) }
+    set_text!(builder, url, error, ClientBuilder::api_url)
 }
 
-/// The URL of the token endpoint, in place of the environment's.
+/// Sets the URL of the token endpoint. It replaces the environment's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_auth_url(
     builder: *mut layerfi_client_builder,
     url: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe { set_text(builder, url, "url", error, ClientBuilder::auth_url) }
+    set_text!(builder, url, error, ClientBuilder::auth_url)
 }
 
-/// The OAuth scope, in place of the environment's.
+/// Sets the OAuth scope. It replaces the environment's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_scope(
     builder: *mut layerfi_client_builder,
     scope: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe { set_text(builder, scope, "scope", error, ClientBuilder::scope) }
+    set_text!(builder, scope, error, ClientBuilder::scope)
 }
 
-/// A PEM file with certificate authorities to trust beside the system's. Read
-/// by layerfi_client_builder_build().
+/// Sets the path of a PEM file with certificate authorities to trust in addition
+/// to the system's. layerfi_client_builder_build() reads it. At most 1 MiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_ca_file(
     builder: *mut layerfi_client_builder,
     path: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe { set_text(builder, path, "path", error, ClientBuilder::ca_file) }
+    set_text!(builder, path, error, ClientBuilder::ca_file)
 }
 
-/// PEM text with certificate authorities to trust beside the system's.
+/// Sets PEM text with certificate authorities to trust in addition to the
+/// system's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_ca_pem(
     builder: *mut layerfi_client_builder,
     pem: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe { set_text(builder, pem, "pem", error, ClientBuilder::ca_pem) }
+    set_text!(builder, pem, error, ClientBuilder::ca_pem)
 }
 
-/// A proxy for all requests but those to loopback,
-/// `http://[user:password@]host:port`. Without one, `HTTPS_PROXY`,
-/// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are read, in either case.
+/// Sets a proxy, `http://[user:password@]host:port`, for all requests except
+/// those to loopback. Without it the environment variables `HTTPS_PROXY`,
+/// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_proxy(
     builder: *mut layerfi_client_builder,
     url: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe { set_text(builder, url, "url", error, ClientBuilder::proxy) }
+    set_text!(builder, url, error, ClientBuilder::proxy)
 }
 
-/// No proxy, whatever the environment says.
+/// Disables proxies, those of environment variables included.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_no_proxy(
     builder: *mut layerfi_client_builder,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe { set(builder, error, || Ok(ClientBuilder::no_proxy)) }
+    set!(builder, error, ClientBuilder::no_proxy)
 }
 
-/// Allows `http://` URLs to this machine, for an emulator. To any other host
-/// plain HTTP stays refused.
+/// Allows `http://` URLs to this machine, for an emulator. Plain HTTP to any
+/// other host is always refused. The default is false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_allow_http_loopback(
     builder: *mut layerfi_client_builder,
     allow: bool,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            Ok(move |builder: ClientBuilder| builder.allow_http_loopback(allow))
-        })
-    }
+    set!(builder, error, |settings| settings
+        .allow_http_loopback(allow))
 }
 
-/// Takes business ids that are not UUIDs, for systems that stand in for Layer.
+/// Allows business ids that are not UUIDs, for systems that replace Layer. The
+/// default is false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_allow_opaque_business_ids(
     builder: *mut layerfi_client_builder,
     allow: bool,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            Ok(move |builder: ClientBuilder| builder.allow_opaque_business_ids(allow))
-        })
-    }
+    set!(builder, error, |settings| settings
+        .allow_opaque_business_ids(allow))
 }
 
-/// What a call may take in all, retries included, in milliseconds. 30 seconds
-/// by default; at least 1 millisecond, at most 1 hour.
+/// Sets the maximum duration of a call, retries included, in milliseconds: 1 to
+/// 3,600,000. The default is 30,000 (30 seconds).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_timeout_ms(
     builder: *mut layerfi_client_builder,
     timeout_ms: u64,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            Ok(move |builder: ClientBuilder| builder.timeout(Duration::from_millis(timeout_ms)))
-        })
-    }
+    set!(builder, error, |settings| settings
+        .timeout(Duration::from_millis(timeout_ms)))
 }
 
-/// What connecting may take, per attempt, in milliseconds. 5 seconds by default.
+/// Sets the maximum duration of connecting, per attempt, in milliseconds: 1 to
+/// 3,600,000. The default is 5,000 (5 seconds).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_connect_timeout_ms(
     builder: *mut layerfi_client_builder,
     timeout_ms: u64,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            Ok(move |builder: ClientBuilder| {
-                builder.connect_timeout(Duration::from_millis(timeout_ms))
-            })
-        })
-    }
+    set!(builder, error, |settings| settings
+        .connect_timeout(Duration::from_millis(timeout_ms)))
 }
 
-/// What one attempt may take, from connecting to the answer's last byte, in
-/// milliseconds. 10 seconds by default.
+/// Sets the maximum duration of one attempt, from connecting to the last byte of
+/// the response, in milliseconds: 1 to 3,600,000. The default is 10,000 (10
+/// seconds).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_attempt_timeout_ms(
     builder: *mut layerfi_client_builder,
     timeout_ms: u64,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            Ok(move |builder: ClientBuilder| {
-                builder.attempt_timeout(Duration::from_millis(timeout_ms))
-            })
-        })
-    }
+    set!(builder, error, |settings| settings
+        .attempt_timeout(Duration::from_millis(timeout_ms)))
 }
 
-/// Requests per call at the most, the first included. 4 by default, 1 for no
-/// retry, 100 at the most.
+/// Sets the maximum number of requests per call, the first included: 1 (no
+/// retry) to 100. The default is 4.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_max_attempts(
     builder: *mut layerfi_client_builder,
     attempts: u32,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            Ok(move |builder: ClientBuilder| builder.max_attempts(attempts))
-        })
-    }
+    set!(builder, error, |settings| settings.max_attempts(attempts))
 }
 
-/// How many business tokens are kept at the most. 10,000 by default.
+/// Sets the maximum number of cached business tokens, at least 1. The default is
+/// 10,000.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_business_token_capacity(
     builder: *mut layerfi_client_builder,
     tokens: usize,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            Ok(move |builder: ClientBuilder| builder.business_token_capacity(tokens))
-        })
-    }
+    set!(builder, error, |settings| settings
+        .business_token_capacity(tokens))
 }
 
-/// Keeps the access token fresh with no caller present: from the first call on
-/// it is refreshed in the background as long as the client lives. Off by
-/// default, so that an idle program makes no requests.
+/// Sets whether the access token is refreshed in the background without calls:
+/// from the first call on, until the client is freed. The default is false, so
+/// that an idle program sends no requests.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_keep_warm(
     builder: *mut layerfi_client_builder,
     keep_warm: bool,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe {
-        set(builder, error, || {
-            Ok(move |builder: ClientBuilder| builder.keep_warm(keep_warm))
-        })
-    }
+    set!(builder, error, |settings| settings.keep_warm(keep_warm))
 }
 
-/// What stands before `layerfi-auth/<version>` in `User-Agent`, such as
-/// `my-service/1.2`.
+/// Sets the text before `layerfi-auth/<version>` in the `User-Agent` header, such
+/// as `my-service/1.2`. Visible ASCII characters and spaces only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_user_agent(
     builder: *mut layerfi_client_builder,
     product: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    // SAFETY: by the laws of the header, handles and strings are null or valid.
-    unsafe {
-        set_text(
-            builder,
-            product,
-            "product",
-            error,
-            ClientBuilder::user_agent,
-        )
-    }
+    set_text!(builder, product, error, ClientBuilder::user_agent)
 }
 
-/// Checks everything and makes a client. No request is made and no thread
-/// started. The builder stays as it was, and may build others. Free the client
+/// Checks all settings and makes a client. It sends no request and starts no
+/// thread. The builder is not changed and may build more clients. Free the client
 /// with layerfi_client_free().
+///
+/// Errors: LAYERFI_RESULT_CONFIG if a setting is missing or not valid;
+/// layerfi_error_field() names it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_build(
     builder: *const layerfi_client_builder,
@@ -513,21 +398,16 @@ pub unsafe extern "C" fn layerfi_client_builder_build(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     guard(error, || {
-        // SAFETY: by the laws of the header a handle is null or valid.
-        let builder = unsafe { handle::borrow(builder, "builder")? };
-        handle::check_out(out, "out")?;
-        let client = layerfi_client::new(builder.builder.clone().build_blocking()?);
-        // SAFETY: not null, and by the laws of the header it may be written.
-        unsafe { handle::write(out, client) };
+        let builder = borrow!(builder);
+        check_out!(out);
+        let client = builder.settings.clone().build_blocking()?;
+        write_out!(out, layerfi_client::new(client));
         Ok(())
     })
 }
 
-/// Frees a builder. NULL is fine.
+/// Frees a builder. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_free(builder: *mut layerfi_client_builder) {
-    panic::value((), || {
-        // SAFETY: by the laws of the header a handle is null or valid, and freed once.
-        unsafe { handle::free(builder) };
-    });
+    free!(builder);
 }

@@ -1,22 +1,34 @@
-//! `layerfi_business_token`: a token for one business.
+//! `layerfi_business_token`: a token for one business, and the calls that get and invalidate it.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
+use std::time::Duration;
 
-use layerfi_auth::BusinessToken;
+use layerfi_auth::{BusinessToken, BusinessTokenOptions, SessionDuration};
 
-use crate::handle;
-use crate::panic;
-use crate::string::{layerfi_str, owned};
-use crate::token::{secret, unix_ms};
+use crate::client::layerfi_client;
+use crate::error::layerfi_error;
+use crate::failure::Failure;
+use crate::guard::guard;
+use crate::macros::{borrow, check_out, free, get, get_str, read_str, write_optional, write_out};
+use crate::result::layerfi_result;
+use crate::str_view::{layerfi_str, owned};
+use crate::time::unix_ms;
 
-/// A token for one business, to be handed to a browser or a mobile app. It
-/// outlives the client. A const pointer to it may be used from many threads at
-/// once.
+/// The session duration that Layer uses by default, in seconds.
+pub const LAYERFI_SESSION_DURATION_DEFAULT: u64 = 3600;
+
+/// A value for `min_remaining_s`: half of the lifetime that the server gave the
+/// token.
+pub const LAYERFI_MIN_REMAINING_DEFAULT: u64 = u64::MAX;
+
+/// A token for one business, for a browser or a mobile app. It stays valid after
+/// the client is freed. A const pointer to it may be used from several threads at
+/// the same time. Free it with layerfi_business_token_free().
 ///
-/// Its text is wiped from memory when the last reference to the token (this
-/// handle, and the client's cache) is gone; copies are yours to wipe.
+/// The library wipes its text from memory when the last reference to the token
+/// (this handle, and the client's cache) is gone. Wipe your own copies yourself.
 pub struct layerfi_business_token {
-    pub(crate) token: BusinessToken,
+    token: BusinessToken,
     business_id: CString,
 }
 
@@ -29,77 +41,196 @@ impl layerfi_business_token {
     }
 }
 
-/// The token itself, for `businessAccessToken` of `<LayerProvider>`.
+/// Returns a token for one business: from the cache if it has enough lifetime
+/// left, otherwise newly minted. Free it with layerfi_business_token_free().
+///
+/// `business_id` is a UUID. `session_duration_s` is 1 to 86,400 seconds, or
+/// LAYERFI_SESSION_DURATION_DEFAULT. `min_remaining_s` is the lifetime that the
+/// token must have left, in seconds; it is reduced to nine tenths of the lifetime
+/// that the server gave the token, and LAYERFI_MIN_REMAINING_DEFAULT is half of
+/// it. `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
+///
+/// With LAYERFI_MIN_REMAINING_DEFAULT a cached token with less lifetime is
+/// returned if minting fails with a retryable error.
+///
+/// Errors: LAYERFI_RESULT_INVALID_ARGUMENT for an id or a duration that is not
+/// valid; otherwise as layerfi_client_token(), and LAYERFI_RESULT_API if Layer
+/// refuses the request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_business_token(
+    client: *const layerfi_client,
+    business_id: *const c_char,
+    session_duration_s: u64,
+    min_remaining_s: u64,
+    timeout_ms: u64,
+    out: *mut *mut layerfi_business_token,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let (client, id) = (borrow!(client), read_str!(business_id));
+        check_out!(out);
+        let business = client.client.business_id(id)?;
+        let options = BusinessTokenOptions {
+            session_duration: SessionDuration::from_secs(session_duration_s)?,
+            min_remaining: (min_remaining_s != LAYERFI_MIN_REMAINING_DEFAULT)
+                .then(|| Duration::from_secs(min_remaining_s)),
+        };
+        let cached = match options.min_remaining {
+            None => client
+                .client
+                .as_async()
+                .try_business_token(&business, options.session_duration),
+            Some(_) => None,
+        };
+        let token = match cached {
+            Some(token) => token,
+            None => client
+                .waiting(timeout_ms)?
+                .business_token_with(&business, options)?,
+        };
+        write_out!(out, layerfi_business_token::new(token));
+        Ok(())
+    })
+}
+
+/// Returns a cached business token that has at least half of its lifetime left.
+/// Never waits and sends no request. Free it with layerfi_business_token_free().
+///
+/// `business_id` and `session_duration_s` are as in
+/// layerfi_client_business_token().
+///
+/// Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_try_business_token(
+    client: *const layerfi_client,
+    business_id: *const c_char,
+    session_duration_s: u64,
+    out: *mut *mut layerfi_business_token,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let (client, id) = (borrow!(client), read_str!(business_id));
+        check_out!(out);
+        let token = client
+            .client
+            .as_async()
+            .try_business_token(
+                &client.client.business_id(id)?,
+                SessionDuration::from_secs(session_duration_s)?,
+            )
+            .ok_or(Failure::NotAvailable)?;
+        write_out!(out, layerfi_business_token::new(token));
+        Ok(())
+    })
+}
+
+/// Requests a new token for one business. The token is not cached. Free it with
+/// layerfi_business_token_free().
+///
+/// `business_id`, `session_duration_s` and `timeout_ms` are as in
+/// layerfi_client_business_token(), and so are the errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_mint_business_token(
+    client: *const layerfi_client,
+    business_id: *const c_char,
+    session_duration_s: u64,
+    timeout_ms: u64,
+    out: *mut *mut layerfi_business_token,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let (client, id) = (borrow!(client), read_str!(business_id));
+        check_out!(out);
+        let business = client.client.business_id(id)?;
+        let session_duration = SessionDuration::from_secs(session_duration_s)?;
+        let token = client
+            .waiting(timeout_ms)?
+            .mint_business_token(&business, session_duration)?;
+        write_out!(out, layerfi_business_token::new(token));
+        Ok(())
+    })
+}
+
+/// Removes a business token from the cache, if it is still the current one. The
+/// handle stays the caller's.
+///
+/// `invalidated` may be NULL; otherwise it is set to whether the token was
+/// removed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_invalidate_business_token(
+    client: *const layerfi_client,
+    token: *const layerfi_business_token,
+    invalidated: *mut bool,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let (client, token) = (borrow!(client), borrow!(token));
+        let done = client.client.invalidate_business_token(&token.token);
+        write_optional!(invalidated, done);
+        Ok(())
+    })
+}
+
+/// The token itself, for the `businessAccessToken` property of `<LayerProvider>`.
+/// It is a secret: do not log it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_token_secret(
     token: *const layerfi_business_token,
 ) -> layerfi_str {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    match unsafe { token.as_ref() } {
-        None => layerfi_str::EMPTY,
-        Some(token) => secret(token.token.authorization_with_nul()),
-    }
+    get!(token, layerfi_str::EMPTY, |token| {
+        layerfi_str::token_of(token.token.authorization_with_nul())
+    })
 }
 
-/// The value of the `Authorization` header, `Bearer` and the token, made once.
+/// The value of the `Authorization` header: `Bearer` and the token. It is built
+/// once per token, not per call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_token_authorization(
     token: *const layerfi_business_token,
 ) -> layerfi_str {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    match unsafe { token.as_ref() } {
-        None => layerfi_str::EMPTY,
-        Some(token) => layerfi_str::before_nul(token.token.authorization_with_nul()),
-    }
+    get!(token, layerfi_str::EMPTY, |token| {
+        layerfi_str::before_nul(token.token.authorization_with_nul())
+    })
 }
 
-/// The business that it is good for, a UUID in lower case.
+/// The business that the token is for: a UUID in lower case.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_token_business_id(
     token: *const layerfi_business_token,
 ) -> layerfi_str {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe { token.as_ref() }.map_or(layerfi_str::EMPTY, |token| {
-        layerfi_str::of(&token.business_id)
-    })
+    get_str!(token.business_id)
 }
 
-/// The session duration that was asked for, in seconds; 0 for NULL.
+/// The session duration that was requested, in seconds; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_token_session_duration_s(
     token: *const layerfi_business_token,
 ) -> u64 {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe { token.as_ref() }.map_or(0, |token| {
-        u64::from(token.token.session_duration().as_secs())
-    })
+    get!(token, 0, |token| u64::from(
+        token.token.session_duration().as_secs()
+    ))
 }
 
-/// The life that the server gave it, in seconds, counted from before it was
-/// requested; 0 for NULL.
+/// The lifetime that the server gave the token, in seconds, counted from before
+/// it was requested; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_token_expires_in_s(
     token: *const layerfi_business_token,
 ) -> u64 {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe { token.as_ref() }.map_or(0, |token| token.token.expires_in().as_secs())
+    get!(token, 0, |token| token.token.expires_in().as_secs())
 }
 
-/// When it expires, in milliseconds since 1970 began (UTC), counted from
-/// before it was requested; 0 for NULL.
+/// When the token expires, in milliseconds since 1970-01-01 00:00 UTC, counted
+/// from before it was requested; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_token_expires_at_ms(
     token: *const layerfi_business_token,
 ) -> i64 {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe { token.as_ref() }.map_or(0, |token| unix_ms(token.token.expires_at()))
+    get!(token, 0, |token| unix_ms(token.token.expires_at()))
 }
 
-/// Frees a business token, and the views on it with it. NULL is fine.
+/// Frees a business token and ends the views of it. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_business_token_free(token: *mut layerfi_business_token) {
-    panic::value((), || {
-        // SAFETY: by the laws of the header a handle is null or valid, and freed once.
-        unsafe { handle::free(token) };
-    });
+    free!(token);
 }

@@ -1,20 +1,20 @@
-//! Calling back into C: what comes along, and what may not be done there.
+//! Calls into C: the callback's user data, and which functions may wait inside a callback.
 
 use std::cell::Cell;
 use std::ffi::c_void;
 
 use crate::failure::Failure;
 
-/// What C wants to have back in its callback.
+/// A pointer that C passes with a callback, and the function that frees it.
 pub(crate) struct UserData {
     pointer: *mut c_void,
     free: Option<unsafe extern "C" fn(userdata: *mut c_void)>,
 }
 
-// SAFETY: the library never looks behind the pointer. The header says that
-// callbacks are made from any thread, and so obliges whoever gives them.
+// SAFETY: the library never reads what the pointer points to. The header says that callbacks are
+// called from any thread, so the caller has to pass a pointer that allows it.
 unsafe impl Send for UserData {}
-// SAFETY: as above; callbacks may be made from several threads at once.
+// SAFETY: as above; the header says that several threads may call at the same time.
 unsafe impl Sync for UserData {}
 
 impl UserData {
@@ -33,9 +33,8 @@ impl UserData {
 impl Drop for UserData {
     fn drop(&mut self) {
         if let Some(free) = self.free {
-            inside(|| {
-                // SAFETY: the function and the pointer came together, and
-                // this is the one time that it is called.
+            run(|| {
+                // SAFETY: the function was passed with this pointer, and this is its only call.
                 unsafe { free(self.pointer) };
             });
         }
@@ -43,30 +42,30 @@ impl Drop for UserData {
 }
 
 thread_local! {
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is in a callback that others wait for.
-pub(crate) fn is_inside() -> bool {
-    INSIDE.get()
+/// Whether this thread is in a callback.
+pub(crate) fn is_running() -> bool {
+    RUNNING.get()
 }
 
-/// Runs a callback from a thread that must not wait for the engine: the engine
-/// itself may be waiting for this very callback.
-pub(crate) fn inside<T>(callback: impl FnOnce() -> T) -> T {
+/// Runs a callback. Functions that wait for the engine fail during it, because the engine may be
+/// waiting for this callback.
+pub(crate) fn run<T>(callback: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
-            INSIDE.set(self.0);
+            RUNNING.set(self.0);
         }
     }
-    let _restore = Restore(INSIDE.replace(true));
+    let _restore = Restore(RUNNING.replace(true));
     callback()
 }
 
-/// Refuses a call that waits where waiting would never end.
-pub(crate) fn may_wait() -> Result<(), Failure> {
-    if is_inside() {
+/// Fails if this thread is in a callback, where waiting might never end.
+pub(crate) fn check_may_wait() -> Result<(), Failure> {
+    if is_running() {
         return Err(Failure::WouldDeadlock);
     }
     Ok(())

@@ -1,27 +1,27 @@
-//! Why a call failed: for the engine's reasons, or for those that only C has.
+//! Why a call failed: the engine's errors, and those that only C can cause.
 
 use layerfi_auth::Error;
 
-use crate::error::layerfi_result;
+use crate::result::layerfi_result;
 
 /// Why a call failed. `&'static str` is the name of an argument.
 pub(crate) enum Failure {
     Engine(Error),
-    /// An argument that makes no sense, and what is wrong with it.
+    /// An argument that is not valid, and what is wrong with it.
     Argument(&'static str, &'static str),
     /// A pointer that must not be null.
     Null(&'static str),
     /// A string that is not UTF-8.
     Utf8(&'static str),
-    /// A number that is no value of its enum.
+    /// A number that is not a value of its enum.
     Enum(&'static str, u32),
-    /// A buffer that the answer does not fit in; so many bytes it takes.
-    Buffer(usize),
-    /// Nothing at hand, in a call that does not wait.
+    /// A buffer that is too small: the argument with its size, and the bytes that are needed.
+    Buffer(&'static str, usize),
+    /// No cached value, in a call that does not wait.
     NotAvailable,
-    /// A call that waits, made where it would wait for itself.
+    /// A call that waits, made from a callback that its result may depend on.
     WouldDeadlock,
-    /// Somebody else has the log of this process.
+    /// Another subscriber receives the log of this process.
     LogTaken,
     Panic,
 }
@@ -33,10 +33,6 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    pub(crate) const fn panic() -> Self {
-        Self::Panic
-    }
-
     /// The code that C gets.
     pub(crate) fn result(&self) -> layerfi_result {
         match self {
@@ -45,7 +41,7 @@ impl Failure {
             Self::Null(_) => layerfi_result::NullPointer,
             Self::Utf8(_) => layerfi_result::InvalidUtf8,
             Self::Enum(..) => layerfi_result::InvalidEnum,
-            Self::Buffer(_) => layerfi_result::BufferTooSmall,
+            Self::Buffer(..) => layerfi_result::BufferTooSmall,
             Self::NotAvailable => layerfi_result::NotAvailable,
             Self::WouldDeadlock => layerfi_result::WouldDeadlock,
             Self::LogTaken => layerfi_result::Internal,
@@ -53,49 +49,53 @@ impl Failure {
         }
     }
 
-    /// What failed, and what to do.
+    /// What failed, and what to do about it.
     pub(crate) fn texts(&self) -> (String, String) {
         let (message, remedy) = match self {
             Self::Engine(error) => return (error.message().into(), error.remedy().into()),
             Self::Argument(argument, why) => (
                 format!("{argument} {why}"),
-                "see the comment in layerfi_auth.h",
+                "see the function's comment in layerfi_auth.h",
             ),
-            Self::Null(argument) => (format!("{argument} is NULL"), "give a pointer to something"),
+            Self::Null(argument) => (
+                format!("{argument} is NULL"),
+                "pass a pointer that is not NULL",
+            ),
             Self::Utf8(argument) => (
-                format!("{argument} is not UTF-8"),
+                format!("{argument} is not valid UTF-8"),
                 "convert it to UTF-8 first",
             ),
             Self::Enum(argument, value) => (
-                format!("{argument} is {value}, which is no value of its enum"),
+                format!("{argument} is {value}, which is not a value of its enum"),
                 "use one of the constants in layerfi_auth.h",
             ),
-            Self::Buffer(needed) => (
-                format!("the buffer is too small: it takes {needed} bytes"),
+            Self::Buffer(argument, needed) => (
+                format!("{argument} is too small: {needed} bytes are needed"),
                 "call again with a buffer of that size",
             ),
             Self::NotAvailable => (
-                "nothing is at hand".to_owned(),
-                "try again later, or use the call that waits",
+                "no valid token is in the cache".to_owned(),
+                "try again later, or use the function that waits",
             ),
             Self::WouldDeadlock => (
-                "this call waits, and was made from a callback that the answer may depend on"
+                "a function that waits was called from a callback that its result may depend on"
                     .to_owned(),
-                "leave the callback first, or call from a thread of your own",
+                "call it after the callback has returned, or from another thread",
             ),
             Self::LogTaken => (
-                "another subscriber has the log of this library".to_owned(),
-                "set the callback before anything else does",
+                "another log subscriber is installed in this process".to_owned(),
+                "set the log callback before any other log subscriber",
             ),
             Self::Panic => (
                 "the library panicked".to_owned(),
-                "report this, with the panic's text from standard error; the client stays usable",
+                "report this bug with the panic's text from standard error; the client stays \
+                 usable",
             ),
         };
         (message, remedy.to_owned())
     }
 
-    /// The whole story in one line.
+    /// Message and remedy in one line.
     pub(crate) fn display(&self) -> String {
         match self {
             Self::Engine(error) => error.to_string(),
@@ -106,15 +106,15 @@ impl Failure {
         }
     }
 
-    /// The setting or argument that is wrong.
+    /// The setting or argument that is not valid.
     pub(crate) fn field(&self) -> Option<&'static str> {
         match self {
             Self::Engine(error) => error.field(),
             Self::Argument(argument, _)
             | Self::Null(argument)
             | Self::Utf8(argument)
-            | Self::Enum(argument, _) => Some(argument),
-            Self::Buffer(_) => Some("capacity"),
+            | Self::Enum(argument, _)
+            | Self::Buffer(argument, _) => Some(argument),
             Self::NotAvailable | Self::WouldDeadlock | Self::LogTaken | Self::Panic => None,
         }
     }
@@ -126,7 +126,7 @@ impl Failure {
         }
     }
 
-    /// Whether the same call may succeed a little later.
+    /// Whether the same call may succeed later, with nothing changed on this side.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Engine(error) => error.is_retryable(),

@@ -1,13 +1,11 @@
-//! The functions that take text, arrays, numbers and buffers, for `fuzz/`: what
-//! must hold whatever C gives. Only there under `--cfg fuzzing`, and in this
-//! crate's own tests, which run the corpus.
+//! Fuzz target for the functions that take strings, arrays, numbers and buffers. Compiled for
+//! `fuzz/` (`--cfg fuzzing`), and for this crate's tests, which run the corpus.
 //!
-//! Nothing is sent: what would wait is called as from a callback, where it is
-//! refused once its arguments are read. The one token that is copied and
-//! invalidated is fetched at the start, from a server in this file.
+//! No request is sent: functions that wait are called as in a callback, where they fail after
+//! their arguments are read. Only one token is fetched, at the start, from a server in this file.
 
 #![allow(missing_docs)]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A panic here is the report.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A panic is how a failure is reported.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::io::{Read as _, Write as _};
@@ -15,30 +13,31 @@ use std::net::{TcpListener, TcpStream};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 
-use crate::batch::{layerfi_business_tokens, layerfi_business_tokens_len};
+use crate::batch::*;
 use crate::builder::*;
-use crate::business_token::layerfi_business_token;
+use crate::business_token::*;
 use crate::callback;
 use crate::client::*;
 use crate::credentials::*;
 use crate::error::*;
-use crate::execute::*;
 use crate::log::{layerfi_log_level, layerfi_set_log_callback};
-use crate::stats::layerfi_stats;
-use crate::string::layerfi_str;
-use crate::token::layerfi_token;
-use crate::whoami::layerfi_whoami;
+use crate::response::*;
+use crate::result::{layerfi_result, layerfi_result_name};
+use crate::stats::{layerfi_client_stats, layerfi_stats};
+use crate::str_view::layerfi_str;
+use crate::token::*;
+use crate::whoami::{layerfi_client_whoami, layerfi_whoami};
 
-/// What the corpus gives as a secret, and no error and no line of the log may say.
+/// A secret in the corpus, which no error and no log line may contain.
 const SECRET: &str = "canary-9f1c";
 
-/// The token at hand; its header's value has 25 bytes with the NUL.
+/// The cached token. Its header value has 25 bytes with the NUL.
 const TOKEN: &str = "canary-9f1c-token";
 
-/// What stands where a call has written nothing.
+/// The value of bytes that a call must not write.
 const UNTOUCHED: u8 = 0xEE;
 
-/// Text for C in an allocation of just its size, or NULL.
+/// A string for C in an allocation of exactly its size, or NULL.
 struct Text(Option<Box<[u8]>>);
 
 impl Text {
@@ -54,22 +53,22 @@ impl Text {
     }
 }
 
-/// A view's text, which C reads up to its NUL and C++ by its length.
+/// The text of a view. C reads it up to its NUL, C++ by its length: both must be equal.
 fn text<'a>(view: layerfi_str) -> &'a str {
     assert!(!view.data.is_null());
-    // SAFETY: views end with a NUL; whatever this one is of outlives the check.
+    // SAFETY: views end with a NUL, and the owner of this one outlives the check.
     let text = unsafe { CStr::from_ptr(view.data) };
     assert_eq!(
         text.count_bytes(),
         view.len,
-        "a view's length is not its own"
+        "the length of the view is not the length up to its NUL"
     );
     text.to_str().unwrap()
 }
 
-/// Makes a call, and holds its result against its error object. Gives back the
-/// result; that it is no panic's, too, is checked.
-fn judge(
+/// Makes a call and checks that its result and its error agree, and that it did not panic.
+/// Returns the result.
+fn check(
     wants_error: bool,
     call: impl FnOnce(*mut *mut layerfi_error) -> layerfi_result,
 ) -> layerfi_result {
@@ -79,7 +78,7 @@ fn judge(
     assert!(!text(layerfi_result_name(result as u32)).is_empty());
     let failed = result != layerfi_result::Ok;
     assert_eq!(error.is_null(), !(failed && wants_error));
-    // SAFETY: null or an error that was written just now; freed once.
+    // SAFETY: null or an error that the call wrote; freed once.
     unsafe {
         if !error.is_null() {
             assert_eq!(layerfi_error_result(error), result);
@@ -89,7 +88,7 @@ fn judge(
                 layerfi_error_remedy(error),
             ] {
                 assert!(!text(needed).is_empty());
-                assert!(!text(needed).contains(SECRET), "an error shows a secret");
+                assert!(!text(needed).contains(SECRET), "an error contains a secret");
             }
             assert!(text(layerfi_error_field(error)).len() < 64);
             for none in [
@@ -97,7 +96,10 @@ fn judge(
                 layerfi_error_oauth_error(error),
                 layerfi_error_error_enum(error),
             ] {
-                assert!(text(none).is_empty(), "an answer, and none was asked");
+                assert!(
+                    text(none).is_empty(),
+                    "a field of a response without a request"
+                );
             }
             assert_eq!(layerfi_error_http_status(error), 0);
         }
@@ -106,14 +108,14 @@ fn judge(
     result
 }
 
-/// A call with an out argument: written on success, and on success only.
-fn judge_out<T>(
+/// Makes a call with an out parameter and checks that it is written on success only.
+fn check_out<T>(
     wants_error: bool,
     call: impl FnOnce(*mut *mut T, *mut *mut layerfi_error) -> layerfi_result,
 ) -> Option<*mut T> {
     let untouched = std::ptr::without_provenance_mut(usize::from(UNTOUCHED) << 4);
     let mut out = untouched;
-    let result = judge(wants_error, |error| call(&mut out, error));
+    let result = check(wants_error, |error| call(&mut out, error));
     assert_eq!(result == layerfi_result::Ok, out != untouched);
     (out != untouched).then_some(out)
 }
@@ -139,16 +141,16 @@ const SETTERS: [(u8, SetText); 11] = [
     (b'g', layerfi_client_builder_set_user_agent),
 ];
 
-/// One order of the input: a letter, in capitals for a NULL in place of the
-/// text, behind `!` for a caller that wants no error object.
-struct Order<'a> {
+/// One command of the input: a letter and a text. An upper-case letter means NULL instead of the
+/// text, a `!` before it means no error object.
+struct Command<'a> {
     letter: u8,
     is_null: bool,
     wants_error: bool,
     bytes: &'a [u8],
 }
 
-impl<'a> Order<'a> {
+impl<'a> Command<'a> {
     fn read(part: &'a [u8]) -> Option<Self> {
         let (wants_error, part) = match part.strip_prefix(b"!") {
             Some(rest) => (false, rest),
@@ -171,7 +173,7 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// The texts between commas; NULL stands for the last.
+    /// The texts between commas; an upper-case letter makes the last one NULL.
     fn texts(&self) -> Vec<Text> {
         let mut texts: Vec<_> = self
             .bytes
@@ -185,108 +187,108 @@ impl<'a> Order<'a> {
         texts
     }
 
-    /// Whether an error may say the secret, since it may say what it is in:
-    /// names, hosts and paths, a method and a URI, and why a vault is shut.
-    fn tells(&self) -> bool {
+    /// Whether an error may contain the secret, because the input put it into a text that errors
+    /// contain: a name, a host, a path, a method, a URI, or the callback's error.
+    fn puts_secret_into_errors(&self) -> bool {
         let mut texts = self.bytes.split(|byte| *byte == b',');
-        let told = match self.letter {
+        let shown = match self.letter {
             b'e' | b'a' | b'u' | b'f' | b'c' => self.bytes.to_vec(),
             b'm' => texts.take(2).flatten().copied().collect(),
             b'd' => texts.nth(2).unwrap_or_default().to_vec(),
             _ => return false,
         };
-        String::from_utf8_lossy(&told).contains(SECRET)
+        String::from_utf8_lossy(&shown).contains(SECRET)
     }
 }
 
-/// What the orders work on.
-struct Hands {
+/// The objects that commands use.
+struct State {
     builder: *mut layerfi_client_builder,
     client: *mut layerfi_client,
     number: u64,
 }
 
-/// Orders, separated by `|`.
+/// Runs commands that are separated by `|`.
 pub fn c_strings(data: &[u8]) {
     run(data);
 }
 
-/// The same, and whether it was looked at.
+/// The same; false if the input was skipped.
 fn run(data: &[u8]) -> bool {
     static LOGGED: OnceLock<()> = OnceLock::new();
     LOGGED.get_or_init(|| {
         let level = layerfi_log_level::Trace as u32;
         // SAFETY: the callback uses no userdata.
-        judge(true, |error| unsafe {
+        check(true, |error| unsafe {
             layerfi_set_log_callback(Some(take_log), null_mut(), level, error)
         });
     });
-    let orders: Vec<_> = data
+    let commands: Vec<_> = data
         .split(|byte| *byte == b'|')
-        .filter_map(Order::read)
+        .filter_map(Command::read)
         .collect();
-    if orders.iter().any(Order::tells) {
+    if commands.iter().any(Command::puts_secret_into_errors) {
         return false;
     }
-    // Fetched here, where waiting is allowed.
-    with_token();
-    let mut hands = Hands {
-        // SAFETY: the out argument is `judge_out`'s.
-        builder: judge_out(true, |out, error| unsafe {
+    // Fetches the token, while waiting is allowed.
+    client_with_token();
+    let mut state = State {
+        // SAFETY: the out argument is `check_out`'s.
+        builder: check_out(true, |out, error| unsafe {
             layerfi_client_builder_new(out, error)
         })
         .unwrap(),
         client: null_mut(),
         number: 0,
     };
-    for order in &orders {
-        hands.obey(order);
+    for command in &commands {
+        state.run(command);
     }
     // SAFETY: both are null or came from the library, and are freed once.
     unsafe {
-        layerfi_client_builder_free(hands.builder);
-        layerfi_client_free(hands.client);
+        layerfi_client_builder_free(state.builder);
+        layerfi_client_free(state.client);
     }
     true
 }
 
 unsafe extern "C" fn take_log(_: *mut c_void, level: u32, message: layerfi_str) {
     assert!((1..=5).contains(&level));
-    assert!(!text(message).contains(SECRET), "the log shows a secret");
+    assert!(!text(message).contains(SECRET), "the log contains a secret");
 }
 
-impl Hands {
-    fn obey(&mut self, order: &Order<'_>) {
-        if let Some((_, set)) = SETTERS.iter().find(|(letter, _)| *letter == order.letter) {
-            let text = order.text();
+impl State {
+    fn run(&mut self, command: &Command<'_>) {
+        if let Some((_, set)) = SETTERS.iter().find(|(letter, _)| *letter == command.letter) {
+            let text = command.text();
             // SAFETY: the builder is valid, and the text null or ended by a NUL.
-            judge(order.wants_error, |error| unsafe {
+            check(command.wants_error, |error| unsafe {
                 set(self.builder, text.pointer(), error)
             });
             return;
         }
-        match order.letter {
-            b'n' => self.number = number(order.bytes),
-            b'0'..=b'9' => self.set_number(order),
-            b'b' => self.build(order),
-            b'y' => self.business(order),
-            b't' => self.batch(order),
-            b'm' => self.execute(order),
-            b'v' => self.invalidate(order),
-            b'k' => self.copy(order),
-            b'z' => self.stats(order),
-            b'd' => ask_vault(order),
-            _ => self.names(order),
+        match command.letter {
+            b'n' => self.number = number(command.bytes),
+            b'0'..=b'9' => self.set_number(command),
+            b'b' => self.build(command),
+            b'y' => self.business(command),
+            b't' => self.batch(command),
+            b'm' => self.execute(command),
+            b'v' => self.invalidate(command),
+            b'k' => self.copy(command),
+            b'z' => self.stats(command),
+            b'd' => ask_vault(command),
+            _ => self.names(command),
         }
     }
 
-    fn set_number(&mut self, order: &Order<'_>) {
+    fn set_number(&mut self, command: &Command<'_>) {
         let (builder, number) = (self.builder, self.number);
-        #[allow(clippy::cast_possible_truncation)] // Any number will do.
+        #[allow(clippy::cast_possible_truncation)] // Any number is possible.
         let (short, size, flag) = (number as u32, number as usize, number & 1 == 1);
         // SAFETY: the builder is valid.
-        judge(order.wants_error, |error| unsafe {
-            match order.letter {
+        check(command.wants_error, |error| unsafe {
+            match command.letter {
                 b'0' => layerfi_client_builder_set_environment(builder, short, error),
                 b'1' => layerfi_client_builder_set_basic_encoding(builder, short, error),
                 b'2' => layerfi_client_builder_set_allow_http_loopback(builder, flag, error),
@@ -301,10 +303,14 @@ impl Hands {
         });
     }
 
-    fn build(&mut self, order: &Order<'_>) {
-        let builder = if order.is_null { null() } else { self.builder };
+    fn build(&mut self, command: &Command<'_>) {
+        let builder = if command.is_null {
+            null()
+        } else {
+            self.builder
+        };
         // SAFETY: the builder is null or valid.
-        let built = judge_out(order.wants_error, |out, error| unsafe {
+        let built = check_out(command.wants_error, |out, error| unsafe {
             layerfi_client_builder_build(builder, out, error)
         });
         let Some(client) = built else { return };
@@ -319,22 +325,25 @@ impl Hands {
                 let (scheme, rest) = text(url).split_once("://").unwrap();
                 assert!(scheme == "https" || scheme == "http");
                 let host = rest.split('/').next().unwrap_or_default();
-                assert!(!host.contains('@'), "a name and a password in {host}");
+                assert!(
+                    !host.contains('@'),
+                    "the URL shows a user name or a password: {host}"
+                );
                 assert!(!rest.contains(['?', '#']), "{rest}");
             }
             assert!(!text(layerfi_client_scope(client)).contains(char::is_control));
         }
     }
 
-    /// A business id, by all calls that take one.
-    fn business(&self, order: &Order<'_>) {
-        let (client, wants_error, duration) = (self.any_client(), order.wants_error, self.number);
-        let id = order.text();
+    /// Passes a business id to all functions that take one.
+    fn business(&self, command: &Command<'_>) {
+        let (client, wants_error, duration) = (self.any_client(), command.wants_error, self.number);
+        let id = command.text();
         // SAFETY: the client is valid, and the text null or ended by a NUL.
-        let found = judge_out::<layerfi_business_token>(wants_error, |out, error| unsafe {
+        let found = check_out::<layerfi_business_token>(wants_error, |out, error| unsafe {
             layerfi_client_try_business_token(client, id.pointer(), duration, out, error)
         });
-        assert!(found.is_none(), "a business token, and none was fetched");
+        assert!(found.is_none(), "a business token that was never fetched");
         for min_remaining in [0, duration, LAYERFI_MIN_REMAINING_DEFAULT] {
             refused::<layerfi_business_token>(wants_error, |out, error| {
                 // SAFETY: as above.
@@ -359,11 +368,11 @@ impl Hands {
         });
     }
 
-    fn batch(&self, order: &Order<'_>) {
-        let texts = order.texts();
+    fn batch(&self, command: &Command<'_>) {
+        let texts = command.texts();
         let ids: Box<[_]> = texts.iter().map(Text::pointer).collect();
-        refused::<layerfi_business_tokens>(order.wants_error, |out, error| {
-            // SAFETY: the array has so many texts, each null or ended by a NUL.
+        refused::<layerfi_business_tokens>(command.wants_error, |out, error| {
+            // SAFETY: the array has that many texts, each null or ended by a NUL.
             unsafe {
                 layerfi_client_business_tokens(
                     self.any_client(),
@@ -379,13 +388,13 @@ impl Hands {
                 )
             }
         });
-        // SAFETY: null is fine.
+        // SAFETY: null is allowed.
         assert_eq!(unsafe { layerfi_business_tokens_len(null()) }, 0);
     }
 
-    /// Method, URI, body, then names and values of headers.
-    fn execute(&self, order: &Order<'_>) {
-        let texts = order.texts();
+    /// The texts are method, URI, body, then names and values of headers.
+    fn execute(&self, command: &Command<'_>) {
+        let texts = command.texts();
         let at = |place: usize| texts.get(place).map_or(null(), Text::pointer);
         let body = texts.get(2).and_then(|text| text.0.as_deref());
         let headers: Box<[_]> = texts
@@ -397,9 +406,8 @@ impl Hands {
                 value: pair.get(1).map_or(null(), Text::pointer),
             })
             .collect();
-        refused::<layerfi_response>(order.wants_error, |out, error| {
-            // SAFETY: the texts are null or ended by a NUL, and the arrays as
-            // long as is said.
+        refused::<layerfi_response>(command.wants_error, |out, error| {
+            // SAFETY: the texts are null or ended by a NUL, and the arrays have these lengths.
             unsafe {
                 layerfi_client_execute(
                     self.any_client(),
@@ -417,19 +425,18 @@ impl Hands {
         });
     }
 
-    /// A header value that some server refused. The one at hand stays: it is
-    /// never given as it is.
-    fn invalidate(&self, order: &Order<'_>) {
-        let mut value = order.bytes.to_vec();
+    /// Invalidates a header value. The value of the cached token is skipped, so that it stays.
+    fn invalidate(&self, command: &Command<'_>) {
+        let mut value = command.bytes.to_vec();
         value.retain(|byte| *byte != 0);
         if value == format!("Bearer {TOKEN}").as_bytes() {
             return;
         }
-        let value = order.text();
-        for client in [self.any_client(), with_token()] {
+        let value = command.text();
+        for client in [self.any_client(), client_with_token()] {
             let mut invalidated = true;
             // SAFETY: the client is valid, and the text null or ended by a NUL.
-            let result = judge(order.wants_error, |error| unsafe {
+            let result = check(command.wants_error, |error| unsafe {
                 layerfi_client_invalidate_authorization(
                     client,
                     value.pointer(),
@@ -441,24 +448,24 @@ impl Hands {
         }
     }
 
-    /// Into buffers of any size: all of the value and its NUL, or nothing.
-    fn copy(&self, order: &Order<'_>) {
+    /// Copies to buffers of any size: the whole value and its NUL, or nothing.
+    fn copy(&self, command: &Command<'_>) {
         let expected = format!("Bearer {TOKEN}\0");
         let capacity = usize::try_from(self.number % 64).unwrap();
         let mut room = vec![UNTOUCHED; capacity + 64];
-        let buffer = if order.is_null {
+        let buffer = if command.is_null {
             null_mut()
         } else {
             room.as_mut_ptr().cast()
         };
         let nothing = usize::MAX;
         let mut length = nothing;
-        let result = judge(order.wants_error, |error| {
+        let result = check(command.wants_error, |error| {
             // SAFETY: the client is valid, the buffer null or of that capacity.
             unsafe {
                 if self.number & 64 == 0 {
                     layerfi_client_copy_authorization(
-                        with_token(),
+                        client_with_token(),
                         0,
                         buffer,
                         capacity,
@@ -467,7 +474,7 @@ impl Hands {
                     )
                 } else {
                     layerfi_client_try_copy_authorization(
-                        with_token(),
+                        client_with_token(),
                         buffer,
                         capacity,
                         &mut length,
@@ -480,10 +487,10 @@ impl Hands {
             layerfi_result::Ok => expected.len(),
             layerfi_result::BufferTooSmall => 0,
             layerfi_result::NullPointer => {
-                assert!(order.is_null && capacity > 0 && length == nothing);
+                assert!(command.is_null && capacity > 0 && length == nothing);
                 return;
             }
-            other => panic!("{other:?} of a copy"),
+            other => panic!("a copy returned {other:?}"),
         };
         assert_eq!(written > 0, capacity >= expected.len());
         assert_eq!(length, expected.len() - 1);
@@ -491,17 +498,17 @@ impl Hands {
         assert!(room[written..].iter().all(|byte| *byte == UNTOUCHED));
     }
 
-    fn stats(&self, order: &Order<'_>) {
+    fn stats(&self, command: &Command<'_>) {
         let whole = size_of::<layerfi_stats>();
         let size = usize::try_from(self.number).unwrap_or(0) % (2 * whole);
         let mut room = vec![u64::from_ne_bytes([UNTOUCHED; 8]); whole / 4 + 8];
-        let out = if order.is_null {
+        let out = if command.is_null {
             null_mut()
         } else {
             room.as_mut_ptr().cast()
         };
         // SAFETY: null, or aligned and with more room than `size`.
-        let result = judge(order.wants_error, |error| unsafe {
+        let result = check(command.wants_error, |error| unsafe {
             layerfi_client_stats(self.any_client(), out, size, error)
         });
         let written = if result == layerfi_result::Ok {
@@ -513,20 +520,19 @@ impl Hands {
         assert!(bytes[written..].iter().all(|byte| *byte == UNTOUCHED));
     }
 
-    /// What takes a name or a number and cannot fail, and the calls that take
-    /// nothing.
-    fn names(&self, order: &Order<'_>) {
-        #[allow(clippy::cast_possible_truncation)] // Any number will do.
+    /// The functions that take a name or a number and cannot fail, and the calls without arguments.
+    fn names(&self, command: &Command<'_>) {
+        #[allow(clippy::cast_possible_truncation)] // Any number is possible.
         let name = layerfi_result_name(self.number as u32);
         assert!(text(name).len() < 32);
-        let header = order.text();
-        // SAFETY: the text is null or ended by a NUL, and null is fine for an answer.
+        let header = command.text();
+        // SAFETY: the text is null or ended by a NUL, and a null response is allowed.
         unsafe {
             assert!(text(layerfi_response_header(null(), header.pointer())).is_empty());
-            refused::<layerfi_token>(order.wants_error, |out, error| {
+            refused::<layerfi_token>(command.wants_error, |out, error| {
                 layerfi_client_token(self.client, self.number, out, error)
             });
-            refused::<layerfi_whoami>(order.wants_error, |out, error| {
+            refused::<layerfi_whoami>(command.wants_error, |out, error| {
                 layerfi_client_whoami(self.any_client(), self.number, out, error)
             });
         }
@@ -534,20 +540,20 @@ impl Hands {
 
     fn any_client(&self) -> *const layerfi_client {
         if self.client.is_null() {
-            with_token()
+            client_with_token()
         } else {
             self.client
         }
     }
 }
 
-/// A call that waits, from where it must not: it fails before anything is sent.
+/// Makes a call that waits as in a callback: it must fail before it sends a request.
 fn refused<T>(
     wants_error: bool,
     call: impl FnOnce(*mut *mut T, *mut *mut layerfi_error) -> layerfi_result,
 ) {
-    let got = callback::inside(|| judge_out(wants_error, call));
-    assert!(got.is_none(), "a call waited within a callback");
+    let got = callback::run(|| check_out(wants_error, call));
+    assert!(got.is_none(), "a call waited in a callback");
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -558,7 +564,7 @@ fn number(bytes: &[u8]) -> u64 {
     })
 }
 
-/// What a vault's callback says: id, secret, and why it gives none.
+/// What the callback passes to the library: id, secret, and an error.
 struct Vault {
     texts: Vec<Text>,
     wants_error: bool,
@@ -571,23 +577,23 @@ unsafe extern "C" fn answer(userdata: *mut c_void, credentials: *mut layerfi_cre
     // SAFETY: the handle is the library's, the texts null or ended by a NUL.
     let (given, _) = unsafe {
         (
-            judge(vault.wants_error, |error| {
+            check(vault.wants_error, |error| {
                 layerfi_credentials_set(credentials, at(0), at(1), error)
             }),
-            judge(vault.wants_error, |error| {
+            check(vault.wants_error, |error| {
                 layerfi_credentials_set_error(credentials, at(2), error)
             }),
         )
     };
-    // With credentials in hand a request would be sent.
+    // Never true with valid credentials: a request would be sent.
     given != layerfi_result::Ok
 }
 
-/// A client whose callback gives no credentials, whatever it says.
-fn ask_vault(order: &Order<'_>) {
+/// A client whose callback never succeeds.
+fn ask_vault(command: &Command<'_>) {
     let mut vault = Vault {
-        texts: order.texts(),
-        wants_error: order.wants_error,
+        texts: command.texts(),
+        wants_error: command.wants_error,
     };
     let userdata: *mut Vault = &mut vault;
     let client = client_of("http://127.0.0.1:9", |builder, error| {
@@ -605,7 +611,7 @@ fn ask_vault(order: &Order<'_>) {
     let mut token = null_mut();
     // SAFETY: the client is valid, and freed once.
     unsafe {
-        let result = judge(true, |error| {
+        let result = check(true, |error| {
             layerfi_client_token(client, 0, &mut token, error)
         });
         assert_eq!(result, layerfi_result::Credentials);
@@ -613,7 +619,7 @@ fn ask_vault(order: &Order<'_>) {
     }
 }
 
-/// A client of a server on this machine.
+/// A client for a server on this machine.
 fn client_of(
     url: &str,
     credentials: impl FnOnce(*mut layerfi_client_builder, *mut *mut layerfi_error) -> layerfi_result,
@@ -622,7 +628,7 @@ fn client_of(
     let text = |text: &CStr| Text::new(text.to_bytes());
     // SAFETY: the builder is valid and freed once, and the texts end with a NUL.
     unsafe {
-        let builder = judge_out(true, |out, error| layerfi_client_builder_new(out, error)).unwrap();
+        let builder = check_out(true, |out, error| layerfi_client_builder_new(out, error)).unwrap();
         for (set, value) in [
             (
                 layerfi_client_builder_set_environment_name as SetText,
@@ -637,17 +643,17 @@ fn client_of(
                 &Text::new(SECRET.as_bytes()),
             ),
         ] {
-            let result = judge(true, |error| set(builder, value.pointer(), error));
+            let result = check(true, |error| set(builder, value.pointer(), error));
             assert_eq!(result, layerfi_result::Ok);
         }
-        judge(true, |error| {
+        check(true, |error| {
             layerfi_client_builder_set_allow_http_loopback(builder, true, error)
         });
-        judge(true, |error| {
+        check(true, |error| {
             layerfi_client_builder_set_max_attempts(builder, 1, error)
         });
-        judge(true, |error| credentials(builder, error));
-        let built = judge_out(true, |out, error| {
+        check(true, |error| credentials(builder, error));
+        let built = check_out(true, |out, error| {
             layerfi_client_builder_build(builder, out, error)
         });
         layerfi_client_builder_free(builder);
@@ -655,8 +661,8 @@ fn client_of(
     }
 }
 
-/// The client that has a token, which lives as long as the process.
-fn with_token() -> *const layerfi_client {
+/// The client with a cached token; it is never freed.
+fn client_with_token() -> *const layerfi_client {
     static CLIENT: OnceLock<usize> = OnceLock::new();
     let address = *CLIENT.get_or_init(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -670,22 +676,22 @@ fn with_token() -> *const layerfi_client {
         let mut token = null_mut();
         // SAFETY: the client is valid, and the token freed once.
         unsafe {
-            let result = judge(true, |error| {
+            let result = check(true, |error| {
                 layerfi_client_token(client, 0, &mut token, error)
             });
             assert_eq!(result, layerfi_result::Ok);
-            crate::token::layerfi_token_free(token);
+            layerfi_token_free(token);
         }
         client.expose_provenance()
     });
     std::ptr::with_exposed_provenance(address)
 }
 
-/// Answers a token request, whatever is in it, with a token for a day.
+/// Answers any token request with a token that is valid for a day.
 fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     let mut request = Vec::new();
     let mut some = [0; 4096];
-    // A form body has no line end: the request is whole when the scope is there.
+    // A form body has no line end: the request is complete when it contains the scope.
     while !String::from_utf8_lossy(&request).contains("scope=scope") {
         match stream.read(&mut some)? {
             0 => return Ok(()),
@@ -703,18 +709,17 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    /// What the fuzzer began with, and whatever it found, by every run of the
-    /// tests.
+    /// The first inputs of the fuzzer, and all that it found.
     #[test]
-    fn b18_b20_b23_the_corpus_of_c_strings() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/c_strings");
+    fn b18_b20_b23_corpus_of_c_strings_passes() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/c_strings");
         let mut count = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
-            let looked = super::run(&std::fs::read(&path).unwrap());
-            assert!(looked, "{} was passed over", path.display());
+            let ran = super::run(&std::fs::read(&path).unwrap());
+            assert!(ran, "{} was skipped", path.display());
             count += 1;
         }
-        assert!(count > 3);
+        assert!(count > 3, "the corpus has only {count} inputs");
     }
 }

@@ -1,13 +1,13 @@
-//! The C face of layerfi-auth. It translates, and nothing else: every decision
-//! is the engine's. Users read `include/layerfi_auth.h`, which is made from the
-//! comments here, and `docs/c.md`.
+//! The C binding of layerfi-auth. It translates between C and the engine, which makes all
+//! decisions. Users read `include/layerfi_auth.h`, which is generated from the comments here, and
+//! `docs/c.md`.
 //!
-//! One file per C object; `panic`, `handle`, `string` and `failure` are the
-//! plumbing that all of them share, and `callback` is how C is called back.
+//! Each C object has its own file, with the functions that return it and work on it. All of them
+//! use `guard`, `handle`, `input`, `str_view`, `callback`, `failure`, `registers` and `macros`.
 
-#![allow(unsafe_code)] // This crate is the border; each block says why it is sound.
-#![allow(non_camel_case_types)] // Types are named as C sees them.
-#![allow(clippy::missing_safety_doc)] // The header's first comment has the laws for all functions.
+#![allow(unsafe_code)] // Each block has a comment that says why it is sound.
+#![allow(non_camel_case_types)] // Types are named as in C.
+#![allow(clippy::missing_safety_doc)] // The header's conventions hold for all functions.
 
 pub mod batch;
 pub mod builder;
@@ -15,24 +15,30 @@ pub mod business_token;
 mod callback;
 pub mod client;
 pub mod credentials;
+pub mod environment;
 pub mod error;
-pub mod execute;
 mod failure;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod guard;
 mod handle;
-#[cfg(feature = "test-hooks")]
-mod hooks;
+mod input;
 pub mod log;
+mod macros;
 mod panic;
+mod registers;
+pub mod response;
+pub mod result;
 pub mod stats;
-pub mod string;
+pub mod str_view;
+#[cfg(feature = "test-hooks")]
+mod test_hooks;
+mod time;
 pub mod token;
 pub mod version;
 pub mod whoami;
 
-/// What the HTTP and TLS libraries free, with requests and answers in it, is
-/// wiped too. It is this library's own allocator: a program that links it
-/// keeps its own.
+/// Zeroes what the HTTP and TLS libraries free: it may hold parts of requests and responses. Only
+/// this library uses it; the program keeps its own allocator.
 #[global_allocator]
 static ALLOCATOR: layerfi_auth::ZeroOnFree = layerfi_auth::ZeroOnFree::new();

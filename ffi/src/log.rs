@@ -12,36 +12,38 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::callback::{self, UserData};
-use crate::error::{layerfi_error, layerfi_result};
+use crate::error::layerfi_error;
 use crate::failure::Failure;
-use crate::panic::guard;
-use crate::string::{layerfi_str, owned};
+use crate::guard::guard;
+use crate::result::layerfi_result;
+use crate::str_view::{layerfi_str, owned};
 
-/// How much a log message matters.
+/// The severity of a log message.
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum layerfi_log_level {
-    /// Nothing.
+    /// No messages.
     Off = 0,
-    /// Something is broken.
+    /// A fault that needs attention.
     Error = 1,
-    /// Something failed and is dealt with.
+    /// A failure that the library handles.
     Warn = 2,
-    /// Something worth knowing.
+    /// Events of general interest.
     Info = 3,
-    /// What the library does: requests, retries, refreshes.
+    /// Requests, retries and refreshes.
     Debug = 4,
-    /// In detail.
+    /// Details.
     Trace = 5,
 }
 
-/// Takes a log message. `level` is a layerfi_log_level; `message` is valid
-/// during the call only, and holds no secret and no token at any level.
+/// Receives a log message. `level` is a layerfi_log_level; `message` is valid
+/// during the call only, and contains no secret and no token at any level.
 ///
-/// It is called from any thread, from several at once, and must be quick: the
-/// library's background thread waits for it. It may call the library, but what
-/// waits returns LAYERFI_RESULT_WOULD_DEADLOCK there, and what is logged in
-/// the meantime by its thread is dropped. It must not fork, throw or longjmp.
+/// It is called from any thread, and may be called from several threads at the
+/// same time. It must be fast: the library's background thread waits for it. It
+/// may call the library, but functions that wait return
+/// LAYERFI_RESULT_WOULD_DEADLOCK in it, and messages that are logged by its
+/// thread meanwhile are dropped. It must not fork, throw or longjmp.
 pub type layerfi_log_callback =
     Option<unsafe extern "C" fn(userdata: *mut c_void, level: u32, message: layerfi_str)>;
 
@@ -51,13 +53,15 @@ static SINK: ArcSwapOption<(Callback, UserData)> = ArcSwapOption::const_empty();
 static LEVEL: AtomicU32 = AtomicU32::new(0);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Sends the log of all clients of this process to `callback`, up to `level`
-/// (a layerfi_log_level), in place of any before; NULL or
-/// LAYERFI_LOG_LEVEL_OFF ends it.
+/// Sends the log of all clients of this process to `callback`. It replaces an
+/// earlier callback. NULL or LAYERFI_LOG_LEVEL_OFF ends the log.
 ///
-/// `userdata` is passed on. A call that is under way in another thread goes on
-/// after this has returned, so keep what it points to for good. May be called
-/// from any thread. A forked child keeps the callback.
+/// `level` is the most detailed level to send, a layerfi_log_level. `userdata` is
+/// passed to the callback. A call of the old callback may still run in another
+/// thread when this function returns, so never free what `userdata` points to.
+/// May be called from any thread. A forked child keeps the callback.
+///
+/// Errors: LAYERFI_RESULT_INVALID_ENUM for a number that is not a level.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_set_log_callback(
     callback: layerfi_log_callback,
@@ -86,8 +90,7 @@ pub unsafe extern "C" fn layerfi_set_log_callback(
     })
 }
 
-/// Takes what the engine says, and nothing else: the HTTP libraries' own logs
-/// may show headers.
+/// Receives the engine's events. The HTTP libraries' events are left out: they may show headers.
 struct Sink;
 
 fn number(level: Level) -> u32 {
@@ -109,7 +112,7 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
 impl Subscriber for Sink {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if is_ours(metadata) {
-            // The level may change at any time, so it is asked each time.
+            // The level may change at any time, so `enabled` is asked for each event.
             Interest::sometimes()
         } else {
             Interest::never()
@@ -121,8 +124,8 @@ impl Subscriber for Sink {
     }
 
     fn event(&self, event: &Event<'_>) {
-        // Whoever logs from within the callback is not called again.
-        if callback::is_inside() {
+        // No recursion if the callback itself causes an event.
+        if callback::is_running() {
             return;
         }
         let Some(sink) = SINK.load_full() else {
@@ -132,9 +135,9 @@ impl Subscriber for Sink {
         event.record(&mut text);
         let message = owned(&(text.message + &text.fields));
         let (function, userdata) = &*sink;
-        callback::inside(|| {
-            // SAFETY: the function was given with this userdata, for any
-            // thread; the view lives until it returns.
+        callback::run(|| {
+            // SAFETY: the function was passed with this userdata, for any thread, and the view is
+            // valid until it returns.
             unsafe {
                 function(
                     userdata.pointer(),
@@ -145,7 +148,7 @@ impl Subscriber for Sink {
         });
     }
 
-    // Spans of the engine say nothing that its events do not.
+    // The engine's spans have no information that its events do not have.
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
     }
@@ -155,7 +158,7 @@ impl Subscriber for Sink {
     fn exit(&self, _: &Id) {}
 }
 
-/// An event in one line: the message, then `name=value` for the rest.
+/// An event as one line: the message, then `name=value` for each field.
 #[derive(Default)]
 struct Text {
     message: String,

@@ -1,47 +1,51 @@
-//! `layerfi_stats`: what happened, counted.
+//! `layerfi_stats`: a client's counters.
 
 use layerfi_auth::Stats;
 
-use crate::error::layerfi_result;
+use crate::client::layerfi_client;
+use crate::error::layerfi_error;
 use crate::failure::Failure;
-use crate::token::unix_ms;
+use crate::guard::guard;
+use crate::macros::{borrow, check_out};
+use crate::result::layerfi_result;
+use crate::time::unix_ms;
 
-/// A client's counters, all since it was made (in a forked child: since the
-/// parent made it). Later revisions may add fields at its end: a caller says
-/// by `sizeof` which ones it knows.
+/// A client's counters since it was made; in a forked child, since the parent
+/// made it. Later revisions may add fields at the end: the caller passes the size
+/// of its struct.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct layerfi_stats {
-    /// Calls served from the cache at once.
+    /// Calls that returned a cached token without waiting.
     pub hits: u64,
-    /// Those of them served while a refresh was due, under way or failing.
+    /// How many of those calls came while a refresh was due, running or failing.
     pub stale_serves: u64,
-    /// Flights started because there was nothing to serve.
+    /// Token fetches that started because no valid token was cached.
     pub misses: u64,
-    /// Calls that waited for a flight, their own or another's.
+    /// Calls that waited for a fetch.
     pub waits: u64,
-    /// Flights started ahead of expiry, with nobody waiting.
+    /// Token fetches that started before the cached token expired.
     pub refreshes: u64,
-    /// Requests sent to the token endpoint.
+    /// Requests to the token endpoint.
     pub token_requests: u64,
-    /// Requests sent to mint business tokens.
+    /// Requests for business tokens.
     pub mints: u64,
     /// Requests that were sent again after a failure.
     pub retries: u64,
-    /// Tokens thrown away because a server refused them.
+    /// Tokens that were removed because a server refused them.
     pub invalidations: u64,
-    /// Business tokens in the cache.
+    /// Number of business tokens in the cache.
     pub business_tokens: u64,
-    /// When the current access token expires, in milliseconds since 1970 began
-    /// (UTC); -1 where there is none.
+    /// When the cached access token expires, in milliseconds since 1970-01-01
+    /// 00:00 UTC; -1 if there is none.
     pub expires_at_ms: i64,
-    /// Flights that failed, after their retries: `failures[r]` of them with
-    /// the layerfi_result `r`.
+    /// Fetches that failed after their retries: `failures[r]` of them with the
+    /// layerfi_result `r`.
     pub failures: [u64; 16],
 }
 
 impl layerfi_stats {
-    pub(crate) fn new(stats: &Stats) -> Self {
+    fn new(stats: &Stats) -> Self {
         let mut failures = [0; 16];
         for (kind, count) in &stats.failures {
             if let Some(failures) = failures.get_mut(layerfi_result::of(*kind) as usize) {
@@ -64,18 +68,18 @@ impl layerfi_stats {
         }
     }
 
-    /// Writes as much of it as the caller has room for, and zeros behind.
+    /// Writes the fields that the caller's struct has, and zeros after them.
     ///
     /// # Safety
     /// `out` is not null, and `size` bytes from it on may be written.
-    pub(crate) unsafe fn write(self, out: *mut Self, size: usize) -> Result<(), Failure> {
+    unsafe fn write(self, out: *mut Self, size: usize) -> Result<(), Failure> {
         if size < size_of::<u64>() {
-            return Err(Failure::Buffer(size_of::<Self>()));
+            return Err(Failure::Buffer("size", size_of::<Self>()));
         }
         let known = size.min(size_of::<Self>());
         let out = out.cast::<u8>();
-        // SAFETY: `known` is within both structs, which do not overlap, and
-        // the rest is within the caller's.
+        // SAFETY: `known` is within both structs, which do not overlap, and the rest is within
+        // the caller's.
         unsafe {
             std::ptr::from_ref(&self)
                 .cast::<u8>()
@@ -84,4 +88,25 @@ impl layerfi_stats {
         }
         Ok(())
     }
+}
+
+/// Copies the client's counters to a struct of the caller. `size` is
+/// `sizeof(layerfi_stats)` in bytes: fields that the caller's struct does not have
+/// are left out, and bytes that the library does not know are set to 0.
+///
+/// Errors: LAYERFI_RESULT_BUFFER_TOO_SMALL if `size` is less than 8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_stats(
+    client: *const layerfi_client,
+    out: *mut layerfi_stats,
+    size: usize,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let client = borrow!(client);
+        check_out!(out);
+        let stats = layerfi_stats::new(&client.client.stats());
+        // SAFETY: it is not null, and by the header's conventions it has `size` bytes.
+        unsafe { stats.write(out, size) }
+    })
 }

@@ -1,74 +1,248 @@
-//! `layerfi_token`: an access token.
+//! `layerfi_token`: an access token, and the calls that get and invalidate it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::ffi::c_char;
 
 use layerfi_auth::AccessToken;
 
-use crate::handle;
-use crate::panic;
-use crate::string::layerfi_str;
+use crate::client::layerfi_client;
+use crate::error::layerfi_error;
+use crate::failure::Failure;
+use crate::guard::guard;
+use crate::macros::{borrow, check_out, free, get, read_str, write_optional, write_out};
+use crate::result::layerfi_result;
+use crate::str_view::layerfi_str;
+use crate::time::unix_ms;
 
-/// How long `Bearer ` is, behind which the token lies.
-pub(crate) const BEARER: usize = 7;
-
-/// An access token for the Layer API. It stays what it is while the client
-/// goes on to others, and outlives the client. A const pointer to it may be
-/// used from many threads at once.
+/// An access token for the Layer API. It does not change when the client gets a
+/// newer token, and stays valid after the client is freed. A const pointer to it
+/// may be used from several threads at the same time. Free it with
+/// layerfi_token_free().
 ///
-/// Its text is wiped from memory when the last reference to the token (this
-/// handle, and the client's cache) is gone; copies are yours to wipe.
+/// The library wipes its text from memory when the last reference to the token
+/// (this handle, and the client's cache) is gone. Wipe your own copies yourself.
 pub struct layerfi_token {
-    pub(crate) token: AccessToken,
+    token: AccessToken,
 }
 
-/// Milliseconds since 1970 began, UTC.
-pub(crate) fn unix_ms(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+/// Returns a valid access token. A cached token is returned at once; otherwise
+/// the call waits for a request that all callers share. A token that expires
+/// soon is returned at once and refreshed in the background. Free the token with
+/// layerfi_token_free().
+///
+/// `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
+///
+/// Errors: the failure of the token request, after its retries. After a failure
+/// the same error is returned without a new request, until a new request may
+/// succeed (2 to 60 seconds if the credentials were refused).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_token(
+    client: *const layerfi_client,
+    timeout_ms: u64,
+    out: *mut *mut layerfi_token,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let client = borrow!(client);
+        check_out!(out);
+        let token = match client.client.borrow_token() {
+            Some(token) => token.clone(),
+            None => client.waiting(timeout_ms)?.token()?,
+        };
+        write_out!(out, layerfi_token { token });
+        Ok(())
+    })
+}
+
+/// Returns the cached access token and never waits. Free the token with
+/// layerfi_token_free().
+///
+/// Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no valid token; a
+/// request for one is started in the background. While it is too early for a new
+/// request, the failure of the last one, as from layerfi_client_token(). In both
+/// cases call again later: the library sends new requests by itself.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_try_token(
+    client: *const layerfi_client,
+    out: *mut *mut layerfi_token,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let client = borrow!(client);
+        check_out!(out);
+        let token = cached(client)?;
+        write_out!(out, layerfi_token { token });
+        Ok(())
+    })
+}
+
+fn cached(client: &layerfi_client) -> Result<AccessToken, Failure> {
+    let token = client.client.token_at_hand()?;
+    token.ok_or(Failure::NotAvailable)
+}
+
+/// Copies the value of the `Authorization` header (`Bearer` and the token) and a
+/// NUL into the caller's buffer. It is layerfi_client_token() without a handle
+/// to free. Threads do not slow one another while a token is cached.
+///
+/// `capacity` is the size of `buffer` in bytes. 16,392 bytes are enough for any
+/// token; Layer's tokens have some 1,000 bytes. `length` may be NULL; otherwise
+/// it is set to the length of the value without the NUL. `timeout_ms` limits the
+/// call in milliseconds; 0 is the client's timeout.
+///
+/// The copy belongs to the caller, who has to wipe it. If a server refuses it
+/// with 401, call layerfi_client_invalidate_authorization().
+///
+/// Errors: as layerfi_client_token(). LAYERFI_RESULT_BUFFER_TOO_SMALL if
+/// `capacity` is less than the length and the NUL; `length` is set in this case
+/// too, the only out parameter that is written on failure.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_copy_authorization(
+    client: *const layerfi_client,
+    timeout_ms: u64,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let client = borrow!(client);
+        if let Some(token) = client.client.borrow_token() {
+            // SAFETY: by the header's conventions the buffer has `capacity` bytes.
+            return unsafe { copy(&token, buffer, capacity, length) };
+        }
+        let token = client.waiting(timeout_ms)?.token()?;
+        // SAFETY: as above.
+        unsafe { copy(&token, buffer, capacity, length) }
+    })
+}
+
+/// layerfi_client_copy_authorization() for the cached token; never waits.
+///
+/// Errors: as layerfi_client_try_token(), and LAYERFI_RESULT_BUFFER_TOO_SMALL as
+/// layerfi_client_copy_authorization().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_try_copy_authorization(
+    client: *const layerfi_client,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let client = borrow!(client);
+        if let Some(token) = client.client.borrow_token() {
+            // SAFETY: by the header's conventions the buffer has `capacity` bytes.
+            return unsafe { copy(&token, buffer, capacity, length) };
+        }
+        let token = cached(client)?;
+        // SAFETY: as above.
+        unsafe { copy(&token, buffer, capacity, length) }
+    })
+}
+
+/// Copies a header value and its NUL.
+///
+/// # Safety
+/// `buffer` is null, or `capacity` bytes from it on may be written; `length` is null or may be
+/// written.
+#[inline]
+unsafe fn copy(
+    token: &AccessToken,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> Result<(), Failure> {
+    let value = token.authorization_with_nul();
+    if buffer.is_null() && capacity > 0 {
+        return Err(Failure::Null("buffer"));
     }
+    write_optional!(length, value.len() - 1);
+    if value.len() > capacity {
+        return Err(Failure::Buffer("capacity", value.len()));
+    }
+    // SAFETY: as the caller promises; the cache's text and the caller's buffer do not overlap.
+    unsafe {
+        buffer
+            .cast::<u8>()
+            .copy_from_nonoverlapping(value.as_ptr(), value.len());
+    }
+    Ok(())
 }
 
-/// The token itself. Whoever calls this answers for where it goes.
+/// Removes an access token from the cache because a server refused it with 401,
+/// if it is still the current one. The next call gets a new token. The handle
+/// stays the caller's.
+///
+/// `invalidated` may be NULL; otherwise it is set to whether the token was
+/// removed. It is not removed either if this happens so often that new tokens do
+/// not help: five times at once, then once in ten seconds.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_invalidate(
+    client: *const layerfi_client,
+    token: *const layerfi_token,
+    invalidated: *mut bool,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let (client, token) = (borrow!(client), borrow!(token));
+        write_optional!(invalidated, client.client.invalidate(&token.token));
+        Ok(())
+    })
+}
+
+/// layerfi_client_invalidate() for a header value from
+/// layerfi_client_copy_authorization(). The comparison takes the same time
+/// wherever the values differ.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_invalidate_authorization(
+    client: *const layerfi_client,
+    authorization: *const c_char,
+    invalidated: *mut bool,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let (client, value) = (borrow!(client), read_str!(authorization));
+        let current = client.client.borrow_token();
+        let done = current.is_some_and(|token| {
+            is_equal(token.authorization().as_bytes(), value.as_bytes())
+                && client.client.invalidate(&token)
+        });
+        write_optional!(invalidated, done);
+        Ok(())
+    })
+}
+
+/// Compares in a time that depends on the lengths only.
+fn is_equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+/// The token itself. It is a secret: do not log it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_token_secret(token: *const layerfi_token) -> layerfi_str {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    match unsafe { token.as_ref() } {
-        None => layerfi_str::EMPTY,
-        Some(token) => secret(token.token.authorization_with_nul()),
-    }
+    get!(token, layerfi_str::EMPTY, |token| {
+        layerfi_str::token_of(token.token.authorization_with_nul())
+    })
 }
 
-/// The value of the `Authorization` header, `Bearer` and the token, made once.
+/// The value of the `Authorization` header: `Bearer` and the token. It is built
+/// once per token, not per call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_token_authorization(token: *const layerfi_token) -> layerfi_str {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    match unsafe { token.as_ref() } {
-        None => layerfi_str::EMPTY,
-        Some(token) => layerfi_str::before_nul(token.token.authorization_with_nul()),
-    }
+    get!(token, layerfi_str::EMPTY, |token| {
+        layerfi_str::before_nul(token.token.authorization_with_nul())
+    })
 }
 
-/// When it expires, in milliseconds since 1970 began (UTC), counted from
-/// before it was requested; 0 for NULL.
+/// When the token expires, in milliseconds since 1970-01-01 00:00 UTC, counted
+/// from before it was requested; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_token_expires_at_ms(token: *const layerfi_token) -> i64 {
-    // SAFETY: by the laws of the header a handle is null or valid.
-    unsafe { token.as_ref() }.map_or(0, |token| unix_ms(token.token.expires_at()))
+    get!(token, 0, |token| unix_ms(token.token.expires_at()))
 }
 
-/// Frees a token, and the views on it with it. NULL is fine.
+/// Frees a token and ends the views of it. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_token_free(token: *mut layerfi_token) {
-    panic::value((), || {
-        // SAFETY: by the laws of the header a handle is null or valid, and freed once.
-        unsafe { handle::free(token) };
-    });
-}
-
-/// A view on the token in a header value that ends with a NUL.
-pub(crate) fn secret(authorization: &[u8]) -> layerfi_str {
-    authorization
-        .get(BEARER..)
-        .map_or(layerfi_str::EMPTY, layerfi_str::before_nul)
+    free!(token);
 }

@@ -1,4 +1,4 @@
-//! Functions of the C binding that take text, arrays and buffers.
+//! The functions of the C binding that take text, arrays and buffers.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| layerfi_auth_face::fuzzing::c_strings(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| layerfi_auth_binding::fuzzing::c_strings(data));

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from typing_extensions import Self, Unpack, disjoint_base
 
-from layerfi_auth._typing import ClientOptions, Post, Settle
+from layerfi_auth._types import ClientOptions, Post, Settle
 from layerfi_auth.exceptions import LayerAuthError
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "BusinessToken",
     "ClientBase",
     "EmulatorBase",
-    "Errands",
+    "Jobs",
     "PendingCall",
     "ProviderAnswer",
     "Stats",
@@ -86,8 +86,8 @@ class ClientBase:
     ) -> BusinessToken: ...
     def invalidate(self, token: AccessToken | BusinessToken | str) -> bool: ...
     def stats(self) -> Stats: ...
-    def _held_token(self, timeout: float | None = None) -> AccessToken | None: ...
-    def _held_business_token(
+    def _cached_token(self, timeout: float | None = None) -> AccessToken | None: ...
+    def _cached_business_token(
         self,
         business_id: str | UUID,
         session_duration: int | None,
@@ -130,7 +130,7 @@ class ClientBase:
 @final
 class PendingCall:
     @property
-    def patience(self) -> float: ...
+    def max_wait(self) -> float: ...
     def cancel(self) -> None: ...
 
 @final
@@ -142,7 +142,7 @@ class Batch:
     def close(self) -> None: ...
 
 @final
-class Errands:
+class Jobs:
     def __iter__(self) -> Self: ...
     def __next__(self) -> tuple[Callable[..., object], tuple[object, ...]]: ...
 

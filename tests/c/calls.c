@@ -1,7 +1,7 @@
-/* What each call gives, and what it calls back. */
+/* The results of each call, and its callbacks. */
 #include "check.h"
 
-/* Out arguments that must stay as they are hold this. */
+/* The value of out parameters that must not be written. */
 #define UNTOUCHED ((void *)0x5eed)
 
 static void copies(void) {
@@ -9,7 +9,7 @@ static void copies(void) {
     char buffer[4096];
     size_t length = 77;
     memset(buffer, 'x', sizeof buffer);
-    /* Nothing at hand: this one does not wait, and a token comes by itself. */
+    /* The cache is empty: this call does not wait, and starts a request. */
     CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE, layerfi_client_try_copy_authorization(
                                                    client, buffer, sizeof buffer, &length, &error));
     CHECK(length == 77 && buffer[0] == 'x');
@@ -19,7 +19,7 @@ static void copies(void) {
     layerfi_token *token = NULL;
     CHECK_OK(layerfi_client_token(client, 0, &token, &error));
     CHECK(is(layerfi_token_authorization(token), buffer));
-    /* Too small, by one and by all: the length is told, and nothing is written. */
+    /* One byte too small, and empty: the length is set, and nothing is copied. */
     size_t needed = 0;
     char *exact = malloc(length + 1);
     exact[0] = 'x';
@@ -36,7 +36,7 @@ static void copies(void) {
     CHECK(strcmp(exact, buffer) == 0);
     CHECK_OK(layerfi_client_try_copy_authorization(client, exact, length + 1, NULL, &error));
     free(exact);
-    /* Invalidated by its header value, once. */
+    /* A header value invalidates its token once. */
     bool invalidated = true;
     CHECK_OK(layerfi_client_invalidate_authorization(client, "Bearer x", &invalidated, &error));
     CHECK(!invalidated);
@@ -56,8 +56,7 @@ static void copies(void) {
     layerfi_client_free(client);
 }
 
-/* Polls until there is something else than nothing. Whoever runs this ends it
- * if that takes too long. */
+/* Polls until the result is final. The runner kills the program if it never is. */
 static layerfi_result polled(const layerfi_client *client, layerfi_token **token,
                              layerfi_error **error) {
     layerfi_result result;
@@ -68,25 +67,24 @@ static layerfi_result polled(const layerfi_client *client, layerfi_token **token
     return result == LAYERFI_RESULT_OK ? result : layerfi_client_try_token(client, token, error);
 }
 
-static void try_token_comes_by_itself(void) {
+static void try_token_starts_a_request(void) {
     layerfi_client *client = new_client();
-    order("/faults", "{\"endpoint\":\"token\",\"delay_ms\":100}");
+    /* The call does not wait: the response would take longer. */
+    post("/faults", "{\"endpoint\":\"token\",\"delay_ms\":2000}");
     layerfi_token *token = NULL;
     double started = now_s();
     CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE, layerfi_client_try_token(client, &token, &error));
-    /* The first call of a process starts a thread; nothing is waited for. */
-    CHECK(now_s() - started < 0.09 || getenv("LAYERFI_TEST_SLOW") != NULL);
+    CHECK(now_s() - started < 1.9 || is_slow());
     layerfi_error *error = NULL;
     CHECK(polled(client, &token, &error) == LAYERFI_RESULT_OK && error == NULL);
     layerfi_token_free(token);
     layerfi_client_free(client);
 }
 
-/* An event loop learns that it need not go on, and goes on all the same once
- * somebody has mended it. */
-static void try_token_tells_of_a_failure(bool from_file) {
-    layerfi_client_builder *builder = NULL;
-    CHECK_OK(layerfi_client_builder_from_env(&builder, &error));
+/* try_token returns the failure of the last request, and a token once the secret in
+ * the file is right. */
+static void try_token_returns_the_last_failure(bool from_file) {
+    layerfi_client_builder *builder = new_builder();
     char path[] = "/tmp/layerfi-calls-XXXXXX";
     int file = -1;
     if (from_file) {
@@ -196,7 +194,7 @@ static void batches(void) {
     layerfi_business_token_free(got[0]);
     layerfi_business_token_free(got[2]);
     layerfi_business_token_free(got[3]);
-    /* None but refused ones, none, and one that is ended. */
+    /* A batch of refused ids, an empty one, and one that its callback ends. */
     client = new_client();
     const char *refused[] = {"no-uuid", "none either", "no-uuid"};
     memset(&last, 0, sizeof last);
@@ -229,15 +227,15 @@ static void execute(void) {
     CHECK(layerfi_response_header(response, "x-none").len == 0);
     CHECK(layerfi_response_header(response, NULL).len == 0);
     layerfi_response_free(response);
-    /* Met with 401, it is sent again with another token. */
-    order("/revoke", "{\"all\":\"access\"}");
+    /* After 401 the request is sent again with a new token. */
+    post("/revoke", "{\"all\":\"access\"}");
     const char *body = "{\"session_duration\":60}";
     CHECK_OK(layerfi_client_execute(client, "POST", "/v1/businesses/" BUSINESS "/auth-token",
                                     headers, 1, (const uint8_t *)body, strlen(body), 0, &response,
                                     &error));
     CHECK(layerfi_response_status(response) == 200);
     layerfi_response_free(response);
-    order("/faults", "{\"endpoint\":\"whoami\",\"status\":401,\"times\":2}");
+    post("/faults", "{\"endpoint\":\"whoami\",\"status\":401,\"times\":2}");
     CHECK_OK(
         layerfi_client_execute(client, "GET", "/whoami", NULL, 0, NULL, 0, 0, &response, &error));
     CHECK(layerfi_response_status(response) == 401);
@@ -255,9 +253,9 @@ static void failures(void) {
     CHECK_OK(layerfi_client_whoami(client, 0, &whoami, &error));
     CHECK(layerfi_whoami_client_name(whoami).len > 0 && layerfi_whoami_client_id(whoami).len == 36);
     layerfi_whoami_free(whoami);
-    order("/faults", "{\"endpoint\":\"auth_token\",\"status\":404,\"headers\":{\"x-request-id\":"
-                     "\"req-1\"},\"body\":{\"errors\":[{\"type\":\"NotFound\",\"description\":"
-                     "\"canary\",\"error_enum\":\"BUSINESS_NOT_FOUND\"}]}}");
+    post("/faults", "{\"endpoint\":\"auth_token\",\"status\":404,\"headers\":{\"x-request-id\":"
+                    "\"req-1\"},\"body\":{\"errors\":[{\"type\":\"NotFound\",\"description\":"
+                    "\"canary\",\"error_enum\":\"BUSINESS_NOT_FOUND\"}]}}");
     layerfi_business_token *token = UNTOUCHED;
     layerfi_error *error = NULL;
     CHECK(layerfi_client_mint_business_token(client, BUSINESS, 3600, 0, &token, &error) ==
@@ -268,13 +266,13 @@ static void failures(void) {
     CHECK(layerfi_error_result(error) == LAYERFI_RESULT_API);
     CHECK(layerfi_error_oauth_error(error).len == 0);
     layerfi_error_free(error);
-    /* A call's own timeout, beside the client's of half a minute. */
-    order("/faults", "{\"endpoint\":\"auth_token\",\"delay_ms\":3000}");
+    /* The call's own timeout ends it long before the response. */
+    post("/faults", "{\"endpoint\":\"auth_token\",\"delay_ms\":60000}");
     double started = now_s();
     CHECK_RESULT(LAYERFI_RESULT_TIMEOUT,
                  layerfi_client_mint_business_token(client, BUSINESS, 3600, 200, &token, &error));
-    CHECK(now_s() - started < 2.5 && token == UNTOUCHED);
-    /* The longest there is overflows nothing. */
+    CHECK(now_s() - started < 50 && token == UNTOUCHED);
+    /* The longest timeout does not overflow. */
     layerfi_token *any = NULL;
     CHECK_OK(layerfi_client_token(client, UINT64_MAX, &any, &error));
     layerfi_token_free(any);
@@ -293,18 +291,17 @@ static void stats(void) {
     layerfi_token_free(token);
     CHECK_OK(layerfi_client_token(client, 0, &token, &error));
     CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
-    /* A slow machine may have made an attempt more. */
-    CHECK(stats.token_requests >= 1 && stats.misses == 1 && stats.hits >= 1);
+    CHECK(stats.token_requests == 1 && stats.misses == 1 && stats.hits >= 1);
     CHECK(stats.expires_at_ms == layerfi_token_expires_at_ms(token));
     layerfi_token_free(token);
-    order("/faults", "{\"endpoint\":\"auth_token\",\"status\":403}");
+    post("/faults", "{\"endpoint\":\"auth_token\",\"status\":403}");
     layerfi_business_token *none = NULL;
     CHECK_RESULT(LAYERFI_RESULT_API,
                  layerfi_client_business_token(client, BUSINESS, 3600,
                                                LAYERFI_MIN_REMAINING_DEFAULT, 0, &none, &error));
     CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
     CHECK(stats.failures[LAYERFI_RESULT_API] == 1 && stats.failures[LAYERFI_RESULT_OAUTH] == 0);
-    /* An older caller's struct gets no more than it has; a newer one's gets zeros. */
+    /* A smaller struct is not overrun; the rest of a larger one is set to 0. */
     union {
         layerfi_stats stats;
         unsigned char bytes[sizeof(layerfi_stats) + 64];
@@ -322,8 +319,7 @@ static void stats(void) {
     layerfi_client_free(client);
 }
 
-/* Callbacks: credentials and the log. */
-
+/* A vault, for the credentials callback. */
 struct vault {
     int asked;
     int freed;
@@ -335,7 +331,7 @@ static bool ask_vault(void *userdata, layerfi_credentials *credentials) {
     struct vault *vault = userdata;
     vault->asked++;
     if (vault->client != NULL) {
-        /* Waiting here would be waiting for oneself. */
+        /* This call would wait for the callback that makes it. */
         layerfi_token *token = UNTOUCHED;
         CHECK_RESULT(LAYERFI_RESULT_WOULD_DEADLOCK,
                      layerfi_client_token(vault->client, 0, &token, &error));
@@ -360,8 +356,7 @@ static void free_vault(void *userdata) {
 
 static void credentials(void) {
     struct vault vault = {0};
-    layerfi_client_builder *builder = NULL;
-    CHECK_OK(layerfi_client_builder_from_env(&builder, &error));
+    layerfi_client_builder *builder = new_builder();
     CHECK_OK(layerfi_client_builder_set_credentials_callback(builder, ask_vault, &vault, free_vault,
                                                              &error));
     layerfi_client *client = NULL;
@@ -376,11 +371,11 @@ static void credentials(void) {
     layerfi_token_free(token);
     vault.sealed = true;
     layerfi_error *error = NULL;
-    CHECK(layerfi_client_token(client, 3000, &token, &error) == LAYERFI_RESULT_CREDENTIALS);
+    CHECK(layerfi_client_token(client, 0, &token, &error) == LAYERFI_RESULT_CREDENTIALS);
     CHECK(strstr(layerfi_error_message(error).data, "the vault is sealed") != NULL);
     layerfi_error_free(error);
     layerfi_client_free(client);
-    /* The last flight's hold on it may end a moment later. */
+    /* The last request may still use the vault for a moment. */
     while (__atomic_load_n(&vault.freed, __ATOMIC_SEQ_CST) == 0) {
         sleep_ms(1);
     }
@@ -407,7 +402,7 @@ static void logs(void) {
     static struct log log;
     CHECK_OK(layerfi_set_log_callback(take_log, &log, LAYERFI_LOG_LEVEL_TRACE, &error));
     layerfi_client *client = new_client();
-    order("/faults", "{\"endpoint\":\"token\",\"status\":503}");
+    post("/faults", "{\"endpoint\":\"token\",\"status\":503}");
     layerfi_token *token = NULL;
     CHECK_OK(layerfi_client_token(client, 0, &token, &error));
     layerfi_token_free(token);
@@ -424,9 +419,9 @@ static void logs(void) {
 }
 
 int main(void) {
-    try_token_comes_by_itself();
-    try_token_tells_of_a_failure(false);
-    try_token_tells_of_a_failure(true);
+    try_token_starts_a_request();
+    try_token_returns_the_last_failure(false);
+    try_token_returns_the_last_failure(true);
     copies();
     businesses();
     batches();

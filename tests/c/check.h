@@ -1,5 +1,6 @@
-/* What the test programs share: checks, a client of the emulator, and orders to
- * the emulator. The environment has LAYER_* and LAYER_EMULATOR_CONTROL_PORT. */
+/* Shared by the test programs: checks, a client for the emulator, and requests to
+ * the emulator's control API. The environment has LAYER_* and
+ * LAYER_EMULATOR_CONTROL_PORT. */
 #ifndef LAYERFI_TESTS_CHECK_H
 #define LAYERFI_TESTS_CHECK_H
 
@@ -19,25 +20,26 @@
 
 #define BUSINESS "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
-/* Ends the program at the first thing that is wrong, at once and without its
- * exit handlers, so that a forked child does not clean up after its parent. */
+/* Ends the program if a condition is false. Without exit handlers, so that a
+ * forked child does not clean up after its parent. */
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
+            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);          \
             _exit(1);                                                                              \
         }                                                                                          \
     } while (0)
 
-/* Checks a result, and tells the error where it is another. */
+/* Checks a result, and prints the error if it is another. */
 #define CHECK_RESULT(expected, call)                                                               \
     do {                                                                                           \
         layerfi_error *error = NULL;                                                               \
         layerfi_result result_ = (call);                                                           \
         if (result_ != (expected) || (result_ == LAYERFI_RESULT_OK) != (error == NULL) ||          \
             layerfi_error_result(error) != result_) {                                              \
-            fprintf(stderr, "%s:%d: %s is %s: %s\n", __FILE__, __LINE__, #call,                    \
-                    layerfi_result_name(result_).data, layerfi_error_display(error).data);         \
+            fprintf(stderr, "%s:%d: %s returned %s, expected %s: %s\n", __FILE__, __LINE__, #call, \
+                    layerfi_result_name(result_).data, layerfi_result_name(expected).data,         \
+                    layerfi_error_display(error).data);                                            \
             _exit(1);                                                                              \
         }                                                                                          \
         layerfi_error_free(error);                                                                 \
@@ -60,13 +62,31 @@ static UNUSED void sleep_ms(long ms) {
     }
 }
 
+/* Whether a sanitizer or valgrind makes the program slow. */
+static UNUSED bool is_slow(void) {
+    return getenv("LAYERFI_TEST_SLOW") != NULL;
+}
+
+/* A builder whose timeouts never pass, however slow the machine is. */
+static UNUSED layerfi_client_builder *new_builder(void) {
+    static const uint64_t minutes = 60 * 1000;
+    layerfi_client_builder *builder = NULL;
+    CHECK_OK(layerfi_client_builder_from_env(&builder, &error));
+    CHECK_OK(layerfi_client_builder_set_timeout_ms(builder, 20 * minutes, &error));
+    CHECK_OK(layerfi_client_builder_set_connect_timeout_ms(builder, 10 * minutes, &error));
+    CHECK_OK(layerfi_client_builder_set_attempt_timeout_ms(builder, 10 * minutes, &error));
+    return builder;
+}
+
 static UNUSED layerfi_client *new_client(void) {
+    layerfi_client_builder *builder = new_builder();
     layerfi_client *client = NULL;
-    CHECK_OK(layerfi_client_from_env(&client, &error));
+    CHECK_OK(layerfi_client_builder_build(builder, &client, &error));
+    layerfi_client_builder_free(builder);
     return client;
 }
 
-/* An order to the emulator; its answer's body is written to `answer`. */
+/* Sends a request to the control API. Copies the response's body to `answer`. */
 static UNUSED void control(const char *method, const char *path, const char *body, char *answer,
                            size_t capacity) {
     const char *port = getenv("LAYER_EMULATOR_CONTROL_PORT");
@@ -84,11 +104,11 @@ static UNUSED void control(const char *method, const char *path, const char *bod
                           method, path, port, strlen(body), body);
     CHECK(length > 0 && (size_t)length < sizeof text);
     CHECK(write(socket_fd, text, (size_t)length) == length);
-    static const size_t enough = 1 << 16;
-    char *got = calloc(1, enough);
+    static const size_t max_length = 1 << 16;
+    char *got = calloc(1, max_length);
     size_t at = 0;
     for (;;) {
-        ssize_t more = read(socket_fd, got + at, enough - 1 - at);
+        ssize_t more = read(socket_fd, got + at, max_length - 1 - at);
         CHECK(more >= 0);
         if (more == 0) {
             break;
@@ -105,15 +125,15 @@ static UNUSED void control(const char *method, const char *path, const char *bod
     free(got);
 }
 
-static UNUSED void order(const char *path, const char *body) {
+static UNUSED void post(const char *path, const char *body) {
     control("POST", path, body, NULL, 0);
 }
 
-/* How many requests an endpoint of the emulator has got. */
+/* The number of requests to an endpoint of the emulator. */
 static UNUSED long requests(const char *endpoint) {
-    static const size_t enough = 1 << 16;
-    char *answer = malloc(enough);
-    control("GET", "/counters", "", answer, enough);
+    static const size_t max_length = 1 << 16;
+    char *answer = malloc(max_length);
+    control("GET", "/counters", "", answer, max_length);
     char *endpoints = strstr(answer, "\"endpoints\"");
     CHECK(endpoints != NULL);
     char name[64];

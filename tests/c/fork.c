@@ -1,6 +1,6 @@
-/* B13: a client that was used before a fork() works in the child, with no hang,
- * no shared connection, and no request where the token is still good; and the
- * parent notices nothing. */
+/* B13: a client that was used before a fork() works in the child, without a hang,
+ * without a shared connection, and without a request while the token is valid. The
+ * parent is not affected. */
 
 #include <sys/wait.h>
 
@@ -8,17 +8,17 @@
 
 static layerfi_client *client;
 
-/* Runs `body` in a child, which must end well within a minute. */
+/* Runs `body` in a child, which must end without an error. It is killed if it hangs. */
 static void in_child(void (*body)(void)) {
     fflush(NULL);
-    if (getenv("LAYERFI_TEST_SLOW") != NULL) {
-        /* Let the background thread come to rest; see main(). */
+    if (is_slow()) {
+        /* The background thread becomes idle; see main(). */
         sleep_ms(30);
     }
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        alarm(getenv("LAYERFI_TEST_SLOW") != NULL ? 240 : 60);
+        alarm(600);
         body();
         _exit(0);
     }
@@ -87,8 +87,8 @@ static void new_one(void) {
     layerfi_client_free(other);
 }
 
-/* Ends as a program does, with its exit handlers. */
-static void exit_well(void) {
+/* Ends with exit handlers, as a program does. */
+static void exit_normally(void) {
     whoami();
     fflush(NULL);
     exit(0);
@@ -108,12 +108,12 @@ static void after_use(void) {
     in_child(everything);
     in_child(free_it);
     in_child(new_one);
-    if (getenv("LAYERFI_TEST_SLOW") == NULL) {
-        /* What the parent's runtime had is left where it is in the child, and
-         * a leak checker would call it a leak there. */
-        in_child(exit_well);
+    if (!is_slow()) {
+        /* The child does not free the parent's runtime, which a leak checker
+         * reports. */
+        in_child(exit_normally);
     }
-    /* The parent goes on with what it had. */
+    /* The parent is not affected. */
     token_is_the_parents();
     whoami();
     layerfi_token_free(token);
@@ -129,8 +129,7 @@ static void before_use(void) {
     layerfi_client_free(client);
 }
 
-/* Threads that use the client while another forks. */
-
+/* For from_many_threads(): threads use the client while another thread forks. */
 static int stop;
 
 static void *use(void *number) {
@@ -169,7 +168,7 @@ static void take_log(void *userdata, uint32_t level, layerfi_str message) {
 }
 
 static void from_many_threads(void) {
-    order("/settings", "{\"rate_limit\":null}");
+    post("/settings", "{\"rate_limit\":null}");
     CHECK_OK(layerfi_set_log_callback(take_log, NULL, LAYERFI_LOG_LEVEL_TRACE, &error));
     client = new_client();
     enum { THREADS = 6 };
@@ -179,7 +178,7 @@ static void from_many_threads(void) {
         numbers[i] = i;
         CHECK(pthread_create(&threads[i], NULL, use, &numbers[i]) == 0);
     }
-    int forks = getenv("LAYERFI_TEST_SLOW") != NULL ? 10 : 60;
+    int forks = is_slow() ? 10 : 60;
     for (int i = 0; i < forks; i++) {
         in_child(use_in_child);
     }
@@ -197,9 +196,9 @@ int main(void) {
     const char *mode = getenv("LAYERFI_TEST_MODE");
     before_use();
     after_use();
-    /* The allocator of AddressSanitizer (gcc 12) takes no care of forks: a lock
-     * of its own that another thread holds stays locked in the child. Plain
-     * runs and valgrind's show this part. */
+    /* The allocator of AddressSanitizer (gcc 12) does not handle forks: a lock of its
+     * own that another thread holds stays locked in the child. This part runs plain
+     * and under valgrind. */
     if (mode == NULL || strcmp(mode, "Address") != 0) {
         from_many_threads();
     }

@@ -1,18 +1,18 @@
-/* Has secrets, and lets go of them, while ffi/tests/face/memory.rs looks at it
- * from outside. Says on standard output what it has come to, and goes on with
- * the next line of its standard input.
+/* B20: uses secrets and frees them, while ffi/tests/binding/memory.rs searches its
+ * memory.
  *
  *   memory file     the library reads the secret from LAYER_CLIENT_SECRET_FILE
- *   memory stdin    the first line is the secret
+ *   memory stdin    the secret is the first line of standard input
  *
- * Says `working PID`, of a child that it has started meanwhile, then `freed`. */
+ * Prints `working PID`, with the id of a child process, while the secrets are in
+ * use. After the next line of input it frees everything and prints `freed`. */
 #include "check.h"
 
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
-/* A line, with no buffer that keeps a copy. */
+/* Reads a line without a buffer that keeps a copy. */
 static void read_line(char *line, size_t capacity) {
     size_t length = 0;
     while (read(STDIN_FILENO, line + length, 1) == 1 && line[length] != '\n') {
@@ -21,14 +21,13 @@ static void read_line(char *line, size_t capacity) {
     line[length] = '\0';
 }
 
-static void say(const char *what) {
-    puts(what);
+static void print_line(const char *line) {
+    puts(line);
     fflush(stdout);
 }
 
 static layerfi_client *build(const char *from) {
-    layerfi_client_builder *builder = NULL;
-    CHECK_OK(layerfi_client_builder_from_env(&builder, &error));
+    layerfi_client_builder *builder = new_builder();
     if (strcmp(from, "stdin") == 0) {
         char secret[256];
         read_line(secret, sizeof secret);
@@ -42,8 +41,8 @@ static layerfi_client *build(const char *from) {
     return client;
 }
 
-/* A program that ends with its input, and whose input is `end`. It is given no
- * descriptor but the first three. */
+/* Starts a program that ends when `end`, the write end of its input, is closed. It
+ * gets no descriptor but the first three. */
 static pid_t start_child(int *end) {
     int ends[2];
     CHECK(pipe2(ends, O_CLOEXEC) == 0);
@@ -95,7 +94,7 @@ int main(int count, char **arguments) {
     layerfi_whoami_free(whoami);
     layerfi_token_free(token);
     layerfi_client_free(client);
-    say("freed");
+    print_line("freed");
     read_line(line, sizeof line);
     return 0;
 }

@@ -1,11 +1,11 @@
-/* Signals are the program's: the library's threads take none. */
+/* B28: signals stay with the program. The library's threads receive none. */
 #include <signal.h>
 
 #include "check.h"
 
-/* A program in C has SIGPIPE end it. The server closes in the middle of an
- * upload, which it finds too large; when, is for chance to say. */
-static void a_closed_connection_is_no_end(void) {
+/* SIGPIPE ends a C program by default. The server refuses a large upload and closes
+ * the connection during it, at a moment that varies. */
+static void a_closed_connection_does_not_end_the_program(void) {
     CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
     layerfi_client *client = new_client();
     static const size_t size = 4 << 20;
@@ -26,9 +26,9 @@ static void a_closed_connection_is_no_end(void) {
     layerfi_client_free(client);
 }
 
-/* A program that blocks a signal to fetch it with sigwait gets it, though the
- * library's thread was there before. */
-static void a_blocked_signal_is_fetched(void) {
+/* A program that blocks a signal receives it with sigwait, although the library's
+ * thread already runs. */
+static void a_blocked_signal_is_received(void) {
     layerfi_client *client = new_client();
     layerfi_token *token = NULL;
     CHECK_OK(layerfi_client_token(client, 0, &token, &error));
@@ -38,7 +38,7 @@ static void a_blocked_signal_is_fetched(void) {
     CHECK(pthread_sigmask(SIG_BLOCK, &term, &before) == 0);
     CHECK(sigismember(&before, SIGTERM) == 0);
     CHECK(kill(getpid(), SIGTERM) == 0);
-    const struct timespec patience = {60, 0};
+    const struct timespec patience = {600, 0};
     CHECK(sigtimedwait(&term, NULL, &patience) == SIGTERM);
     CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
     layerfi_token_free(token);
@@ -46,8 +46,8 @@ static void a_blocked_signal_is_fetched(void) {
 }
 
 int main(void) {
-    a_closed_connection_is_no_end();
-    a_blocked_signal_is_fetched();
+    a_closed_connection_does_not_end_the_program();
+    a_blocked_signal_is_received();
     puts("ok");
     return 0;
 }

@@ -1,24 +1,24 @@
-/* Runs the shared table's calls through the C face; see face.h. */
+/* Makes the calls of the shared table in C; see commands.h. */
 #include "check.h"
-#include "face.h"
+#include "commands.h"
 
-enum { MOST_KEYS = 64, MOST_WORDS = 8 };
+enum { MAX_KEYS = 64, MAX_WORDS = 8 };
 
 static layerfi_client_builder *builder;
 static layerfi_client *client;
-static layerfi_error *refusal;
-static layerfi_token *tokens[MOST_KEYS];
-static layerfi_business_token *business_tokens[MOST_KEYS];
+static layerfi_error *setter_error;
+static layerfi_token *tokens[MAX_KEYS];
+static layerfi_business_token *business_tokens[MAX_KEYS];
 
 static uint64_t number(const char *word, uint64_t otherwise) {
     return strcmp(word, "-") == 0 ? otherwise : strtoull(word, NULL, 10);
 }
 
-static void say_view(const char *name, layerfi_str view) {
-    say(name, view.data, view.len);
+static void print_view(const char *name, layerfi_str view) {
+    print_field(name, view.data, view.len);
 }
 
-static void say_number(const char *name, int64_t value) {
+static void print_number(const char *name, int64_t value) {
     printf("\t%s=%" PRId64, name, value);
 }
 
@@ -27,20 +27,20 @@ static void end_line(void) {
     fflush(stdout);
 }
 
-/* An error with all its fields. Takes it over. */
-static void say_error(layerfi_error *error) {
+/* Prints all fields of an error. */
+static void print_error(layerfi_error *error) {
     printf("error");
-    say_view("kind", layerfi_result_name(layerfi_error_result(error)));
-    say_view("display", layerfi_error_display(error));
-    say_view("message", layerfi_error_message(error));
-    say_view("remedy", layerfi_error_remedy(error));
-    say_view("field", layerfi_error_field(error));
-    say_view("oauth_error", layerfi_error_oauth_error(error));
-    say_view("error_enum", layerfi_error_error_enum(error));
-    say_view("request_id", layerfi_error_request_id(error));
-    say_number("http_status", layerfi_error_http_status(error));
-    say_number("retry_after_ms", layerfi_error_retry_after_ms(error));
-    say_number("retryable", layerfi_error_is_retryable(error));
+    print_view("kind", layerfi_result_name(layerfi_error_result(error)));
+    print_view("display", layerfi_error_display(error));
+    print_view("message", layerfi_error_message(error));
+    print_view("remedy", layerfi_error_remedy(error));
+    print_view("field", layerfi_error_field(error));
+    print_view("oauth_error", layerfi_error_oauth_error(error));
+    print_view("error_enum", layerfi_error_error_enum(error));
+    print_view("request_id", layerfi_error_request_id(error));
+    print_number("http_status", layerfi_error_http_status(error));
+    print_number("retry_after_ms", layerfi_error_retry_after_ms(error));
+    print_number("retryable", layerfi_error_is_retryable(error));
     end_line();
 }
 
@@ -101,11 +101,11 @@ static layerfi_result set(const char *name, const char *value, layerfi_error **e
     if (strcmp(name, "business_token_capacity") == 0) {
         return layerfi_client_builder_set_business_token_capacity(builder, amount, error);
     }
-    fprintf(stderr, "no setting is called %s\n", name);
+    fprintf(stderr, "%s is not a setting\n", name);
     exit(2);
 }
 
-/* One call of an order, by one of its callers. */
+/* The call of one caller. */
 struct call {
     char **words;
     layerfi_result result;
@@ -116,10 +116,9 @@ struct call {
     bool invalidated;
 };
 
-/* Tells, takes and waits as no face may, once, where the driver wants to see
- * that it notices. */
+/* Prints a secret, allocates and waits, once, if the driver tests that it notices. */
 static void misbehave(const layerfi_business_token *token) {
-    static const size_t much = 40 << 20;
+    static const size_t size = 40 << 20;
     static bool first = true;
     if (getenv("LAYERFI_TEST_MISBEHAVE") == NULL) {
         return;
@@ -128,9 +127,9 @@ static void misbehave(const layerfi_business_token *token) {
         first = false;
         return;
     }
-    fprintf(stderr, "told: %s\n", layerfi_business_token_secret(token).data);
-    volatile char *memory = malloc(much);
-    for (size_t i = 0; i < much; i += 1024) {
+    fprintf(stderr, "printed: %s\n", layerfi_business_token_secret(token).data);
+    volatile char *memory = malloc(size);
+    for (size_t i = 0; i < size; i += 1024) {
         memory[i] = 1;
     }
     free((void *)memory);
@@ -159,42 +158,42 @@ static void *make_call(void *argument) {
         const layerfi_token *token = tokens[number(words[2], 0)];
         call->result = layerfi_client_invalidate(client, token, &call->invalidated, error);
     } else {
-        fprintf(stderr, "no order is called %s\n", words[0]);
+        fprintf(stderr, "%s is not a command\n", words[0]);
         exit(2);
     }
     return NULL;
 }
 
-/* Tells the outcome of a call, and frees or keeps what it gave. */
-static void tell(struct call *call, size_t key) {
+/* Prints the outcome of a call, and frees or keeps its result. */
+static void print_outcome(struct call *call, size_t key) {
     if (call->result != LAYERFI_RESULT_OK) {
         CHECK(layerfi_error_result(call->error) == call->result);
-        say_error(call->error);
+        print_error(call->error);
         layerfi_error_free(call->error);
         return;
     }
     CHECK(call->error == NULL);
     printf("ok");
     if (call->token != NULL) {
-        say_view("secret", layerfi_token_secret(call->token));
-        say_number("expires_at_ms", layerfi_token_expires_at_ms(call->token));
+        print_view("secret", layerfi_token_secret(call->token));
+        print_number("expires_at_ms", layerfi_token_expires_at_ms(call->token));
         layerfi_token_free(tokens[key]);
         tokens[key] = call->token;
     } else if (call->business_token != NULL) {
         const layerfi_business_token *token = call->business_token;
-        say_view("secret", layerfi_business_token_secret(token));
-        say_view("business_id", layerfi_business_token_business_id(token));
-        say_number("expires_at_ms", layerfi_business_token_expires_at_ms(token));
-        say_number("expires_in", (int64_t)layerfi_business_token_expires_in_s(token));
-        say_number("session_duration", (int64_t)layerfi_business_token_session_duration_s(token));
+        print_view("secret", layerfi_business_token_secret(token));
+        print_view("business_id", layerfi_business_token_business_id(token));
+        print_number("expires_at_ms", layerfi_business_token_expires_at_ms(token));
+        print_number("expires_in", (int64_t)layerfi_business_token_expires_in_s(token));
+        print_number("session_duration", (int64_t)layerfi_business_token_session_duration_s(token));
         layerfi_business_token_free(business_tokens[key]);
         business_tokens[key] = call->business_token;
     } else if (call->whoami != NULL) {
-        say_view("client_name", layerfi_whoami_client_name(call->whoami));
-        say_view("client_id", layerfi_whoami_client_id(call->whoami));
+        print_view("client_name", layerfi_whoami_client_name(call->whoami));
+        print_view("client_id", layerfi_whoami_client_id(call->whoami));
         layerfi_whoami_free(call->whoami);
     } else {
-        say_number("invalidated", call->invalidated);
+        print_number("invalidated", call->invalidated);
     }
     end_line();
 }
@@ -202,7 +201,7 @@ static void tell(struct call *call, size_t key) {
 static void call(char **words, int count) {
     size_t callers = (size_t)number(words[1], 1);
     size_t key = count > 2 ? (size_t)number(words[count - 1], 0) : 0;
-    CHECK(key < MOST_KEYS);
+    CHECK(key < MAX_KEYS);
     struct call *calls = calloc(callers, sizeof *calls);
     pthread_t *threads = calloc(callers, sizeof *threads);
     for (size_t i = 0; i < callers; i++) {
@@ -217,35 +216,35 @@ static void call(char **words, int count) {
         if (callers > 1) {
             CHECK(pthread_join(threads[i], NULL) == 0);
         }
-        tell(&calls[i], key);
+        print_outcome(&calls[i], key);
     }
     free(calls);
     free(threads);
 }
 
 static void build(void) {
-    if (refusal == NULL &&
-        layerfi_client_builder_build(builder, &client, &refusal) == LAYERFI_RESULT_OK) {
+    if (setter_error == NULL &&
+        layerfi_client_builder_build(builder, &client, &setter_error) == LAYERFI_RESULT_OK) {
         printf("ok");
         end_line();
         return;
     }
-    say_error(refusal);
+    print_error(setter_error);
 }
 
-static void tell_stats(void) {
+static void print_stats(void) {
     layerfi_stats stats;
     CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
     printf("ok");
-    say_number("hits", (int64_t)stats.hits);
-    say_number("stale_serves", (int64_t)stats.stale_serves);
-    say_number("misses", (int64_t)stats.misses);
-    say_number("waits", (int64_t)stats.waits);
-    say_number("refreshes", (int64_t)stats.refreshes);
-    say_number("token_requests", (int64_t)stats.token_requests);
-    say_number("mints", (int64_t)stats.mints);
-    say_number("retries", (int64_t)stats.retries);
-    say_number("invalidations", (int64_t)stats.invalidations);
+    print_number("hits", (int64_t)stats.hits);
+    print_number("stale_serves", (int64_t)stats.stale_serves);
+    print_number("misses", (int64_t)stats.misses);
+    print_number("waits", (int64_t)stats.waits);
+    print_number("refreshes", (int64_t)stats.refreshes);
+    print_number("token_requests", (int64_t)stats.token_requests);
+    print_number("mints", (int64_t)stats.mints);
+    print_number("retries", (int64_t)stats.retries);
+    print_number("invalidations", (int64_t)stats.invalidations);
     end_line();
 }
 
@@ -255,7 +254,7 @@ layerfi_result layerfi_test_panic(const layerfi_client *client, layerfi_error **
 static void panic(void) {
     layerfi_error *error = NULL;
     CHECK(layerfi_test_panic(client, &error) == LAYERFI_RESULT_PANIC);
-    say_error(error);
+    print_error(error);
     layerfi_error_free(error);
 }
 
@@ -265,14 +264,14 @@ static void take_log(void *userdata, uint32_t level, layerfi_str message) {
 }
 
 static void end(void) {
-    for (size_t i = 0; i < MOST_KEYS; i++) {
+    for (size_t i = 0; i < MAX_KEYS; i++) {
         layerfi_token_free(tokens[i]);
         tokens[i] = NULL;
         layerfi_business_token_free(business_tokens[i]);
         business_tokens[i] = NULL;
     }
-    layerfi_error_free(refusal);
-    refusal = NULL;
+    layerfi_error_free(setter_error);
+    setter_error = NULL;
     layerfi_client_free(client);
     client = NULL;
     layerfi_client_builder_free(builder);
@@ -281,10 +280,10 @@ static void end(void) {
 
 int main(void) {
     static char line[1 << 18];
-    char *words[MOST_WORDS];
+    char *words[MAX_WORDS];
     CHECK_OK(layerfi_set_log_callback(take_log, NULL, LAYERFI_LOG_LEVEL_TRACE, &error));
     for (;;) {
-        int count = read_order(line, sizeof line, words, MOST_WORDS);
+        int count = read_command(line, sizeof line, words, MAX_WORDS);
         if (count < 0) {
             break;
         }
@@ -294,15 +293,15 @@ int main(void) {
         if (strcmp(words[0], "set") == 0) {
             CHECK(count == 3);
             layerfi_error *error = NULL;
-            if (set(words[1], words[2], &error) != LAYERFI_RESULT_OK && refusal == NULL) {
-                refusal = error;
+            if (set(words[1], words[2], &error) != LAYERFI_RESULT_OK && setter_error == NULL) {
+                setter_error = error;
             } else {
                 layerfi_error_free(error);
             }
         } else if (strcmp(words[0], "build") == 0) {
             build();
         } else if (strcmp(words[0], "stats") == 0) {
-            tell_stats();
+            print_stats();
         } else if (strcmp(words[0], "panic") == 0) {
             panic();
         } else if (strcmp(words[0], "end") == 0) {

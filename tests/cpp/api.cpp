@@ -1,4 +1,4 @@
-// The C++ header: owners, exceptions, views, durations, callbacks.
+// The C++ header: ownership, exceptions, views, durations, callbacks.
 #include <atomic>
 #include <cstdlib>
 #include <iostream>
@@ -9,7 +9,8 @@
 #define CHECK(...)                                                                                 \
     do {                                                                                           \
         if (!(__VA_ARGS__)) {                                                                      \
-            std::cerr << __FILE__ << ':' << __LINE__ << ": not so: " #__VA_ARGS__ << std::endl;    \
+            std::cerr << __FILE__ << ':' << __LINE__ << ": check failed: " #__VA_ARGS__            \
+                      << std::endl;                                                                \
             std::_Exit(1);                                                                         \
         }                                                                                          \
     } while (0)
@@ -27,7 +28,7 @@ static_assert(move_only<layerfi::Client> && move_only<layerfi::ClientBuilder>);
 static_assert(move_only<layerfi::Token> && move_only<layerfi::BusinessToken>);
 static_assert(move_only<layerfi::WhoAmI> && move_only<layerfi::BusinessTokens>);
 static_assert(move_only<layerfi::Response>);
-// What is thrown must be copyable.
+// Exceptions must be copyable.
 static_assert(std::is_copy_constructible_v<layerfi::Error>);
 static_assert(std::is_base_of_v<std::exception, layerfi::Error>);
 
@@ -37,15 +38,22 @@ static std::string variable(const char *name) {
     return value;
 }
 
+// Timeouts that never pass, however slow the machine is.
+static layerfi::ClientBuilder new_builder() {
+    auto builder = layerfi::ClientBuilder::from_env();
+    builder.timeout(20min).connect_timeout(10min).attempt_timeout(10min);
+    return builder;
+}
+
 static void tokens() {
-    auto client = layerfi::Client::from_env();
+    auto client = new_builder().build();
     CHECK(!client.try_token());
     layerfi::Token token = client.token();
     CHECK(std::string(token.authorization()) == "Bearer " + std::string(token.secret()));
     CHECK(token.secret().data()[token.secret().size()] == '\0');
     const auto left = token.expires_at() - std::chrono::system_clock::now();
     CHECK(left > 59min && left <= 60min);
-    CHECK(client.token(5s).secret() == token.secret());
+    CHECK(client.token(5min).secret() == token.secret());
     CHECK(client.try_token()->secret() == token.secret());
 
     std::string header;
@@ -58,7 +66,7 @@ static void tokens() {
     CHECK(*client.copy_authorization(std::nothrow, large, sizeof large) == header.size());
 
     layerfi::Token moved = std::move(token);
-    CHECK(token.get() == nullptr && token.secret().empty()); // As the C face: empty for NULL.
+    CHECK(token.get() == nullptr && token.secret().empty()); // Empty for NULL, as in C.
     layerfi::Client elsewhere = std::move(client);
     CHECK(elsewhere.invalidate(moved) && !elsewhere.invalidate(moved));
     const layerfi::Token fresh = elsewhere.token();
@@ -67,8 +75,7 @@ static void tokens() {
     CHECK(elsewhere.invalidate_authorization(std::string(fresh.authorization())));
 
     const auto stats = elsewhere.stats();
-    // A slow machine may have made more attempts, and never more than these.
-    CHECK(stats.misses == 2 && stats.token_requests >= 2 && stats.invalidations == 2);
+    CHECK(stats.misses == 2 && stats.token_requests == 2 && stats.invalidations == 2);
     CHECK(elsewhere.environment() == layerfi::Environment::Custom);
     CHECK(elsewhere.api_url() == variable("LAYER_API_URL"));
     CHECK(elsewhere.auth_url() == variable("LAYER_AUTH_URL"));
@@ -76,7 +83,7 @@ static void tokens() {
 }
 
 static void calls() {
-    const auto client = layerfi::Client::from_env();
+    const auto client = new_builder().build();
     CHECK(client.whoami().client_id().size() == 36);
     CHECK(!client.whoami(std::nothrow)->client_name().empty());
 
@@ -88,7 +95,7 @@ static void calls() {
     options.session_duration = 15min;
     options.min_remaining = 60s;
     CHECK(client.business_token(business, options).expires_in() == 15min);
-    const auto minted = client.mint_business_token(std::string(business), 60s, 5s);
+    const auto minted = client.mint_business_token(std::string(business), 60s, 5min);
     CHECK(minted.secret() != kept.secret() && minted.expires_in() == 1min);
     CHECK(client.invalidate(kept) && !client.invalidate(kept));
 
@@ -150,21 +157,21 @@ static void errors() {
         CHECK(!copy.is_retryable() && !copy.retry_after() && copy.request_id().empty());
     }
     CHECK(!client.mint_business_token(std::nothrow, business, -1s));
-    // What is left until a deadline may be nothing: that is not the default.
+    // The time left until a deadline may be 0: it is not the default timeout.
     static_assert(layerfi::detail::ms(layerfi::default_timeout) == 0);
     static_assert(layerfi::detail::ms(0ms) == 1 && layerfi::detail::ms(-1ms) == 1);
     static_assert(layerfi::detail::ms(2ms) == 2);
 
     // Refused by the server.
-    auto wrong = layerfi::ClientBuilder::from_env();
+    auto wrong = new_builder();
     const auto refused = wrong.client_secret("wrong").build();
     const auto token = refused.token(std::nothrow);
     CHECK(!token && token.error().result() == layerfi::Result::Oauth);
     CHECK(token.error().oauth_error() == "invalid_client");
     CHECK(token.error().http_status() == 400 || token.error().http_status() == 401);
-    // Where nothing is waited for, too.
-    const auto none_at_hand = refused.try_token(std::nothrow);
-    CHECK(!none_at_hand && none_at_hand.error().oauth_error() == "invalid_client");
+    // Calls that do not wait return the failure as well.
+    const auto not_cached = refused.try_token(std::nothrow);
+    CHECK(!not_cached && not_cached.error().oauth_error() == "invalid_client");
     try {
         refused.try_token();
         CHECK(false);
@@ -188,7 +195,7 @@ static void callbacks() {
     std::atomic<int> asked{0};
     bool sealed = false;
     {
-        auto builder = layerfi::ClientBuilder::from_env();
+        auto builder = new_builder();
         builder.credentials_provider([&]() -> layerfi::Credentials {
             ++asked;
             if (sealed) {
@@ -200,7 +207,7 @@ static void callbacks() {
         client.invalidate(client.token());
         CHECK(asked == 1);
         sealed = true;
-        const auto token = client.token(std::nothrow, 3s);
+        const auto token = client.token(std::nothrow);
         CHECK(!token && token.error().result() == layerfi::Result::Credentials);
         CHECK(token.error().message().find("the vault is sealed") != std::string_view::npos);
         CHECK(token.error().is_retryable());
@@ -210,7 +217,7 @@ static void callbacks() {
         [](layerfi::LogLevel level, std::string_view message) {
             CHECK(level != layerfi::LogLevel::Off && !message.empty());
             ++lines;
-            throw 1; // Ends in the header.
+            throw 1; // The header catches it.
         },
         layerfi::LogLevel::Trace);
     layerfi::Client::from_env().token();

@@ -1,11 +1,11 @@
-// Runs the shared table's calls through the C++ face; see ../c/face.h.
+// Makes the calls of the shared table in C++; see ../c/commands.h.
 #include <iostream>
 #include <map>
 #include <thread>
 
 #include <layerfi_auth.hpp>
 
-#include "../c/face.h"
+#include "../c/commands.h"
 
 // Only in a library with the feature `test-hooks`.
 extern "C" layerfi_result layerfi_test_panic(const layerfi_client *client, layerfi_error **error);
@@ -18,34 +18,35 @@ using Fields = std::vector<std::pair<std::string, std::string>>;
 struct Case {
     layerfi::ClientBuilder builder;
     std::optional<layerfi::Client> client;
-    std::optional<layerfi::Error> refusal;
+    std::optional<layerfi::Error> setter_error;
     std::map<std::string, layerfi::Token> tokens;
 };
 
-void tell(const char *outcome, const Fields &fields) {
+void print_reply(const char *outcome, const Fields &fields) {
     std::fputs(outcome, stdout);
     for (const auto &field : fields) {
-        say(field.first.c_str(), field.second.data(), field.second.size());
+        print_field(field.first.c_str(), field.second.data(), field.second.size());
     }
     std::putchar('\n');
     std::fflush(stdout);
 }
 
-void tell_error(const layerfi::Error &error) {
+void print_error(const layerfi::Error &error) {
     const auto retry_after = error.retry_after();
-    tell("error", {
-                      {"kind", std::string(error.name())},
-                      {"display", error.what()},
-                      {"message", std::string(error.message())},
-                      {"remedy", std::string(error.remedy())},
-                      {"field", std::string(error.field())},
-                      {"oauth_error", std::string(error.oauth_error())},
-                      {"error_enum", std::string(error.error_enum())},
-                      {"request_id", std::string(error.request_id())},
-                      {"http_status", std::to_string(error.http_status())},
-                      {"retry_after_ms", std::to_string(retry_after ? retry_after->count() : -1)},
-                      {"retryable", std::to_string(error.is_retryable())},
-                  });
+    print_reply("error",
+                {
+                    {"kind", std::string(error.name())},
+                    {"display", error.what()},
+                    {"message", std::string(error.message())},
+                    {"remedy", std::string(error.remedy())},
+                    {"field", std::string(error.field())},
+                    {"oauth_error", std::string(error.oauth_error())},
+                    {"error_enum", std::string(error.error_enum())},
+                    {"request_id", std::string(error.request_id())},
+                    {"http_status", std::to_string(error.http_status())},
+                    {"retry_after_ms", std::to_string(retry_after ? retry_after->count() : -1)},
+                    {"retryable", std::to_string(error.is_retryable())},
+                });
 }
 
 std::string ms(std::chrono::system_clock::time_point time) {
@@ -97,12 +98,12 @@ void set(layerfi::ClientBuilder &builder, const std::string &name, const std::st
     } else if (name == "business_token_capacity") {
         builder.business_token_capacity(std::stoul(value));
     } else {
-        std::cerr << "no setting is called " << name << std::endl;
+        std::cerr << name << " is not a setting" << std::endl;
         std::exit(2);
     }
 }
 
-// The outcome of one call: what it says, and a token to keep.
+// The outcome of one call: the fields to print, and a token to keep.
 struct Outcome {
     Fields fields;
     std::optional<layerfi::Token> token;
@@ -121,34 +122,34 @@ Fields fields(const layerfi::BusinessToken &token) {
 
 void make_call(const Case &current, const Words &words, Outcome &outcome) try {
     const layerfi::Client &client = *current.client;
-    const std::string &order = words[0];
+    const std::string &command = words[0];
     constexpr std::chrono::hours hour{1};
-    if (order == "token") {
+    if (command == "token") {
         outcome.token = client.token();
         outcome.fields = {
             {"secret", std::string(outcome.token->secret())},
             {"expires_at_ms", ms(outcome.token->expires_at())},
         };
-    } else if (order == "whoami") {
+    } else if (command == "whoami") {
         const auto whoami = client.whoami();
         outcome.fields = {
             {"client_name", std::string(whoami.client_name())},
             {"client_id", std::string(whoami.client_id())},
         };
-    } else if (order == "mint") {
+    } else if (command == "mint") {
         outcome.fields = fields(client.mint_business_token(words[2], seconds(words[3], hour)));
-    } else if (order == "business") {
+    } else if (command == "business") {
         layerfi::BusinessTokenOptions options;
         options.session_duration = seconds(words[3], hour);
         if (words[4] != "-") {
             options.min_remaining = std::chrono::seconds{std::stoll(words[4])};
         }
         outcome.fields = fields(client.business_token(words[2], options));
-    } else if (order == "invalidate") {
+    } else if (command == "invalidate") {
         const bool done = client.invalidate(current.tokens.at(words[2]));
         outcome.fields = {{"invalidated", std::to_string(done)}};
     } else {
-        std::cerr << "no order is called " << order << std::endl;
+        std::cerr << command << " is not a command" << std::endl;
         std::exit(2);
     }
 } catch (const layerfi::Error &error) {
@@ -170,10 +171,10 @@ void call(Case &current, const Words &words) {
     }
     for (auto &outcome : outcomes) {
         if (outcome.error) {
-            tell_error(*outcome.error);
+            print_error(*outcome.error);
             continue;
         }
-        tell("ok", outcome.fields);
+        print_reply("ok", outcome.fields);
         if (outcome.token) {
             current.tokens.insert_or_assign(words.back(), std::move(*outcome.token));
         }
@@ -181,37 +182,37 @@ void call(Case &current, const Words &words) {
 }
 
 void build(Case &current) {
-    if (!current.refusal) {
+    if (!current.setter_error) {
         auto client = current.builder.build(std::nothrow);
         if (client) {
             current.client = std::move(*client);
-            tell("ok", {});
+            print_reply("ok", {});
             return;
         }
-        current.refusal = client.error();
+        current.setter_error = client.error();
     }
-    tell_error(*current.refusal);
+    print_error(*current.setter_error);
 }
 
 void panic(const layerfi::Client &client) {
     layerfi_error *error = nullptr;
     const layerfi_result result = layerfi_test_panic(client.get(), &error);
-    tell_error(layerfi::Error(result, error));
+    print_error(layerfi::Error(result, error));
 }
 
-void tell_stats(const layerfi::Client &client) {
+void print_stats(const layerfi::Client &client) {
     const auto stats = client.stats();
-    tell("ok", {
-                   {"hits", std::to_string(stats.hits)},
-                   {"stale_serves", std::to_string(stats.stale_serves)},
-                   {"misses", std::to_string(stats.misses)},
-                   {"waits", std::to_string(stats.waits)},
-                   {"refreshes", std::to_string(stats.refreshes)},
-                   {"token_requests", std::to_string(stats.token_requests)},
-                   {"mints", std::to_string(stats.mints)},
-                   {"retries", std::to_string(stats.retries)},
-                   {"invalidations", std::to_string(stats.invalidations)},
-               });
+    print_reply("ok", {
+                          {"hits", std::to_string(stats.hits)},
+                          {"stale_serves", std::to_string(stats.stale_serves)},
+                          {"misses", std::to_string(stats.misses)},
+                          {"waits", std::to_string(stats.waits)},
+                          {"refreshes", std::to_string(stats.refreshes)},
+                          {"token_requests", std::to_string(stats.token_requests)},
+                          {"mints", std::to_string(stats.mints)},
+                          {"retries", std::to_string(stats.retries)},
+                          {"invalidations", std::to_string(stats.invalidations)},
+                      });
 }
 
 } // namespace
@@ -226,7 +227,7 @@ int main() {
         layerfi::LogLevel::Trace);
     auto current = std::make_unique<Case>();
     for (;;) {
-        const int count = read_order(line, sizeof line, parts, 8);
+        const int count = read_command(line, sizeof line, parts, 8);
         if (count < 0) {
             return 0;
         }
@@ -235,19 +236,19 @@ int main() {
             try {
                 set(current->builder, words.at(1), words.at(2));
             } catch (const layerfi::Error &error) {
-                if (!current->refusal) {
-                    current->refusal = error;
+                if (!current->setter_error) {
+                    current->setter_error = error;
                 }
             }
         } else if (words[0] == "build") {
             build(*current);
         } else if (words[0] == "stats") {
-            tell_stats(*current->client);
+            print_stats(*current->client);
         } else if (words[0] == "panic") {
             panic(*current->client);
         } else if (words[0] == "end") {
             current = std::make_unique<Case>();
-            tell("ok", {});
+            print_reply("ok", {});
         } else {
             call(*current, words);
         }

@@ -1,4 +1,4 @@
-/* A program of somebody who knows only the installed prefix. */
+/* A program that uses only the installed prefix. */
 #include <stdio.h>
 
 #include <layerfi_auth.h>

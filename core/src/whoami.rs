@@ -1,0 +1,11 @@
+//! Identity of the credentials.
+
+/// Identity of the credentials, as `GET /whoami` returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WhoAmI {
+    /// Name of the client, as Layer knows it.
+    pub client_name: String,
+    /// Id of the client, a UUID.
+    pub client_id: String,
+}

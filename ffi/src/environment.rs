@@ -1,0 +1,39 @@
+//! `layerfi_environment`: which of Layer's systems a client talks to.
+
+use layerfi_auth::Environment;
+
+use crate::failure::Failure;
+
+/// One of Layer's environments, or another system with the same API.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum layerfi_environment {
+    /// https://sandbox.layerfi.com
+    Sandbox = 1,
+    /// https://api.layerfi.com
+    Production = 2,
+    /// https://api-ca.layerfi.com (Canada)
+    ProductionCa = 3,
+    /// An emulator, a staging system or a gateway. API URL, token endpoint and
+    /// scope are required.
+    Custom = 4,
+}
+
+impl layerfi_environment {
+    pub(crate) const fn of(environment: Environment) -> Self {
+        match environment {
+            Environment::Sandbox => Self::Sandbox,
+            Environment::Production => Self::Production,
+            Environment::ProductionCa => Self::ProductionCa,
+            Environment::Custom => Self::Custom,
+        }
+    }
+
+    /// The environment that a number from C stands for.
+    pub(crate) fn read(number: u32) -> Result<Environment, Failure> {
+        Environment::ALL
+            .into_iter()
+            .find(|known| Self::of(*known) as u32 == number)
+            .ok_or(Failure::Enum("environment", number))
+    }
+}

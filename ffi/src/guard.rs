@@ -1,0 +1,69 @@
+//! Runs the body of an exported function, so that neither a panic nor a secret gets out of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::layerfi_error;
+use crate::failure::Failure;
+use crate::registers;
+use crate::result::layerfi_result;
+
+/// Runs the body of a function that returns a result code. A failure or a panic becomes the
+/// function's result, and an error object if `error` is not null. Clears the vector registers
+/// before it returns: any body may have copied a secret.
+///
+/// Unwind safety is asserted because `body` shares only the engine with the rest of the program:
+/// its state is atomics and lock-free slots, which stay valid after a panic.
+#[inline]
+pub(crate) fn guard(
+    error: *mut *mut layerfi_error,
+    body: impl FnOnce() -> Result<(), Failure>,
+) -> layerfi_result {
+    let result = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => layerfi_result::Ok,
+        Ok(Err(failure)) => report(error, &failure),
+        Err(payload) => {
+            // Dropping a payload may panic as well.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            report(error, &Failure::Panic)
+        }
+    };
+    registers::clear();
+    result
+}
+
+#[cold]
+fn report(error: *mut *mut layerfi_error, failure: &Failure) -> layerfi_result {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: by the header's conventions `error` is null or may be written.
+        unsafe { layerfi_error::write(error, failure) };
+    }));
+    failure.result()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle;
+
+    #[test]
+    fn b23_a_panic_becomes_a_result() {
+        let mut error = std::ptr::null_mut();
+        let result = guard(&mut error, || panic!("in a test"));
+        assert_eq!(result, layerfi_result::Panic);
+        assert!(!error.is_null());
+        // SAFETY: `guard` wrote it, and it is freed once.
+        unsafe { handle::free(error) };
+    }
+
+    #[test]
+    fn b23_a_payload_that_panics_when_dropped_becomes_a_result() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("in a drop, in a test");
+            }
+        }
+        let result = guard(std::ptr::null_mut(), || std::panic::panic_any(Bomb));
+        assert_eq!(result, layerfi_result::Panic);
+    }
+}

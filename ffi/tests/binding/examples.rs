@@ -1,0 +1,76 @@
+//! The examples, built with the command in their own comments, and their copies in the README.
+
+use std::process::Command;
+
+use layerfi_auth_emulator::{Emulator, Endpoint, Fault};
+
+use crate::install::{pkg_config, prefix};
+use crate::support::{STRICT, root, run, scratch, set_environment};
+
+fn example(name: &str) -> String {
+    std::fs::read_to_string(root().join("ffi/examples").join(name)).unwrap()
+}
+
+/// Builds an example against the installed library.
+fn build(compiler: &str, name: &str, standard: &str, extra: &[String]) -> Command {
+    let program = scratch().join(format!("example-{name}"));
+    let mut compile = Command::new(compiler);
+    compile
+        .arg(standard)
+        .args(STRICT)
+        .arg("-o")
+        .arg(&program)
+        .arg(root().join("ffi/examples").join(name))
+        .args(pkg_config(&["--cflags", "--libs"]))
+        .args(extra);
+    run(&mut compile);
+    let mut command = Command::new(program);
+    command.env("LD_LIBRARY_PATH", prefix().join("lib"));
+    command
+}
+
+#[test]
+fn c_service_example_gets_a_new_token_after_401() {
+    let curl = run(Command::new("pkg-config").args(["--cflags", "--libs", "libcurl"]));
+    let curl: Vec<_> = curl.split_whitespace().map(str::to_owned).collect();
+    let mut service = build("gcc", "service.c", "-std=c11", &curl);
+    let layer = Emulator::builder().start_blocking().unwrap();
+    let output = run(set_environment(&mut service, &layer));
+    assert!(
+        output.contains("clientName") && output.ends_with("status 200\n"),
+        "{output}"
+    );
+    assert_eq!(layer.counters().access_tokens, 1, "one token for one call");
+    // After a 401 the example gets one more token and repeats the call.
+    layer.fault(Endpoint::Whoami, Fault::status(401)).unwrap();
+    let output = run(set_environment(&mut service, &layer));
+    assert!(output.ends_with("status 200\n"), "{output}");
+    assert_eq!(
+        layer.counters().access_tokens,
+        3,
+        "two more tokens: one for the call, one after the 401"
+    );
+}
+
+#[test]
+fn cpp_threads_example_shares_one_token() {
+    let mut workers = build("g++", "threads.cpp", "-std=c++17", &["-pthread".to_owned()]);
+    let layer = Emulator::builder().start_blocking().unwrap();
+    let output = run(set_environment(&mut workers, &layer));
+    assert!(
+        output.ends_with(": 1 token request, 1 minted\n"),
+        "{output}"
+    );
+}
+
+#[test]
+fn readme_has_the_same_text_as_the_examples() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for (language, name) in [("c", "service.c"), ("cpp", "threads.cpp")] {
+        let block = format!("```{language}\n{}```", example(name));
+        assert!(
+            readme.contains(&block),
+            "README.md does not contain the text of ffi/examples/{name}"
+        );
+    }
+}

@@ -1,0 +1,20 @@
+//! The C and C++ bindings as users get them: programs with the header and the library, against
+//! the emulator.
+
+// A panic in a test is its report, in shared test code too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+mod abi;
+mod examples;
+mod header;
+mod install;
+mod memory;
+mod programs;
+mod secrets;
+mod support;
+mod vectors;

@@ -1,0 +1,67 @@
+//! The programs in `tests/c` and `tests/cpp`, each against an emulator of its own: plain, under
+//! the sanitizers, and under valgrind.
+
+use layerfi_auth_emulator::{Emulator, HttpVersions};
+
+use crate::support::{Mode, Program};
+
+const C: [&str; 5] = ["conventions", "calls", "signals", "threads", "fork"];
+const CPP: [&str; 2] = ["api", "threads"];
+
+#[test]
+fn c_programs_run_with_both_compilers() {
+    for compiler in ["gcc", "clang"] {
+        for name in C {
+            Program::c(name).compiler(compiler).run();
+        }
+    }
+}
+
+#[test]
+fn signals_stay_with_the_program_over_tls() {
+    // Only HTTP/1 goes on writing after the server has stopped reading.
+    let layer = Emulator::builder()
+        .tls(true)
+        .http_versions(HttpVersions::Http1)
+        .start_blocking()
+        .unwrap();
+    Program::c("signals").run_against(&layer);
+}
+
+#[test]
+fn c_programs_are_clean_under_address_and_undefined_sanitizer() {
+    for name in C {
+        Program::c(name).mode(Mode::Address).run();
+    }
+}
+
+#[test]
+fn threads_are_clean_under_thread_sanitizer() {
+    Program::c("threads").mode(Mode::Thread).run();
+    Program::cpp("threads").mode(Mode::Thread).run();
+}
+
+#[test]
+fn c_programs_are_clean_under_valgrind() {
+    for name in C {
+        Program::c(name).mode(Mode::Valgrind).run();
+    }
+}
+
+#[test]
+fn cpp_programs_run_with_both_compilers() {
+    for compiler in ["g++", "clang++"] {
+        for name in CPP {
+            Program::cpp(name).compiler(compiler).run();
+        }
+    }
+}
+
+#[test]
+fn cpp_programs_are_clean_under_sanitizers_and_valgrind() {
+    for mode in [Mode::Address, Mode::Valgrind] {
+        for name in CPP {
+            Program::cpp(name).mode(mode).run();
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Shared by the tests: compilers, the library, and programs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
+use tempfile::TempDir;
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Runs a command that must succeed, and returns its standard output. A failure shows both
+/// outputs.
+pub fn run(command: &mut Command) -> String {
+    let output = output(command);
+    assert!(
+        output.status.success(),
+        "{command:?} failed with {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A program that runs longer hangs. Generous: valgrind on a busy machine is slow.
+const MAX_RUN_TIME: Duration = Duration::from_secs(1_800);
+
+/// Runs a command until it ends, or kills it after [`MAX_RUN_TIME`].
+pub fn output(command: &mut Command) -> Output {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} did not start: {error}; run `make setup-ffi`"));
+    let _timeout = KillAfter::start(child.id());
+    child.wait_with_output().unwrap()
+}
+
+/// Kills a child that still runs after [`MAX_RUN_TIME`]. Dropping it cancels that.
+pub struct KillAfter {
+    done: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl KillAfter {
+    pub fn start(child: u32) -> Self {
+        let (done, waiting) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            if waiting.recv_timeout(MAX_RUN_TIME) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("process {child} is killed: it ran for more than {MAX_RUN_TIME:?}");
+                // Our own child, not yet waited for, so that the id is still its own.
+                let _ = Command::new("kill")
+                    .args(["-9", &child.to_string()])
+                    .status();
+            }
+        });
+        Self {
+            done: Some(done),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for KillAfter {
+    fn drop(&mut self) {
+        self.done = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How much longer than on an idle machine something may take here: ten times the latest wake-up
+/// of a thread so far. It is the control for limits on time.
+pub fn lateness() -> Duration {
+    const INTERVAL: Duration = Duration::from_millis(20);
+    static STARTED: Once = Once::new();
+    static WORST_MS: AtomicU64 = AtomicU64::new(0);
+    STARTED.call_once(|| {
+        std::thread::spawn(|| {
+            loop {
+                let started = Instant::now();
+                std::thread::sleep(INTERVAL);
+                let late = started.elapsed().saturating_sub(INTERVAL);
+                let late = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+                WORST_MS.fetch_max(late, Ordering::Relaxed);
+            }
+        });
+    });
+    10 * Duration::from_millis(WORST_MS.load(Ordering::Relaxed))
+}
+
+/// The directory for everything that the tests build.
+pub fn scratch() -> &'static Path {
+    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+    SCRATCH.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("binding");
+        std::fs::create_dir_all(&directory).unwrap();
+        directory
+    })
+}
+
+/// The directory of liblayerfi_auth.so and .a, a debug build with `test-hooks`. The first call
+/// builds it.
+pub fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| build_library("lib", &["--features", "test-hooks"]))
+}
+
+/// The same without `test-hooks`, as it is installed.
+pub fn library_without_hooks() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| build_library("lib-as-installed", &[]))
+}
+
+/// Builds in the target directory of the running build, so that nothing is compiled twice, and
+/// copies the result.
+fn build_library(name: &str, features: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .current_dir(root())
+        .args(["build", "--quiet", "--package", "layerfi-auth-ffi"])
+        .args(features)
+        .env("CARGO_TARGET_DIR", target);
+    // With the variables that cargo sets for a test, build scripts would run again.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(name);
+        }
+    }
+    run(&mut build);
+    let directory = scratch().join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    for (file, name) in [
+        // The name that the loader looks for.
+        ("liblayerfi_auth.so", "liblayerfi_auth.so.1"),
+        ("liblayerfi_auth.so", "liblayerfi_auth.so"),
+        ("liblayerfi_auth.a", "liblayerfi_auth.a"),
+    ] {
+        std::fs::copy(target.join("debug").join(file), directory.join(name)).unwrap();
+    }
+    directory
+}
+
+/// Warnings that every program compiles without.
+pub const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
+
+/// Checks that a source compiles without warnings.
+pub fn compile_only(compiler: &str, standard: &str, text: &str) {
+    let output = compile(compiler, standard, text);
+    assert!(
+        output.status.success(),
+        "{compiler} {standard} refused the source: {output:?}"
+    );
+}
+
+/// Checks a source with a compiler, and returns the compiler's output.
+pub fn compile(compiler: &str, standard: &str, text: &str) -> Output {
+    let directory = TempDir::new_in(scratch()).unwrap();
+    let name = if standard.starts_with("c++") {
+        "text.cpp"
+    } else {
+        "text.c"
+    };
+    std::fs::write(directory.path().join(name), text).unwrap();
+    let mut command = Command::new(compiler);
+    command
+        .current_dir(directory.path())
+        .arg(format!("-std={standard}"))
+        .args(STRICT)
+        .arg("-I")
+        .arg(root().join("include"))
+        .args(["-fsyntax-only", name]);
+    output(&mut command)
+}
+
+/// How a program is built and run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Plain,
+    /// AddressSanitizer (with LeakSanitizer) and UndefinedBehaviorSanitizer.
+    Address,
+    /// ThreadSanitizer; the library itself is not instrumented.
+    Thread,
+    Valgrind,
+}
+
+/// A program of `tests/c` or `tests/cpp`.
+pub struct Program {
+    source: PathBuf,
+    compiler: &'static str,
+    standard: &'static str,
+    mode: Mode,
+    misbehaves: bool,
+}
+
+impl Program {
+    pub fn c(name: &str) -> Self {
+        Self {
+            source: root().join("tests/c").join(name).with_extension("c"),
+            compiler: "gcc",
+            standard: "-std=c11",
+            mode: Mode::Plain,
+            misbehaves: false,
+        }
+    }
+
+    pub fn cpp(name: &str) -> Self {
+        Self {
+            source: root().join("tests/cpp").join(name).with_extension("cpp"),
+            compiler: "g++",
+            standard: "-std=c++17",
+            mode: Mode::Plain,
+            misbehaves: false,
+        }
+    }
+
+    pub fn compiler(mut self, compiler: &'static str) -> Self {
+        self.compiler = compiler;
+        self
+    }
+
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Makes it break the rules, to test that the tests notice.
+    pub fn misbehaving(mut self) -> Self {
+        self.misbehaves = true;
+        self
+    }
+
+    /// Compiles it, once for all tests, and returns the path of the program.
+    pub fn build(&self) -> PathBuf {
+        static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        let stem = self.source.file_stem().unwrap().to_string_lossy();
+        let directory = scratch().join("programs");
+        std::fs::create_dir_all(&directory).unwrap();
+        let program = directory.join(format!("{stem}-{}-{:?}", self.compiler, self.mode));
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        if built.contains(&program) {
+            return program;
+        }
+        let mut command = Command::new(self.compiler);
+        command
+            .arg(self.standard)
+            .args(STRICT)
+            .args(["-g", "-O1", "-fno-omit-frame-pointer"])
+            .args(match self.mode {
+                Mode::Plain | Mode::Valgrind => &[][..],
+                Mode::Address => &[
+                    "-fsanitize=address,undefined",
+                    "-fno-sanitize-recover=undefined",
+                ],
+                Mode::Thread => &["-fsanitize=thread"],
+            })
+            .arg("-I")
+            .arg(root().join("include"))
+            .arg("-o")
+            .arg(&program)
+            .arg(&self.source)
+            .arg("-L")
+            .arg(library())
+            .args(["-llayerfi_auth", "-pthread"])
+            // As a program that is not hardened: each function is bound at its first call, by
+            // a resolver that saves the vector registers on the stack.
+            .arg("-Wl,-z,lazy")
+            .arg(format!("-Wl,-rpath,{}", library().display()));
+        run(&mut command);
+        built.insert(program.clone());
+        program
+    }
+
+    /// Whether its mode makes it slow: limits on time do not apply.
+    pub fn is_slow(&self) -> bool {
+        self.mode != Mode::Plain
+    }
+
+    pub fn is_under_valgrind(&self) -> bool {
+        self.mode == Mode::Valgrind
+    }
+
+    fn forks(&self) -> bool {
+        self.source.ends_with("fork.c")
+    }
+
+    /// The command that runs the built program, with everything that its mode needs.
+    pub fn command(&self, program: &Path) -> Command {
+        let suppressions = root().join("ffi/tests/suppressions");
+        let mut command = match self.mode {
+            Mode::Valgrind => {
+                let mut command = Command::new("valgrind");
+                command
+                    .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
+                    // Not possible leaks: the pointer of an Arc points into its block, which
+                    // valgrind takes for chance.
+                    .args(["--show-leak-kinds=definite,indirect"])
+                    .args(["--errors-for-leak-kinds=definite,indirect"])
+                    // Otherwise a waiting thread may starve.
+                    .arg("--fair-sched=yes")
+                    // A forked child leaks on purpose.
+                    .args(self.forks().then_some("--leak-check=no"))
+                    .arg(program);
+                command
+            }
+            _ => Command::new(program),
+        };
+        command
+            .env("LAYERFI_TEST_MODE", format!("{:?}", self.mode))
+            .env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
+            .env("UBSAN_OPTIONS", "print_stacktrace=1")
+            .env(
+                "TSAN_OPTIONS",
+                format!(
+                    "exitcode=66:suppressions={}",
+                    suppressions.join("tsan.supp").display()
+                ),
+            );
+        if self.is_slow() {
+            command.env("LAYERFI_TEST_SLOW", "1");
+        }
+        if self.misbehaves {
+            command.env("LAYERFI_TEST_MISBEHAVE", "1");
+        }
+        command
+    }
+
+    /// Runs it against an emulator of its own.
+    pub fn run(&self) {
+        self.run_against(&Emulator::builder().start_blocking().unwrap());
+    }
+
+    pub fn run_against(&self, layer: &Emulator) {
+        let mut command = self.command(&self.build());
+        set_environment(&mut command, layer);
+        let directory = TempDir::new_in(scratch()).unwrap();
+        if layer.ca_pem().is_some() {
+            let ca = directory.path().join("ca.pem");
+            layer.write_ca_pem(&ca).unwrap();
+            command.env("LAYER_CA_FILE", ca);
+        }
+        let output = run(&mut command);
+        assert!(
+            output.ends_with("ok\n"),
+            "{command:?} did not print ok but {output}"
+        );
+    }
+}
+
+/// Sets the environment variables that make a program use an emulator.
+pub fn set_environment<'a>(command: &'a mut Command, layer: &Emulator) -> &'a mut Command {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("LAYER_") || name.to_ascii_lowercase().ends_with("_proxy") {
+            command.env_remove(&*name);
+        }
+    }
+    command
+        .env("LAYER_ENVIRONMENT", "custom")
+        .env("LAYER_API_URL", layer.url())
+        .env("LAYER_AUTH_URL", layer.token_url())
+        .env("LAYER_SCOPE", layer.scope())
+        .env("LAYER_ALLOW_HTTP_LOOPBACK", "1")
+        .env("LAYER_CLIENT_ID", DEFAULT_CLIENT_ID)
+        .env("LAYER_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
+        .env(
+            "LAYER_EMULATOR_CONTROL_PORT",
+            layer.control_address().port().to_string(),
+        )
+}

@@ -1,0 +1,281 @@
+/* The conventions of the header: how every function treats its arguments. */
+#include "check.h"
+
+/* The value of out parameters that must not be written. */
+#define UNTOUCHED ((void *)0x5eed)
+
+static void versions(void) {
+    CHECK(layerfi_abi_version() == LAYERFI_ABI_VERSION);
+    CHECK(layerfi_abi_revision() == LAYERFI_ABI_REVISION);
+    CHECK(is(layerfi_version(), LAYERFI_VERSION));
+    CHECK(is(layerfi_result_name(LAYERFI_RESULT_OK), "ok"));
+    CHECK(is(layerfi_result_name(LAYERFI_RESULT_RATE_LIMITED), "rate_limited"));
+    CHECK(is(layerfi_result_name(LAYERFI_RESULT_PANIC), "panic"));
+    CHECK(layerfi_result_name(99).len == 0 && layerfi_result_name(UINT32_MAX).len == 0);
+}
+
+/* Every function with a NULL that is not allowed. */
+static void nulls(layerfi_client_builder *builder, const layerfi_client *client) {
+    layerfi_client_builder *new_builder = UNTOUCHED;
+    layerfi_client *new_client = UNTOUCHED;
+    layerfi_token *token = UNTOUCHED;
+    layerfi_business_token *business_token = UNTOUCHED;
+    layerfi_business_tokens *business_tokens = UNTOUCHED;
+    layerfi_whoami *whoami = UNTOUCHED;
+    layerfi_response *response = UNTOUCHED;
+    layerfi_stats stats;
+    char buffer[16];
+    size_t length = 77;
+    const uint64_t hour = LAYERFI_SESSION_DURATION_DEFAULT;
+    const uint64_t half = LAYERFI_MIN_REMAINING_DEFAULT;
+    const char *ids[] = {BUSINESS, NULL};
+    const layerfi_header header = {"x-a", NULL};
+#define NULLS(call) CHECK_RESULT(LAYERFI_RESULT_NULL_POINTER, call)
+    NULLS(layerfi_client_builder_new(NULL, &error));
+    NULLS(layerfi_client_builder_from_env(NULL, &error));
+    NULLS(layerfi_client_from_env(NULL, &error));
+    NULLS(layerfi_client_builder_set_environment(NULL, LAYERFI_ENVIRONMENT_SANDBOX, &error));
+    NULLS(layerfi_client_builder_set_basic_encoding(NULL, LAYERFI_BASIC_ENCODING_RAW, &error));
+    NULLS(layerfi_client_builder_set_no_proxy(NULL, &error));
+    NULLS(layerfi_client_builder_set_allow_http_loopback(NULL, true, &error));
+    NULLS(layerfi_client_builder_set_allow_opaque_business_ids(NULL, true, &error));
+    NULLS(layerfi_client_builder_set_timeout_ms(NULL, 1, &error));
+    NULLS(layerfi_client_builder_set_connect_timeout_ms(NULL, 1, &error));
+    NULLS(layerfi_client_builder_set_attempt_timeout_ms(NULL, 1, &error));
+    NULLS(layerfi_client_builder_set_max_attempts(NULL, 1, &error));
+    NULLS(layerfi_client_builder_set_business_token_capacity(NULL, 1, &error));
+    NULLS(layerfi_client_builder_set_keep_warm(NULL, true, &error));
+    NULLS(layerfi_client_builder_set_credentials_callback(builder, NULL, NULL, NULL, &error));
+    typedef layerfi_result (*setter)(layerfi_client_builder *, const char *, layerfi_error **);
+    const setter setters[] = {
+        layerfi_client_builder_set_environment_name,
+        layerfi_client_builder_set_client_id,
+        layerfi_client_builder_set_client_secret,
+        layerfi_client_builder_set_client_secret_file,
+        layerfi_client_builder_set_api_url,
+        layerfi_client_builder_set_auth_url,
+        layerfi_client_builder_set_scope,
+        layerfi_client_builder_set_ca_file,
+        layerfi_client_builder_set_ca_pem,
+        layerfi_client_builder_set_proxy,
+        layerfi_client_builder_set_user_agent,
+    };
+    for (size_t i = 0; i < sizeof setters / sizeof *setters; i++) {
+        NULLS(setters[i](NULL, "a", &error));
+        NULLS(setters[i](builder, NULL, &error));
+        CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8, setters[i](builder, "a\xff", &error));
+        CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8, setters[i](builder, "\xc3", &error));
+    }
+    NULLS(layerfi_client_builder_build(NULL, &new_client, &error));
+    NULLS(layerfi_client_builder_build(builder, NULL, &error));
+    NULLS(layerfi_client_token(NULL, 0, &token, &error));
+    NULLS(layerfi_client_token(client, 0, NULL, &error));
+    NULLS(layerfi_client_try_token(NULL, &token, &error));
+    NULLS(layerfi_client_try_token(client, NULL, &error));
+    NULLS(layerfi_client_copy_authorization(NULL, 0, buffer, sizeof buffer, &length, &error));
+    NULLS(layerfi_client_try_copy_authorization(NULL, buffer, sizeof buffer, &length, &error));
+    NULLS(layerfi_client_whoami(NULL, 0, &whoami, &error));
+    NULLS(layerfi_client_whoami(client, 0, NULL, &error));
+    NULLS(layerfi_client_business_token(NULL, BUSINESS, hour, half, 0, &business_token, &error));
+    NULLS(layerfi_client_business_token(client, NULL, hour, half, 0, &business_token, &error));
+    NULLS(layerfi_client_business_token(client, BUSINESS, hour, half, 0, NULL, &error));
+    NULLS(layerfi_client_try_business_token(NULL, BUSINESS, hour, &business_token, &error));
+    NULLS(layerfi_client_try_business_token(client, NULL, hour, &business_token, &error));
+    NULLS(layerfi_client_try_business_token(client, BUSINESS, hour, NULL, &error));
+    NULLS(layerfi_client_mint_business_token(NULL, BUSINESS, hour, 0, &business_token, &error));
+    NULLS(layerfi_client_mint_business_token(client, NULL, hour, 0, &business_token, &error));
+    NULLS(layerfi_client_mint_business_token(client, BUSINESS, hour, 0, NULL, &error));
+    NULLS(layerfi_client_business_tokens(NULL, ids, 1, hour, 0, 0, NULL, NULL, &business_tokens,
+                                         &error));
+    NULLS(layerfi_client_business_tokens(client, NULL, 1, hour, 0, 0, NULL, NULL, &business_tokens,
+                                         &error));
+    NULLS(layerfi_client_business_tokens(client, ids, 2, hour, 0, 0, NULL, NULL, &business_tokens,
+                                         &error));
+    NULLS(layerfi_client_business_tokens(client, ids, 1, hour, 0, 0, NULL, NULL, NULL, &error));
+    NULLS(layerfi_business_tokens_get(NULL, 0, &business_token, &error));
+    NULLS(layerfi_client_invalidate(NULL, NULL, NULL, &error));
+    NULLS(layerfi_client_invalidate(client, NULL, NULL, &error));
+    NULLS(layerfi_client_invalidate_authorization(NULL, "a", NULL, &error));
+    NULLS(layerfi_client_invalidate_authorization(client, NULL, NULL, &error));
+    NULLS(layerfi_client_invalidate_business_token(NULL, NULL, NULL, &error));
+    NULLS(layerfi_client_invalidate_business_token(client, NULL, NULL, &error));
+    NULLS(layerfi_client_stats(NULL, &stats, sizeof stats, &error));
+    NULLS(layerfi_client_stats(client, NULL, sizeof stats, &error));
+    NULLS(layerfi_client_execute(NULL, "GET", "/", NULL, 0, NULL, 0, 0, &response, &error));
+    NULLS(layerfi_client_execute(client, NULL, "/", NULL, 0, NULL, 0, 0, &response, &error));
+    NULLS(layerfi_client_execute(client, "GET", NULL, NULL, 0, NULL, 0, 0, &response, &error));
+    NULLS(layerfi_client_execute(client, "GET", "/", NULL, 1, NULL, 0, 0, &response, &error));
+    NULLS(layerfi_client_execute(client, "GET", "/", NULL, 0, NULL, 1, 0, &response, &error));
+    NULLS(layerfi_client_execute(client, "GET", "/", &header, 1, NULL, 0, 0, &response, &error));
+    NULLS(layerfi_client_execute(client, "GET", "/", NULL, 0, NULL, 0, 0, NULL, &error));
+    NULLS(layerfi_credentials_set(NULL, "a", "b", &error));
+    NULLS(layerfi_credentials_set_error(NULL, "a", &error));
+    /* No out parameter was written, and no request was sent. */
+    CHECK(new_builder == UNTOUCHED && new_client == UNTOUCHED && token == UNTOUCHED);
+    CHECK(business_token == UNTOUCHED && business_tokens == UNTOUCHED);
+    CHECK(whoami == UNTOUCHED && response == UNTOUCHED && length == 77);
+    CHECK(requests("token") == 0);
+    /* Without an error parameter as well. */
+    CHECK(layerfi_client_token(NULL, 0, &token, NULL) == LAYERFI_RESULT_NULL_POINTER);
+    /* The error names the argument. */
+    layerfi_error *error = NULL;
+    CHECK(layerfi_client_token(NULL, 0, &token, &error) == LAYERFI_RESULT_NULL_POINTER);
+    CHECK(is(layerfi_error_field(error), "client"));
+    CHECK(is(layerfi_error_message(error), "client is NULL"));
+    CHECK(layerfi_error_remedy(error).len > 0 && layerfi_error_display(error).len > 0);
+    CHECK(layerfi_error_http_status(error) == 0 && layerfi_error_retry_after_ms(error) == -1);
+    CHECK(!layerfi_error_is_retryable(error) && layerfi_error_request_id(error).len == 0);
+    layerfi_error_free(error);
+}
+
+/* Accessors return an empty value for NULL, and `data` is never NULL. */
+static void nulls_of_accessors(void) {
+    const layerfi_str views[] = {
+        layerfi_error_display(NULL),
+        layerfi_error_message(NULL),
+        layerfi_error_remedy(NULL),
+        layerfi_error_field(NULL),
+        layerfi_error_request_id(NULL),
+        layerfi_error_oauth_error(NULL),
+        layerfi_error_error_enum(NULL),
+        layerfi_token_secret(NULL),
+        layerfi_token_authorization(NULL),
+        layerfi_business_token_secret(NULL),
+        layerfi_business_token_authorization(NULL),
+        layerfi_business_token_business_id(NULL),
+        layerfi_whoami_client_name(NULL),
+        layerfi_whoami_client_id(NULL),
+        layerfi_client_api_url(NULL),
+        layerfi_client_auth_url(NULL),
+        layerfi_client_scope(NULL),
+        layerfi_response_body(NULL),
+        layerfi_response_header(NULL, "a"),
+    };
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++) {
+        CHECK(is(views[i], ""));
+    }
+    CHECK(layerfi_error_result(NULL) == LAYERFI_RESULT_OK);
+    CHECK(layerfi_error_http_status(NULL) == 0 && layerfi_error_retry_after_ms(NULL) == -1);
+    CHECK(!layerfi_error_is_retryable(NULL));
+    CHECK(layerfi_token_expires_at_ms(NULL) == 0);
+    CHECK(layerfi_business_token_expires_at_ms(NULL) == 0);
+    CHECK(layerfi_business_token_expires_in_s(NULL) == 0);
+    CHECK(layerfi_business_token_session_duration_s(NULL) == 0);
+    CHECK(layerfi_business_tokens_len(NULL) == 0);
+    CHECK(layerfi_client_environment(NULL) == 0);
+    CHECK(layerfi_response_status(NULL) == 0);
+    layerfi_error_free(NULL);
+    layerfi_client_builder_free(NULL);
+    layerfi_client_free(NULL);
+    layerfi_token_free(NULL);
+    layerfi_business_token_free(NULL);
+    layerfi_business_tokens_free(NULL);
+    layerfi_whoami_free(NULL);
+    layerfi_response_free(NULL);
+}
+
+static void bad_values(layerfi_client_builder *builder, const layerfi_client *client) {
+    const uint32_t unknown[] = {0, 5, 77, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM,
+                     layerfi_client_builder_set_environment(builder, unknown[i], &error));
+        CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM,
+                     layerfi_client_builder_set_basic_encoding(builder, unknown[i], &error));
+    }
+    CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM, layerfi_set_log_callback(NULL, NULL, 6, &error));
+    CHECK_RESULT(LAYERFI_RESULT_CONFIG,
+                 layerfi_client_builder_set_environment_name(builder, "prod", &error));
+    layerfi_business_token *token = UNTOUCHED;
+    layerfi_response *response = UNTOUCHED;
+    const char *const ids[] = {
+        "", "x", "../" BUSINESS, BUSINESS "/", "3fa85f64-5717-4562-b3fc-2c963f66afa6\n", "..",
+    };
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        CHECK_RESULT(LAYERFI_RESULT_INVALID_ARGUMENT,
+                     layerfi_client_mint_business_token(client, ids[i], 3600, 0, &token, &error));
+    }
+    const uint64_t durations[] = {0, 86401, UINT64_MAX};
+    for (size_t i = 0; i < 3; i++) {
+        CHECK_RESULT(
+            LAYERFI_RESULT_INVALID_ARGUMENT,
+            layerfi_client_mint_business_token(client, BUSINESS, durations[i], 0, &token, &error));
+    }
+    CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8,
+                 layerfi_client_mint_business_token(client, "\xff", 3600, 0, &token, &error));
+    CHECK_RESULT(
+        LAYERFI_RESULT_INVALID_ARGUMENT,
+        layerfi_client_execute(client, "G T", "/", NULL, 0, NULL, 0, 0, &response, &error));
+    CHECK_RESULT(
+        LAYERFI_RESULT_INVALID_ARGUMENT,
+        layerfi_client_execute(client, "GET", "/ \n", NULL, 0, NULL, 0, 0, &response, &error));
+    CHECK_RESULT(LAYERFI_RESULT_INVALID_ARGUMENT,
+                 layerfi_client_execute(client, "GET", "https://layer.example/x", NULL, 0, NULL, 0,
+                                        0, &response, &error));
+    const layerfi_header split = {"x-a", "b\r\nx-c: d"};
+    CHECK_RESULT(
+        LAYERFI_RESULT_INVALID_ARGUMENT,
+        layerfi_client_execute(client, "GET", "/", &split, 1, NULL, 0, 0, &response, &error));
+    CHECK(token == UNTOUCHED && response == UNTOUCHED);
+    CHECK(requests("token") == 0);
+}
+
+/* Tokens outlive their clients, and one builder makes several clients. */
+static void lifetimes(void) {
+    layerfi_client_builder *builder = new_builder();
+    layerfi_client *first = NULL, *second = NULL;
+    CHECK_OK(layerfi_client_builder_build(builder, &first, &error));
+    CHECK_OK(layerfi_client_builder_set_user_agent(builder, "again/1", &error));
+    CHECK_OK(layerfi_client_builder_build(builder, &second, &error));
+    layerfi_client_builder_free(builder);
+    layerfi_token *one = NULL, *same = NULL, *other = NULL;
+    CHECK_OK(layerfi_client_token(first, 0, &one, &error));
+    CHECK_OK(layerfi_client_token(first, 0, &same, &error));
+    CHECK_OK(layerfi_client_token(second, 0, &other, &error));
+    CHECK(strcmp(layerfi_token_secret(one).data, layerfi_token_secret(same).data) == 0);
+    CHECK(strcmp(layerfi_token_secret(one).data, layerfi_token_secret(other).data) != 0);
+    layerfi_token_free(same);
+    layerfi_client_free(first);
+    layerfi_client_free(second);
+    layerfi_str secret = layerfi_token_secret(one), header = layerfi_token_authorization(one);
+    CHECK(secret.len > 100 && strlen(secret.data) == secret.len);
+    CHECK(header.len == secret.len + 7 && strlen(header.data) == header.len);
+    CHECK(strncmp(header.data, "Bearer ", 7) == 0 && strcmp(header.data + 7, secret.data) == 0);
+    int64_t left = layerfi_token_expires_at_ms(one) / 1000 - (int64_t)time(NULL);
+    CHECK(left > 3500 && left <= 3600);
+    layerfi_token_free(one);
+    layerfi_token_free(other);
+}
+
+/* Only in a library with the feature `test-hooks`. */
+layerfi_result layerfi_test_panic(const layerfi_client *client, layerfi_error **error);
+
+static void panics(void) {
+    layerfi_client *client = new_client();
+    layerfi_token *token = NULL;
+    for (int i = 0; i < 3; i++) {
+        CHECK_RESULT(LAYERFI_RESULT_PANIC, layerfi_test_panic(client, &error));
+        CHECK(layerfi_test_panic(client, NULL) == LAYERFI_RESULT_PANIC);
+        CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+        layerfi_token_free(token);
+    }
+    layerfi_client_free(client);
+}
+
+int main(void) {
+    versions();
+    layerfi_client_builder *builder = NULL;
+    CHECK_OK(layerfi_client_builder_from_env(&builder, &error));
+    layerfi_client *client = new_client();
+    nulls(builder, client);
+    nulls_of_accessors();
+    bad_values(builder, client);
+    layerfi_client_free(client);
+    /* A setter that failed left the builder unchanged. */
+    CHECK_OK(layerfi_client_builder_build(builder, &client, &error));
+    layerfi_client_free(client);
+    layerfi_client_builder_free(builder);
+    lifetimes();
+    panics();
+    puts("ok");
+    return 0;
+}
