@@ -396,10 +396,7 @@ fn limited(limit: u32, seconds: u32) -> Vec<layerfi_auth_bench::Row> {
     runtime.block_on(async {
         let client = builder(&emulator).build().unwrap();
         let start = Instant::now();
-        let options = BatchOptions {
-            session_duration: SessionDuration::default(),
-            ..BatchOptions::default()
-        };
+        let options = BatchOptions::default().session_duration(SessionDuration::default());
         let tokens = client.business_tokens_with((0..mints).map(business), options);
         let failed = tokens
             .filter(|result| std::future::ready(result.is_err()))

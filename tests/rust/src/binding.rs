@@ -71,9 +71,10 @@ fn options(
     session_duration: Option<u64>,
     min_remaining: Option<u64>,
 ) -> Result<BusinessTokenOptions, Error> {
-    Ok(BusinessTokenOptions {
-        session_duration: duration(session_duration)?,
-        min_remaining: min_remaining.map(Duration::from_secs),
+    let options = BusinessTokenOptions::default().session_duration(duration(session_duration)?);
+    Ok(match min_remaining {
+        Some(seconds) => options.min_remaining(Duration::from_secs(seconds)),
+        None => options,
     })
 }
 
