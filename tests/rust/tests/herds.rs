@@ -152,13 +152,18 @@ fn b06_b14_secret_file_does_not_bypass_retry_after() {
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
 }
 
+/// Credentials are read again at most once in this time.
+const REREAD_INTERVAL: Duration = Duration::from_secs(1);
+
 #[test]
-fn b06_rotated_secret_file_is_used_at_once() {
+fn b06_rotated_secret_file_is_used_before_the_back_off_ends() {
     let layer = emulator();
+    let clock = TestClock::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     std::fs::write(&file, "not-the-secret\n").unwrap();
     let client = client_builder(&layer)
+        .test_clock(clock.clone())
         .client_secret_file(&file)
         .build_blocking()
         .unwrap();
@@ -171,6 +176,7 @@ fn b06_rotated_secret_file_is_used_at_once() {
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
 
     std::fs::write(&file, format!("{DEFAULT_CLIENT_SECRET}\n")).unwrap();
+    clock.advance(REREAD_INTERVAL);
     client.business_token(&business()).unwrap();
     client.token().unwrap();
     assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::AuthToken, 1)]);
@@ -222,7 +228,9 @@ fn b06_provider_is_called_again_before_the_call_fails() {
 fn b06_wrong_secret_of_a_provider_is_sent_once_until_it_changes() {
     let layer = emulator();
     let secrets = Arc::new(Mutex::new(vec!["old"]));
+    let clock = TestClock::new();
     let client = client_builder(&layer)
+        .test_clock(clock.clone())
         .credentials_provider(Vault(Arc::clone(&secrets)))
         .build_blocking()
         .unwrap();
@@ -232,6 +240,7 @@ fn b06_wrong_secret_of_a_provider_is_sent_once_until_it_changes() {
     }
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
     *secrets.lock().unwrap() = vec![DEFAULT_CLIENT_SECRET];
+    clock.advance(REREAD_INTERVAL);
     client.token().unwrap();
     assert_requests(&layer, &[(Endpoint::Token, 2)]);
 }
