@@ -99,7 +99,7 @@ fn main() {
         );
     });
     let clone = nanos(|| {
-        black_box(client.try_token());
+        let _ = black_box(client.try_token());
     });
     let awaited = runtime.block_on(async {
         let mut best = f64::MAX;
@@ -113,7 +113,7 @@ fn main() {
         best
     });
     let keyed = nanos(|| {
-        black_box(client.try_business_token(&business, session));
+        let _ = black_box(client.try_business_token(&business, session));
     });
     let through_blocking = nanos(|| {
         black_box(blocking.token().unwrap());
@@ -182,7 +182,7 @@ fn main() {
     let cloning = |threads| {
         throughput(threads, || {
             || {
-                black_box(client.try_token());
+                let _ = black_box(client.try_token());
             }
         })
     };
@@ -190,7 +190,7 @@ fn main() {
     let keyed = |threads| {
         throughput(threads, || {
             || {
-                black_box(client.try_business_token(&business, session));
+                let _ = black_box(client.try_business_token(&business, session));
             }
         })
     };

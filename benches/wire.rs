@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use layerfi_auth::{
-    BatchOptions, BusinessId, Client, ClientBuilder, Environment, SessionDuration, TestClock,
-};
+use layerfi_auth::{BatchOptions, BusinessId, Client, ClientBuilder, Environment, TestClock};
 use layerfi_auth_bench::{median, print, row};
 use layerfi_auth_emulator::{
     DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID, Emulator, Endpoint, Fault,
@@ -396,10 +394,7 @@ fn limited(limit: u32, seconds: u32) -> Vec<layerfi_auth_bench::Row> {
     runtime.block_on(async {
         let client = builder(&emulator).build().unwrap();
         let start = Instant::now();
-        let options = BatchOptions {
-            session_duration: SessionDuration::default(),
-            ..BatchOptions::default()
-        };
+        let options = BatchOptions::default();
         let tokens = client.business_tokens_with((0..mints).map(business), options);
         let failed = tokens
             .filter(|result| std::future::ready(result.is_err()))

@@ -71,10 +71,9 @@ fn options(
     session_duration: Option<u64>,
     min_remaining: Option<u64>,
 ) -> Result<BusinessTokenOptions, Error> {
-    Ok(BusinessTokenOptions {
-        session_duration: duration(session_duration)?,
-        min_remaining: min_remaining.map(Duration::from_secs),
-    })
+    let mut options = BusinessTokenOptions::from(duration(session_duration)?);
+    options.min_remaining = min_remaining.map(Duration::from_secs);
+    Ok(options)
 }
 
 async fn call_async(client: &Client, call: Call) -> Outcome {

@@ -120,10 +120,9 @@ fn b17_requests_in_flight_are_bounded_and_progress_is_reported() {
     let slow = Fault::delay(Duration::from_millis(20)).forever();
     layer.fault(Endpoint::AuthToken, slow).unwrap();
     let client = client(&layer);
-    let options = BatchOptions {
-        session_duration: SessionDuration::from_secs(900).unwrap(),
-        max_in_flight: 4,
-    };
+    let options = BatchOptions::default()
+        .session_duration(SessionDuration::from_secs(900).unwrap())
+        .max_in_flight(4);
     let mut inputs = businesses(40);
     inputs.push(inputs[0].clone());
     let runtime = multi_thread_runtime(2);
@@ -220,10 +219,7 @@ fn b17_dropped_batch_sends_no_more_requests() {
         .fault(Endpoint::AuthToken, Fault::hold().forever())
         .unwrap();
     let client = client(&layer);
-    let options = BatchOptions {
-        max_in_flight: 3,
-        ..BatchOptions::default()
-    };
+    let options = BatchOptions::default().max_in_flight(3);
     let runtime = multi_thread_runtime(2);
     let task = runtime.spawn(
         client
@@ -348,10 +344,7 @@ fn b04_b17_batch_mints_missing_tokens_before_it_refreshes_others() {
     let runtime = multi_thread_runtime(2);
     let all = businesses(25);
     let batch = |part: &[BusinessId]| -> Vec<_> {
-        let options = BatchOptions {
-            max_in_flight: 20,
-            ..BatchOptions::default()
-        };
+        let options = BatchOptions::default().max_in_flight(20);
         let stream = client.business_tokens_with(part.to_vec(), options);
         unwrap_all(runtime.block_on(stream.collect()))
     };
@@ -402,10 +395,7 @@ fn b17_wait_for_a_permit_does_not_count_toward_the_timeout() {
         .timeout(Duration::from_secs(8))
         .build()
         .unwrap();
-    let options = BatchOptions {
-        max_in_flight: usize::MAX,
-        ..BatchOptions::default()
-    };
+    let options = BatchOptions::default().max_in_flight(usize::MAX);
     let runtime = multi_thread_runtime(2);
     // Batches of different sizes at once; together they take more than 11 s.
     let all = businesses(1_150);

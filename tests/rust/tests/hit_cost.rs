@@ -59,12 +59,13 @@ fn hits(client: &Client, reader: &mut TokenReader, business: &BusinessId, times:
                 .map(AccessToken::authorization),
         );
         assert!(reader.borrow_token().is_some());
-        assert!(client.try_token().is_some());
+        assert!(client.try_token().unwrap().is_some());
         assert!(client.token().is_ok());
         assert!(
             client
                 .as_async()
                 .try_business_token(business, session)
+                .unwrap()
                 .is_some()
         );
         assert!(client.business_token(business).is_ok());

@@ -173,10 +173,7 @@ fn run_batch(client: &blocking::Client, process: u16, count: u32) {
     let businesses = (0..count)
         .map(|number| format!("{number:08x}-{process:04x}-4000-8000-000000000000"))
         .map(|id| id.parse::<BusinessId>().unwrap());
-    let options = BatchOptions {
-        max_in_flight: 200,
-        ..BatchOptions::default()
-    };
+    let options = BatchOptions::default().max_in_flight(200);
     for result in client.business_tokens(businesses, options, |_| true) {
         result.unwrap();
     }
