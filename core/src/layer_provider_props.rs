@@ -143,11 +143,12 @@ mod tests {
 
     #[test]
     fn own_urls_in_a_named_environment_are_an_override() {
-        let url = Some("https://proxy.example/layer");
-        let endpoints = Endpoints::new(Environment::Production, url, None, None, false).unwrap();
+        let url = "https://proxy.example/layer";
+        let endpoints =
+            Endpoints::new(Environment::Production, Some(url), None, None, false).unwrap();
         let props = LayerProviderProps::new("id", "token", &endpoints);
         let json = serde_json::to_value(&props).unwrap();
-        assert_eq!(json["environmentConfigOverride"]["apiUrl"], url.unwrap());
+        assert_eq!(json["environmentConfigOverride"]["apiUrl"], url);
         assert_eq!(
             json["environmentConfigOverride"]["environment"],
             "production"

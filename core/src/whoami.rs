@@ -9,3 +9,13 @@ pub struct WhoAmI {
     /// Id of the client, a UUID.
     pub client_id: String,
 }
+
+impl WhoAmI {
+    /// Makes one from its parts, for bindings and tests.
+    pub fn new(client_name: impl Into<String>, client_id: impl Into<String>) -> Self {
+        Self {
+            client_name: client_name.into(),
+            client_id: client_id.into(),
+        }
+    }
+}

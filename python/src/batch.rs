@@ -79,41 +79,23 @@ impl Batch {
     ) -> PyResult<Self> {
         let (sender, incoming) = mpsc::channel(MAX_BUFFERED);
         let client = &state.client;
-        let checked: Vec<_> = business_ids
-            .iter()
-            .map(|id| client.business_id(id))
-            .collect();
-        let invalid = checked.iter().filter(|id| id.is_err()).count();
-        let businesses: Vec<_> = checked.iter().flatten().cloned().collect();
-        let mut stream = client.as_async().business_tokens_with(businesses, options);
-        // Ids that are not valid are not part of the engine's batch and count as done.
-        let with_invalid = move |progress: BatchProgress| BatchProgress {
-            total: progress.total + invalid,
-            distinct: progress.distinct + invalid,
-            done: progress.done + invalid,
-            failed: progress.failed + invalid,
-        };
-        let progress = Arc::new(Mutex::new(with_invalid(stream.progress())));
+        let mut stream = client
+            .as_async()
+            .business_tokens_for_ids(business_ids.iter().cloned(), options);
+        let progress = Arc::new(Mutex::new(stream.progress()));
         let shown = Arc::clone(&progress);
         let drive = || {
             client.start(|_| async move {
-                for (business, id) in business_ids.into_iter().zip(checked) {
-                    let result = match id {
-                        Err(invalid) => Err(invalid),
-                        Ok(_) => match stream.next().await {
-                            Some(result) => result,
-                            None => break,
-                        },
+                for business in business_ids {
+                    let Some(result) = stream.next().await else {
+                        break;
                     };
-                    *shown.lock().unwrap_or_else(PoisonError::into_inner) =
-                        with_invalid(stream.progress());
+                    *shown.lock().unwrap_or_else(PoisonError::into_inner) = stream.progress();
                     let item = Item { business, result };
                     if sender.send(item).await.is_err() {
                         return Ok(());
                     }
                 }
-                // Read to the end, so that the engine starts refreshes that are due.
-                while stream.next().await.is_some() {}
                 Ok(())
             })
         };
@@ -139,13 +121,11 @@ impl Batch {
 impl Batch {
     /// `(total, distinct, done, failed)`.
     fn progress(&self) -> (usize, usize, usize, usize) {
+        let progress = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let BatchProgress {
-            total,
-            distinct,
-            done,
-            failed,
-        } = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        (total, distinct, done, failed)
+            total, distinct, ..
+        } = progress;
+        (total, distinct, progress.done, progress.failed)
     }
 
     /// Take the next result, if it has arrived.

@@ -34,19 +34,16 @@ impl ClientBase {
             .map_err(|error| raise(business_id.py(), &error))
     }
 
-    fn try_business_token(
+    fn cached_business_token(
         &self,
         py: Python<'_>,
         business: &BusinessId,
         options: BusinessTokenOptions,
     ) -> PyResult<Option<Py<BusinessToken>>> {
-        if options.min_remaining.is_some() {
-            return Ok(None);
-        }
         self.state
             .client
             .as_async()
-            .try_business_token(business, options.session_duration)
+            .cached_business_token(business, options)
             .map(|token| token.to_python(py, &self.state))
             .transpose()
     }
@@ -63,11 +60,6 @@ fn id_text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>
         return Ok(Cow::Owned(value.str()?.to_string_lossy().into_owned()));
     }
     Err(expected(name, "a str or a uuid.UUID", value))
-}
-
-/// Compares in constant time, except for the lengths.
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 fn session_duration(py: Python<'_>, seconds: Option<i64>) -> PyResult<SessionDuration> {
@@ -112,10 +104,9 @@ fn business_token_options(
             )
         })?),
     };
-    Ok(BusinessTokenOptions {
-        session_duration: session_duration(py, seconds)?,
-        min_remaining,
-    })
+    let mut options = BusinessTokenOptions::from(session_duration(py, seconds)?);
+    options.min_remaining = min_remaining;
+    Ok(options)
 }
 
 async fn token(client: layerfi_auth::Client) -> Result<layerfi_auth::AccessToken> {
@@ -222,7 +213,7 @@ impl ClientBase {
         if let Some(token) = self.state.cached_token(py)? {
             return Ok(Some(token));
         }
-        gil::released(py, || self.state.client.token_at_hand())
+        gil::released(py, || self.state.client.try_token())
             .map_err(|error| self.state.raise(py, &error))?;
         self.state.cached_token(py)
     }
@@ -294,7 +285,7 @@ impl ClientBase {
         check_timeout(py, timeout)?;
         let business = self.business(business_id)?;
         let options = business_token_options(py, session_duration, min_remaining)?;
-        match self.try_business_token(py, &business, options)? {
+        match self.cached_business_token(py, &business, options)? {
             Some(token) => Ok(token),
             None => pending::block(py, &self.state, timeout, |client| {
                 business_token(client, business, options)
@@ -313,7 +304,7 @@ impl ClientBase {
         check_timeout(py, timeout)?;
         let business = self.business(business_id)?;
         let options = business_token_options(py, session_duration, min_remaining)?;
-        self.try_business_token(py, &business, options)
+        self.cached_business_token(py, &business, options)
     }
 
     #[allow(clippy::too_many_arguments)] // Those of the Python call, and `post` and `settle`.
@@ -396,10 +387,11 @@ impl ClientBase {
             .enumerate()
             .map(text)
             .collect::<PyResult<Vec<_>>>()?;
-        let options = BatchOptions {
-            session_duration: self::session_duration(py, session_duration)?,
-            max_in_flight: max_in_flight.unwrap_or(BatchOptions::default().max_in_flight),
-        };
+        let duration = self::session_duration(py, session_duration)?;
+        let mut options = BatchOptions::default().session_duration(duration);
+        if let Some(max_in_flight) = max_in_flight {
+            options.max_in_flight = max_in_flight;
+        }
         Batch::start(py, &self.state, businesses, options)
     }
 
@@ -407,8 +399,8 @@ impl ClientBase {
     /// next call gets a new token. Returns ``False`` if it is not the current one, or if
     /// tokens are invalidated so often that new ones do not help.
     ///
-    /// An access token may also be given as text: the token itself, or the header that
-    /// ``authorization`` returned.
+    /// Either kind of token may also be given as text: the token itself, or its
+    /// ``Authorization`` header.
     fn invalidate(&self, py: Python<'_>, token: &Bound<'_, PyAny>) -> PyResult<bool> {
         let client = &self.state.client;
         if let Ok(token) = token.cast::<AccessToken>() {
@@ -422,15 +414,9 @@ impl ClientBase {
         } else if let Ok(text) = token.cast::<PyString>() {
             // Text that cannot be encoded as UTF-8 is not a token of this client.
             let text = text.to_string_lossy();
-            Ok(gil::released(py, || {
-                client.borrow_token().is_some_and(|current| {
-                    let header = is_same(current.authorization().as_bytes(), text.as_bytes());
-                    let token = is_same(current.secret().as_bytes(), text.as_bytes());
-                    (header || token) && client.invalidate(&current)
-                })
-            }))
+            Ok(gil::released(py, || client.invalidate_text(&text)))
         } else {
-            let what = "an AccessToken, a BusinessToken, or an access token's text or header";
+            let what = "an AccessToken, a BusinessToken, or a token's text or header";
             Err(expected("token", what, token))
         }
     }
@@ -443,34 +429,34 @@ impl ClientBase {
     /// The environment's name: sandbox, production, production-ca or custom.
     #[getter]
     fn environment(&self) -> &'static str {
-        self.state.endpoints.environment.as_str()
+        self.state.client.environment().as_str()
     }
 
     /// The API's base URL, without a trailing slash.
     #[getter]
     fn api_url(&self) -> &str {
-        &self.state.endpoints.api_url
+        self.state.client.api_url()
     }
 
     /// The URL of the token endpoint.
     #[getter]
     fn auth_url(&self) -> &str {
-        &self.state.endpoints.auth_url
+        self.state.client.auth_url()
     }
 
     /// The OAuth scope that is requested.
     #[getter]
     fn scope(&self) -> &str {
-        &self.state.endpoints.scope
+        self.state.client.scope()
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let endpoints = &slf.get().state.endpoints;
+        let client = &slf.get().state.client;
         Ok(format!(
             "<{} of {} at {}>",
             slf.get_type().name()?,
-            endpoints.environment,
-            endpoints.api_url
+            client.environment(),
+            client.api_url()
         ))
     }
 

@@ -10,13 +10,12 @@ use pyo3::types::PyString;
 
 use crate::errors;
 use crate::provider::PythonProvider;
-use crate::tokens::{AccessToken, Endpoints};
+use crate::tokens::AccessToken;
 use crate::worker::ptr_eq;
 
 /// State that a client shares with its pending calls.
 pub(crate) struct ClientState {
     pub(crate) client: blocking::Client,
-    pub(crate) endpoints: Arc<Endpoints>,
     provider: Option<PythonProvider>,
     current: ArcSwapOption<Current>,
     fast: Mutex<FastPath>,
@@ -39,20 +38,12 @@ struct Current {
 
 impl ClientState {
     pub(crate) fn new(client: blocking::Client, provider: Option<PythonProvider>) -> Arc<Self> {
-        let engine = client.as_async();
-        let endpoints = Arc::new(Endpoints {
-            environment: engine.environment(),
-            api_url: engine.api_url().to_owned(),
-            auth_url: engine.auth_url().to_owned(),
-            scope: engine.scope().to_owned(),
-        });
         let fast = FastPath {
             reader: client.reader(),
             current: None,
         };
         Arc::new(Self {
             client,
-            endpoints,
             provider,
             current: ArcSwapOption::empty(),
             fast: Mutex::new(fast),

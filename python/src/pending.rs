@@ -64,8 +64,8 @@ impl ToPython for layerfi_auth::WhoAmI {
 impl ToPython for layerfi_auth::BusinessToken {
     type Object = Py<BusinessToken>;
 
-    fn to_python(self, py: Python<'_>, state: &ClientState) -> PyResult<Self::Object> {
-        Py::new(py, BusinessToken::new(self, Arc::clone(&state.endpoints)))
+    fn to_python(self, py: Python<'_>, _: &ClientState) -> PyResult<Self::Object> {
+        Py::new(py, BusinessToken { token: self })
     }
 }
 

@@ -1,31 +1,13 @@
 //! Access tokens, business tokens and `WhoAmI` as immutable Python objects.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use layerfi_auth::Environment;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
-
-/// A client's environment, URLs and scope, which a browser needs as well.
-pub(crate) struct Endpoints {
-    pub(crate) environment: Environment,
-    pub(crate) api_url: String,
-    pub(crate) auth_url: String,
-    pub(crate) scope: String,
-}
-
-impl Endpoints {
-    /// Whether all URLs and the scope are the environment's defaults.
-    fn are_default(&self) -> bool {
-        self.environment.api_url() == Some(&self.api_url)
-            && self.environment.auth_url() == Some(&self.auth_url)
-            && self.environment.scope() == Some(&self.scope)
-    }
-}
 
 /// Hash of a token's text: equal for equal tokens, and different in every process.
 fn hash(secret: &str) -> u64 {
@@ -148,13 +130,6 @@ impl AccessToken {
 #[pyclass(frozen, module = "layerfi_auth")]
 pub(crate) struct BusinessToken {
     pub(crate) token: layerfi_auth::BusinessToken,
-    endpoints: Arc<Endpoints>,
-}
-
-impl BusinessToken {
-    pub(crate) fn new(token: layerfi_auth::BusinessToken, endpoints: Arc<Endpoints>) -> Self {
-        Self { token, endpoints }
-    }
 }
 
 #[pymethods]
@@ -216,22 +191,34 @@ impl BusinessToken {
     /// The props of ``<LayerProvider>`` of ``@layerfi/components``: business,
     /// token, and ``environment``, or ``environmentConfigOverride`` if the client
     /// has its own URLs or scope.
-    fn layer_provider_props<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let props = PyDict::new(py);
-        props.set_item("businessId", self.token.business_id().as_str())?;
-        props.set_item("businessAccessToken", self.token.secret())?;
-        let environment = self.endpoints.environment.as_str();
-        if self.endpoints.are_default() {
-            props.set_item("environment", environment)?;
-        } else {
-            let config = PyDict::new(py);
-            config.set_item("environment", environment)?;
-            config.set_item("apiUrl", &self.endpoints.api_url)?;
-            config.set_item("authUrl", &self.endpoints.auth_url)?;
-            config.set_item("scope", &self.endpoints.scope)?;
-            props.set_item("environmentConfigOverride", config)?;
+    ///
+    /// ``environment`` replaces the name in the components' table of environments,
+    /// which is ``sandbox`` for a custom environment unless the scope says
+    /// ``production``.
+    #[pyo3(signature = (*, environment=None))]
+    fn layer_provider_props<'py>(
+        &self,
+        py: Python<'py>,
+        environment: Option<&str>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let mut props = self.token.layer_provider_props();
+        if let Some(name) = environment {
+            props = props.with_environment(name);
         }
-        Ok(props)
+        let dict = PyDict::new(py);
+        dict.set_item("businessId", props.business_id())?;
+        dict.set_item("businessAccessToken", self.token.secret())?;
+        let Some((api_url, auth_url, scope)) = props.urls() else {
+            dict.set_item("environment", props.environment())?;
+            return Ok(dict);
+        };
+        let config = PyDict::new(py);
+        config.set_item("environment", props.environment())?;
+        config.set_item("apiUrl", api_url)?;
+        config.set_item("authUrl", auth_url)?;
+        config.set_item("scope", scope)?;
+        dict.set_item("environmentConfigOverride", config)?;
+        Ok(dict)
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -272,10 +259,7 @@ impl WhoAmI {
     #[new]
     #[pyo3(signature = (client_name, client_id))]
     fn new(client_name: String, client_id: String) -> Self {
-        Self(layerfi_auth::WhoAmI {
-            client_name,
-            client_id,
-        })
+        Self(layerfi_auth::WhoAmI::new(client_name, client_id))
     }
 
     /// The client's name at Layer.

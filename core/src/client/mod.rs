@@ -200,7 +200,11 @@ impl Client {
         }
     }
 
-    fn cached_business_token(
+    /// Returns a business token from the cache that meets the options; starts no
+    /// request. `None` where [`business_token_with`](Self::business_token_with) would
+    /// wait.
+    #[must_use]
+    pub fn cached_business_token(
         &self,
         business: &BusinessId,
         options: BusinessTokenOptions,

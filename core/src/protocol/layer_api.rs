@@ -40,10 +40,11 @@ pub(crate) fn read_whoami(url: &Url, response: &Response) -> Result<WhoAmI> {
         let what = format!("{}: the response is not a whoami response", what());
         Error::protocol(what, response.details())
     })?;
-    Ok(WhoAmI {
-        client_name: envelope.data.client_name,
-        client_id: envelope.data.client_id,
-    })
+    let Data {
+        client_name,
+        client_id,
+    } = envelope.data;
+    Ok(WhoAmI::new(client_name, client_id))
 }
 
 /// Request of `POST /v1/businesses/{id}/auth-token` (Layer's page "Create

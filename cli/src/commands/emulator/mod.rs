@@ -62,7 +62,7 @@ fn builder(
         None | Some(Layer::Sandbox) => Environment::Sandbox,
         Some(Layer::Production) => Environment::Production,
         Some(Layer::ProductionCa) => Environment::ProductionCa,
-        Some(Layer::Custom) => {
+        Some(_) => {
             return Err(Failure::usage(
                 "the emulator does not support --environment custom",
                 "give sandbox, production or production-ca",
