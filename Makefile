@@ -29,8 +29,8 @@ test: STRESS_SECONDS = 30
 test: FUZZ_SECONDS = 20
 test: setup venv $(LINTS) $(TESTS) ## Run all lints and tests, as CI does (about 15 minutes)
 
-check: ## Format, lint and test what changed since main (about 2 minutes)
-	CARGO="$(CARGO)" FEATURES="$(FEATURES)" scripts/check
+check: setup ## Format, lint and test what changed since main, or BASE (about 2 minutes)
+	@CARGO="$(CARGO)" FEATURES="$(FEATURES)" BASE="$(BASE)" scripts/check
 
 setup: ## Install the tools that the tests need (Debian, as root), or list them
 	@CARGO="$(CARGO)" PYTHON="$(PYTHON)" scripts/setup
