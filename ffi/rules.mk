@@ -2,7 +2,7 @@
 
 .PHONY: setup-ffi test-ffi lint-ffi header install bench-ffi
 
-# Tools that the tests need beside Rust, gcc and Python: a command or a pkg-config
+# Tools that the tests need in addition to Rust, gcc and Python: a command or a pkg-config
 # module, and the Debian package that contains it.
 FFI_COMMANDS = g++:g++ clang:clang clang++:clang clang-format:clang-format valgrind:valgrind \
 	cmake:cmake pkg-config:pkg-config make:make readelf:binutils

@@ -305,12 +305,12 @@ static void stats(void) {
     union {
         layerfi_stats stats;
         unsigned char bytes[sizeof(layerfi_stats) + 64];
-    } room;
-    memset(&room, 0xee, sizeof room);
-    CHECK_OK(layerfi_client_stats(client, &room.stats, 16, &error));
-    CHECK(room.stats.hits == stats.hits && room.bytes[16] == 0xee);
-    CHECK_OK(layerfi_client_stats(client, &room.stats, sizeof room, &error));
-    CHECK(room.bytes[sizeof(layerfi_stats)] == 0 && room.bytes[sizeof room - 1] == 0);
+    } larger;
+    memset(&larger, 0xee, sizeof larger);
+    CHECK_OK(layerfi_client_stats(client, &larger.stats, 16, &error));
+    CHECK(larger.stats.hits == stats.hits && larger.bytes[16] == 0xee);
+    CHECK_OK(layerfi_client_stats(client, &larger.stats, sizeof larger, &error));
+    CHECK(larger.bytes[sizeof(layerfi_stats)] == 0 && larger.bytes[sizeof larger - 1] == 0);
     CHECK_RESULT(LAYERFI_RESULT_BUFFER_TOO_SMALL, layerfi_client_stats(client, &stats, 7, &error));
     CHECK(layerfi_client_environment(client) == LAYERFI_ENVIRONMENT_CUSTOM);
     CHECK(is(layerfi_client_api_url(client), getenv("LAYER_API_URL")));

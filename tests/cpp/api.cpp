@@ -179,12 +179,12 @@ static void errors() {
         CHECK(error.result() == layerfi::Result::Oauth && !error.is_retryable());
     }
 
-    auto gone = layerfi::Client::from_env();
-    const layerfi::Client here = std::move(gone);
-    CHECK(here.try_business_token(std::nothrow, business).error().result() ==
+    auto moved = layerfi::Client::from_env();
+    const layerfi::Client client_again = std::move(moved);
+    CHECK(client_again.try_business_token(std::nothrow, business).error().result() ==
           layerfi::Result::NotAvailable);
     try {
-        gone.try_token();
+        moved.try_token();
         CHECK(false);
     } catch (const layerfi::Error &error) {
         CHECK(error.result() == layerfi::Result::NullPointer);
