@@ -1,52 +1,60 @@
-# The doors of the project. `make demo` and `make test` are all that a visitor
-# needs; both set up what they need by themselves.
+# Commands to build and test the project; `make help` lists them. `make demo`,
+# `make check` and `make test` first install what they need.
 
 CARGO ?= cargo
-# One feature set for everything, so that nothing is built twice.
+# All Rust tests build the whole workspace with these features and then select
+# what to run. With fewer packages or other features, Cargo would compile most
+# dependencies again.
 FEATURES = --features layerfi-auth/blocking,layerfi-auth/test-util
-# A target directory of its own: other flags rebuild every dependency.
+CARGO_TEST = $(CARGO) test --workspace $(FEATURES)
+# A separate target directory, because other compiler flags rebuild everything.
 MODEL_TARGET = $(or $(CARGO_TARGET_DIR),target)/model
 
-.PHONY: help demo test setup lint fmt unit model stress bench bench-rust
+.PHONY: help demo test check setup lint fmt unit model stress bench bench-rust
 
-help: ## What there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+help: ## List the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: ## The main job, on the emulator: no account, no network
+demo: ## Run the main use case against the emulator, without an account or a network
 	@$(CARGO) run --quiet --package layerfi-auth-cli -- demo
 
-test: setup setup-ffi venv lint lint-ffi lint-python unit test-ffi test-python model stress soak fuzz deny ## Everything that CI runs
+# Each part of the project adds its own to these lists in its rules.mk.
+LINTS = lint
+TESTS = unit model stress
+BENCHES = bench-rust
+include $(sort $(wildcard */rules.mk))
+
 test: SOAK_SECONDS = 30
+test: STRESS_SECONDS = 30
+test: FUZZ_SECONDS = 20
+test: setup venv $(LINTS) $(TESTS) ## Run all lints and tests, as CI does (about 15 minutes)
 
-setup: ## What the tests need beyond Rust, installed where we may
-	@command -v curl >/dev/null || { \
-		test "$$(id -u)" = 0 || { echo "make setup: please install curl" >&2; exit 1; }; \
-		apt-get update -qq && apt-get install -qq -y curl; }
-	@$(CARGO) fmt --version >/dev/null && $(CARGO) clippy --version >/dev/null || { \
-		echo "make setup: please run: rustup component add rustfmt clippy" >&2; exit 1; }
+check: ## Format, lint and test what changed since main (about 2 minutes)
+	CARGO="$(CARGO)" FEATURES="$(FEATURES)" scripts/check
 
-lint: ## Formatting and lints of the Rust code
+setup: ## Install the tools that the tests need (Debian, as root), or list them
+	@CARGO="$(CARGO)" PYTHON="$(PYTHON)" scripts/setup
+
+lint: ## Check the formatting and the lints of the Rust code
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
 
-fmt: ## Formats in place
+fmt: ## Format the Rust code
 	$(CARGO) fmt --all
 
-unit: ## The engine, the emulator, the command, and what crosses them
-	$(CARGO) test --workspace --exclude layerfi-auth-ffi --exclude layerfi-auth-python $(FEATURES)
+unit: setup ## Run the tests of all Rust packages, the C and C++ programs included
+	$(CARGO_TEST)
 
-model: ## The cache's state machine in thousands of schedules
+model: ## Run the cache's state machine in thousands of thread schedules
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$(MODEL_TARGET)" \
 		$(CARGO) test --package layerfi-auth --features blocking --lib model
 
-stress: ## A minute of threads, tasks, faults and clock jumps over the emulator (SECONDS=n)
-	LAYERFI_STRESS_SECONDS=$(or $(SECONDS),60) \
-		$(CARGO) test --package layerfi-auth-tests --test stress -- --nocapture
+STRESS_SECONDS = 60
+stress: ## Run threads, tasks, faults and clock jumps for a minute (SECONDS=n)
+	LAYERFI_STRESS_SECONDS=$(or $(SECONDS),$(STRESS_SECONDS)) \
+		$(CARGO_TEST) --test stress -- --nocapture
 
-bench: bench-rust bench-ffi bench-python ## Figures, beside the machine's own floor
+bench: $(BENCHES) ## Run all benchmarks, each beside a baseline on the same machine
 
-bench-rust: ## Those of the engine
+bench-rust: ## Run the benchmarks of the engine
 	$(CARGO) bench --package layerfi-auth-bench
-
-# The C and Python faces bring their own doors.
--include ffi/rules.mk python/rules.mk tests/hostile/rules.mk

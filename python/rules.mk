@@ -1,29 +1,33 @@
-# The doors of the Python package. Needs Rust, Python 3.10 or later and a C
-# compiler; all else goes into .venv.
+# Commands for the Python package. They need Rust, Python 3.10 or later and a C
+# compiler; everything else is installed in .venv.
 
 PYTHON ?= python3
 VENV = $(abspath .venv)
 VENV_PYTHON = $(VENV)/bin/python
-# Processes, not processors: most tests wait for a clock or a server.
+# More processes than processors: most tests wait for a clock or a server.
 PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python
 WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
-# A symbol newer than this glibc's in the wheel fails `make wheel`.
+# `make wheel` fails if the wheel uses a symbol of a newer glibc.
 MANYLINUX = manylinux2014
+PYTHON_SCRIPTS = tests/soak/soak.py scripts/check scripts/sbom
 OTHER_PYTHONS = 3.10 3.11 3.12 3.13
 
-.PHONY: venv test-python lint-python wheel sdist bench-python
+.PHONY: venv test-python check-python lint-python wheel sdist bench-python
+LINTS += lint-python
+TESTS += test-python
+BENCHES += bench-python
 
-venv: $(VENV)/.ready ## Python's tools, in .venv
+venv: $(VENV)/.ready ## Create .venv with the Python tools
 
 $(VENV)/.ready: tests/python/requirements.txt tests/python/requirements-core.txt python/rules.mk
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed; set PYTHON=")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is required; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) 'maturin>=1.10,<2' \
 		-r tests/python/requirements.txt
 	touch $@
 
-# One wheel of the development profile, installed wherever it is tested.
+# One wheel, built with the development profile, for all tests.
 .PHONY: python-dev-wheel
 python-dev-wheel: $(VENV)/.ready
 	rm -rf $(WHEELS)/dev
@@ -32,21 +36,27 @@ python-dev-wheel: $(VENV)/.ready
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) --no-deps --reinstall \
 		$(WHEELS)/dev/*.whl
 
-test-python: python-dev-wheel ## The Python package, on every interpreter that is here
+test-python: python-dev-wheel ## Test the Python package on every installed interpreter
 	$(VENV_PYTHON) $(PYTEST)
 	VENV="$(VENV)" WHEELS="$(WHEELS)/dev" PYTHONS="$(OTHER_PYTHONS)" \
 		tests/python/on-other-interpreters
 
-lint-python: python-dev-wheel ## ruff, mypy --strict, stubtest
+# Without the shared table, and without the tests that start servers.
+check-python: lint-python ## Run the quick tests of the Python package
+	$(VENV_PYTHON) $(PYTEST) -q --ignore tests/python/test_vectors.py \
+		--ignore tests/python/test_servers.py --ignore tests/python/test_footprint.py
+
+lint-python: python-dev-wheel ## Run ruff, mypy --strict and stubtest
 	cd python && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	cd tests/python && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
-	cd tests/hostile && $(VENV)/bin/ruff check --config ../python/ruff.toml . && \
-		$(VENV)/bin/ruff format --config ../python/ruff.toml --check .
+	$(VENV)/bin/ruff check --config tests/python/ruff.toml --extend-ignore T201 \
+		$(PYTHON_SCRIPTS)
+	$(VENV)/bin/ruff format --config tests/python/ruff.toml --check $(PYTHON_SCRIPTS)
 	cd python && $(VENV)/bin/mypy layerfi_auth
 	cd $(WHEELS) && $(VENV_PYTHON) -m mypy.stubtest layerfi_auth
 
-# Installed once from scratch, in the quicker development profile.
-sdist: $(VENV)/.ready ## The Python source package, in dist/
+# Also installs the package from scratch, with the faster development profile.
+sdist: $(VENV)/.ready ## Build the Python source package in dist/
 	rm -f dist/layerfi_auth-*.tar.gz
 	cd python && $(VENV)/bin/maturin sdist --out ../dist
 	$(VENV_PYTHON) -m venv --clear $(VENV)/sdist
@@ -56,7 +66,7 @@ sdist: $(VENV)/.ready ## The Python source package, in dist/
 	cd dist && $(VENV)/sdist/bin/python -c "from layerfi_auth.testing import Emulator; \
 		layer = Emulator(); print(layer.client().whoami())"
 
-wheel: $(VENV)/.ready ## The Python wheel for Linux with an old glibc, in dist/
+wheel: $(VENV)/.ready ## Build the Python wheel for Linux with an old glibc in dist/
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) auditwheel ziglang
 	rm -f dist/layerfi_auth-*.whl
 	cd python && PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/maturin build --release --locked --zig \
@@ -66,7 +76,7 @@ wheel: $(VENV)/.ready ## The Python wheel for Linux with an old glibc, in dist/
 	VENV="$(VENV)" WHEELS="$(abspath dist)" PYTHONS="$(OTHER_PYTHONS)" \
 		tests/python/on-other-interpreters
 
-bench-python: $(VENV)/.ready ## Python's figures, beside the machine's own floor
+bench-python: $(VENV)/.ready ## Measure the Python package beside a baseline
 	cd python && $(VENV)/bin/maturin build --release --locked \
 		--interpreter $(VENV_PYTHON) --auditwheel skip --out $(WHEELS)/release
 	$(VENV_PYTHON) -m venv --clear $(VENV)/bench

@@ -1,4 +1,6 @@
-//! What can be said on the command line. Never a secret.
+//! Command-line arguments. No argument takes a secret.
+//!
+//! clap prints the doc comments as help texts.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,31 +8,31 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use layerfi_auth::{BasicEncoding, Environment};
+use layerfi_auth::{BasicEncoding, Environment, SessionDuration};
 
 use crate::failure::Failure;
 
-/// Tokens for the Layer accounting API.
+/// Get tokens for the Layer accounting API and check a setup.
 ///
-/// Settings come from flags or, where there is none, from the environment:
-/// LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE,
-/// LAYER_ENVIRONMENT, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE,
-/// LAYER_CA_FILE, LAYER_ALLOW_HTTP_LOOPBACK. No secret is taken as an argument.
+/// Settings come from flags or environment variables; a flag takes precedence
+/// over its variable. The variables are LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
+/// LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE, LAYER_API_URL,
+/// LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE and LAYER_ALLOW_HTTP_LOOPBACK.
+/// No flag takes the client secret itself.
 #[derive(Parser)]
 #[command(
     name = "layerfi-auth",
     version,
-    disable_help_subcommand = true,
     arg_required_else_help = true,
     max_term_width = 100
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Answers, and errors, in JSON.
+    /// Print results and errors as JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Tells on standard error what happens; twice for more. Never a secret.
+    /// Log to standard error; -vv logs more. Logs never contain secrets or tokens.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(flatten)]
@@ -39,85 +41,91 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Prints an access token.
+    /// Print an access token.
     Token,
-    /// Prints an Authorization header: curl -H "$(layerfi-auth header)" ...
+    /// Print an Authorization header: curl -H "$(layerfi-auth header)" ...
     Header,
-    /// Asks Layer whose credentials these are.
+    /// Print the client that the credentials belong to.
     Whoami,
-    /// Mints a token for one business, to be handed to a browser.
+    /// Mint a token for one business, for use in a browser.
     BusinessToken(BusinessTokenArgs),
-    /// Checks configuration, network, TLS, clock and credentials, one by one.
+    /// Check configuration, network, TLS, clock and credentials.
     Doctor,
-    /// Runs an emulator of Layer on this machine until it is stopped.
+    /// Run an emulator of Layer on this machine until it is stopped.
     Emulator(EmulatorArgs),
-    /// Shows the whole way against an emulator; needs no account and no network.
+    /// Demonstrate the engine against an emulator; needs no account and no network.
     Demo,
 }
 
 #[derive(Args)]
 pub(crate) struct BusinessTokenArgs {
-    /// The business's id, a UUID.
-    pub(crate) id: String,
-    /// How long its session is to be: 1 to 86400 seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
-    pub(crate) duration: u64,
+    /// The id of the business, a UUID.
+    pub(crate) business_id: String,
+    /// The session duration, 1 to 86400 seconds.
+    #[arg(
+        long,
+        alias = "duration",
+        value_name = "SECONDS",
+        value_parser = session_duration,
+        default_value = "3600"
+    )]
+    pub(crate) session_duration: SessionDuration,
 }
 
-/// How a client is set up; see `settings.rs` for what wins over what.
+/// Settings of the client. `settings.rs` combines them with the environment.
 #[derive(Args, Default)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsArgs {
-    /// Which Layer to talk to [variable: LAYER_ENVIRONMENT].
+    /// The Layer environment [env: LAYER_ENVIRONMENT].
     #[arg(long, global = true, value_name = "NAME", value_parser = environments())]
     pub(crate) environment: Option<Environment>,
-    /// The client id [variable: LAYER_CLIENT_ID].
+    /// The client id [env: LAYER_CLIENT_ID].
     #[arg(long, global = true, value_name = "ID")]
     pub(crate) client_id: Option<String>,
-    /// A file with the client secret and nothing else [variable: LAYER_CLIENT_SECRET_FILE].
+    /// A file that contains only the client secret [env: LAYER_CLIENT_SECRET_FILE].
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) client_secret_file: Option<PathBuf>,
-    /// Reads the client secret from standard input.
+    /// Read the client secret from standard input.
     #[arg(long, global = true)]
     pub(crate) client_secret_stdin: bool,
-    /// The API's base URL [variable: LAYER_API_URL].
+    /// The base URL of the API [env: LAYER_API_URL].
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) api_url: Option<String>,
-    /// The token endpoint [variable: LAYER_AUTH_URL].
+    /// The URL of the token endpoint [env: LAYER_AUTH_URL].
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) auth_url: Option<String>,
-    /// The OAuth scope [variable: LAYER_SCOPE].
+    /// The OAuth scope [env: LAYER_SCOPE].
     #[arg(long, global = true)]
     pub(crate) scope: Option<String>,
-    /// PEM file of authorities to trust beside the system's [variable: LAYER_CA_FILE].
+    /// A PEM file of CA certificates to trust in addition to the system's [env: LAYER_CA_FILE].
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// A proxy, http://host:port [variables: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY].
+    /// The proxy, http://host:port [env: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY].
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) proxy: Option<String>,
-    /// No proxy, whatever the variables say.
+    /// Use no proxy and ignore the proxy variables.
     #[arg(long, global = true)]
     pub(crate) no_proxy: bool,
-    /// Allows http:// to this machine, for an emulator [variable: LAYER_ALLOW_HTTP_LOOPBACK].
+    /// Allow http:// URLs on loopback, for an emulator [env: LAYER_ALLOW_HTTP_LOOPBACK].
     #[arg(long, global = true)]
     pub(crate) allow_http_loopback: bool,
-    /// How id and secret go into the Basic header.
-    #[arg(long, global = true, value_name = "HOW", default_value = "raw")]
+    /// The encoding of client id and secret in the Basic header.
+    #[arg(long, global = true, value_name = "ENCODING", default_value = "raw")]
     pub(crate) basic_encoding: Encoding,
-    /// What a call may take in all, retries included.
+    /// The timeout of a whole call, retries included; for doctor, of all checks.
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, default_value = "30")]
     pub(crate) timeout: Duration,
-    /// Takes business ids that are not UUIDs.
+    /// Accept business ids that are not UUIDs.
     #[arg(long, global = true)]
     pub(crate) allow_opaque_business_ids: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Encoding {
-    /// As they are, like curl -u.
+    /// Not encoded, like curl -u.
     #[default]
     Raw,
-    /// Form-urlencoded first, as RFC 6749 has it.
+    /// Form-urlencoded, as RFC 6749 section 2.3.1 says.
     Form,
 }
 
@@ -130,35 +138,35 @@ impl From<Encoding> for BasicEncoding {
     }
 }
 
-/// The emulator is told about its client and environment by the settings'
-/// flags: it plays the other side of the same conversation.
+/// Arguments of `emulator`. Its client id, secret, environment and scope come
+/// from `SettingsArgs`.
 #[derive(Args)]
 #[command(next_help_heading = "Emulator")]
 pub(crate) struct EmulatorArgs {
-    /// The port of the token endpoint and the API; 0 is any free one.
-    #[arg(long, default_value_t = 0)]
+    /// The port of the token endpoint and the API; 0 takes any free port.
+    #[arg(long, value_parser = port, default_value = "0")]
     pub(crate) port: u16,
-    /// The port of the control API; 0 is any free one.
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    /// The port of the control API; 0 takes any free port.
+    #[arg(long, value_name = "PORT", value_parser = port, default_value = "0")]
     pub(crate) control_port: u16,
-    /// Speaks HTTPS, under an authority made at start.
+    /// Serve HTTPS, with a CA that is generated at start.
     #[arg(long)]
     pub(crate) tls: bool,
-    /// Where to write that authority's certificate; implies --tls. Without it, a
-    /// temporary file that is removed at the end.
+    /// The file to write the CA certificate to; implies --tls. The default is a
+    /// temporary file that is removed at exit.
     #[arg(long, value_name = "PATH")]
     pub(crate) ca_out: Option<PathBuf>,
-    /// How long access tokens live.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
-    pub(crate) access_token_lifetime: u64,
-    /// How long business tokens live, whatever is asked for.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) business_token_lifetime: Option<u64>,
-    /// Requests per second that it grants, or "none"; by default its environment's.
+    /// The lifetime of access tokens.
+    #[arg(long, value_name = "SECONDS", value_parser = lifetime, default_value = "3600")]
+    pub(crate) access_token_lifetime: Duration,
+    /// The lifetime of business tokens; the default is the requested session duration.
+    #[arg(long, value_name = "SECONDS", value_parser = lifetime)]
+    pub(crate) business_token_lifetime: Option<Duration>,
+    /// The rate limit in requests per second, or "none"; the default is the environment's.
     #[arg(long, value_name = "N", value_parser = rate_limit)]
     pub(crate) rate_limit: Option<RateLimit>,
-    /// A business of the client's; may be given several times. Without any,
-    /// every UUID is one.
+    /// A business of the client; can be given several times. By default every
+    /// UUID is a business of the client.
     #[arg(long = "business", value_name = "ID")]
     pub(crate) businesses: Vec<String>,
 }
@@ -171,13 +179,35 @@ fn environments() -> impl clap::builder::TypedValueParser<Value = Environment> {
         .try_map(|name| name.parse::<Environment>())
 }
 
-/// As long as the engine lets a call take.
+/// Parses a timeout in seconds, within the engine's limits.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|time| (Duration::from_millis(1)..=Duration::from_secs(3_600)).contains(time))
-        .ok_or_else(|| "give 0.001 to 3600 seconds, such as 30 or 2.5".to_owned())
+        .ok_or_else(|| format!("timeout must be 0.001 to 3600 seconds, got {text}"))
+}
+
+fn session_duration(text: &str) -> Result<SessionDuration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| SessionDuration::from_secs(seconds).ok())
+        .ok_or_else(|| format!("session duration must be 1 to 86400 seconds, got {text}"))
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| format!("port must be 0 to 65535, got {text}"))
+}
+
+/// Parses a token lifetime in seconds; ten years at most.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 0..=315_360_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!(
+            "lifetime must be 0 to 315360000 seconds, got {text}"
+        )),
+    }
 }
 
 fn rate_limit(text: &str) -> Result<RateLimit, String> {
@@ -185,13 +215,15 @@ fn rate_limit(text: &str) -> Result<RateLimit, String> {
         "none" => Ok(RateLimit(None)),
         _ => match text.parse() {
             Ok(limit @ 1..) => Ok(RateLimit(Some(limit))),
-            _ => Err("give requests per second, at least 1, or none".to_owned()),
+            _ => Err(format!(
+                "rate limit must be none or at least 1 request per second, got {text}"
+            )),
         },
     }
 }
 
-/// The flags, as far as they are flags: what follows `--` is not.
-fn flags(arguments: &[OsString]) -> impl Iterator<Item = &str> {
+/// The arguments before `--`.
+fn before_separator(arguments: &[OsString]) -> impl Iterator<Item = &str> {
     arguments
         .iter()
         .skip(1)
@@ -200,20 +232,21 @@ fn flags(arguments: &[OsString]) -> impl Iterator<Item = &str> {
 }
 
 pub(crate) fn wants_json(arguments: &[OsString]) -> bool {
-    flags(arguments).any(|argument| argument == "--json")
+    before_separator(arguments).any(|argument| argument == "--json")
 }
 
-/// A secret on the command line stands in the shell's history and in the list
-/// of processes. Whoever tries it is told where it belongs instead.
+/// Refuses the client secret as an argument.
+///
+/// Arguments are visible in the process list and stay in the shell's history.
 pub(crate) fn refuse_secrets(arguments: &[OsString]) -> Result<(), Failure> {
     let is_secret = |argument: &str| {
         let name = argument.split_once('=').map_or(argument, |(name, _)| name);
         matches!(name, "--client-secret" | "--secret")
     };
-    if flags(arguments).any(is_secret) {
+    if before_separator(arguments).any(is_secret) {
         return Err(Failure::usage(
-            "a secret is never taken as an argument: other users could read it in the list of \
-             processes",
+            "the client secret must not be an argument: other users can read arguments in the \
+             process list",
             "set LAYER_CLIENT_SECRET, or use --client-secret-file or --client-secret-stdin",
             Some("client_secret"),
         ));
@@ -227,12 +260,12 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_definition_is_sound() {
+    fn clap_accepts_the_argument_definition() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn settings_may_stand_before_or_after_the_command() {
+    fn settings_are_accepted_before_and_after_the_command() {
         for line in [
             "x --json --timeout 2.5 --environment production-ca token",
             "x token --environment production-ca --timeout 2.5 --json",
@@ -245,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_refused_in_every_spelling() {
+    fn a_secret_argument_is_refused_in_every_spelling() {
         for (line, refused) in [
             ("x token --client-secret s", true),
             ("x --client-secret=s token", true),
@@ -259,12 +292,36 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_make_no_sense_are_refused() {
+    fn numbers_out_of_range_are_refused() {
         for text in ["", "x", "-1", "NaN", "inf", "1e99", "0", "0.0001", "3600.1"] {
-            assert!(seconds(text).is_err(), "{text:?}");
+            assert!(seconds(text).is_err(), "--timeout {text:?} is accepted");
         }
+        for text in ["", "x", "-1", "0", "86401", "3.5", "99999999999999999999"] {
+            assert_eq!(
+                session_duration(text),
+                Err(format!(
+                    "session duration must be 1 to 86400 seconds, got {text}"
+                ))
+            );
+        }
+        assert_eq!(session_duration("86400"), Ok(SessionDuration::MAX));
+        assert!(port("65536").is_err() && port("x").is_err());
+        assert_eq!(port("65535"), Ok(65_535));
+        assert!(lifetime("x").is_err() && lifetime("18446744073709551615").is_err());
+        assert_eq!(lifetime("0"), Ok(Duration::ZERO));
         assert_eq!(rate_limit("none"), Ok(RateLimit(None)));
         assert_eq!(rate_limit("7"), Ok(RateLimit(Some(7))));
         assert!(rate_limit("0").is_err() && rate_limit("-1").is_err());
+    }
+
+    #[test]
+    fn duration_is_an_alias_of_session_duration() {
+        for flag in ["--session-duration", "--duration"] {
+            let cli = Cli::try_parse_from(["x", "business-token", "id", flag, "900"]).unwrap();
+            let Command::BusinessToken(args) = cli.command else {
+                panic!("business-token is parsed as another command");
+            };
+            assert_eq!(args.session_duration.as_secs(), 900, "{flag}");
+        }
     }
 }

@@ -1,49 +1,60 @@
-//! Why a command failed: the engine's error, or one of the command line's own.
+//! The error type of the commands, and its form in text and JSON.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use layerfi_auth::Error;
 use layerfi_auth_emulator::EmulatorError;
 use serde::Serialize;
 
-/// What ends a command early.
+use crate::flag_names;
+
+/// The reason that a command ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The engine's error.
-    Layer(Error),
-    /// One of the command line's own.
-    Own(Own),
-    /// The doctor found something; its report is printed.
-    Checks,
-    /// Whoever read the output has gone.
+    /// An error of the engine.
+    Engine(EngineFailure),
+    /// An error of the command itself.
+    Command(CommandError),
+    /// At least one check of `doctor` failed; its report is already printed.
+    ChecksFailed,
+    /// The reader of standard output closed the pipe.
     BrokenPipe,
-    /// Help or version, which clap prints: no failure at all.
+    /// Help or version text to print. Not an error.
     Help(clap::Error),
 }
 
+/// An error of the engine, with texts that name the command's flags.
 #[derive(Debug)]
-pub(crate) struct Own {
-    pub(crate) kind: OwnKind,
+pub(crate) struct EngineFailure {
+    pub(crate) error: Error,
+    message: String,
+    remedy: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    pub(crate) kind: CommandErrorKind,
     message: String,
     remedy: Cow<'static, str>,
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OwnKind {
-    /// The command line makes no sense.
+pub(crate) enum CommandErrorKind {
+    /// The arguments are not valid.
     Usage,
-    /// The client secret cannot be taken from where it is.
+    /// The client secret cannot be read.
     Credentials,
-    /// A file, a port or a stream of this machine cannot be used.
+    /// A file, port or stream of this machine cannot be used.
     Local,
-    /// A fault in this program.
+    /// A bug in this program.
     Internal,
 }
 
-impl OwnKind {
-    /// The engine's names where they mean the same.
+impl CommandErrorKind {
+    /// The `kind` in JSON. Kinds that the engine has too have the same name.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Usage => "invalid_argument",
@@ -55,13 +66,13 @@ impl OwnKind {
 }
 
 impl Failure {
-    fn own(
-        kind: OwnKind,
+    fn command(
+        kind: CommandErrorKind,
         message: impl Into<String>,
         remedy: impl Into<Cow<'static, str>>,
-        field: Option<&'static str>,
+        field: Option<Cow<'static, str>>,
     ) -> Self {
-        Self::Own(Own {
+        Self::Command(CommandError {
             kind,
             message: message.into(),
             remedy: remedy.into(),
@@ -74,83 +85,139 @@ impl Failure {
         remedy: impl Into<Cow<'static, str>>,
         field: Option<&'static str>,
     ) -> Self {
-        Self::own(OwnKind::Usage, message, remedy, field)
+        let field = field.map(Cow::Borrowed);
+        Self::command(CommandErrorKind::Usage, message, remedy, field)
     }
 
     pub(crate) fn local(message: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
-        Self::own(OwnKind::Local, message, remedy, None)
+        Self::command(CommandErrorKind::Local, message, remedy, None)
     }
 
     pub(crate) fn credentials(
         message: impl Into<String>,
         remedy: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::own(
-            OwnKind::Credentials,
+        Self::command(
+            CommandErrorKind::Credentials,
             message,
             remedy,
-            Some("client_secret_file"),
+            Some(Cow::Borrowed("client_secret_file")),
         )
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        Self::own(OwnKind::Internal, message, "please report this", None)
+        Self::command(
+            CommandErrorKind::Internal,
+            message,
+            "report this as a bug",
+            None,
+        )
     }
 
+    /// An engine error about a setting. `origin` is the flag or variable that
+    /// holds the value.
+    pub(crate) fn setting(error: Error, origin: Option<&str>) -> Self {
+        let message = flag_names::in_message(error.message(), error.field(), origin);
+        let remedy = flag_names::in_remedy(error.remedy(), error.field());
+        Self::Engine(EngineFailure {
+            error,
+            message,
+            remedy,
+        })
+    }
+
+    /// Converts clap's error: its text on one line, without the usage, which
+    /// becomes the remedy.
     pub(crate) fn from_clap(error: clap::Error) -> Self {
-        use clap::error::ErrorKind as Clap;
-        match error.kind() {
-            Clap::DisplayHelp
-            | Clap::DisplayVersion
-            | Clap::DisplayHelpOnMissingArgumentOrSubcommand => Self::Help(error),
-            _ => {
-                let text = error.render().to_string();
-                let message: Vec<&str> = text
-                    .lines()
-                    .take_while(|line| !line.starts_with("Usage:"))
-                    .map(str::trim)
-                    .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
-                    .collect();
-                let message = message.join("; ");
-                let message = message.strip_prefix("error: ").unwrap_or(&message);
-                Self::usage(message, "see layerfi-auth --help", None)
+        if matches!(
+            error.kind(),
+            ClapKind::DisplayHelp
+                | ClapKind::DisplayVersion
+                | ClapKind::DisplayHelpOnMissingArgumentOrSubcommand
+        ) {
+            return Self::Help(error);
+        }
+        let text = error.render().to_string();
+        let mut message = String::new();
+        let mut usage = None;
+        for line in text.lines().map(str::trim) {
+            if let Some(line) = line.strip_prefix("Usage: ") {
+                usage = Some(line);
+            } else if usage.is_none() && !line.is_empty() && !line.starts_with("For more info") {
+                let separator = match message.chars().last() {
+                    None => "",
+                    Some(':') => " ",
+                    Some(_) if line.starts_with('[') => " ",
+                    Some(_) => "; ",
+                };
+                message.push_str(separator);
+                message.push_str(line.strip_prefix("error: ").unwrap_or(line));
             }
         }
+        let remedy = usage.map_or(Cow::Borrowed("see layerfi-auth --help"), |usage| {
+            Cow::Owned(format!("run {usage}, or see layerfi-auth --help"))
+        });
+        let field = field_of(&error).map(Cow::Owned);
+        Self::command(CommandErrorKind::Usage, message, remedy, field)
     }
 
-    /// What is shown of it; `None` where nothing is.
-    pub(crate) fn view(&self) -> Option<View<'_>> {
+    /// The form that is printed; `None` if nothing is printed.
+    pub(crate) fn report(&self) -> Option<ErrorReport<'_>> {
         match self {
-            Self::Layer(error) => Some(View::of(error)),
-            Self::Own(own) => Some(View {
-                kind: own.kind.as_str(),
-                message: Cow::Borrowed(&own.message),
-                remedy: &own.remedy,
-                field: own.field,
-                ..View::default()
+            Self::Engine(failure) => Some(ErrorReport::of_engine(failure)),
+            Self::Command(error) => Some(ErrorReport {
+                kind: error.kind.as_str(),
+                message: &error.message,
+                remedy: &error.remedy,
+                field: error.field.as_deref(),
+                ..ErrorReport::default()
             }),
-            Self::Checks | Self::BrokenPipe | Self::Help(_) => None,
+            Self::ChecksFailed | Self::BrokenPipe | Self::Help(_) => None,
         }
     }
 }
 
+/// The name of the argument whose value is missing or not valid, such as
+/// `session_duration` for `--session-duration <SECONDS>`.
+fn field_of(error: &clap::Error) -> Option<String> {
+    // For other kinds, clap gives text that the user typed.
+    if !matches!(
+        error.kind(),
+        ClapKind::InvalidValue | ClapKind::ValueValidation | ClapKind::MissingRequiredArgument
+    ) {
+        return None;
+    }
+    let argument = match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(argument) => argument,
+        ContextValue::Strings(arguments) => arguments.first()?,
+        _ => return None,
+    };
+    let name = argument.split([' ', '=']).next()?;
+    let name = name.trim_matches(['-', '<', '>', '[', ']']);
+    Some(name.to_ascii_lowercase().replace('-', "_"))
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Layer(error)
+        // The engine reads only the variable's file; the command reads the flag's.
+        let origin =
+            (error.field() == Some("client_secret_file")).then_some("LAYER_CLIENT_SECRET_FILE");
+        Self::setting(error, origin)
     }
 }
 
 impl From<EmulatorError> for Failure {
     fn from(error: EmulatorError) -> Self {
         let cause = std::error::Error::source(&error)
-            .map(|cause| format!(" ({cause})"))
+            .map(|cause| format!(": {cause}"))
             .unwrap_or_default();
-        let message = format!("the emulator: {error}{cause}");
+        let message = format!("cannot start the emulator: {error}{cause}");
         match error {
-            EmulatorError::Bind { .. } => {
-                Self::local(message, "choose another port, or 0 for any free one")
-            }
-            EmulatorError::Write(_) => Self::local(message, "check the path and who may write it"),
+            EmulatorError::Bind { .. } => Self::local(
+                message,
+                "give another --port or --control-port; 0 takes any free port",
+            ),
+            EmulatorError::Write(_) => Self::local(message, "check the path and its permissions"),
             EmulatorError::NotLoopback(_)
             | EmulatorError::Invalid(_)
             | EmulatorError::UnknownClient => {
@@ -162,52 +229,53 @@ impl From<EmulatorError> for Failure {
 }
 
 impl From<std::io::Error> for Failure {
-    /// Of standard output; all else has its own text.
+    /// Converts an error of writing to standard output.
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::BrokenPipe;
         }
         Self::local(
-            format!("standard output cannot be written ({error})"),
-            "check where the output goes",
+            format!("cannot write to standard output: {error}"),
+            "check the file or disk that standard output is redirected to",
         )
     }
 }
 
-/// An error as it is shown, in JSON field by field.
+/// An error as it is printed; in JSON, all fields are present.
 #[derive(Default, Serialize)]
-pub(crate) struct View<'a> {
+pub(crate) struct ErrorReport<'a> {
     kind: &'static str,
-    message: Cow<'a, str>,
+    message: &'a str,
     remedy: &'a str,
     retryable: bool,
     http_status: Option<u16>,
     oauth_error: Option<&'a str>,
     error_enum: Option<&'a str>,
-    /// In whole seconds, rounded up: to wait less would be too little.
+    /// Whole seconds, rounded up.
     retry_after: Option<u64>,
     request_id: Option<&'a str>,
-    field: Option<&'static str>,
+    field: Option<&'a str>,
 }
 
-impl<'a> View<'a> {
-    pub(crate) fn of(error: &'a Error) -> Self {
+impl<'a> ErrorReport<'a> {
+    fn of_engine(failure: &'a EngineFailure) -> Self {
+        let error = &failure.error;
         Self {
             kind: error.kind().as_str(),
-            message: Cow::Borrowed(error.message()),
-            remedy: error.remedy(),
+            message: &failure.message,
+            remedy: &failure.remedy,
             retryable: error.is_retryable(),
             http_status: error.http_status(),
             oauth_error: error.oauth_error(),
             error_enum: error.error_enum(),
-            retry_after: error.retry_after().map(seconds_up),
+            retry_after: error.retry_after().map(whole_seconds),
             request_id: error.request_id(),
             field: error.field(),
         }
     }
 
     pub(crate) fn message(&self) -> &str {
-        &self.message
+        self.message
     }
 
     pub(crate) fn remedy(&self) -> &str {
@@ -219,6 +287,6 @@ impl<'a> View<'a> {
     }
 }
 
-fn seconds_up(duration: Duration) -> u64 {
+fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

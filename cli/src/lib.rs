@@ -1,26 +1,27 @@
-//! The `layerfi-auth` command as a function, so that every package that ships
-//! it ships the same one.
+//! The `layerfi-auth` command as a library function.
+//!
+//! The Python package ships the same command through this function.
 //!
 //! ```no_run
 //! let code = layerfi_auth_cli::run(std::env::args_os());
 //! std::process::exit(code.into());
 //! ```
 //!
-//! The command line itself, its JSON and its exit codes are described in
-//! `docs/cli.md`.
+//! `docs/cli.md` describes the arguments, the JSON output and the exit codes.
 #![forbid(unsafe_code)]
 
 mod args;
 mod commands;
-mod doctor;
-mod exit;
+mod exit_code;
 mod failure;
+mod flag_names;
 mod logging;
 mod net;
 mod output;
 mod runtime;
 mod settings;
-mod when;
+mod terminal;
+mod time_format;
 
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
@@ -31,30 +32,27 @@ use crate::args::Cli;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Runs the command with these arguments, the program's name first, and
-/// answers its exit code.
+/// Runs the command and returns its exit code.
 ///
-/// Writes to the process's standard output and error, reads its environment,
-/// and for some commands its standard input. Sets no signal handlers but in
-/// `emulator`, which ends on SIGINT and SIGTERM; all others end by themselves
-/// within their timeout.
+/// `arguments` starts with the program's name. The function uses the process's
+/// standard streams and environment variables. Only `emulator` installs signal
+/// handlers (SIGINT, SIGTERM, SIGHUP). A panic does not cross this function.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    // Known before the arguments are: an error in them is told in JSON, too.
+    // Read before clap parses: clap's own errors are printed as JSON too.
     let output = Output::new(args::wants_json(&arguments));
-    let go = || {
+    let command = || {
         let cli = parse(&arguments)?;
         logging::start(cli.verbose, output.json());
         commands::run(&cli, &output)
     };
-    // Whoever calls this from another language must not meet a panic.
-    let result = std::panic::catch_unwind(AssertUnwindSafe(go));
+    let result = std::panic::catch_unwind(AssertUnwindSafe(command));
     match result.unwrap_or_else(|_| Err(Failure::internal("the command panicked"))) {
-        Ok(()) => exit::OK,
-        Err(Failure::Help(help)) => exit::after_help(&help),
+        Ok(()) => exit_code::OK,
+        Err(Failure::Help(help)) => exit_code::print_help(&help),
         Err(failure) => {
             output.failure(&failure);
-            exit::code(&failure)
+            exit_code::of(&failure)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `-v`: what the engine tells, on standard error.
+//! Logging to standard error for `-v` and `-vv`.
 
 use std::fmt::{self, Debug};
 use std::time::SystemTime;
@@ -14,10 +14,11 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::when;
+use crate::time_format::rfc3339;
 
-/// Starts it, if it is wanted. Only this project's own events are let through:
-/// it answers for what they hold, and for nobody else's.
+/// Installs the log subscriber if `verbose` is not 0.
+///
+/// Only events of this project are logged. Other libraries could log secrets.
 pub(crate) fn start(verbose: u8, in_json: bool) {
     let level = match verbose {
         0 => return,
@@ -35,15 +36,15 @@ pub(crate) fn start(verbose: u8, in_json: bool) {
     } else {
         lines.boxed()
     };
-    // Whoever calls this as a library may have a subscriber already: it stays.
+    // Fails if the host program has installed a subscriber; that one is kept.
     let _ = tracing_subscriber::registry()
         .with(lines)
         .with(targets)
         .try_init();
 }
 
-/// One line of JSON per event, as an error is one: who reads standard error
-/// line by line need not tell two languages apart.
+/// Writes one line of JSON per event, so that every line on standard error is
+/// JSON when `--json` is given.
 struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -61,7 +62,7 @@ where
         event.record(&mut fields);
         let message = fields.0.remove("message");
         let line = json!({"log": {
-            "time": when::rfc3339(SystemTime::now()),
+            "time": rfc3339(SystemTime::now()),
             "level": event.metadata().level().as_str().to_ascii_lowercase(),
             "target": event.metadata().target(),
             "message": message,

@@ -1,11 +1,11 @@
-//! The `layerfi-auth` command.
+//! The `layerfi-auth` program.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
 use layerfi_auth::ZeroOnFree;
 
-/// What it read of secrets and tokens does not outlive its use.
+/// Overwrites freed memory, so that no copy of a secret or token stays in it.
 #[global_allocator]
 static ALLOCATOR: ZeroOnFree = ZeroOnFree::new();
 

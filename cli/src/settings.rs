@@ -1,28 +1,86 @@
-//! From flags and variables to a client. Flags win.
+//! Builds the client from flags and environment variables.
 
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::Path;
 
-use layerfi_auth::{Client, ClientBuilder, Secret};
+use layerfi_auth::{Client, ClientBuilder, Error, Secret};
 use zeroize::Zeroizing;
 
 use crate::args::SettingsArgs;
 use crate::failure::Failure;
 
-/// As in a secret file.
-const LONGEST_SECRET: u64 = 64 * 1024;
+/// The engine's limit for secret files.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
-/// The client that the flags and the environment describe.
+/// The names of a setting that has an environment variable.
+struct Setting {
+    /// The engine's name, as in `Error::field`.
+    name: &'static str,
+    variable: &'static str,
+    /// The flag, if it was given.
+    flag: fn(&SettingsArgs) -> Option<&'static str>,
+}
+
+const SETTINGS: [Setting; 8] = [
+    Setting {
+        name: "environment",
+        variable: "LAYER_ENVIRONMENT",
+        flag: |args| args.environment.map(|_| "--environment"),
+    },
+    Setting {
+        name: "client_id",
+        variable: "LAYER_CLIENT_ID",
+        flag: |args| args.client_id.as_ref().map(|_| "--client-id"),
+    },
+    Setting {
+        name: "client_secret",
+        variable: "LAYER_CLIENT_SECRET",
+        flag: secret_flag,
+    },
+    Setting {
+        name: "client_secret_file",
+        variable: "LAYER_CLIENT_SECRET_FILE",
+        flag: secret_flag,
+    },
+    Setting {
+        name: "api_url",
+        variable: "LAYER_API_URL",
+        flag: |args| args.api_url.as_ref().map(|_| "--api-url"),
+    },
+    Setting {
+        name: "auth_url",
+        variable: "LAYER_AUTH_URL",
+        flag: |args| args.auth_url.as_ref().map(|_| "--auth-url"),
+    },
+    Setting {
+        name: "scope",
+        variable: "LAYER_SCOPE",
+        flag: |args| args.scope.as_ref().map(|_| "--scope"),
+    },
+    Setting {
+        name: "ca_file",
+        variable: "LAYER_CA_FILE",
+        flag: |args| args.ca_file.as_ref().map(|_| "--ca-file"),
+    },
+];
+
+fn secret_flag(args: &SettingsArgs) -> Option<&'static str> {
+    if args.client_secret_stdin {
+        Some("--client-secret-stdin")
+    } else {
+        args.client_secret_file
+            .as_ref()
+            .map(|_| "--client-secret-file")
+    }
+}
+
+/// Builds the client. A flag takes precedence over its variable, even if the
+/// variable's value is not valid.
 pub(crate) fn client(args: &SettingsArgs) -> Result<Client, Failure> {
     check(args)?;
-    let mut builder = ClientBuilder::from_vars(|name| {
-        // A flag takes the place of its variable, even of one that is wrong.
-        if replaced(args, name) {
-            None
-        } else {
-            std::env::var_os(name)
-        }
-    })?;
+    let failure = |error| setting_failure(error, args);
+    let mut builder = ClientBuilder::from_vars(|name| variable(args, name)).map_err(failure)?;
     if let Some(environment) = args.environment {
         builder = builder.environment(environment);
     }
@@ -30,8 +88,7 @@ pub(crate) fn client(args: &SettingsArgs) -> Result<Client, Failure> {
         builder = builder.client_id(id);
     }
     if let Some(path) = &args.client_secret_file {
-        // Once is enough for a command, and a pipe, as of `<(vault ...)`,
-        // gives it once.
+        // Read once, here: a pipe such as `<(vault ...)` can be read only once.
         builder = builder.client_secret(secret_from_file(path, Failure::credentials)?);
     }
     if args.client_secret_stdin {
@@ -58,16 +115,16 @@ pub(crate) fn client(args: &SettingsArgs) -> Result<Client, Failure> {
     if args.allow_http_loopback {
         builder = builder.allow_http_loopback(true);
     }
-    let client = builder
+    builder
         .basic_encoding(args.basic_encoding.into())
         .timeout(args.timeout)
         .allow_opaque_business_ids(args.allow_opaque_business_ids)
         .user_agent(concat!("layerfi-auth-cli/", env!("CARGO_PKG_VERSION")))
-        .build()?;
-    Ok(client)
+        .build()
+        .map_err(failure)
 }
 
-/// The secret that the emulator's client is to have, if one was given.
+/// Returns the secret of the emulator's client, if the user gave one.
 pub(crate) fn emulator_secret(args: &SettingsArgs) -> Result<Option<Secret>, Failure> {
     check(args)?;
     if args.client_secret_stdin {
@@ -76,55 +133,68 @@ pub(crate) fn emulator_secret(args: &SettingsArgs) -> Result<Option<Secret>, Fai
     if let Some(path) = &args.client_secret_file {
         return secret_from_file(path, Failure::local).map(Some);
     }
-    // Without an id of its own, the emulator plays its public default: the
-    // secret of a real account must not end up in it by accident.
-    let given = args
+    // Without --client-id the variable is ignored: the secret of a real account
+    // must not get into the emulator by accident.
+    let variable = args
         .client_id
         .is_some()
         .then(|| std::env::var("LAYER_CLIENT_SECRET").ok());
-    Ok(given
+    Ok(variable
         .flatten()
         .filter(|secret| !secret.is_empty())
         .map(Secret::new))
 }
 
-fn replaced(args: &SettingsArgs, variable: &str) -> bool {
-    match variable {
-        "LAYER_ENVIRONMENT" => args.environment.is_some(),
-        "LAYER_CLIENT_ID" => args.client_id.is_some(),
-        "LAYER_CLIENT_SECRET" | "LAYER_CLIENT_SECRET_FILE" => {
-            args.client_secret_file.is_some() || args.client_secret_stdin
-        }
-        "LAYER_API_URL" => args.api_url.is_some(),
-        "LAYER_AUTH_URL" => args.auth_url.is_some(),
-        "LAYER_SCOPE" => args.scope.is_some(),
-        "LAYER_CA_FILE" => args.ca_file.is_some(),
+/// Reads an environment variable; `None` if a flag replaces it.
+fn variable(args: &SettingsArgs, name: &str) -> Option<OsString> {
+    let replaced = match name {
         "LAYER_ALLOW_HTTP_LOOPBACK" => args.allow_http_loopback,
-        _ => false,
+        _ => SETTINGS
+            .iter()
+            .any(|setting| setting.variable == name && (setting.flag)(args).is_some()),
+    };
+    if replaced {
+        None
+    } else {
+        std::env::var_os(name).filter(|value| !value.is_empty())
     }
 }
 
-/// What clap cannot check for flags that stand on both sides of a command.
+/// Makes a failure that names the flag or variable that holds the wrong value.
+fn setting_failure(error: Error, args: &SettingsArgs) -> Failure {
+    let setting = SETTINGS
+        .iter()
+        .find(|setting| Some(setting.name) == error.field());
+    let origin = match setting {
+        Some(setting) => (setting.flag)(args)
+            .or_else(|| variable(args, setting.variable).map(|_| setting.variable))
+            .or((setting.name == "client_secret").then_some("the client secret")),
+        None => None,
+    };
+    Failure::setting(error, origin)
+}
+
+/// Checks the combinations of global flags, which clap cannot check.
 fn check(args: &SettingsArgs) -> Result<(), Failure> {
     if args.client_secret_stdin && args.client_secret_file.is_some() {
         return Err(Failure::usage(
-            "--client-secret-file and --client-secret-stdin are both given",
+            "--client-secret-file and --client-secret-stdin cannot be used together",
             "give one of them",
             Some("client_secret"),
         ));
     }
     if args.no_proxy && args.proxy.is_some() {
         return Err(Failure::usage(
-            "--proxy and --no-proxy are both given",
+            "--proxy and --no-proxy cannot be used together",
             "give one of them",
             Some("proxy"),
         ));
     }
-    // A password in a proxy's URL is a secret as well.
     if args.proxy.as_ref().is_some_and(|url| url.contains('@')) {
         return Err(Failure::usage(
-            "the proxy's user name and password are never taken as an argument",
-            "set HTTPS_PROXY to the URL that holds them",
+            "--proxy must not contain a user name or password: other users can read arguments in \
+             the process list",
+            "set HTTPS_PROXY to the URL with user name and password",
             Some("proxy"),
         ));
     }
@@ -135,34 +205,34 @@ fn secret_from_file(
     path: &Path,
     failure: fn(String, &'static str) -> Failure,
 ) -> Result<Secret, Failure> {
-    let failed = |why: &str| {
+    let failed = |reason: &str| {
         failure(
-            format!("the client secret cannot be taken from {path:?}: {why}"),
-            "check --client-secret-file, who may read it, and that it has the secret and nothing \
-             else",
+            format!("cannot read the client secret from --client-secret-file {path:?}: {reason}"),
+            "check the path and its permissions, and that the file contains only the secret",
         )
     };
     let file = std::fs::File::open(path).map_err(|error| failed(&error.to_string()))?;
-    read_secret(file).map_err(|why| failed(&why))
+    read_secret(file).map_err(|reason| failed(&reason))
 }
 
 fn secret_from_stdin() -> Result<Secret, Failure> {
-    read_secret(std::io::stdin().lock()).map_err(|why| {
+    read_secret(std::io::stdin().lock()).map_err(|reason| {
         Failure::local(
-            format!("the client secret cannot be taken from standard input: {why}"),
-            "give the secret and nothing else",
+            format!("cannot read the client secret from standard input: {reason}"),
+            "write only the secret to standard input",
         )
     })
 }
 
-/// The secret, or why there is none.
+/// Reads a secret, or returns the reason why it cannot be used.
 fn read_secret(from: impl std::io::Read) -> Result<Secret, String> {
-    // Room for it all from the start: a growing buffer leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_SECRET as usize + 1));
-    from.take(LONGEST_SECRET + 1)
+    // Full capacity from the start: a growing buffer would leave copies of the
+    // secret in freed memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES as usize + 1));
+    from.take(MAX_SECRET_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > LONGEST_SECRET {
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
         return Err("it is larger than 64 KiB".to_owned());
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8 text")?;
@@ -178,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_loses_its_line_end_only() {
+    fn only_the_line_end_of_a_secret_is_removed() {
         let secret = read_secret(&b" a b \r\n"[..]).unwrap();
         assert_eq!(secret.expose(), " a b ");
         assert!(read_secret(&b"\n"[..]).is_err());
@@ -187,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_refused() {
+    fn contradictory_flags_are_refused_without_showing_a_password() {
         for args in [
             SettingsArgs {
                 client_secret_stdin: true,

@@ -1,8 +1,8 @@
-//! `layerfi-auth emulator`: how scripts start it, use it and stop it.
+//! The command `emulator`, as scripts start, use and stop it.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a panic is the report"
+    reason = "a panic is the test's report"
 )]
 
 mod common;
@@ -15,11 +15,12 @@ use common::{Running, bare, run, run_with_input};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID};
 use serde_json::Value;
 
-/// Starts it, and reads the line that says where it is.
+/// Starts the emulator and reads its line of JSON.
 fn started(command: Command) -> (Running, Value) {
     let mut child = Running::spawn(command);
     let line = child.read_until(|_| true);
-    let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line:?}"));
+    let ready =
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the line is not JSON: {line:?}"));
     (child, ready)
 }
 
@@ -32,7 +33,7 @@ fn with_variables(ready: &Value, args: &[&str]) -> Command {
 }
 
 #[test]
-fn a_script_starts_it_uses_it_and_stops_it() {
+fn signals_stop_the_emulator_and_remove_its_files() {
     for (args, signal) in [
         (&["emulator", "--json"][..], "TERM"),
         (&["emulator", "--json", "--tls"], "INT"),
@@ -43,21 +44,25 @@ fn a_script_starts_it_uses_it_and_stops_it() {
     ] {
         let (mut child, ready) = started(bare(args));
         let tls = args.contains(&"--tls");
-        assert_eq!(ready["ca_file"].is_string(), tls, "{ready}");
         assert_eq!(
-            ready["variables"]["LAYER_CLIENT_SECRET"],
-            DEFAULT_CLIENT_SECRET
+            ready["ca_file"].is_string(),
+            tls,
+            "{args:?}: wrong ca_file: {ready}"
+        );
+        assert_eq!(
+            ready["variables"]["LAYER_CLIENT_SECRET"], DEFAULT_CLIENT_SECRET,
+            "{args:?}: wrong secret: {ready}"
         );
         let whoami = run(with_variables(&ready, &["whoami", "--json"]));
         assert_eq!(
             whoami.json()["client_name"],
             "Layer Example",
-            "{}",
+            "{args:?}: whoami fails: {}",
             whoami.all()
         );
 
         child.signal(signal);
-        assert_eq!(child.wait(), 0, "{signal}");
+        assert_eq!(child.wait(), 0, "wrong exit code after SIG{signal}");
         let address = ready["api_url"]
             .as_str()
             .unwrap()
@@ -66,19 +71,19 @@ fn a_script_starts_it_uses_it_and_stops_it() {
             .unwrap();
         assert!(
             TcpStream::connect(address).is_err(),
-            "the port is free again"
+            "{address} still accepts connections after SIG{signal}"
         );
         if let Some(path) = ready["ca_file"].as_str() {
             assert!(
                 !std::path::Path::new(path).exists(),
-                "{path} is left behind"
+                "{path} still exists after SIG{signal}"
             );
         }
     }
 }
 
 #[test]
-fn it_stops_by_an_order_of_the_control_api() {
+fn the_control_api_stops_the_emulator() {
     let (mut child, ready) = started(bare(&["emulator", "--json"]));
     let host = ready["control_url"]
         .as_str()
@@ -86,17 +91,21 @@ fn it_stops_by_an_order_of_the_control_api() {
         .strip_prefix("http://")
         .unwrap();
     let mut control = TcpStream::connect(host).unwrap();
-    let order = format!(
+    let request = format!(
         "POST /shutdown HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
-    control.write_all(order.as_bytes()).unwrap();
-    let mut answer = String::new();
-    let _ = control.read_to_string(&mut answer);
-    assert_eq!(child.wait(), 0, "{answer}");
+    control.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    let _ = control.read_to_string(&mut response);
+    assert_eq!(
+        child.wait(),
+        0,
+        "wrong exit code; the response to /shutdown was {response}"
+    );
 }
 
 #[test]
-fn flags_reach_the_emulator() {
+fn flags_are_passed_to_the_emulator() {
     let ca = tempfile::TempDir::new().unwrap();
     let path = ca.path().join("ca.pem");
     let mut command = bare(&[
@@ -119,31 +128,41 @@ fn flags_reach_the_emulator() {
         "my-scope",
     ]);
     let (_child, ready) = started(command);
-    assert_eq!(ready["ca_file"], path.to_str().unwrap());
+    assert_eq!(
+        ready["ca_file"],
+        path.to_str().unwrap(),
+        "wrong ca_file: {ready}"
+    );
     assert_eq!(
         (&ready["environment"], &ready["scope"]),
-        (&"production".into(), &"my-scope".into())
+        (&"production".into(), &"my-scope".into()),
+        "wrong environment or scope: {ready}"
     );
     let token = run(with_variables(&ready, &["token", "--json"])).json();
     assert!(
-        (110..=120).contains(&token["expires_in"].as_u64().unwrap()),
-        "{token}"
+        (1..=120).contains(&token["expires_in"].as_u64().unwrap()),
+        "--access-token-lifetime 120 gives another lifetime: {token}"
     );
     let business = run(with_variables(
         &ready,
         &["business-token", DEMO_BUSINESS_ID, "--json"],
     ));
-    assert!((20..=30).contains(&business.json()["expires_in"].as_u64().unwrap()));
+    assert!(
+        (1..=30).contains(&business.json()["expires_in"].as_u64().unwrap()),
+        "--business-token-lifetime 30 gives another lifetime: {}",
+        business.all()
+    );
     let other = "00000000-0000-4000-8000-000000000000";
     let unknown = run(with_variables(&ready, &["business-token", other, "--json"]));
     assert_eq!(
         (unknown.code, &unknown.error()["http_status"]),
-        (6, &404.into())
+        (6, &404.into()),
+        "a business that --business does not name is found"
     );
 }
 
 #[test]
-fn it_reads_basic_as_it_is_told() {
+fn basic_encoding_applies_to_the_emulator() {
     let secret = "a%2Bb+c";
     let mut command = bare(&[
         "emulator",
@@ -158,12 +177,18 @@ fn it_reads_basic_as_it_is_told() {
     for (encoding, code) in [("raw", 5), ("form", 0)] {
         let mut whoami = with_variables(&ready, &["whoami", "--basic-encoding", encoding]);
         whoami.env("LAYER_CLIENT_SECRET", secret);
-        assert_eq!(run(whoami).code, code, "{encoding}");
+        let outcome = run(whoami);
+        assert_eq!(
+            outcome.code,
+            code,
+            "wrong exit code for encoding {encoding}: {}",
+            outcome.all()
+        );
     }
 }
 
 #[test]
-fn a_secret_that_was_given_is_not_printed_back() {
+fn the_emulator_does_not_print_a_given_secret() {
     for json in [true, false] {
         let mut command = bare(&[
             "emulator",
@@ -174,44 +199,54 @@ fn a_secret_that_was_given_is_not_printed_back() {
         command.env("LAYER_CLIENT_SECRET", "canary-secret");
         let mut child = Running::spawn(command);
         let text = child.read_until(move |line| json || line.contains("auth-token"));
-        assert!(text.contains("LAYER_CLIENT_ID"), "{text}");
-        assert!(!text.contains("canary"), "{text}");
-        // Nor another one in its place.
-        assert!(!text.contains(DEFAULT_CLIENT_SECRET), "{text}");
+        assert!(
+            text.contains("LAYER_CLIENT_ID"),
+            "LAYER_CLIENT_ID is missing: {text}"
+        );
+        assert!(!text.contains("canary"), "the secret is printed: {text}");
+        assert!(
+            !text.contains(DEFAULT_CLIENT_SECRET),
+            "the default secret is printed instead: {text}"
+        );
         if json {
             let ready: Value = serde_json::from_str(&text).unwrap();
             let mut whoami = with_variables(&ready, &["whoami"]);
             whoami.env("LAYER_CLIENT_SECRET", "canary-secret");
-            assert_eq!(run(whoami).code, 0);
+            run(whoami).assert_code(0);
         }
     }
-    // Without an id, a real account's variables are left alone.
+    // Without --client-id, the variables of a real account are ignored.
     let mut command = bare(&["emulator", "--json"]);
     command
         .env("LAYER_CLIENT_ID", "real")
         .env("LAYER_CLIENT_SECRET", "canary-secret");
     let (_child, ready) = started(command);
     assert_eq!(
-        ready["variables"]["LAYER_CLIENT_SECRET"],
-        DEFAULT_CLIENT_SECRET
+        ready["variables"]["LAYER_CLIENT_SECRET"], DEFAULT_CLIENT_SECRET,
+        "wrong secret: {ready}"
     );
-    assert_ne!(ready["client_id"], "real");
+    assert_ne!(
+        ready["client_id"], "real",
+        "LAYER_CLIENT_ID is used: {ready}"
+    );
 }
 
 #[test]
-fn a_port_that_is_taken_is_told() {
+fn a_port_in_use_is_an_error_with_the_port() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let outcome = run(bare(&["emulator", "--port", &port, "--json"]));
     assert_eq!(
         (outcome.code, &outcome.error()["kind"]),
-        (12, &"local".into())
+        (12, &"local".into()),
+        "wrong exit code or kind: {}",
+        outcome.all()
     );
-    assert!(outcome.error()["message"].as_str().unwrap().contains(&port));
+    outcome.assert_stderr_contains(&port);
 }
 
 #[test]
-fn what_it_prints_can_be_pasted() {
+fn the_printed_commands_run_in_a_shell() {
     if Command::new("curl").arg("--version").output().is_err() {
         return;
     }
@@ -222,18 +257,10 @@ fn what_it_prints_can_be_pasted() {
         shell.args(["-e"]).env_clear().stdin(Stdio::null());
         shell.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         let outcome = run_with_input(shell, Some(&text));
-        assert_eq!(outcome.code, 0, "{}", outcome.all());
-        assert!(
-            outcome.stdout.contains("Layer Example"),
-            "{}",
-            outcome.all()
-        );
-        assert!(
-            outcome.stdout.contains("\"expires_in\":3600"),
-            "{}",
-            outcome.all()
-        );
+        outcome.assert_code(0);
+        outcome.assert_stdout_contains("Layer Example");
+        outcome.assert_stdout_contains("\"expires_in\":3600");
         child.signal("TERM");
-        assert_eq!(child.wait(), 0);
+        assert_eq!(child.wait(), 0, "wrong exit code after SIGTERM");
     }
 }

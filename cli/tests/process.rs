@@ -1,7 +1,7 @@
-//! What other users of the machine see of the command while it runs: its
-//! arguments, and, for those who may, its environment.
+//! The command's arguments and environment, as other processes can read them
+//! in /proc.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::unwrap_used, reason = "a panic is the test's report")]
 
 mod common;
 
@@ -26,10 +26,10 @@ fn b20_the_secret_is_in_no_argument_and_no_variable_of_the_process() {
     for (flags, input) in [
         (vec!["token", "--client-secret-stdin"], true),
         (vec!["token", "--client-secret-file", path], false),
-        // A pipe, as a shell makes it of `<(...)`.
+        // A pipe, like the shell's `<(...)`.
         (vec!["token", "--client-secret-file", "/dev/stdin"], true),
     ] {
-        // It waits for its answer while it is looked at.
+        // The emulator holds its response while the test reads /proc.
         layer.reset();
         layer.fault(Endpoint::Token, Fault::hold()).unwrap();
         let mut process = at(&layer, &flags)
@@ -44,17 +44,33 @@ fn b20_the_secret_is_in_no_argument_and_no_variable_of_the_process() {
             stdin.write_all(DEFAULT_CLIENT_SECRET.as_bytes()).unwrap();
         }
         drop(stdin);
-        let waits =
+        let request_arrived =
             |all: &layerfi_auth_emulator::Counters| all.endpoint(Endpoint::Token).in_flight == 1;
-        assert!(layer.wait_until(waits, PATIENCE), "{flags:?}");
-        for place in ["cmdline", "environ"] {
-            let seen = std::fs::read(format!("/proc/{}/{place}", process.id())).unwrap();
-            assert!(!seen.is_empty());
-            assert!(!contains(&seen, DEFAULT_CLIENT_SECRET), "{flags:?} {place}");
+        assert!(
+            layer.wait_until(request_arrived, PATIENCE),
+            "{flags:?}: no token request within {PATIENCE:?}"
+        );
+        for file in ["cmdline", "environ"] {
+            let content = std::fs::read(format!("/proc/{}/{file}", process.id())).unwrap();
+            assert!(
+                !content.is_empty(),
+                "{flags:?}: /proc/<pid>/{file} is empty"
+            );
+            assert!(
+                !contains(&content, DEFAULT_CLIENT_SECRET),
+                "{flags:?}: /proc/<pid>/{file} contains the secret"
+            );
         }
         layer.release();
         let output = process.wait_with_output().unwrap();
-        assert!(output.status.success(), "{flags:?}");
-        assert!(!contains(&output.stderr, DEFAULT_CLIENT_SECRET));
+        assert!(
+            output.status.success(),
+            "{flags:?}: the command failed with {}",
+            output.status
+        );
+        assert!(
+            !contains(&output.stderr, DEFAULT_CLIENT_SECRET),
+            "{flags:?}: stderr contains the secret"
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! The README as printed: each of its blocks is run.
+//! Runs the code blocks of README.md and docs/cli.md.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a panic is the report"
+    reason = "a panic is the test's report"
 )]
 
 mod common;
@@ -10,13 +10,14 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{BINARY, Running, bare, run, run_with_input, start, variables};
+use common::{BINARY, Outcome, Running, bare, run, run_with_input, start, variables};
 use layerfi_auth_emulator::Emulator;
 
 const README: &str = include_str!("../../README.md");
+const CLI_PAGE: &str = include_str!("../../docs/cli.md");
 
-/// The same text as the README's block, so that it compiles.
-#[allow(clippy::print_stdout, reason = "as a reader would")]
+/// The README's Rust block as a file, so that it is compiled.
+#[allow(clippy::print_stdout, reason = "the example prints its results")]
 mod quickstart {
     include!("readme/quickstart.rs");
 
@@ -25,11 +26,11 @@ mod quickstart {
     }
 }
 
-/// The fenced blocks of one language.
-fn blocks(language: &str) -> Vec<String> {
+/// The fenced blocks of one language on a page.
+fn blocks(page: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<(bool, String)> = None;
-    for line in README.lines() {
+    for line in page.lines() {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(info)) => open = Some((info == language, String::new())),
             (Some(_), Some(_)) => {
@@ -48,17 +49,21 @@ fn blocks(language: &str) -> Vec<String> {
     blocks
 }
 
-/// The one shell block with this in it.
-fn shell_block(holding: &str) -> String {
-    let mut found: Vec<_> = blocks("sh")
+/// The only shell block of a page that contains `text`.
+fn shell_block(page: &str, text: &str) -> String {
+    let mut found: Vec<_> = blocks(page, "sh")
         .into_iter()
-        .filter(|block| block.contains(holding))
+        .filter(|block| block.contains(text))
         .collect();
-    assert_eq!(found.len(), 1, "{holding}");
+    assert_eq!(
+        found.len(),
+        1,
+        "the page must have exactly one shell block with {text:?}"
+    );
     found.remove(0)
 }
 
-/// A shell with the command on its path.
+/// A shell with the command on its PATH.
 fn shell() -> Command {
     let binaries = Path::new(BINARY).parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -74,11 +79,15 @@ fn has_curl() -> bool {
 }
 
 #[test]
-fn the_rust_block_is_the_file_that_is_compiled() {
-    assert_eq!(blocks("rust"), [include_str!("readme/quickstart.rs")]);
+fn the_rust_block_equals_the_compiled_file() {
+    assert_eq!(
+        blocks(README, "rust"),
+        [include_str!("readme/quickstart.rs")],
+        "copy the Rust block of README.md to cli/tests/readme/quickstart.rs"
+    );
 }
 
-/// Runs in a process of its own: it reads its environment.
+/// Runs in a separate process, since it reads environment variables.
 #[test]
 #[ignore = "started by the_rust_block_runs"]
 fn quickstart_child() {
@@ -94,27 +103,24 @@ fn the_rust_block_runs() {
         .env_clear()
         .envs(variables(&layer));
     let outcome = run(child);
-    assert_eq!(outcome.code, 0, "{}", outcome.all());
+    outcome.assert_code(0);
+    outcome.assert_stdout_contains("Layer Example (018f1657");
+    outcome.assert_stdout_contains("5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b: 200 OK");
+    outcome.assert_stdout_contains("[redacted]");
     assert!(
-        outcome.stdout.contains("Layer Example (018f1657"),
-        "{}",
+        !outcome.stdout.contains("eyJ"),
+        "the example prints a token: {}",
         outcome.all()
     );
-    assert!(
-        outcome
-            .stdout
-            .contains("5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b: 200 OK")
-    );
-    assert!(outcome.stdout.contains("[redacted]") && !outcome.stdout.contains("eyJ"));
 }
 
-#[test]
-fn the_command_lines_blocks_run() {
-    // The first terminal.
+/// Starts the emulator with the page's block for the first terminal and runs
+/// blocks of the second terminal, each with the printed variables.
+fn run_in_second_terminal(page: &str, blocks: &[&str]) -> Vec<Outcome> {
     let mut terminal = shell();
-    let block = shell_block("layerfi-auth emulator\n");
-    // `exec`, so that the process that is stopped is the emulator.
-    terminal.args(["-c", &format!("exec {block}")]);
+    let start = shell_block(page, "layerfi-auth emulator\n");
+    // `exec`, so that the signal reaches the emulator and not the shell.
+    terminal.args(["-c", &format!("exec {start}")]);
     let mut emulator = Running::spawn(terminal);
     let printed = emulator.read_until(|line| line.contains("auth-token"));
     let exports: String = printed
@@ -122,51 +128,63 @@ fn the_command_lines_blocks_run() {
         .filter(|line| line.starts_with("export LAYER_"))
         .map(|line| format!("{line}\n"))
         .collect();
-
-    // The other one.
-    let block = shell_block("layerfi-auth doctor");
-    if has_curl() {
-        let outcome = run_with_input(shell(), Some(&format!("{exports}{block}")));
-        assert_eq!(outcome.code, 0, "{}", outcome.all());
-        for words in [
-            "All is well.",
-            "client name  Layer Example",
-            "\"clientName\":\"Layer Example\"",
-            "\"business_id\"",
-        ] {
-            assert!(outcome.stdout.contains(words), "{words}: {}", outcome.all());
-        }
-        // The documented calls.
-        let block = shell_block("--data-urlencode");
-        let outcome = run_with_input(shell(), Some(&format!("{exports}{block}")));
-        assert_eq!(outcome.code, 0, "{}", outcome.all());
-        assert!(
-            outcome.stdout.contains("\"clientName\":\"Layer Example\""),
-            "{}",
-            outcome.all()
-        );
-        assert!(
-            outcome.stdout.contains("\"token_type\":\"Bearer\""),
-            "{}",
-            outcome.all()
-        );
-    }
+    let outcomes = blocks
+        .iter()
+        .map(|block| {
+            let outcome = run_with_input(shell(), Some(&format!("{exports}{block}")));
+            outcome.assert_code(0);
+            outcome
+        })
+        .collect();
     emulator.signal("TERM");
-    assert_eq!(emulator.wait(), 0);
+    assert_eq!(emulator.wait(), 0, "wrong exit code after SIGTERM");
+    outcomes
+}
+
+fn assert_checked_and_called(outcome: &Outcome) {
+    for text in [
+        "All checks passed.",
+        "client name  Layer Example",
+        "\"clientName\":\"Layer Example\"",
+        "\"business_id\"",
+    ] {
+        outcome.assert_stdout_contains(text);
+    }
 }
 
 #[test]
-fn the_emulator_prints_the_same_calls() {
+fn the_shell_blocks_run() {
+    let check = shell_block(README, "layerfi-auth doctor");
+    let calls = shell_block(README, "--data-urlencode");
+    if !has_curl() {
+        return;
+    }
+    let outcomes = run_in_second_terminal(README, &[&check, &calls]);
+    assert_checked_and_called(&outcomes[0]);
+    outcomes[1].assert_stdout_contains("\"clientName\":\"Layer Example\"");
+    outcomes[1].assert_stdout_contains("\"token_type\":\"Bearer\"");
+}
+
+#[test]
+fn the_shell_blocks_of_the_cli_page_run() {
+    let check = shell_block(CLI_PAGE, "layerfi-auth doctor");
+    if has_curl() {
+        assert_checked_and_called(&run_in_second_terminal(CLI_PAGE, &[&check])[0]);
+    }
+}
+
+#[test]
+fn the_emulator_prints_the_calls_of_the_readme() {
     let mut emulator = Running::spawn(bare(&["emulator"]));
     let printed = emulator.read_until(|line| line.contains("auth-token"));
     assert!(
-        printed.contains(shell_block("--data-urlencode").as_str()),
-        "{printed}"
+        printed.contains(shell_block(README, "--data-urlencode").as_str()),
+        "the emulator prints other calls than README.md has: {printed}"
     );
 }
 
 #[test]
-fn its_links_lead_somewhere() {
+fn links_of_the_readme_and_the_cli_page_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
     for (file, folder) in [("README.md", ""), ("docs/cli.md", "docs")] {
@@ -181,14 +199,14 @@ fn its_links_lead_somewhere() {
             }
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = root.join(folder).join(path);
-            assert!(target.exists(), "{file}: {link}");
+            assert!(target.exists(), "{file} links to a missing file: {link}");
             if !anchor.is_empty() {
                 let heading = anchor.replace('-', " ");
                 let found = std::fs::read_to_string(target)
                     .unwrap()
                     .lines()
                     .any(|line| line.starts_with('#') && line.to_lowercase().ends_with(&heading));
-                assert!(found, "{file}: {link}");
+                assert!(found, "{file} links to a missing heading: {link}");
             }
         }
     }

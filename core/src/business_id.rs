@@ -1,4 +1,4 @@
-//! What identifies a business, checked before a URL is made of it.
+//! Id of a business, validated before it becomes part of a URL.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,44 +7,45 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// The id of a business: a UUID, or, where you say so, an opaque id.
+/// Id of a business: a UUID, or an opaque id where that is allowed.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BusinessId(Arc<str>);
 
 impl BusinessId {
-    /// Takes an id that is not a UUID. Layer documents UUIDs only; this is
-    /// for systems that stand in for it.
+    /// Accepts an id that is not a UUID. Layer documents UUIDs only; this is for
+    /// systems that stand in for it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) where it is
-    /// empty, longer than 128 bytes, all dots, or holds anything but ASCII letters, digits
-    /// and `-_.~:@+=,`.
+    /// empty, longer than 128 bytes, only dots, or has other characters than ASCII letters,
+    /// digits and `-_.~:@+=,`.
     pub fn opaque(id: &str) -> Result<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~:@+=,".contains(&b);
-        // Dots alone are path segments that URL libraries resolve away.
+        // URL libraries resolve segments of dots as parent folders.
         let dots = id.bytes().all(|b| b == b'.');
         if id.is_empty() || id.len() > 128 || dots || !id.bytes().all(plain) {
-            return Err(refused(
-                id,
-                "letters, digits and -_.~:@+=, are allowed in an opaque id",
+            return Err(Error::invalid_argument(
+                "business_id",
+                format!("business_id of {} bytes is not a valid opaque id", id.len()),
+                "use 1 to 128 letters, digits and -_.~:@+=, (not only dots)",
             ));
         }
         Ok(Self(id.into()))
     }
 
-    /// The id as it was given, a UUID in lower case.
+    /// The id; a UUID in lower case.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// As one segment of a URL's path.
+    /// The id as one segment of a URL's path.
     pub(crate) fn path_segment(&self) -> Cow<'_, str> {
         percent_encode(&self.0)
     }
 }
 
-/// Encodes all but RFC 3986's unreserved characters.
+/// Percent-encodes all but the unreserved characters of RFC 3986.
 fn percent_encode(text: &str) -> Cow<'_, str> {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     if text.bytes().all(unreserved) {
@@ -61,18 +62,10 @@ fn percent_encode(text: &str) -> Cow<'_, str> {
     Cow::Owned(encoded)
 }
 
-fn refused(id: &str, remedy: &'static str) -> Error {
-    Error::invalid_argument(
-        "business_id",
-        format!("business_id of {} bytes is not a UUID", id.len()),
-        remedy,
-    )
-}
-
 impl FromStr for BusinessId {
     type Err = Error;
 
-    /// Takes a UUID with hyphens, in any case.
+    /// Parses a UUID with hyphens, in any case.
     fn from_str(id: &str) -> Result<Self> {
         let well_formed = id.len() == 36
             && id.bytes().enumerate().all(|(at, b)| match at {
@@ -80,11 +73,11 @@ impl FromStr for BusinessId {
                 _ => b.is_ascii_hexdigit(),
             });
         if !well_formed {
-            return Err(refused(
-                id,
-                "give the business's id as Layer shows it, such as \
-                 3fa85f64-5717-4562-b3fc-2c963f66afa6; other forms must be allowed explicitly \
-                 (allow_opaque_business_ids)",
+            return Err(Error::invalid_argument(
+                "business_id",
+                format!("business_id of {} bytes is not a UUID", id.len()),
+                "give the id as Layer shows it, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6; \
+                 other forms must be allowed (allow_opaque_business_ids)",
             ));
         }
         Ok(Self(id.to_ascii_lowercase().into()))
@@ -108,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b18_business_ids() {
+    fn b18_business_id_must_be_a_uuid() {
         let good = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
         assert_eq!(good.parse::<BusinessId>().unwrap().as_str(), good);
         assert_eq!(
@@ -131,12 +124,12 @@ mod tests {
             "３fa85f64-5717-4562-b3fc-2c963f66a",
         ] {
             let error = bad.parse::<BusinessId>().unwrap_err();
-            assert_eq!(error.field(), Some("business_id"), "{bad}");
+            assert_eq!(error.field(), Some("business_id"), "{bad:?}");
         }
     }
 
     #[test]
-    fn b18_opaque_ids_are_allowed_explicitly_and_still_encoded() {
+    fn b18_opaque_id_is_checked_and_percent_encoded() {
         assert_eq!(BusinessId::opaque("biz_1").unwrap().path_segment(), "biz_1");
         assert_eq!(
             BusinessId::opaque("a:b+c").unwrap().path_segment(),
@@ -145,7 +138,7 @@ mod tests {
         for bad in [
             "", ".", "..", "...", "a/b", "a\\b", "a?b", "a#b", "a%2fb", "a b", "ä", "a\0",
         ] {
-            assert!(BusinessId::opaque(bad).is_err(), "{bad:?}");
+            assert!(BusinessId::opaque(bad).is_err(), "{bad:?} is accepted");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Where the client id and the client secret come from.
+//! Client credentials and where they come from.
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
-/// A client id and its secret, as Layer issued them.
+/// Client id and client secret, as Layer issued them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     client_id: String,
@@ -19,7 +19,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Takes both. They are checked when the client is built or, from a
+    /// Makes credentials. They are validated when the client is built or, from a
     /// provider, when they are read.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<Secret>) -> Self {
         Self {
@@ -28,7 +28,7 @@ impl Credentials {
         }
     }
 
-    /// The client id. Not a secret.
+    /// Client id. It is not a secret.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.client_id
@@ -38,13 +38,13 @@ impl Credentials {
         &self.client_secret
     }
 
-    /// What every source's credentials must hold to.
+    /// Validates credentials of any source.
     pub(crate) fn check(&self, encoding: BasicEncoding) -> Result<()> {
         check_client_id(&self.client_id, encoding)?;
         if self.client_secret.is_empty() {
             return Err(Error::config(
                 "client_secret",
-                "client_secret is empty",
+                "client_secret is missing or empty",
                 "set client_secret, LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE",
             ));
         }
@@ -57,7 +57,7 @@ impl Credentials {
         {
             return Err(Error::config(
                 "client_secret",
-                "client_secret holds a control character, perhaps a line end",
+                "client_secret has a control character, such as a line end",
                 "copy it again, without the line end",
             ));
         }
@@ -65,7 +65,7 @@ impl Credentials {
     }
 }
 
-/// Checks an id where it is known before its secret.
+/// Validates an id where it is known before its secret.
 pub(crate) fn check_client_id(client_id: &str, encoding: BasicEncoding) -> Result<()> {
     if client_id.is_empty() {
         return Err(Error::config(
@@ -77,14 +77,14 @@ pub(crate) fn check_client_id(client_id: &str, encoding: BasicEncoding) -> Resul
     if client_id.bytes().any(|b| b.is_ascii_control()) {
         return Err(Error::config(
             "client_id",
-            "client_id holds a control character, perhaps a line end",
+            "client_id has a control character, such as a line end",
             "copy it again, without the line end",
         ));
     }
     if encoding == BasicEncoding::Raw && client_id.contains(':') {
         return Err(Error::config(
             "client_id",
-            "client_id holds a colon, which cannot be told from the secret under raw Basic",
+            "client_id has a colon, which ends the id in a raw Basic header",
             "set basic_encoding to form if your server decodes it (RFC 6749 section 2.3.1)",
         ));
     }
@@ -100,32 +100,35 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// How id and secret go into the Basic header.
+/// Encoding of id and secret in the Basic header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum BasicEncoding {
-    /// As they are, like `curl -u` and Layer's own documentation.
+    /// Unchanged, as `curl -u` and Layer's documentation do.
     #[default]
     Raw,
-    /// Form-urlencoded first, as RFC 6749 section 2.3.1 has it. The same as
-    /// raw for letters and digits; servers differ on all else.
+    /// Form-urlencoded first, as in RFC 6749 section 2.3.1. The same as raw for
+    /// letters and digits; servers differ on all other characters.
     Form,
 }
 
-/// Your own place for credentials, such as a vault.
+/// Source of credentials in your program, such as a vault client.
 ///
-/// It is asked before each token request, and again when the server refuses
-/// the credentials, so that a rotated secret is taken up without a new client.
-/// It may be called from any thread, and must not block it (`spawn_blocking` is
-/// for that): other callers' requests may run in it. Keep secrets out of the error's text: it
-/// is shown.
+/// It is called before each token request, and again when the server refuses the
+/// credentials, so that a rotated secret is used without a new client.
+///
+/// Its futures run on a thread of their own, in a Tokio runtime that this library
+/// makes for each client: they may block it, which delays no other client. Keep
+/// secrets out of the error's text, since it is shown.
 pub trait CredentialsProvider: Send + Sync + 'static {
-    /// Reads the credentials as they are now. Dropped when the call's time runs out.
+    /// Reads the current credentials. The future is dropped when the call's time
+    /// runs out.
     fn credentials(
         &self,
     ) -> impl Future<Output = Result<Credentials, Box<dyn std::error::Error + Send + Sync>>> + Send;
 }
 
-/// The provider trait in a form that can be kept in a box.
+/// Provider trait in a form that can be boxed.
 trait ErasedProvider: Send + Sync {
     fn read(&self) -> BoxFuture<'_, Result<Credentials>>;
 }
@@ -134,17 +137,15 @@ impl<P: CredentialsProvider> ErasedProvider for P {
     fn read(&self) -> BoxFuture<'_, Result<Credentials>> {
         Box::pin(async move {
             self.credentials().await.map_err(|error| {
-                Error::new(
-                    ErrorKind::Credentials,
-                    format!("the credentials provider failed: {error}"),
-                    "see what the provider says; a retry may help",
-                )
+                let what = format!("the credentials provider failed: {error}");
+                let remedy = "see the provider's message; a retry may help";
+                Error::new(ErrorKind::Credentials, what, remedy).caused_by(Arc::from(error))
             })
         })
     }
 }
 
-/// One of the three places.
+/// Source of a client's credentials.
 #[derive(Clone)]
 pub(crate) enum CredentialsSource {
     Given(Credentials),
@@ -152,6 +153,7 @@ pub(crate) enum CredentialsSource {
     Provider(Provider),
 }
 
+/// Provider that the user gave.
 #[derive(Clone)]
 pub(crate) struct Provider(Arc<dyn ErasedProvider>);
 
@@ -168,7 +170,7 @@ impl CredentialsSource {
         }
     }
 
-    /// What can be known to be wrong before the first request.
+    /// Validates what is known before the first request.
     pub(crate) fn check(&self, encoding: BasicEncoding) -> Result<()> {
         match self {
             Self::Given(credentials) => credentials.check(encoding),
@@ -177,27 +179,31 @@ impl CredentialsSource {
         }
     }
 
-    /// Reads them as they are now, and checks them.
+    /// Reads the current credentials and validates them. Reading a file blocks,
+    /// and a provider may: call it on a thread that may be blocked.
     pub(crate) async fn read(&self, encoding: BasicEncoding) -> Result<Credentials> {
-        let credentials = match self {
+        let (credentials, source) = match self {
             Self::Given(credentials) => return Ok(credentials.clone()),
             Self::SecretFile { client_id, path } => {
-                let path = path.clone();
-                // A mounted secret may lie on a network: never block the runtime.
-                let secret = tokio::task::spawn_blocking(move || read_secret_file(&path))
-                    .await
-                    .map_err(|_| {
-                        Error::new(
-                            ErrorKind::Internal,
-                            "reading the secret file was cut short",
-                            "the runtime is shutting down",
-                        )
-                    })??;
-                Credentials::new(client_id.clone(), secret)
+                let secret = read_secret_file(path)?;
+                let source = format!("client_secret_file {path:?}");
+                (Credentials::new(client_id.clone(), secret), source)
             }
-            Self::Provider(provider) => provider.0.read().await?,
+            Self::Provider(provider) => {
+                let source = "the credentials provider".to_owned();
+                (provider.0.read().await?, source)
+            }
         };
-        credentials.check(encoding)?;
+        credentials.check(encoding).map_err(|error| {
+            // Not a fault of the configuration: the next read may give valid ones.
+            let what = format!("{source} has no valid credentials: {}", error.message());
+            let field = match self {
+                Self::SecretFile { .. } => "client_secret_file",
+                _ => error.field().unwrap_or("client_secret"),
+            };
+            let remedy = "write the credentials again; the next call reads them anew";
+            Error::of_field(ErrorKind::Credentials, field, what, remedy)
+        })?;
         Ok(credentials)
     }
 }
@@ -216,39 +222,36 @@ impl fmt::Debug for CredentialsSource {
     }
 }
 
-/// The longest secret file that is read; real secrets have some 50 bytes.
-const LONGEST_SECRET_FILE: u64 = 64 * 1024;
+/// Largest secret file that is read, in bytes; real secrets have about 50.
+const MAX_SECRET_FILE: u64 = 64 * 1024;
 
-fn read_secret_file(path: &std::path::Path) -> Result<Secret> {
+fn read_secret_file(path: &Path) -> Result<Secret> {
     use std::io::Read as _;
 
     let failed = |why: String| {
-        Error::with_details(
+        Error::of_field(
             ErrorKind::Credentials,
+            "client_secret_file",
             format!("client_secret_file {path:?} {why}"),
             "check client_secret_file or LAYER_CLIENT_SECRET_FILE, and who may read it",
-            crate::error::Details {
-                field: Some("client_secret_file"),
-                ..Default::default()
-            },
         )
     };
     let unreadable = |error: std::io::Error| failed(format!("cannot be read ({error})"));
-    // Looked at before it is opened, which would wait at a pipe; and a pipe
-    // (`<(vault ...)`) would be empty when the file is read again.
-    let about = std::fs::metadata(path).map_err(unreadable)?;
-    if !about.is_file() {
+    // Checked before it is opened, since opening a pipe waits; and a pipe
+    // (`<(vault ...)`) would be empty at the second read.
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
         return Err(failed("is not a regular file".to_owned()));
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    let size = about.len();
-    // Room for it all from the start: a growing buffer leaves copies behind.
-    let room = usize::try_from(size.min(LONGEST_SECRET_FILE)).unwrap_or_default() + 1;
+    let size = metadata.len();
+    // Sized in advance: a growing buffer would leave copies behind.
+    let room = usize::try_from(size.min(MAX_SECRET_FILE)).unwrap_or_default() + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(LONGEST_SECRET_FILE + 1)
+    file.take(MAX_SECRET_FILE + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > LONGEST_SECRET_FILE {
+    if bytes.len() as u64 > MAX_SECRET_FILE {
         return Err(failed("is larger than 64 KiB".to_owned()));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| failed("is not UTF-8 text".to_owned()))?;
@@ -261,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_refused_names_the_setting() {
+    fn invalid_credentials_name_the_setting() {
         for (id, secret, encoding, field) in [
             ("", "s", BasicEncoding::Raw, "client_id"),
             ("a\n", "s", BasicEncoding::Raw, "client_id"),
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_file_loses_its_line_end_only() {
+    fn secret_file_is_read_without_its_line_end() {
         let path = std::env::temp_dir().join(format!("layerfi-secret-{}", std::process::id()));
         std::fs::write(&path, "  se cret \r\n").unwrap();
         let secret = read_secret_file(&path);

@@ -1,45 +1,43 @@
-//! The one error of this crate: what failed, what to do, whether a retry helps.
+//! Error of this crate: what failed, what to do, whether a retry helps.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The result of every fallible call.
+/// Result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of thing went wrong. Programs branch on this.
-///
-/// The list is closed on purpose: a match over it is complete, and a new kind
-/// is a breaking change that every face must take up.
+/// Kind of a failure, for programs to branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting is missing or wrong. [`Error::field`] names it.
+    /// A setting is missing or invalid. [`Error::field`] names it.
     Config,
-    /// An argument of this call is wrong; nothing was sent.
+    /// An argument of this call is invalid; nothing was sent.
     InvalidArgument,
     /// The credentials could not be read from their file or provider.
     Credentials,
     /// The server could not be reached, or the connection broke.
     Transport,
-    /// The call's time, or an attempt's, ran out.
+    /// The time of the call, or of one attempt, ran out.
     Timeout,
     /// The server's certificate was not accepted, or the handshake failed.
     Tls,
-    /// The token endpoint refused. [`Error::oauth_error`] has its code (RFC 6749 section 5.2).
+    /// The token endpoint refused. [`Error::oauth_error`] is its code (RFC 6749 section 5.2).
     OAuth,
     /// The Layer API refused. See [`Error::http_status`] and [`Error::error_enum`].
     Api,
     /// Too many requests. [`Error::retry_after`] says how long to wait.
     RateLimited,
-    /// The answer is not what the protocol allows.
+    /// The response is not what the protocol allows.
     Protocol,
     /// A fault in this library, such as a panic in a background task. The client stays usable.
     Internal,
 }
 
 impl ErrorKind {
-    /// Every kind, in the order of declaration.
+    /// All kinds, in the order of declaration.
     pub const ALL: [Self; 11] = [
         Self::Config,
         Self::InvalidArgument,
@@ -54,7 +52,7 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// The name used in logs, JSON and every face, such as `rate_limited`.
+    /// Name used in logs, JSON and all bindings, such as `rate_limited`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -79,14 +77,27 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Why a call failed.
+/// Reason why a call failed.
 ///
-/// Cheap to clone: one failure is handed to everyone who waited for it. Its
-/// text never holds a secret, a token or the body of an answer; what a server
-/// sent is shown only where it is a short, plain identifier.
-#[derive(Clone)]
-pub struct Error(Arc<Inner>);
+/// Cheap to clone: all callers that waited for one request get the same error.
+/// Its text never contains a secret, a token or the body of a response; text from
+/// a server is shown only where it is a short, plain identifier.
+///
+/// [`source`](std::error::Error::source) is the cause where it is known: a TLS or
+/// I/O error, the error of a credentials provider, or the last failed attempt of
+/// a call that timed out.
+#[derive(Clone, thiserror::Error)]
+#[error("{}", .inner.display())]
+pub struct Error {
+    inner: Arc<Inner>,
+    #[source]
+    cause: Option<Cause>,
+}
 
+/// Cause of an error, shared by its clones.
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     what: Cow<'static, str>,
@@ -94,7 +105,7 @@ struct Inner {
     details: Details,
 }
 
-/// What an answer told about its failure.
+/// What is known about a failure beside its text.
 #[derive(Clone, Default)]
 pub(crate) struct Details {
     pub(crate) field: Option<&'static str>,
@@ -103,7 +114,7 @@ pub(crate) struct Details {
     pub(crate) oauth_error: Option<String>,
     pub(crate) error_enum: Option<String>,
     pub(crate) retry_after: Option<Duration>,
-    /// How often the request was sent; told where it was more than once.
+    /// How many times the request was sent.
     pub(crate) attempts: u32,
 }
 
@@ -122,46 +133,87 @@ impl Error {
         remedy: impl Into<Cow<'static, str>>,
         details: Details,
     ) -> Self {
-        Self(Arc::new(Inner {
-            kind,
-            what: what.into(),
-            remedy: remedy.into(),
-            details,
-        }))
+        Self {
+            inner: Arc::new(Inner {
+                kind,
+                what: what.into(),
+                remedy: remedy.into(),
+                details,
+            }),
+            cause: None,
+        }
     }
 
-    /// A setting that is missing or wrong.
+    /// Failure that concerns one setting or argument.
+    pub(crate) fn of_field(
+        kind: ErrorKind,
+        field: &'static str,
+        what: impl Into<Cow<'static, str>>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let details = Details {
+            field: Some(field),
+            ..Details::default()
+        };
+        Self::with_details(kind, what, remedy, details)
+    }
+
+    /// Setting that is missing or invalid.
     pub(crate) fn config(
         field: &'static str,
         what: impl Into<Cow<'static, str>>,
         remedy: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let details = Details {
-            field: Some(field),
-            ..Details::default()
-        };
-        Self::with_details(ErrorKind::Config, what, remedy, details)
+        Self::of_field(ErrorKind::Config, field, what, remedy)
     }
 
-    /// An argument that is refused before anything is sent.
+    /// Argument that is refused before anything is sent.
     pub(crate) fn invalid_argument(
         field: &'static str,
         what: impl Into<Cow<'static, str>>,
         remedy: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let details = Details {
-            field: Some(field),
-            ..Details::default()
-        };
-        Self::with_details(ErrorKind::InvalidArgument, what, remedy, details)
+        Self::of_field(ErrorKind::InvalidArgument, field, what, remedy)
     }
 
-    pub(crate) fn timeout(what: impl Into<Cow<'static, str>>) -> Self {
+    /// Attempt that got no complete response in time.
+    pub(crate) fn attempt_timeout(what: impl Into<Cow<'static, str>>) -> Self {
         Self::new(
             ErrorKind::Timeout,
             what,
-            "the network or the server is slow; a retry may help, or a longer timeout",
+            "the network or the server is slow; retry, or set a longer timeout",
         )
+    }
+
+    /// Call that reached its deadline after `attempts` failed attempts.
+    pub(crate) fn deadline(
+        timeout: Duration,
+        attempts: u32,
+        last: Option<Self>,
+        waits_for: Option<Arc<str>>,
+    ) -> Self {
+        let mut what = format!("no result within {timeout:?}");
+        if let Some(waits_for) = waits_for.as_deref().filter(|_| last.is_none()) {
+            what.push_str(&format!(", waiting for {waits_for}"));
+        }
+        let Some(last) = last else {
+            return Self::attempt_timeout(what);
+        };
+        let plural = if attempts == 1 { "" } else { "s" };
+        what.push_str(&format!(
+            "; {attempts} failed attempt{plural}, last: {}",
+            last.message()
+        ));
+        let details = Details {
+            attempts,
+            ..last.inner.details.clone()
+        };
+        let remedy = if last.remedy().is_empty() {
+            "retry, or set a longer timeout".into()
+        } else {
+            last.inner.remedy.clone()
+        };
+        Self::with_details(ErrorKind::Timeout, what, remedy, details).caused_by(Arc::new(last))
     }
 
     pub(crate) fn protocol(what: impl Into<Cow<'static, str>>, details: Details) -> Self {
@@ -173,36 +225,33 @@ impl Error {
         )
     }
 
-    /// The same failure, telling how often it was tried.
-    pub(crate) fn after_attempts(self, attempts: u32) -> Self {
-        let Inner {
-            kind,
-            what,
-            remedy,
-            details,
-        } = &*self.0;
-        let details = Details {
-            attempts,
-            ..details.clone()
-        };
-        let what = match attempts {
-            0 | 1 => what.clone(),
-            _ => Cow::Owned(format!("{what}, after {attempts} attempts")),
-        };
-        Self::with_details(*kind, what, remedy.clone(), details)
+    /// The same error with its cause.
+    pub(crate) fn caused_by(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
+        self
     }
 
-    /// What kind of failure this is.
+    /// The same error with the number of attempts.
+    pub(crate) fn after_attempts(mut self, attempts: u32) -> Self {
+        let inner = Arc::make_mut(&mut self.inner);
+        inner.details.attempts = attempts;
+        if attempts > 1 {
+            inner.what = format!("{}, after {attempts} attempts", inner.what).into();
+        }
+        self
+    }
+
+    /// Kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.0.kind
+        self.inner.kind
     }
 
-    /// Whether the same call may succeed a little later, with nothing changed
-    /// by anyone on this side. The client has already retried by then.
+    /// Whether the same call may succeed later without a change by the caller.
+    /// The client has already retried by then.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        match self.0.kind {
+        match self.inner.kind {
             ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::RateLimited => true,
             // A vault or a mounted file may be back in a moment.
             ErrorKind::Credentials => true,
@@ -216,86 +265,101 @@ impl Error {
         }
     }
 
-    /// The HTTP status of the answer, where there was one.
+    /// HTTP status of the response, if there was one. Of a call that timed out:
+    /// of its last attempt.
     #[must_use]
     pub fn http_status(&self) -> Option<u16> {
-        self.0.details.http_status
+        self.inner.details.http_status
     }
 
-    /// The server's id for the request, to quote to Layer's support.
+    /// The server's id of the request, to quote to Layer's support.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.0.details.request_id.as_deref()
+        self.inner.details.request_id.as_deref()
     }
 
-    /// The OAuth error code, such as `invalid_client` (RFC 6749 section 5.2).
+    /// OAuth error code, such as `invalid_client` (RFC 6749 section 5.2).
     #[must_use]
     pub fn oauth_error(&self) -> Option<&str> {
-        self.0.details.oauth_error.as_deref()
+        self.inner.details.oauth_error.as_deref()
     }
 
-    /// Layer's stable id of the failure, of the first entry in `errors`.
+    /// Layer's stable id of the failure, from the first entry in `errors`.
     #[must_use]
     pub fn error_enum(&self) -> Option<&str> {
-        self.0.details.error_enum.as_deref()
+        self.inner.details.error_enum.as_deref()
     }
 
     /// How long the server asked to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.0.details.retry_after
+        self.inner.details.retry_after
     }
 
-    /// How often the request was sent, where it was sent at all.
+    /// How many times the request was sent; 0 if it was not sent.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        self.0.details.attempts
+        self.inner.details.attempts
     }
 
-    /// The setting or argument that is wrong, such as `client_id`.
+    /// Setting or argument that is invalid, such as `client_id`.
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
-        self.0.details.field
+        self.inner.details.field
     }
 
-    /// What failed, without the advice.
+    /// What failed, without the remedy.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.0.what
+        &self.inner.what
     }
 
     /// What to do about it.
     #[must_use]
     pub fn remedy(&self) -> &str {
-        &self.0.remedy
+        &self.inner.remedy
     }
 }
 
 /// Statuses after which the same request may succeed: RFC 9110 section 15 for
-/// 408 and the 5xx, RFC 8470 for 425, RFC 6585 for 429.
+/// 408 and 5xx, RFC 8470 for 425, RFC 6585 for 429.
 pub(crate) const fn is_retryable_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.what)?;
-        if let Some(id) = self.request_id() {
-            write!(f, " (request id {id})")?;
+impl Inner {
+    fn display(&self) -> impl fmt::Display + '_ {
+        struct Text<'a>(&'a Inner);
+        impl fmt::Display for Text<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0.what)?;
+                if let Some(id) = &self.0.details.request_id {
+                    write!(f, " (request id {id})")?;
+                }
+                if !self.0.remedy.is_empty() {
+                    write!(f, ": {}", self.0.remedy)?;
+                }
+                Ok(())
+            }
         }
-        if !self.0.remedy.is_empty() {
-            write!(f, ": {}", self.0.remedy)?;
-        }
-        Ok(())
+        Text(self)
     }
 }
 
+/// `fn main() -> Result<(), Error>` prints this form, so it has everything.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            kind,
+            what,
+            remedy,
+            details,
+        } = &*self.inner;
         let mut out = f.debug_struct("Error");
-        out.field("kind", &self.0.kind)
-            .field("message", &self.0.what);
-        let details = &self.0.details;
+        out.field("kind", kind).field("message", what);
+        if !remedy.is_empty() {
+            out.field("remedy", remedy);
+        }
         if let Some(field) = details.field {
             out.field("field", &field);
         }
@@ -314,26 +378,16 @@ impl fmt::Debug for Error {
         if let Some(id) = &details.request_id {
             out.field("request_id", id);
         }
+        if details.attempts > 0 {
+            out.field("attempts", &details.attempts);
+        }
         out.field("retryable", &self.is_retryable()).finish()
     }
 }
 
-impl std::error::Error for Error {}
-
-/// So much of a library's text as is fit for one line.
+/// Text of a library, cut to what fits in one line.
 pub(crate) fn clipped(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(160).collect()
-}
-
-/// A word a server sent, if it is fit to be shown: short, and of the letters
-/// that identifiers have. Anything else could be an echo of what was sent.
-pub(crate) fn showable(word: &str, longest: usize) -> Option<String> {
-    let plain = !word.is_empty()
-        && word.len() <= longest
-        && word
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    plain.then(|| word.to_owned())
 }
 
 #[cfg(test)]
@@ -341,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retryability_is_decided_by_kind_and_status() {
+    fn b14_kind_and_status_decide_whether_a_retry_helps() {
         let with = |kind, status| {
             Error::with_details(
                 kind,
@@ -384,33 +438,47 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_words_are_shown() {
-        assert_eq!(
-            showable("invalid_client", 64).as_deref(),
-            Some("invalid_client")
-        );
-        for word in [
-            "",
-            "two words",
-            "a\nb",
-            "<b>",
-            "Basic aWQ6c2VjcmV0==",
-            &"x".repeat(65),
-        ] {
-            assert_eq!(showable(word, 64), None, "{word:?}");
-        }
-    }
-
-    #[test]
-    fn every_kind_has_its_own_name() {
+    fn kinds_have_different_names() {
         let names: std::collections::HashSet<_> =
             ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.len(), ErrorKind::ALL.len());
     }
 
     #[test]
-    fn errors_cross_threads() {
+    fn errors_are_send_sync_and_clone() {
         fn ok<T: Send + Sync + Clone + std::error::Error + 'static>() {}
         ok::<Error>();
+    }
+
+    #[test]
+    fn b08_expired_call_tells_what_it_tried() {
+        let timeout = Duration::from_secs(2);
+        let waiting = Error::deadline(timeout, 0, None, Some("auth.layerfi.com".into()));
+        assert_eq!(
+            waiting.message(),
+            "no result within 2s, waiting for auth.layerfi.com"
+        );
+        let last = Error::with_details(
+            ErrorKind::Api,
+            "token endpoint auth.layerfi.com returned HTTP 503",
+            "retry later",
+            Details {
+                http_status: Some(503),
+                ..Details::default()
+            },
+        );
+        let tried = Error::deadline(timeout, 3, Some(last), None);
+        assert_eq!(
+            tried.to_string(),
+            "no result within 2s; 3 failed attempts, last: token endpoint auth.layerfi.com \
+             returned HTTP 503: retry later"
+        );
+        assert_eq!(tried.kind(), ErrorKind::Timeout);
+        assert_eq!((tried.attempts(), tried.http_status()), (3, Some(503)));
+        let source = std::error::Error::source(&tried).map(ToString::to_string);
+        assert!(
+            source.is_some_and(|text| text.contains("HTTP 503")),
+            "the cause is lost"
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! The parsers of bytes from outside, for `fuzz/`: each with what must hold
-//! whatever comes in. Only there under `--cfg fuzzing`, and in this crate's
-//! own tests, which run the corpus.
+//! Parsers of bytes from outside, for `fuzz/`, each with the properties that must
+//! hold for any input. Compiled under `--cfg fuzzing`, and in this crate's tests,
+//! which run the corpus.
 
 #![allow(missing_docs)]
-#![allow(clippy::unwrap_used)] // A panic here is the report.
+#![allow(clippy::unwrap_used)] // A panic is the fuzzer's report.
 
 use std::ffi::OsString;
 use std::time::{Duration, UNIX_EPOCH};
@@ -12,24 +12,25 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::auth_token;
 use crate::business_id::BusinessId;
-use crate::clock::Now;
-use crate::config::ClientBuilder;
+use crate::client::builder::ClientBuilder;
 use crate::environment::{Endpoints, Environment};
 use crate::error::{Details, Error};
-use crate::http::Answer;
-use crate::layer_api;
-use crate::oauth;
-use crate::retry::{LONGEST_RETRY_AFTER, parse_retry_after};
+use crate::http::tls;
+use crate::protocol::message::Response;
+use crate::protocol::{layer_api, oauth, token_response as response};
+use crate::retry::parse_retry_after;
 use crate::secret::Secret;
-use crate::tls;
-use crate::token::{AccessToken, LONGEST_LIFE};
+use crate::sys::clock::Clock;
+use crate::token::{AccessToken, Life, MAX_LIFETIME};
 
-/// What servers and settings of the corpus say, and no error may.
+/// Longest `Retry-After` that is reported.
+const YEAR: Duration = Duration::from_secs(31_536_000);
+
+/// Text in the corpus that no error may show.
 const SECRET: &str = "canary-9f1c";
 
-/// An error tells what failed and what to do, in a few plain words.
+/// Checks that an error is short, has a remedy and shows no secret.
 fn check(error: &Error) {
     let shown = format!("{error} {error:?}");
     for secret in [SECRET, "Y2FuYXJ5OjlmMWM"] {
@@ -39,33 +40,35 @@ fn check(error: &Error) {
     assert!(!error.message().is_empty() && !error.remedy().is_empty());
 }
 
-/// The body of a token answer: a token that a header can carry and that lives
-/// a day at the most, or an error that quotes nothing.
+/// Body of a token response: a token that a header can carry and that lives a day
+/// at most, or an error that quotes nothing.
 pub fn token_response(body: &[u8]) {
-    let now = Now {
-        mono: 1,
-        wall: 1_700_000_000_000_000_000,
-    };
-    match auth_token::parse("the request", body, Details::default()) {
+    let parse = |body| response::parse(|| "the server".to_owned(), body, Details::default);
+    match parse(body) {
         Ok(answer) => {
-            assert!(answer.lifetime >= Duration::from_secs(1) && answer.lifetime <= LONGEST_LIFE);
-            let token = AccessToken::new(&answer.access_token, now, answer.lifetime).unwrap();
+            assert!(answer.lifetime >= Duration::from_secs(1) && answer.lifetime <= MAX_LIFETIME);
+            let life = Life {
+                requested_at: Clock::System.now(),
+                lifetime: answer.lifetime,
+                clock: Clock::System,
+            };
+            let token = AccessToken::new(&answer.access_token, life).unwrap();
             assert_eq!(token.secret(), answer.access_token.as_str());
             assert!(token.authorization().is_sensitive());
             assert!(token.authorization().to_str().is_ok());
         }
         Err(error) => {
             check(&error);
-            // Its words are this library's own: not one comes from the body.
-            let known = auth_token::parse("the request", b"", Details::default());
+            // The text is this library's own: no word comes from the body.
+            let known = parse(b"");
             assert_eq!(known.err().unwrap().kind(), error.kind());
             assert!(error.message().is_ascii() && error.message().len() < 200);
         }
     }
 }
 
-/// A refusal, as both endpoints' are read: two bytes of status, a line with its
-/// request id, a line with its `Retry-After`, and its body.
+/// Refusal of both endpoints: two bytes of status, a line with the request id, a
+/// line with `Retry-After`, and the body.
 pub fn refusal(data: &[u8]) {
     let Some((status, rest)) = data.split_first_chunk() else {
         return;
@@ -84,7 +87,7 @@ pub fn refusal(data: &[u8]) {
         header::DATE,
         HeaderValue::from_static("Tue, 24 Nov 2026 08:00:00 GMT"),
     );
-    let answer = Answer {
+    let answer = Response {
         status: StatusCode::from_u16(300 + status % 300).unwrap(),
         headers,
         body: Zeroizing::new(body.to_vec()),
@@ -92,12 +95,17 @@ pub fn refusal(data: &[u8]) {
         authorization: Some(HeaderValue::from_static("Basic Y2FuYXJ5OjlmMWM=")),
     };
     let url = Url::parse("https://auth.layerfi.com/oauth2/token").unwrap();
-    let from_oauth = oauth::read_answer(&url, &answer).err().unwrap();
-    let from_api = layer_api::check_status("the call", &answer).unwrap_err();
+    let from_oauth = oauth::read_response(&url, &answer).err().unwrap();
+    let from_api = layer_api::check_status(
+        || "the call".to_owned(),
+        layer_api::Resource::Business,
+        &answer,
+    )
+    .unwrap_err();
     for error in [from_oauth, from_api] {
         check(&error);
         assert_eq!(error.http_status(), Some(answer.status.as_u16()));
-        assert!(error.retry_after() <= Some(LONGEST_RETRY_AFTER));
+        assert!(error.retry_after() <= Some(YEAR));
         for word in [error.request_id(), error.oauth_error(), error.error_enum()] {
             assert!(word.is_none_or(|word| {
                 word.len() <= 128
@@ -119,11 +127,11 @@ pub fn retry_after(data: &[u8]) {
     };
     let now = UNIX_EPOCH + Duration::from_secs(u32::from_be_bytes(*now).into());
     if let Some(delay) = parse_retry_after(value, now) {
-        assert!(delay <= LONGEST_RETRY_AFTER);
+        assert!(delay <= YEAR);
     }
 }
 
-/// The variables that a client is made from.
+/// Environment variables that a client is made from.
 #[cfg(unix)]
 const VARIABLES: [&str; 13] = [
     "LAYER_ENVIRONMENT",
@@ -141,16 +149,16 @@ const VARIABLES: [&str; 13] = [
     "REQUEST_METHOD",
 ];
 
-/// A configuration from the environment's variables, one a line, in the order
-/// of `VARIABLES`: credentials go to `https` or to this machine, or nowhere.
+/// Configuration from environment variables, one a line, in the order of
+/// `VARIABLES`: credentials go to `https` or to this machine only.
 #[cfg(unix)]
 pub fn environment(data: &[u8]) {
     use std::os::unix::ffi::OsStringExt as _;
 
     let values: Vec<_> = data.split(|byte| *byte == b'\n').collect();
 
-    // What is a secret, and where it may be hidden: elsewhere it is a host or a
-    // name like any other, and shown (a host in small letters).
+    // The secret may be in these; elsewhere it is a host or a name, which is shown
+    // (a host in lower case).
     let hides = |name: &str| name == "LAYER_CLIENT_SECRET" || name.ends_with("_PROXY");
     let told = VARIABLES
         .iter()
@@ -194,7 +202,7 @@ pub fn environment(data: &[u8]) {
     }
 }
 
-/// A business id: one segment of a URL's path, and nothing but that.
+/// Business id: exactly one segment of a URL's path.
 pub fn business_id(id: &[u8]) {
     let Ok(id) = std::str::from_utf8(id) else {
         return;
@@ -207,7 +215,7 @@ pub fn business_id(id: &[u8]) {
                 let segment = id.path_segment();
                 let path = format!("/v1/businesses/{segment}/auth-token");
                 let url = layer_api::api_url(&endpoints, &path).unwrap();
-                assert_eq!(url.path(), path, "the path became another one");
+                assert_eq!(url.path(), path, "the path has changed");
                 assert_eq!(url.host_str(), Some("sandbox.layerfi.com"));
                 assert!(url.query().is_none() && url.fragment().is_none());
                 assert_eq!(url.path_segments().unwrap().count(), 4);
@@ -226,10 +234,9 @@ pub fn ca_pem(pem: &[u8]) {
 
 #[cfg(all(test, unix))]
 mod tests {
-    /// What the fuzzers began with, and whatever they found, by every run of
-    /// the tests.
+    /// Runs the seeds of the fuzzers and all that they found.
     #[test]
-    fn b10_b18_b20_the_corpus() {
+    fn b10_b18_b20_corpus_of_the_fuzzers_passes() {
         type Target = fn(&[u8]);
         let targets: [(&str, Target); 6] = [
             ("token_response", super::token_response),

@@ -1,18 +1,16 @@
-//! Tokens for the [Layer](https://docs.layerfi.com) accounting API: acquired
-//! once, always at hand, never shown.
+//! Authentication for the [Layer](https://docs.layerfi.com) accounting API.
 //!
 //! A [`Client`] exchanges client credentials for an access token (OAuth 2.0,
-//! RFC 6749 section 4.4), keeps a valid one at hand for every thread, task and
-//! forked worker, and mints business-scoped tokens for browsers and mobile
-//! apps.
+//! RFC 6749 section 4.4), keeps a valid one ready for each thread, task and forked
+//! worker, and mints business tokens for browsers and mobile apps.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), layerfi_auth::Error> {
 //! use layerfi_auth::{BusinessId, Client};
 //!
 //! let client = Client::from_env()?; // LAYER_CLIENT_ID, LAYER_CLIENT_SECRET, LAYER_ENVIRONMENT
-//! let token = client.token().await?; // at once, after the first time
-//! let header = token.authorization(); // ready, and marked sensitive
+//! let token = client.token().await?; // without a wait, after the first time
+//! let header = token.authorization(); // ready to use, and marked sensitive
 //!
 //! let business: BusinessId = "3fa85f64-5717-4562-b3fc-2c963f66afa6".parse()?;
 //! let for_the_browser = client.business_token(&business).await?;
@@ -20,59 +18,67 @@
 //! # }
 //! ```
 //!
-//! Features: `blocking` (a client for threads), `test-util` (a clock that
-//! tests move).
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `blocking` | [`blocking::Client`], for threads |
+//! | `test-util` | [`TestClock`], a clock that tests move |
 
-mod auth_token;
-mod batch;
-#[cfg(feature = "blocking")]
-pub mod blocking;
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod business_id;
 mod cache;
-mod call;
 mod client;
-mod clock;
 mod config;
 mod credentials;
+mod deadline;
 mod engine;
 mod environment;
 mod error;
-mod fork;
 /// For `fuzz/` only.
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
-mod layer_api;
-mod oauth;
-mod pace;
-mod proxy;
+mod layer_provider_props;
+mod protocol;
+mod rate_limit;
 mod retry;
-mod runtime;
 mod secret;
-mod signals;
+mod session_duration;
 mod stats;
-mod sync;
-mod tls;
+mod sys;
 mod token;
-mod warm;
-mod zero_on_free;
+mod url;
+mod whoami;
 
-pub use batch::{BatchOptions, BatchProgress, BusinessTokens};
+pub use ::bytes;
+/// Stream of results, which [`BusinessTokens`] is.
+pub use futures_util::stream::Stream;
+
 pub use business_id::BusinessId;
-pub use client::{BusinessTokenOptions, Client, TokenReader, TokenRef};
-#[cfg(any(test, feature = "test-util"))]
-pub use clock::TestClock;
-pub use config::ClientBuilder;
+pub use client::Client;
+pub use client::batch::{BatchProgress, BusinessTokens};
+#[cfg(feature = "blocking")]
+pub use client::blocking;
+pub use client::builder::ClientBuilder;
+pub use client::options::{BatchOptions, BusinessTokenOptions};
+pub use client::reader::{TokenReader, TokenRef};
 pub use credentials::{BasicEncoding, Credentials, CredentialsProvider};
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Result};
+pub use layer_provider_props::LayerProviderProps;
 pub use secret::Secret;
+pub use session_duration::SessionDuration;
 pub use stats::Stats;
-pub use token::{AccessToken, BusinessToken, SessionDuration, WhoAmI};
-pub use zero_on_free::ZeroOnFree;
+#[cfg(any(test, feature = "test-util"))]
+pub use sys::clock::TestClock;
+pub use sys::zero_on_free::ZeroOnFree;
+pub use token::{AccessToken, BusinessToken};
+pub use whoami::WhoAmI;
 
-/// The guide's code, compiled.
+/// The code of the guide, compiled.
 #[cfg(all(doctest, feature = "blocking"))]
 #[doc = include_str!("../../docs/rust.md")]
 struct Guide;

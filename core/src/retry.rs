@@ -1,33 +1,36 @@
-//! Which failures are tried again, and after how long. Pure, but for the loop
-//! at the end that sleeps.
+//! Retry policy: which failures are retried, and after how long. Pure, except for
+//! the loop at the end, which sleeps.
 
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
-
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::sys::jitter::random;
 
-/// The longest `Retry-After` that is believed. A server that asks for hours
-/// gets its next request sooner; nobody's caller waits for hours.
-pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Longest wait for a `Retry-After`. A server that asks for hours gets its next
+/// request sooner, since no caller waits for hours.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Exponential back-off with full jitter, bounded in tries and in time.
+/// Longest `Retry-After` that is reported: a year.
+const MAX_REPORTED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Exponential back-off with full jitter, bounded in attempts and time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RetryPolicy {
     /// Requests in all, the first included.
     pub(crate) max_attempts: u32,
-    /// The upper bound of the first delay; it doubles from there.
+    /// Upper bound of the first delay; it doubles from there.
     pub(crate) base: Duration,
-    /// The upper bound of any delay that the server did not ask for.
+    /// Upper bound of any delay that the server did not ask for.
     pub(crate) cap: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            // Three retries ride out a deployment's blip. What lasts longer is
-            // for the cache's back-off, which holds no caller.
+            // Three retries cover a short outage, such as a deployment. A longer one
+            // is left to the cache's back-off, which holds no caller.
             max_attempts: 4,
             base: Duration::from_millis(250),
             cap: Duration::from_secs(5),
@@ -36,10 +39,20 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// How long to wait before the next attempt; `None` to give up.
+    /// The same policy after `failures` failed sequences in a row: from the third
+    /// on a sequence is one attempt, so that a long outage gets few requests.
+    pub(crate) fn after_failures(self, failures: u32) -> Self {
+        let max_attempts = if failures >= 3 { 1 } else { self.max_attempts };
+        Self {
+            max_attempts,
+            ..self
+        }
+    }
+
+    /// Delay before the next attempt; `None` to give up.
     ///
     /// `attempts` were made, `left` is the call's remaining time, and `random`
-    /// lies in 0..1.
+    /// is in 0..1.
     pub(crate) fn delay(
         &self,
         attempts: u32,
@@ -53,35 +66,33 @@ impl RetryPolicy {
         let doubled = self
             .base
             .saturating_mul(1 << attempts.saturating_sub(1).min(16));
-        // Full jitter spreads a fleet that failed at one moment.
+        // Full jitter spreads a fleet that failed at the same moment.
         let delay = doubled.min(self.cap).mul_f64(random.clamp(0.0, 1.0));
-        let asked = error
-            .retry_after()
-            .unwrap_or_default()
-            .min(LONGEST_RETRY_AFTER);
+        let asked = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
         let delay = delay.max(asked);
-        // A wait that ends with the deadline only makes the failure late.
+        // A wait that ends at the deadline would only delay the failure.
         (delay < left).then_some(delay)
     }
 }
 
-/// Reads `Retry-After` (RFC 9110 section 10.2.3): seconds, or an HTTP date.
+/// Parses `Retry-After` (RFC 9110 section 10.2.3): seconds, or an HTTP date. The
+/// value is reported as the server gave it; waits cap it at [`MAX_RETRY_AFTER`].
 pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let delay = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit ask for a very long time indeed.
+        // More digits than fit ask for a very long time.
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
         let date = httpdate::parse_http_date(value).ok()?;
         date.duration_since(now).unwrap_or_default()
     };
-    Some(delay.min(LONGEST_RETRY_AFTER))
+    Some(delay.min(MAX_REPORTED))
 }
 
-/// Runs `attempt` until it succeeds, fails for good, or time runs out.
+/// Runs `attempt` until it succeeds, fails permanently, or time runs out.
 pub(crate) async fn run<T, F>(
     policy: RetryPolicy,
-    deadline: Instant,
+    deadline: &Deadline,
     mut on_retry: impl FnMut(&Error, Duration),
     mut attempt: impl FnMut() -> F,
 ) -> Result<T>
@@ -95,8 +106,8 @@ where
             Err(error) => error,
         };
         attempts += 1;
-        let left = deadline.saturating_duration_since(Instant::now());
-        match policy.delay(attempts, &error, left, fastrand::f64()) {
+        deadline.progress().failed(&error);
+        match policy.delay(attempts, &error, deadline.left(), random()) {
             Some(delay) => {
                 on_retry(&error, delay);
                 tokio::time::sleep(delay).await;
@@ -126,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn b14_delays() {
+    fn b14_delay_is_jittered_and_bounded() {
         let policy = RetryPolicy::default();
         let ms = Duration::from_millis;
         for (attempts, status, retry_after, left, random, expected, what) in [
@@ -166,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn b14_the_cap_holds_at_any_count() {
+    fn b14_delay_is_capped_at_any_count() {
         let policy = RetryPolicy {
             max_attempts: u32::MAX,
             ..RetryPolicy::default()
@@ -180,18 +191,19 @@ mod tests {
     }
 
     #[test]
-    fn b14_retry_after_forms() {
+    fn b14_retry_after_is_read_in_all_forms() {
         let now = httpdate::parse_http_date("Tue, 24 Nov 2026 08:00:00 GMT").unwrap();
         for (value, seconds) in [
             ("0", Some(0)),
             ("5", Some(5)),
             (" 5 ", Some(5)),
-            ("99999999999999999999999", Some(60)),
+            ("3600", Some(3_600)),
+            ("99999999999999999999999", Some(31_536_000)),
             ("Tue, 24 Nov 2026 08:00:07 GMT", Some(7)),
             ("Tuesday, 24-Nov-26 08:00:07 GMT", Some(7)),
             ("Tue Nov 24 08:00:07 2026", Some(7)),
             ("Tue, 24 Nov 2026 07:00:00 GMT", Some(0)),
-            ("Tue, 24 Nov 2099 07:00:00 GMT", Some(60)),
+            ("Tue, 24 Nov 2099 07:00:00 GMT", Some(31_536_000)),
             ("", None),
             ("-1", None),
             ("1.5", None),
@@ -205,26 +217,33 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn b08_retries_stay_within_the_deadline() {
-        let start = Instant::now();
-        let deadline = start + Duration::from_millis(400);
+    #[test]
+    fn b14_sequence_is_one_attempt_after_three_failed_sequences() {
+        let policy = RetryPolicy::default();
+        for (failures, attempts) in [(0, 4), (2, 4), (3, 1), (1_000, 1)] {
+            let after = policy.after_failures(failures);
+            assert_eq!(after.max_attempts, attempts, "after {failures} failures");
+        }
+    }
+
+    #[tokio::test]
+    async fn b08_retries_end_within_the_deadline() {
+        let timeout = Duration::from_millis(50);
+        let deadline = Deadline::after(timeout);
         let policy = RetryPolicy {
-            max_attempts: 1_000,
+            max_attempts: u32::MAX,
+            base: Duration::from_millis(1),
             ..RetryPolicy::default()
         };
-        let result: Result<()> = run(
-            policy,
-            deadline,
-            |_, _| {},
-            || async { Err(failure(503, None)) },
-        )
-        .await;
-        assert!(result.is_err());
+        let waited = std::cell::Cell::new(Duration::ZERO);
+        let on_retry = |_: &Error, delay| waited.set(waited.get() + delay);
+        let attempt = || async { Err::<(), _>(failure(503, None)) };
+        let error = run(policy, &deadline, on_retry, attempt).await.unwrap_err();
+        assert!(error.attempts() > 1, "it was not retried");
         assert!(
-            start.elapsed() <= Duration::from_millis(400),
-            "{:?}",
-            start.elapsed()
+            waited.get() < timeout,
+            "delays of {:?} in all",
+            waited.get()
         );
     }
 }

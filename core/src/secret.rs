@@ -1,4 +1,4 @@
-//! Strings that must never be shown and are wiped when the last copy goes.
+//! Secret strings: never shown, and wiped from memory when the last clone is dropped.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,23 +7,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A secret string: a client secret, or a token.
+/// Secret string: a client secret or a token.
 ///
 /// `Debug` and `Display` show `[redacted]`. Clones share one buffer, which is
-/// overwritten with zeros when the last of them is dropped. Comparison takes
-/// the same time wherever the difference is.
+/// overwritten with zeros when the last of them is dropped. The time of a
+/// comparison depends only on the length.
 #[derive(Clone)]
 pub struct Secret {
     text: Arc<Zeroizing<String>>,
-    /// The part that this view shows, at character borders.
+    /// Range of the text that this view shows, at character boundaries.
     part: Range<usize>,
 }
 
-/// What stands in place of a secret wherever one would be printed.
+/// Text that is printed in place of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
 
 impl Secret {
-    /// Takes over `text`; no other copy of it is made.
+    /// Wraps `text` without copying it.
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
         Self {
@@ -32,27 +32,38 @@ impl Secret {
         }
     }
 
-    /// The secret itself. Whoever calls this answers for where it goes.
+    /// The secret itself. The caller must keep it out of logs and error messages.
     #[must_use]
     pub fn expose(&self) -> &str {
-        // The part was cut at character borders, so this never fails; an empty
-        // string is the harmless way to say so.
+        // The range is at character boundaries, so `get` never fails.
         self.text.get(self.part.clone()).unwrap_or_default()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.part.is_empty()
     }
 
-    /// A view on a part of it, sharing the buffer.
+    /// View of a part of it, which shares the buffer.
     pub(crate) fn slice(&self, part: Range<usize>) -> Self {
         let within = |at: usize| self.part.end.min(self.part.start.saturating_add(at));
         Self {
             text: Arc::clone(&self.text),
             part: within(part.start)..within(part.end),
         }
+    }
+
+    /// Compares in a time that depends only on the length.
+    pub(crate) fn equals(&self, other: &[u8]) -> bool {
+        let own = self.as_ref();
+        // Folded over all bytes, so that the time reveals only the length.
+        own.len() == other.len()
+            && own
+                .iter()
+                .zip(other)
+                .fold(0u8, |difference, (a, b)| difference | (a ^ b))
+                == 0
     }
 
     /// The same bytes, for a header that shares the buffer.
@@ -81,14 +92,7 @@ impl fmt::Display for Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.as_ref(), other.as_ref());
-        // Folded over all bytes, so that the time tells only the length.
-        ours.len() == theirs.len()
-            && ours
-                .iter()
-                .zip(theirs)
-                .fold(0u8, |difference, (a, b)| difference | (a ^ b))
-                == 0
+        self.equals(other.as_ref())
     }
 }
 
@@ -106,8 +110,8 @@ impl From<&str> for Secret {
     }
 }
 
-/// A text that is being put together from secrets: wiped when dropped, and
-/// wiped on growth too, where `String` would leave its old buffer behind.
+/// Buffer for a text that contains secrets: wiped when dropped and when it grows,
+/// where `String` would leave its old buffer unwiped.
 pub(crate) struct SecretBuffer(Zeroizing<Vec<u8>>);
 
 impl SecretBuffer {
@@ -134,10 +138,10 @@ impl SecretBuffer {
         self.0
     }
 
-    /// The finished text, if it is UTF-8.
+    /// The text as a secret, if it is UTF-8.
     pub(crate) fn into_secret(mut self) -> Option<Secret> {
         let text = String::from_utf8(std::mem::take(&mut self.0));
-        // What is no text is wiped here as well.
+        // Bytes that are not UTF-8 are wiped as well.
         text.map_err(|error| drop(Zeroizing::new(error.into_bytes())))
             .ok()
             .map(Secret::new)
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b20_nothing_shows_a_secret() {
+    fn b20_debug_and_display_show_redacted() {
         let secret = Secret::new("canary-secret");
         assert_eq!(
             format!("{secret:?} {secret} {secret:#?}"),
@@ -158,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn equality_is_by_content() {
+    fn secrets_with_equal_text_are_equal() {
         assert!(Secret::new("a") == Secret::new("a"));
         assert!(Secret::new("a") != Secret::new("b"));
         assert!(Secret::new("a") != Secret::new("ab"));
     }
 
     #[test]
-    fn a_slice_shares_the_buffer() {
+    fn slice_shares_the_buffer() {
         let whole = Secret::new("Bearer abc.");
         let token = whole.slice(7..10);
         assert_eq!(token.expose(), "abc");
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_grows_and_keeps_its_text() {
+    fn buffer_grows_and_keeps_its_text() {
         let mut buffer = SecretBuffer::with_capacity(2);
         buffer.push(b"abc");
         buffer.push(b"defgh");

@@ -1,4 +1,4 @@
-//! What happened, counted. Never a secret.
+//! Counters of what has happened. Never a secret.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -6,20 +6,20 @@ use std::time::SystemTime;
 
 use crate::error::ErrorKind;
 
-/// A snapshot of a client's counters, all since it was made (in a forked
-/// child: since the parent made it).
+/// Snapshot of a client's counters, all since it was made (in a forked child: since
+/// the parent made it).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Calls served from the cache at once.
+    /// Calls served from the cache without a wait.
     pub hits: u64,
-    /// Those of them served while a refresh was due, under way or failing.
+    /// Hits while a refresh was due, under way or failing.
     pub stale_serves: u64,
-    /// Flights started because there was nothing to serve.
+    /// Fetches started because there was nothing to serve.
     pub misses: u64,
-    /// Calls that waited for a flight, their own or another's.
+    /// Calls that waited for a fetch, their own or a shared one.
     pub waits: u64,
-    /// Flights started ahead of expiry, with nobody waiting.
+    /// Fetches started ahead of expiry, without a waiting caller.
     pub refreshes: u64,
     /// Requests sent to the token endpoint.
     pub token_requests: u64,
@@ -27,18 +27,18 @@ pub struct Stats {
     pub mints: u64,
     /// Requests that were sent again after a failure.
     pub retries: u64,
-    /// Tokens thrown away because a server refused them.
+    /// Tokens invalidated because a server refused them.
     pub invalidations: u64,
-    /// Flights that failed, after their retries, by the kind of error. Kinds
-    /// that never occurred are left out.
+    /// Fetches that failed, after their retries, by kind of error. Kinds that did not
+    /// occur are left out.
     pub failures: Vec<(ErrorKind, u64)>,
-    /// Business tokens in the cache, and those whose failure is remembered there.
+    /// Business tokens in the cache, including keys whose failure is remembered.
     pub business_tokens: usize,
-    /// When the current access token expires, if there is one.
+    /// Expiry of the current access token, if there is one.
     pub expires_at: Option<SystemTime>,
 }
 
-/// Everything that is counted with no regard to its price. Hits are not.
+/// Events that are counted off the hit path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Miss,
@@ -54,8 +54,8 @@ const EVENTS: usize = 7;
 const KINDS: usize = ErrorKind::ALL.len();
 const SHARDS: usize = 16;
 
-/// A cache line of its own (two, as processors fetch them in pairs), so that
-/// threads that count do not slow one another.
+/// Counters in a cache line of their own (two, since processors fetch pairs), so
+/// that counting threads do not slow one another.
 #[repr(align(128))]
 #[derive(Default)]
 struct Shard {
@@ -63,7 +63,7 @@ struct Shard {
     stale: AtomicU64,
 }
 
-/// The counters themselves.
+/// Counters of a client.
 #[derive(Default)]
 pub(crate) struct Counters {
     hits: [Shard; SHARDS],
@@ -75,7 +75,8 @@ thread_local! {
     static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// This thread's shard: threads take turns, so up to sixteen share none.
+/// This thread's shard. Threads get shards in turn, so up to sixteen threads share
+/// none.
 #[inline]
 fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b24_every_count_arrives_in_its_own_field() {
+    fn b24_each_event_is_counted_in_its_field() {
         let counters = Counters::default();
         for stale in [false, true, false] {
             counters.count_hit(stale);
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn b24_threads_lose_no_hits() {
+    fn b24_hits_of_concurrent_threads_are_all_counted() {
         let counters = Counters::default();
         std::thread::scope(|scope| {
             for _ in 0..20 {

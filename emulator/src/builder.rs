@@ -1,23 +1,29 @@
-//! What an emulator can be told before it starts.
+//! [`EmulatorBuilder`]: settings and start of an emulator.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::clients::{BasicDecoding, Client, Clients};
-use crate::emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
+use crate::defaults::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET};
+use crate::emulator::Emulator;
 use crate::environment::Environment;
 use crate::error::EmulatorError;
-use crate::random::parse_uuid;
-use crate::server;
-use crate::state::{Fixed, Settings, State, seconds};
+use crate::ids::parse_uuid;
+use crate::server::listener;
+use crate::state::basic_auth::BasicDecoding;
+use crate::state::clients::{Client, Clients};
+use crate::state::settings::{Config, Settings, whole_seconds};
+use crate::state::shared::State;
+use crate::state::tls::Tls;
+use crate::state::tokens::TokenKind;
 use crate::thread;
-use crate::tls::{Authority, HttpVersions, TlsTrouble, TlsVersions};
-use crate::tokens::TokenKind;
+use crate::tls::authority::Authority;
+use crate::tls::options::{HttpVersions, TlsTrouble, TlsVersions};
 
-/// Builds an [`Emulator`]. Every setting has a default; see each method.
+/// Builds an [`Emulator`]. Every setting has a default, described at its method.
 #[derive(Clone)]
 #[must_use]
 pub struct EmulatorBuilder {
@@ -27,7 +33,7 @@ pub struct EmulatorBuilder {
     control_port: u16,
     environment: Environment,
     scope: Option<String>,
-    clients: Vec<(String, String, bool)>,
+    clients: Vec<(String, Client)>,
     businesses: Option<Vec<String>>,
     basic_decoding: BasicDecoding,
     invalid_client_status: u16,
@@ -35,7 +41,7 @@ pub struct EmulatorBuilder {
     business_token_lifetime: Option<Duration>,
     access_expires_in: Option<Value>,
     business_expires_in: Option<Value>,
-    /// The outer `None`: as the environment has it.
+    /// The outer `None`: the limit of the environment.
     rate_limit: Option<Option<u32>>,
     tls: bool,
     authority_key: Option<String>,
@@ -81,211 +87,234 @@ impl std::fmt::Debug for EmulatorBuilder {
     }
 }
 
+impl Emulator {
+    /// A builder with default settings.
+    pub fn builder() -> EmulatorBuilder {
+        EmulatorBuilder::default()
+    }
+}
+
 impl EmulatorBuilder {
-    /// The address of both listeners; `127.0.0.1` by default. Anything but a
-    /// loopback address is refused at start; see
+    /// The address of both listeners; `127.0.0.1` by default. The start fails if
+    /// it is not a loopback address. See also
     /// [`api_address`](Self::api_address).
     pub const fn bind_address(mut self, address: IpAddr) -> Self {
         self.address = address;
         self
     }
 
-    /// The address of the token endpoint and the API alone, which may be
-    /// another than loopback: for clients in a network namespace, a container
-    /// or a machine of their own. The control API stays where it is.
+    /// The address of the token endpoint and the API only. It does not have to
+    /// be loopback, so clients can run in another network namespace, container
+    /// or machine. The control API keeps its address.
     ///
-    /// What others can reach must not open with a public secret, nor carry one
-    /// in clear: without a [`client`](Self::client) of your own and
-    /// [`tls`](Self::tls) it is refused at start. The certificate names it.
+    /// If the address is not loopback, the start fails without
+    /// [`tls`](Self::tls) and a [`client`](Self::client), because the default
+    /// secret is public. The certificate is valid for this address.
     pub const fn api_address(mut self, address: IpAddr) -> Self {
         self.api_address = Some(address);
         self
     }
 
-    /// The port of the token endpoint and the API; 0, any free one, by default.
+    /// The port of the token endpoint and the API; by default 0, any free port.
     pub const fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// The port of the control API; 0, any free one, by default.
+    /// The port of the control API; by default 0, any free port.
     pub const fn control_port(mut self, port: u16) -> Self {
         self.control_port = port;
         self
     }
 
-    /// Which Layer to play; the sandbox by default. Sets scope and rate limit.
+    /// The Layer environment to imitate; sandbox by default. Sets the scope and
+    /// the rate limit.
     pub const fn environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self
     }
 
-    /// The scope that the token endpoint accepts, if not the environment's.
+    /// The scope that the token endpoint accepts; by default the environment's.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// A client that may ask for tokens. May be called for several. Without
-    /// any there is one, [`DEFAULT_CLIENT_ID`] with [`DEFAULT_CLIENT_SECRET`].
-    pub fn client(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
-        self.clients.push((id.into(), secret.into(), true));
-        self
+    /// Adds a client that may request tokens. Without any client there is one,
+    /// [`DEFAULT_CLIENT_ID`] with [`DEFAULT_CLIENT_SECRET`].
+    pub fn client(self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+        self.add_client(id.into(), secret.into(), true)
     }
 
-    /// A client whose credentials are good, but which may not use the client
+    /// Adds a client with valid credentials that may not use the client
     /// credentials grant: it gets `unauthorized_client`.
-    pub fn unauthorized_client(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
-        self.clients.push((id.into(), secret.into(), false));
+    pub fn unauthorized_client(self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+        self.add_client(id.into(), secret.into(), false)
+    }
+
+    fn add_client(mut self, id: String, secret: String, may_use_grant: bool) -> Self {
+        self.clients.push((id, Client::new(secret, may_use_grant)));
         self
     }
 
-    /// A business of the clients'. May be called for several. Without any,
-    /// every UUID is a business of theirs; with some, all others are 404.
+    /// Adds a business. By default every UUID is a business of all clients; if
+    /// businesses are added, all others give 404.
     pub fn business(mut self, id: impl Into<String>) -> Self {
         self.businesses.get_or_insert_default().push(id.into());
         self
     }
 
-    /// How Basic headers are read; raw by default, as Layer does.
+    /// Decoding of Basic headers; by default none, as Layer documents.
     pub const fn basic_decoding(mut self, decoding: BasicDecoding) -> Self {
         self.basic_decoding = decoding;
         self
     }
 
-    /// The status of `invalid_client`: 400, as Cognito answers, by default; 401
-    /// is what RFC 6749 asks for and other servers send.
+    /// The status of `invalid_client`: by default 400, as Cognito sends, or 401
+    /// as RFC 6749 requires.
     pub const fn invalid_client_status(mut self, status: u16) -> Self {
         self.invalid_client_status = status;
         self
     }
 
-    /// How long access tokens live; an hour by default. Whole seconds count.
+    /// The lifetime of access tokens in whole seconds; one hour by default.
     pub const fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_token_lifetime = lifetime;
         self
     }
 
-    /// How long business tokens live, whatever session duration is asked for;
-    /// by default as long as that. Whole seconds count.
+    /// The lifetime of business tokens in whole seconds; by default the session
+    /// duration of the request.
     pub const fn business_token_lifetime(mut self, lifetime: Duration) -> Self {
         self.business_token_lifetime = Some(lifetime);
         self
     }
 
-    /// What answers say in `expires_in`, in place of the true lifetime.
-    pub fn expires_in(mut self, kind: TokenKind, claim: impl Into<Value>) -> Self {
+    /// The `expires_in` of responses; by default the real lifetime.
+    pub fn expires_in(mut self, kind: TokenKind, value: impl Into<Value>) -> Self {
         match kind {
-            TokenKind::Access => self.access_expires_in = Some(claim.into()),
-            TokenKind::Business => self.business_expires_in = Some(claim.into()),
+            TokenKind::Access => self.access_expires_in = Some(value.into()),
+            TokenKind::Business => self.business_expires_in = Some(value.into()),
         }
         self
     }
 
-    /// Requests a second that one client may make of the API, if not as many
-    /// as the environment's; `None` is no limit.
+    /// The API requests per second that one client may make; `None`: no limit.
+    /// By default the environment's limit.
     pub const fn rate_limit(mut self, per_second: Option<u32>) -> Self {
         self.rate_limit = Some(per_second);
         self
     }
 
-    /// Speaks HTTPS, under a certificate authority made at start:
-    /// [`Emulator::ca_pem`] gives its certificate. Plain HTTP by default.
+    /// Uses HTTPS with a certificate authority made at start, whose certificate
+    /// [`Emulator::ca_pem`] returns. Plain HTTP by default.
     pub const fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
         self
     }
 
-    /// Speaks HTTPS, under an authority with this private key, PKCS#8 in PEM:
-    /// an emulator that is started again with it is trusted by whoever trusted
-    /// the one before.
+    /// Uses HTTPS with a certificate authority of this private key (PKCS#8 in
+    /// PEM). A client that trusts the authority also trusts it after a restart
+    /// with the same key.
     pub fn authority_key(mut self, pem: impl Into<String>) -> Self {
         self.tls = true;
         self.authority_key = Some(pem.into());
         self
     }
 
-    /// Speaks HTTPS, and does something about it wrong.
+    /// Uses HTTPS with a defect.
     pub const fn tls_trouble(mut self, trouble: TlsTrouble) -> Self {
         self.tls = true;
         self.tls_trouble = Some(trouble);
         self
     }
 
-    /// Which versions of TLS to offer; 1.2 and 1.3 by default.
+    /// The TLS versions to offer; 1.2 and 1.3 by default.
     pub const fn tls_versions(mut self, versions: TlsVersions) -> Self {
         self.tls_versions = versions;
         self
     }
 
-    /// Which versions of HTTP to speak; 1.1 and 2 by default.
+    /// The HTTP versions to support; 1.1 and 2 by default.
     pub const fn http_versions(mut self, versions: HttpVersions) -> Self {
         self.http_versions = versions;
         self
     }
 
-    /// Starts the emulator on a thread and a runtime of its own, so that it
-    /// answers whatever the caller's does.
+    /// Starts the emulator on its own thread and runtime, so that it works while
+    /// the caller's runtime is blocked.
     ///
-    /// When it returns, both ports accept connections. It is `async` for
-    /// callers' comfort and never waits on their runtime.
+    /// When it returns, both ports accept connections. It never waits for the
+    /// caller's runtime.
     ///
     /// # Errors
     ///
-    /// [`EmulatorError`], if a setting makes no sense, the address is not
-    /// loopback, or a port, key or thread cannot be had.
+    /// [`EmulatorError`], if a setting is not valid, the address is not
+    /// loopback, the port is in use, or the key or thread cannot be made.
     #[allow(
         clippy::unused_async,
-        reason = "so that waiting inside it later is no change of API"
+        reason = "a later version may wait without a change of the API"
     )]
     pub async fn start(self) -> Result<Emulator, EmulatorError> {
         self.start_blocking()
     }
 
-    /// [`start`](Self::start), for callers that are not `async`.
+    /// Same as [`start`](Self::start), for callers that are not async.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start).
+    /// Same as [`start`](Self::start).
     pub fn start_blocking(self) -> Result<Emulator, EmulatorError> {
-        let fixed = self.fixed()?;
+        let config = self.config()?;
         let clients = self.clients()?;
         let api = match self.api_address {
             Some(address) if !address.is_loopback() => {
                 if self.clients.is_empty() || !self.tls {
                     return Err(EmulatorError::NotLoopback(address));
                 }
-                server::bind_anywhere(address, self.port)?
+                listener::bind_any(address, self.port)?
             }
-            address => server::bind(address.unwrap_or(self.address), self.port)?,
+            address => listener::bind(address.unwrap_or(self.address), self.port)?,
         };
-        let control = server::bind(self.address, self.control_port)?;
-        let authority = if self.tls {
-            let key = self.authority_key.as_deref();
-            Some(Authority::new(key, self.api_address)?)
-        } else {
-            None
-        };
-        let state = State::new(fixed, clients, authority)?;
-        thread::start(state, api, control)
+        let control = listener::bind(self.address, self.control_port)?;
+        let state = Arc::new(State::new(config, clients, self.tls_state()?)?);
+        let (addresses, thread) = thread::start(Arc::clone(&state), api, control)?;
+        Ok(Emulator::new(state, addresses, thread))
     }
 
-    fn fixed(&self) -> Result<Fixed, EmulatorError> {
+    fn tls_state(&self) -> Result<Option<Tls>, EmulatorError> {
+        if !self.tls {
+            return Ok(None);
+        }
+        let authority = Authority::new(self.authority_key.as_deref(), self.api_address)?;
+        Tls::new(
+            authority,
+            self.tls_trouble,
+            self.tls_versions,
+            self.http_versions,
+        )
+        .map(Some)
+    }
+
+    fn config(&self) -> Result<Config, EmulatorError> {
         if !matches!(self.invalid_client_status, 400 | 401) {
-            let text = "invalid_client_status is 400 or 401".to_owned();
-            return Err(EmulatorError::Invalid(text));
+            return Err(EmulatorError::Invalid(format!(
+                "invalid_client_status must be 400 or 401, got {}",
+                self.invalid_client_status
+            )));
         }
         let mut businesses = None;
         for id in self.businesses.iter().flatten() {
-            let business = parse_uuid(id)
-                .ok_or_else(|| EmulatorError::Invalid(format!("business {id:?} is not a UUID")))?;
+            let business = parse_uuid(id).ok_or_else(|| {
+                EmulatorError::Invalid(format!("business must be a UUID, got {id:?}"))
+            })?;
             businesses.get_or_insert_with(HashSet::new).insert(business);
         }
         let environment = self.environment;
         let rate_limit = self
             .rate_limit
             .unwrap_or(Some(environment.requests_per_second()));
-        Ok(Fixed {
+        Ok(Config {
             environment,
             scope: self
                 .scope
@@ -295,11 +324,9 @@ impl EmulatorBuilder {
             invalid_client_status: self.invalid_client_status,
             businesses,
             http_versions: self.http_versions,
-            tls_versions: self.tls_versions,
-            tls_trouble: self.tls_trouble,
             settings: Settings {
-                access_token_lifetime: seconds(self.access_token_lifetime),
-                business_token_lifetime: self.business_token_lifetime.map(seconds),
+                access_token_lifetime: whole_seconds(self.access_token_lifetime),
+                business_token_lifetime: self.business_token_lifetime.map(whole_seconds),
                 access_expires_in: self.access_expires_in.clone(),
                 business_expires_in: self.business_expires_in.clone(),
                 rate_limit,
@@ -308,31 +335,22 @@ impl EmulatorBuilder {
     }
 
     fn clients(&self) -> Result<Clients, EmulatorError> {
-        let default = [(
-            DEFAULT_CLIENT_ID.to_owned(),
-            DEFAULT_CLIENT_SECRET.to_owned(),
-            true,
-        )];
-        let given = if self.clients.is_empty() {
-            &default[..]
-        } else {
-            &self.clients
-        };
         let mut clients = HashMap::new();
-        for (id, secret, may_ask) in given {
+        for (id, client) in &self.clients {
             if id.is_empty() {
-                return Err(EmulatorError::Invalid("a client id is empty".to_owned()));
+                return Err(EmulatorError::Invalid(
+                    "client id must not be empty".to_owned(),
+                ));
             }
-            let client = Client {
-                secret: secret.clone(),
-                former: None,
-                may_ask: *may_ask,
-            };
-            if clients.insert(id.clone(), client).is_some() {
+            if clients.insert(id.clone(), client.clone()).is_some() {
                 return Err(EmulatorError::Invalid(format!(
-                    "client {id:?} is given twice"
+                    "client id {id:?} is set twice"
                 )));
             }
+        }
+        if clients.is_empty() {
+            let client = Client::new(DEFAULT_CLIENT_SECRET.to_owned(), true);
+            clients.insert(DEFAULT_CLIENT_ID.to_owned(), client);
         }
         Ok(Clients::new(clients))
     }

@@ -1,4 +1,4 @@
-//! The handle to a running emulator.
+//! [`Emulator`]: handle of a running emulator.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,33 +7,26 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::addresses::Addresses;
-use crate::builder::EmulatorBuilder;
-use crate::clock::millis;
 use crate::endpoint::Endpoint;
 use crate::environment::Environment;
 use crate::error::EmulatorError;
-use crate::fault::{Fault, FaultStatus};
-use crate::log::{LOG_CAP, LogEntry};
-use crate::state::{State, seconds};
+use crate::fault::definition::Fault;
+use crate::fault::queue::FaultStatus;
+use crate::server::addresses::Addresses;
+use crate::state::clock::millis;
+use crate::state::counters::Counters;
+use crate::state::log::{LogEntry, MAX_ENTRIES};
+use crate::state::settings::whole_seconds;
+use crate::state::shared::State;
+use crate::state::tokens::TokenKind;
 use crate::thread::Thread;
-use crate::tls::TlsTrouble;
-use crate::tokens::TokenKind;
-use crate::traffic::Counters;
-
-/// The client that exists where the builder was given none.
-pub const DEFAULT_CLIENT_ID: &str = "emulator-client-id";
-/// The secret of [`DEFAULT_CLIENT_ID`]: public, and good for nothing else.
-pub const DEFAULT_CLIENT_SECRET: &str = "emulator-client-secret-not-a-secret";
-/// A business id for examples. It is one of the client's unless
-/// [`EmulatorBuilder::business`] named others.
-pub const DEMO_BUSINESS_ID: &str = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b";
+use crate::tls::options::TlsTrouble;
 
 /// A running emulator.
 ///
-/// Every method is quick, takes `&self` and may be called from any thread;
-/// only [`wait_until`](Self::wait_until) and dropping block. Dropping stops
-/// the emulator: when `drop` returns, its connections are closed and its ports
+/// All methods take `&self` and can be called from any thread. Only
+/// [`wait_until`](Self::wait_until) and `drop` block. Dropping stops the
+/// emulator: when `drop` returns, its connections are closed and its ports are
 /// free.
 pub struct Emulator {
     state: Arc<State>,
@@ -59,12 +52,7 @@ impl Emulator {
         }
     }
 
-    /// A builder with every setting at its default.
-    pub fn builder() -> EmulatorBuilder {
-        EmulatorBuilder::default()
-    }
-
-    /// The base URL of the API, with no slash at its end.
+    /// The base URL of the API, without a slash at its end.
     #[must_use]
     pub fn url(&self) -> String {
         self.addresses.api_url()
@@ -76,43 +64,43 @@ impl Emulator {
         self.addresses.token_url()
     }
 
-    /// The base URL of the control API, with no slash at its end.
+    /// The base URL of the control API, without a slash at its end.
     #[must_use]
     pub fn control_url(&self) -> String {
         self.addresses.control_url()
     }
 
-    /// The address that the token endpoint and the API listen on.
+    /// The address of the token endpoint and the API.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.addresses.api
     }
 
-    /// The address that the control API listens on.
+    /// The address of the control API.
     #[must_use]
     pub const fn control_address(&self) -> SocketAddr {
         self.addresses.control
     }
 
-    /// Which Layer it plays.
+    /// The Layer environment that it imitates.
     #[must_use]
     pub fn environment(&self) -> Environment {
-        self.state.fixed.environment
+        self.state.config.environment
     }
 
     /// The scope that the token endpoint accepts.
     #[must_use]
     pub fn scope(&self) -> &str {
-        &self.state.fixed.scope
+        &self.state.config.scope
     }
 
-    /// The ids of its clients, sorted.
+    /// The ids of all clients, sorted.
     #[must_use]
     pub fn client_ids(&self) -> Vec<String> {
         self.state.clients.ids()
     }
 
-    /// The certificate of its authority, in PEM; `None` without TLS.
+    /// The certificate of the authority in PEM; `None` without TLS.
     #[must_use]
     pub fn ca_pem(&self) -> Option<String> {
         self.state.ca_pem()
@@ -122,16 +110,19 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// [`EmulatorError::Invalid`] without TLS, [`EmulatorError::Write`] if the
+    /// [`EmulatorError::Invalid`] without TLS; [`EmulatorError::Write`] if the
     /// file cannot be written.
     pub fn write_ca_pem(&self, path: impl AsRef<Path>) -> Result<(), EmulatorError> {
-        let pem = self
-            .ca_pem()
-            .ok_or_else(|| EmulatorError::Invalid("plain HTTP has no certificates".to_owned()))?;
+        let pem = self.ca_pem().ok_or_else(|| {
+            EmulatorError::Invalid(
+                "the emulator runs over plain HTTP and has no certificate; start it with TLS"
+                    .to_owned(),
+            )
+        })?;
         std::fs::write(path, pem).map_err(EmulatorError::Write)
     }
 
-    /// What is wrong with its TLS from the next handshake on; `None` is nothing.
+    /// Sets a TLS defect for the next handshakes; `None` removes it.
     ///
     /// # Errors
     ///
@@ -140,59 +131,60 @@ impl Emulator {
         self.state.set_tls_trouble(trouble)
     }
 
-    /// Adds a fault for one endpoint and answers its number.
+    /// Adds a fault for one endpoint and returns its number.
     ///
     /// # Errors
     ///
-    /// [`EmulatorError::Invalid`], which names the field, if the fault cannot
-    /// do what it says.
+    /// [`EmulatorError::Invalid`] with the field's name, if the fault is not
+    /// valid.
     pub fn fault(&self, endpoint: Endpoint, fault: Fault) -> Result<u64, EmulatorError> {
         self.state.faults.add(fault.on(endpoint))
     }
 
-    /// Adds a fault for whatever endpoint it names itself, or for all.
+    /// Adds a fault for the endpoint that it contains, or for all endpoints, and
+    /// returns its number.
     ///
     /// # Errors
     ///
-    /// As [`fault`](Self::fault).
+    /// Same as [`fault`](Self::fault).
     pub fn add_fault(&self, fault: Fault) -> Result<u64, EmulatorError> {
         self.state.faults.add(fault)
     }
 
-    /// The faults in force, the first to be tried first.
+    /// The active faults, in the order in which requests are matched.
     #[must_use]
     pub fn faults(&self) -> Vec<FaultStatus> {
         self.state.faults.list()
     }
 
-    /// Removes one fault; false if it is spent or was never there.
+    /// Removes one fault. Returns false if it is not active.
     pub fn remove_fault(&self, id: u64) -> bool {
         self.state.faults.remove(id)
     }
 
-    /// Removes all faults. Answers that are held or delayed stay so.
+    /// Removes all faults. Responses that are held or delayed stay so.
     pub fn clear_faults(&self) {
         self.state.faults.clear();
     }
 
-    /// Lets go all answers that are held now.
+    /// Releases all responses that are held now.
     pub fn release(&self) {
-        self.state.release();
+        self.state.releases.release();
     }
 
-    /// The emulator's clock, as the time since the Unix epoch.
+    /// The time of the emulator's clock since the Unix epoch.
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.state.clock.now()).unwrap_or(0))
     }
 
-    /// The emulator's clock, as a system time.
+    /// The time of the emulator's clock.
     #[must_use]
     pub fn system_time(&self) -> std::time::SystemTime {
         UNIX_EPOCH + self.now()
     }
 
-    /// Sets the clock forward: tokens age, the rate limit refills.
+    /// Sets the clock forward: tokens age, and the rate limiter refills.
     pub fn advance(&self, by: Duration) {
         self.state.clock.shift(millis(by));
     }
@@ -202,60 +194,55 @@ impl Emulator {
         self.state.clock.shift(-millis(by));
     }
 
-    /// Stops the clock, so that only [`advance`](Self::advance) and
-    /// [`set_back`](Self::set_back) move it.
+    /// Stops the clock. [`advance`](Self::advance) and
+    /// [`set_back`](Self::set_back) still move it.
     pub fn stop_clock(&self) {
         self.state.clock.stop();
     }
 
-    /// Lets a stopped clock run on from where it stands.
+    /// Runs a stopped clock from its current time.
     pub fn run_clock(&self) {
         self.state.clock.run();
     }
 
-    /// How long access tokens live that are issued from now on.
+    /// Sets the lifetime of access tokens that are issued from now on.
     pub fn set_access_token_lifetime(&self, lifetime: Duration) {
         self.state
-            .change_settings(|all| all.access_token_lifetime = seconds(lifetime));
+            .change_settings(|settings| settings.access_token_lifetime = whole_seconds(lifetime));
     }
 
-    /// How long business tokens live that are issued from now on; `None`: as
-    /// long as the session duration asks.
+    /// Sets the lifetime of business tokens that are issued from now on; `None`:
+    /// the session duration of the request.
     pub fn set_business_token_lifetime(&self, lifetime: Option<Duration>) {
-        self.state
-            .change_settings(|all| all.business_token_lifetime = lifetime.map(seconds));
-    }
-
-    /// What answers say in `expires_in` from now on; `None`: the truth.
-    pub fn set_expires_in(&self, kind: TokenKind, claim: Option<Value>) {
-        self.state.change_settings(|all| match kind {
-            TokenKind::Access => all.access_expires_in = claim,
-            TokenKind::Business => all.business_expires_in = claim,
+        self.state.change_settings(|settings| {
+            settings.business_token_lifetime = lifetime.map(whole_seconds)
         });
     }
 
-    /// Requests a second that one client may make; `None` is no limit. A change
-    /// starts every client's bucket afresh.
+    /// Sets the `expires_in` of responses from now on; `None`: the real lifetime.
+    pub fn set_expires_in(&self, kind: TokenKind, value: Option<Value>) {
+        self.state.change_settings(|settings| match kind {
+            TokenKind::Access => settings.access_expires_in = value,
+            TokenKind::Business => settings.business_expires_in = value,
+        });
+    }
+
+    /// Sets the API requests per second that one client may make; `None`: no
+    /// limit. A change gives every client a new bucket.
     pub fn set_rate_limit(&self, per_second: Option<u32>) {
         self.state
-            .change_settings(|all| all.rate_limit = per_second);
+            .change_settings(|settings| settings.rate_limit = per_second);
     }
 
-    /// A working access token for a client, without the token endpoint; it is
-    /// counted as issued. `None` if there is no such client.
+    /// Issues a valid access token without a request to the token endpoint, and
+    /// counts it as issued. `None` if the client is unknown.
     #[must_use]
     pub fn issue_access_token(&self, client_id: &str) -> Option<String> {
-        let known = self.state.clients.ids().iter().any(|id| id == client_id);
-        let lifetime = self.state.settings().access_token_lifetime;
-        if known {
-            self.state.issue(client_id, None, lifetime)
-        } else {
-            None
-        }
+        self.state.issue_access_token(client_id)
     }
 
-    /// Revokes one token, access or business; false if it is not one of this
-    /// emulator's.
+    /// Revokes one access or business token. Returns false if this emulator did
+    /// not issue it.
     pub fn revoke(&self, token: &str) -> bool {
         self.state.tokens.revoke(token)
     }
@@ -265,8 +252,8 @@ impl Emulator {
         self.state.tokens.revoke_all(kind);
     }
 
-    /// Gives a client a new secret; the old one is refused at once. Tokens
-    /// issued before stay good.
+    /// Sets a new secret of a client. The old secret is refused at once; issued
+    /// tokens stay valid.
     ///
     /// # Errors
     ///
@@ -275,7 +262,7 @@ impl Emulator {
         self.state.clients.rotate(client_id, secret, false)
     }
 
-    /// Gives a client a new secret and lets the old one in as well, until the
+    /// Sets a new secret of a client. The old secret is also accepted until the
     /// next rotation.
     ///
     /// # Errors
@@ -285,63 +272,63 @@ impl Emulator {
         self.state.clients.rotate(client_id, secret, true)
     }
 
-    /// All counters, at one moment.
+    /// All counters at one moment.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.state.traffic.counters()
     }
 
-    /// How many requests one endpoint has got.
+    /// The number of requests to one endpoint.
     #[must_use]
     pub fn count(&self, endpoint: Endpoint) -> u64 {
         self.counters().endpoint(endpoint).total
     }
 
-    /// Blocks until the counters satisfy a condition; false if they do not in
-    /// time. In `async` code, call it from a blocking task. The condition must
-    /// not call the emulator, which waits for it.
+    /// Blocks until the counters satisfy a condition. Returns false after the
+    /// timeout. In async code, call it from a blocking task. The condition must
+    /// not call the emulator, which would deadlock.
     pub fn wait_until(&self, enough: impl Fn(&Counters) -> bool, timeout: Duration) -> bool {
         self.state.traffic.wait_until(enough, timeout)
     }
 
-    /// The request log, oldest first; at most the last 16,384 requests.
+    /// The request log, oldest first, at most the last 16,384 requests.
     #[must_use]
     pub fn log(&self) -> Vec<LogEntry> {
         self.log_after(0)
     }
 
-    /// The log's entries with a number above `number`.
+    /// The entries of the log with a number above `number`.
     #[must_use]
     pub fn log_after(&self, number: u64) -> Vec<LogEntry> {
-        self.state.traffic.log(number, LOG_CAP)
+        self.state.traffic.log(number, MAX_ENTRIES)
     }
 
-    /// The fingerprint under which the log has this token, or this base64 of a
-    /// Basic header.
+    /// The fingerprint of credentials in the log: of a token, or of the base64
+    /// part of a Basic header.
     #[must_use]
     pub fn fingerprint(&self, credentials: &str) -> String {
         self.state.fingerprints.hash(credentials)
     }
 
-    /// Empties the log and the counters, and nothing else.
+    /// Empties the log and the counters.
     pub fn clear_log(&self) {
         self.state.traffic.clear();
     }
 
-    /// Back to how it started: log, counters, faults, held answers, clock,
-    /// rate limit, lifetimes, secrets, TLS. Tokens issued before stay good,
-    /// and revoked ones revoked.
+    /// Restores the state at start: log, counters, faults, held responses,
+    /// clock, rate limit, lifetimes, secrets, TLS. Issued tokens stay valid, and
+    /// revoked ones stay revoked.
     pub fn reset(&self) {
         self.state.reset();
     }
 
-    /// Tells it to stop, without waiting.
+    /// Requests a stop without waiting for it.
     pub fn stop(&self) {
         self.thread.stop();
     }
 
-    /// Resolves once it was told to stop, be it by [`stop`](Self::stop) or over
-    /// the control API. Works on any runtime.
+    /// Resolves when a stop is requested, by [`stop`](Self::stop) or over the
+    /// control API. Works on any runtime.
     pub async fn stopped(&self) {
         self.thread.stopped().await;
     }

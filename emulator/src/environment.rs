@@ -1,4 +1,4 @@
-//! Which Layer the emulator plays: its scope and its rate limit.
+//! Layer environments with their scopes and rate limits.
 
 use std::str::FromStr;
 
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::EmulatorError;
 
-/// The Layer environment that the emulator plays.
+/// The Layer environment that the emulator imitates.
 ///
-/// It decides the scope that the token endpoint accepts and the rate limit of
-/// the API; both can be set apart on the builder.
+/// It sets the scope that the token endpoint accepts and the rate limit of the
+/// API. The builder can override both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Environment {
-    /// `sandbox`: 100 requests a second.
+    /// `sandbox`: 100 requests per second.
     #[default]
     Sandbox,
-    /// `production`: 500 requests a second.
+    /// `production`: 500 requests per second.
     Production,
-    /// `production-ca`, Canada: 500 requests a second.
+    /// `production-ca` (Canada): 500 requests per second.
     ProductionCa,
 }
 
@@ -33,7 +33,7 @@ impl Environment {
         }
     }
 
-    /// Requests a second that one client may make of the API.
+    /// The API requests per second that one client may make.
     #[must_use]
     pub const fn requests_per_second(self) -> u32 {
         match self {
@@ -42,7 +42,7 @@ impl Environment {
         }
     }
 
-    /// The name, as Layer writes it.
+    /// The name in Layer's documentation.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,14 +56,15 @@ impl Environment {
 impl FromStr for Environment {
     type Err = EmulatorError;
 
-    /// Reads the [`name`](Self::name).
+    /// Parses a [`name`](Self::name).
     fn from_str(name: &str) -> Result<Self, EmulatorError> {
         [Self::Sandbox, Self::Production, Self::ProductionCa]
             .into_iter()
             .find(|environment| environment.name() == name)
             .ok_or_else(|| {
-                let text = "the environment is sandbox, production or production-ca";
-                EmulatorError::Invalid(text.to_owned())
+                EmulatorError::Invalid(format!(
+                    "environment must be sandbox, production or production-ca, got {name:?}"
+                ))
             })
     }
 }
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn each_name_parses_to_its_environment() {
         for environment in [
             Environment::Sandbox,
             Environment::Production,
@@ -81,13 +82,18 @@ mod tests {
         ] {
             assert_eq!(
                 environment.name().parse::<Environment>().unwrap(),
-                environment
+                environment,
+                "the name must parse to its environment"
             );
             assert_eq!(
                 serde_json::to_value(environment).unwrap(),
-                environment.name()
+                environment.name(),
+                "the JSON form must be the name"
             );
         }
-        assert!("Sandbox".parse::<Environment>().is_err());
+        assert!(
+            "Sandbox".parse::<Environment>().is_err(),
+            "names must be case-sensitive"
+        );
     }
 }

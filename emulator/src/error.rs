@@ -1,39 +1,42 @@
-//! What can go wrong when an emulator is started or scripted.
+//! Errors of starting and controlling an emulator.
 
 use std::io;
 use std::net::IpAddr;
 
-/// Why an emulator could not be started, or an order to it was refused.
+/// Reason why an emulator could not start or refused a control call.
 ///
-/// No variant carries a secret or a token.
+/// No variant contains a secret or a token.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmulatorError {
-    /// The address is not a loopback address. The emulator hands out working
-    /// tokens to whoever knows public defaults, so it listens elsewhere only
-    /// with TLS and a client of your own, and gives no control there.
-    #[error("the emulator listens on loopback only, not on {0}")]
+    /// The address is not a loopback address. The default credentials are
+    /// public, so only the API may listen on another address, and only with TLS
+    /// and a client that the caller sets.
+    #[error(
+        "address {0} is not a loopback address; use 127.0.0.1 or ::1 \
+         (api_address also takes other addresses, with TLS and a client of your own)"
+    )]
     NotLoopback(IpAddr),
-    /// A listener could not be bound, most often because the port is in use.
+    /// A listener could not be bound, usually because the port is in use.
     #[error("cannot listen on port {port}")]
     Bind {
-        /// The port that was asked for; 0 means any free one.
+        /// The requested port; 0 means any free port.
         port: u16,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The emulator's own thread or runtime could not be started.
+    /// The emulator's thread or runtime could not start.
     #[error("cannot start the emulator's thread")]
     Thread(#[source] io::Error),
     /// A key or a certificate could not be made.
     #[error("cannot make a key or certificate: {0}")]
     Crypto(String),
-    /// A builder setting, or an order, that makes no sense; the text says which.
+    /// A builder setting or an argument is not valid; the text names it.
     #[error("{0}")]
     Invalid(String),
-    /// A client that the emulator does not know.
-    #[error("no such client")]
+    /// The client id is not one of the emulator's clients.
+    #[error("unknown client id")]
     UnknownClient,
     /// A file could not be written.
     #[error("cannot write the file")]

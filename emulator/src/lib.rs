@@ -1,18 +1,18 @@
-//! Layer on loopback: an emulator of the Layer accounting API's authentication,
-//! for tests and demonstrations with no account and no network.
+//! Emulator of the Layer accounting API's authentication, for tests and
+//! demonstrations. It needs no account and no network.
 //!
-//! It answers as Layer's documentation says: the token endpoint, `GET /whoami`,
-//! business-scoped tokens, the error envelope, the rate limit; over HTTP or
-//! HTTPS. Its clock can be moved, its tokens revoked, its secrets rotated, and
-//! it can be told to misbehave in every way a client must live with, from Rust
-//! or over a control API.
+//! It implements what Layer's documentation describes: the token endpoint,
+//! `GET /whoami`, business-scoped tokens, the error envelope and the rate
+//! limit, over HTTP or HTTPS. A test can move its clock, revoke its tokens,
+//! rotate its secrets and script its failures, from Rust or over an HTTP
+//! control API.
 //!
 //! ```
 //! use std::time::Duration;
 //! use layerfi_auth_emulator::{Emulator, Endpoint, Fault};
 //!
 //! let layer = Emulator::builder().start_blocking()?;
-//! // A client under test is given layer.url(), layer.token_url(), layer.scope().
+//! // Give layer.url(), layer.token_url() and layer.scope() to the client under test.
 //!
 //! layer.fault(Endpoint::Token, Fault::status(503).header("retry-after", "1").times(2))?;
 //! layer.advance(Duration::from_secs(3600)); // every access token has expired
@@ -21,48 +21,45 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod addresses;
-mod answer;
-mod body;
+// A module uses only modules that stand after it in this list: builder,
+// emulator, thread, control, server, routes, state, response, fault, tls, then
+// the single files defaults, endpoint, environment, error, ids and lock.
 mod builder;
-mod clients;
-mod clock;
-mod connection;
 mod control;
-mod cors;
-mod delivery;
-mod dispatch;
+mod defaults;
 mod emulator;
 mod endpoint;
-mod envelope;
 mod environment;
 mod error;
 mod fault;
-mod log;
-mod random;
-mod rate;
+mod ids;
+mod lock;
+mod response;
 mod routes;
 mod server;
 mod state;
-mod sync;
 mod thread;
 mod tls;
-mod tokens;
-mod traffic;
 
 pub use builder::EmulatorBuilder;
-pub use clients::BasicDecoding;
-pub use emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID, Emulator};
+pub use defaults::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID};
+pub use emulator::Emulator;
 pub use endpoint::Endpoint;
 pub use environment::Environment;
 pub use error::EmulatorError;
-pub use fault::{At, Drip, Endless, Fault, FaultStatus, Part, Times, Wire};
-pub use log::{AuthorizationMark, LogEntry};
-pub use tls::{HttpVersions, TlsTrouble, TlsVersions};
-pub use tokens::TokenKind;
-pub use traffic::{Counters, EndpointCounters};
+pub use fault::definition::Fault;
+pub use fault::queue::FaultStatus;
+pub use fault::times::Times;
+pub use fault::wire::{At, Drip, Endless, Part, Wire};
+pub use state::basic_auth::BasicDecoding;
+pub use state::counters::{Counters, EndpointCounters};
+pub use state::fingerprints::AuthorizationMark;
+pub use state::log::LogEntry;
+pub use state::tokens::TokenKind;
+pub use tls::options::{HttpVersions, TlsTrouble, TlsVersions};
 
-/// The guide's Rust, compiled; its JSON and shell are run by `tests/guide.rs`.
+/// The guide: its Rust code compiles as doctests, and `tests/guide.rs` runs its
+/// JSON and shell commands.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/emulator.md")]
 struct Guide;

@@ -1,4 +1,4 @@
-//! The emulator's own thread and runtime.
+//! Background thread and runtime of an emulator.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::addresses::Addresses;
-use crate::control;
-use crate::emulator::Emulator;
+use crate::control::context::Control;
+use crate::control::service;
 use crate::error::EmulatorError;
-use crate::server;
-use crate::state::State;
+use crate::server::addresses::Addresses;
+use crate::server::{connection, listener};
+use crate::state::shared::State;
 
-/// A running emulator's thread. Dropping it stops the emulator: every task and
-/// connection has ended and both ports are free when `drop` returns.
+/// Background thread of a running emulator. Dropping it stops the emulator: when
+/// `drop` returns, all connections are closed and both ports are free.
 pub(crate) struct Thread {
-    /// There until it is dropped.
+    /// `None` only during `drop`.
     running: Option<Running>,
-    /// The process that has the thread. In a forked child it does not exist:
-    /// a join never returns, and what the handles look into, such as the list
-    /// of those who wait, lies on a stack that may be gone.
-    process: u32,
+    /// The process that runs the thread. In a forked child the thread does not
+    /// exist: joining it would never return, and the waiters of the stop signal
+    /// are in memory that may be invalid.
+    process_id: u32,
 }
 
 struct Running {
@@ -32,23 +32,25 @@ struct Running {
 }
 
 impl Thread {
-    fn here(&self) -> Option<&Running> {
-        let is_here = self.process == std::process::id();
-        self.running.as_ref().filter(|_| is_here)
+    /// The running thread; `None` in a forked child.
+    fn running(&self) -> Option<&Running> {
+        self.running
+            .as_ref()
+            .filter(|_| self.process_id == std::process::id())
     }
 
     pub(crate) fn stop(&self) {
-        if let Some(running) = self.here() {
+        if let Some(running) = self.running() {
             running.stop.send_replace(true);
         }
     }
 
-    /// Resolves when the emulator has been told to stop; at once in a forked child.
+    /// Resolves when a stop is requested; at once in a forked child.
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        let stop = self.here().map(|running| running.stop.subscribe());
+        let stop = self.running().map(|running| running.stop.subscribe());
         async move {
             if let Some(stop) = stop {
-                wait(stop).await;
+                wait_for_stop(stop).await;
             }
         }
     }
@@ -57,9 +59,9 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         self.stop();
-        let is_here = self.here().is_some();
+        let in_own_process = self.running().is_some();
         match self.running.take() {
-            Some(running) if is_here => {
+            Some(running) if in_own_process => {
                 let _ = running.thread.join();
             }
             running => std::mem::forget(running),
@@ -67,36 +69,36 @@ impl Drop for Thread {
     }
 }
 
-async fn wait(mut stop: watch::Receiver<bool>) {
+async fn wait_for_stop(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
+/// Starts the thread. When it returns, both ports accept connections.
 pub(crate) fn start(
-    state: State,
+    state: Arc<State>,
     api: TcpListener,
     control: TcpListener,
-) -> Result<Emulator, EmulatorError> {
+) -> Result<(Addresses, Thread), EmulatorError> {
     let address = |listener: &TcpListener| listener.local_addr().map_err(EmulatorError::Thread);
     let addresses = Addresses {
         api: address(&api)?,
         control: address(&control)?,
         tls: state.tls().is_some(),
     };
-    let state = Arc::new(state);
     let stop = watch::Sender::new(false);
-    let shared = Shared {
-        state: Arc::clone(&state),
+    let control_context = Arc::new(Control {
+        state,
         addresses,
         stop: stop.clone(),
-    };
-    // The runtime is made on its thread: one that fails to start must not be
-    // dropped inside a caller's runtime, which panics.
+    });
+    // The new thread makes the runtime: if that fails, dropping it here would
+    // panic inside a caller's runtime.
     let (started, outcome) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new()
         .name("layerfi-emulator".to_owned())
         .spawn(
             move || match Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => run(&runtime, &shared, api, control, &started),
+                Ok(runtime) => run(&runtime, &control_context, api, control, &started),
                 Err(error) => {
                     let _ = started.send(Err(error));
                 }
@@ -110,20 +112,14 @@ pub(crate) fn start(
     }
     let thread = Thread {
         running: Some(Running { stop, thread }),
-        process: std::process::id(),
+        process_id: std::process::id(),
     };
-    Ok(Emulator::new(state, addresses, thread))
-}
-
-struct Shared {
-    state: Arc<State>,
-    addresses: Addresses,
-    stop: watch::Sender<bool>,
+    Ok((addresses, thread))
 }
 
 fn run(
     runtime: &Runtime,
-    shared: &Shared,
+    context: &Arc<Control>,
     api: TcpListener,
     control: TcpListener,
     started: &mpsc::SyncSender<std::io::Result<()>>,
@@ -138,17 +134,13 @@ fn run(
             }
         };
         let _ = started.send(Ok(()));
-        let state = &shared.state;
-        let context = Arc::new(control::Control {
-            state: Arc::clone(state),
-            addresses: shared.addresses,
-            stop: shared.stop.clone(),
-        });
+        let serve_api = |stream| connection::serve(Arc::clone(&context.state), stream);
+        let serve_control = |stream| service::serve(Arc::clone(context), stream);
         tokio::select! {
-            () = server::accept(api, |stream| server::serve(Arc::clone(state), stream)) => {}
-            () = server::accept(control, |stream| control::serve(Arc::clone(&context), stream)) => {}
-            () = wait(shared.stop.subscribe()) => {}
+            () = listener::accept(api, serve_api) => {}
+            () = listener::accept(control, serve_control) => {}
+            () = wait_for_stop(context.stop.subscribe()) => {}
         }
     });
-    // Dropping the runtime, which the caller does next, ends what is left.
+    // The caller drops the runtime, which ends all connections.
 }

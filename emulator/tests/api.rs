@@ -1,28 +1,28 @@
-//! The API: whoami, business tokens, businesses, envelopes, CORS.
+//! API: whoami, business tokens, businesses, errors, CORS.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a panic is the report"
+    reason = "a panic fails the test with its message"
 )]
 
 mod common;
 
 use std::time::Duration;
 
-use common::{get, mint, send, start, token, whoami};
-use layerfi_auth_emulator::{DEMO_BUSINESS_ID as DEMO, Emulator, TokenKind};
+use common::{access_token, get, request_business_token, send, start, start_error, whoami};
+use layerfi_auth_emulator::{DEMO_BUSINESS_ID as DEMO, Emulator, EmulatorError, TokenKind};
 use serde_json::{Value, json};
 
 const OTHER: &str = "018f1657-dc66-7482-917b-c0c0e532f52b";
 
 fn business_token(layer: &Emulator, access: &str) -> String {
-    let answer = mint(layer, access, DEMO, r#"{"session_duration": 900}"#);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.json()["access_token"].as_str().unwrap().to_owned()
+    request_business_token(layer, access, DEMO, r#"{"session_duration": 900}"#)
+        .expect_status(200)
+        .access_token()
 }
 
 #[test]
-fn without_a_good_token_there_is_an_envelope_and_a_challenge() {
+fn request_without_a_valid_token_gets_an_error_envelope_and_a_challenge() {
     let layer = start(Emulator::builder());
     for headers in [
         &[][..],
@@ -30,39 +30,46 @@ fn without_a_good_token_there_is_an_envelope_and_a_challenge() {
         &[("authorization", "Bearer")],
         &[("authorization", "Bearer nonsense")],
     ] {
-        let answer = send(layer.address(), "GET", "/whoami", headers, "");
-        assert_eq!(answer.status, 401);
-        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
-        assert!(answer.header("x-request-id").is_some());
-        let json = answer.json();
+        let response = send(layer.address(), "GET", "/whoami", headers, "")
+            .expect_error(401, "UNAUTHENTICATED")
+            .expect_header("www-authenticate", Some("Bearer"));
+        assert!(
+            response.header("x-request-id").is_some(),
+            "the error must have a request id: {response:?}"
+        );
+        let json = response.json();
         let error = &json["errors"][0];
-        assert_eq!(error["error_enum"], "UNAUTHENTICATED");
-        assert!(error["type"].is_string() && error["description"].is_string());
-        assert!(error["meta"].is_object());
+        assert!(
+            error["type"].is_string()
+                && error["description"].is_string()
+                && error["meta"].is_object(),
+            "the error must have type, description and meta: {error}"
+        );
     }
 }
 
 #[test]
-fn revocation_takes_one_or_all() {
+fn revocation_affects_one_token_or_all_of_a_kind() {
     let layer = start(Emulator::builder());
-    let (one, two) = (token(&layer), token(&layer));
+    let (one, two) = (access_token(&layer), access_token(&layer));
     let business = business_token(&layer, &one);
-    assert!(layer.revoke(&one));
-    assert!(!layer.revoke("nonsense"));
-    assert_eq!((whoami(&layer, &one), whoami(&layer, &two)), (401, 200));
+    assert!(layer.revoke(&one), "an issued token must be revocable");
+    assert!(!layer.revoke("nonsense"), "other text must be unknown");
+    whoami(&layer, &one).expect_status(401);
+    whoami(&layer, &two).expect_status(200);
     layer.revoke_all(TokenKind::Access);
-    assert_eq!(whoami(&layer, &two), 401);
+    whoami(&layer, &two).expect_status(401);
     let path = format!("/v1/businesses/{DEMO}");
-    assert_eq!(get(&layer, &path, &business).status, 200);
+    get(&layer, &path, &business).expect_status(200);
     layer.revoke_all(TokenKind::Business);
-    assert_eq!(get(&layer, &path, &business).status, 401);
-    assert_eq!(whoami(&layer, &token(&layer)), 200);
+    get(&layer, &path, &business).expect_status(401);
+    whoami(&layer, &access_token(&layer)).expect_status(200);
 }
 
 #[test]
-fn minting_takes_integers_and_strings_and_refuses_the_rest() {
+fn session_duration_is_an_integer_or_digits_and_anything_else_is_refused() {
     let layer = start(Emulator::builder());
-    let access = token(&layer);
+    let access = access_token(&layer);
     for (body, seconds) in [
         ("", 3600),
         ("{}", 3600),
@@ -70,13 +77,14 @@ fn minting_takes_integers_and_strings_and_refuses_the_rest() {
         (r#"{"session_duration": "86400"}"#, 86_400),
         (r#"{"session_duration": 900, "more": true}"#, 900),
     ] {
-        let answer = mint(&layer, &access, DEMO, body);
+        request_business_token(&layer, &access, DEMO, body)
+            .expect_status(200)
+            .expect_field("expires_in", seconds);
         assert_eq!(
-            (answer.status, &answer.json()["expires_in"]),
-            (200, &json!(seconds)),
-            "{body}"
+            layer.log().last().unwrap().session_duration,
+            Some(seconds),
+            "the log must have the session duration of {body:?}"
         );
-        assert_eq!(layer.log().last().unwrap().session_duration, Some(seconds));
     }
     for (body, error) in [
         (r#"{"session_duration": 0}"#, "INVALID_SESSION_DURATION"),
@@ -89,31 +97,25 @@ fn minting_takes_integers_and_strings_and_refuses_the_rest() {
         ("[]", "INVALID_REQUEST_BODY"),
         ("{", "INVALID_REQUEST_BODY"),
     ] {
-        let answer = mint(&layer, &access, DEMO, body);
-        assert_eq!(
-            (answer.status, answer.error_enum().as_str()),
-            (400, error),
-            "{body}"
-        );
+        request_business_token(&layer, &access, DEMO, body).expect_error(400, error);
     }
-    let answer = mint(&layer, &access, DEMO, &" ".repeat(70_000));
+    request_business_token(&layer, &access, DEMO, &" ".repeat(70_000))
+        .expect_error(413, "REQUEST_TOO_LARGE");
+    let path = format!("/v1/businesses/{DEMO}/auth-token");
+    get(&layer, &path, &access)
+        .expect_status(405)
+        .expect_header("allow", Some("POST"));
     assert_eq!(
-        (answer.status, answer.error_enum().as_str()),
-        (413, "REQUEST_TOO_LARGE")
+        layer.counters().business_tokens,
+        5,
+        "only valid requests must issue a token"
     );
-    let answer = get(
-        &layer,
-        &format!("/v1/businesses/{DEMO}/auth-token"),
-        &access,
-    );
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
-    assert_eq!(layer.counters().business_tokens, 5);
 }
 
 #[test]
-fn ids_that_are_no_uuid_are_refused_and_unknown_ones_are_not_found() {
+fn invalid_business_id_is_refused_and_unknown_one_is_not_found() {
     let layer = start(Emulator::builder().business(DEMO));
-    let access = token(&layer);
+    let access = access_token(&layer);
     for id in [
         "",
         "abc",
@@ -123,69 +125,53 @@ fn ids_that_are_no_uuid_are_refused_and_unknown_ones_are_not_found() {
         &DEMO.replace('-', ""),
         &format!("{DEMO}x"),
     ] {
-        let answer = mint(&layer, &access, id, "");
-        assert_eq!(answer.error_enum(), "INVALID_BUSINESS_ID", "{id}");
-        assert_eq!(answer.status, 400);
+        request_business_token(&layer, &access, id, "").expect_error(400, "INVALID_BUSINESS_ID");
     }
-    let answer = mint(&layer, &access, OTHER, "");
-    assert_eq!(
-        (answer.status, answer.error_enum().as_str()),
-        (404, "BUSINESS_NOT_FOUND")
-    );
-    assert_eq!(mint(&layer, &access, &DEMO.to_uppercase(), "").status, 200);
+    request_business_token(&layer, &access, OTHER, "").expect_error(404, "BUSINESS_NOT_FOUND");
+    request_business_token(&layer, &access, &DEMO.to_uppercase(), "").expect_status(200);
+    let error = start_error(Emulator::builder().business("abc"));
     assert!(
-        Emulator::builder()
-            .business("abc")
-            .start_blocking()
-            .is_err()
+        matches!(error, EmulatorError::Invalid(_)),
+        "wrong error for an invalid business id: {error:?}"
     );
+    // Without a configured business, every UUID is accepted.
     let open = start(Emulator::builder());
-    assert_eq!(
-        mint(&open, &token(&open), OTHER, "").status,
-        200,
-        "every UUID is owned"
-    );
+    request_business_token(&open, &access_token(&open), OTHER, "").expect_status(200);
 }
 
 #[test]
-fn a_business_token_is_good_for_its_business_only() {
+fn business_token_can_only_read_its_business_until_it_expires() {
     let layer = start(Emulator::builder());
-    let access = token(&layer);
+    let access = access_token(&layer);
     let business = business_token(&layer, &access);
-    assert_eq!(
-        get(&layer, &format!("/v1/businesses/{DEMO}"), &business).status,
-        200
-    );
-    let answer = get(&layer, &format!("/v1/businesses/{OTHER}"), &business);
-    assert_eq!(
-        (answer.status, answer.error_enum().as_str()),
-        (403, "FORBIDDEN")
-    );
-    assert_eq!(get(&layer, "/whoami", &business).status, 403);
-    assert_eq!(mint(&layer, &business, DEMO, "").status, 403);
+    let path = format!("/v1/businesses/{DEMO}");
+    get(&layer, &path, &business).expect_status(200);
+    get(&layer, &format!("/v1/businesses/{OTHER}"), &business).expect_error(403, "FORBIDDEN");
+    whoami(&layer, &business).expect_status(403);
+    request_business_token(&layer, &business, DEMO, "").expect_status(403);
     layer.advance(Duration::from_secs(901));
-    assert_eq!(
-        get(&layer, &format!("/v1/businesses/{DEMO}"), &business).status,
-        401
-    );
-    assert_eq!(whoami(&layer, &access), 200);
+    get(&layer, &path, &business).expect_status(401);
+    whoami(&layer, &access).expect_status(200);
     layer.set_business_token_lifetime(Some(Duration::from_secs(5)));
-    assert_eq!(mint(&layer, &access, DEMO, "").json()["expires_in"], 5);
+    request_business_token(&layer, &access, DEMO, "").expect_field("expires_in", 5);
     layer.set_expires_in(TokenKind::Business, Some(json!("12345")));
-    assert_eq!(
-        mint(&layer, &access, DEMO, "").json()["expires_in"],
-        "12345"
-    );
+    request_business_token(&layer, &access, DEMO, "").expect_field("expires_in", "12345");
 }
 
 #[test]
-fn what_the_react_components_read_is_there() {
+fn resources_of_the_react_components_exist() {
     let layer = start(Emulator::builder());
-    let business = business_token(&layer, &token(&layer));
+    let business = business_token(&layer, &access_token(&layer));
     let profile = get(&layer, &format!("/v1/businesses/{DEMO}"), &business).json();
-    assert_eq!(profile["data"]["id"], DEMO);
-    assert_eq!(profile["data"]["is_demo"], true);
-    assert!(profile["data"]["activation_at"].is_string());
+    assert_eq!(profile["data"]["id"], DEMO, "wrong id in {profile}");
+    assert_eq!(
+        profile["data"]["is_demo"], true,
+        "the business must be a demo: {profile}"
+    );
+    assert!(
+        profile["data"]["activation_at"].is_string(),
+        "the business must be active: {profile}"
+    );
     for resource in [
         "accounting-config",
         "bank-accounts",
@@ -200,25 +186,25 @@ fn what_the_react_components_read_is_there() {
         "categories",
     ] {
         let path = format!("/v1/businesses/{DEMO}/{resource}?limit=50");
-        let answer = get(&layer, &path, &business);
-        assert_eq!(answer.status, 200, "{resource}");
-        assert_ne!(answer.json()["data"], Value::Null, "{resource}");
+        let response = get(&layer, &path, &business).expect_status(200);
+        assert_ne!(
+            response.json()["data"],
+            Value::Null,
+            "{resource} must have data: {response:?}"
+        );
     }
-    let answer = get(&layer, &format!("/v1/businesses/{DEMO}/secrets"), &business);
-    assert_eq!(
-        (answer.status, answer.error_enum().as_str()),
-        (404, "NOT_FOUND")
-    );
-    assert!(
-        layer
-            .log()
-            .iter()
-            .all(|entry| !entry.path.contains("limit"))
-    );
+    get(&layer, &format!("/v1/businesses/{DEMO}/secrets"), &business)
+        .expect_error(404, "NOT_FOUND");
+    for entry in layer.log() {
+        assert!(
+            !entry.path.contains("limit"),
+            "the log must not have the query: {entry:?}"
+        );
+    }
 }
 
 #[test]
-fn browsers_may_call_it() {
+fn browser_can_call_the_api_but_not_the_token_endpoint() {
     let layer = start(Emulator::builder());
     let origin = ("origin", "http://localhost:5173");
     let asked = (
@@ -227,16 +213,16 @@ fn browsers_may_call_it() {
     );
     let method = ("access-control-request-method", "GET");
     let path = format!("/v1/businesses/{DEMO}/vendors");
-    let answer = send(
+    let response = send(
         layer.address(),
         "OPTIONS",
         &path,
         &[origin, asked, method],
         "",
-    );
-    assert_eq!(answer.status, 204);
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let allowed = answer.header("access-control-allow-headers").unwrap();
+    )
+    .expect_status(204)
+    .expect_header("access-control-allow-origin", Some("*"));
+    let allowed = response.header("access-control-allow-headers").unwrap();
     for name in [
         "authorization",
         "content-type",
@@ -244,19 +230,16 @@ fn browsers_may_call_it() {
         "layer-react-version",
         "cache-control",
     ] {
-        assert!(allowed.contains(name), "{name}");
+        assert!(
+            allowed.contains(name),
+            "header {name} must be allowed: {allowed}"
+        );
     }
-    let answer = send(layer.address(), "GET", "/whoami", &[origin], "");
-    assert_eq!(answer.status, 401);
-    assert_eq!(
-        answer.header("access-control-allow-origin"),
-        Some("*"),
-        "errors are readable too"
-    );
-    let answer = send(layer.address(), "POST", "/oauth2/token", &[origin], "");
-    assert_eq!(
-        answer.header("access-control-allow-origin"),
-        None,
-        "no page has a secret"
-    );
+    // A page must also be able to read errors.
+    send(layer.address(), "GET", "/whoami", &[origin], "")
+        .expect_status(401)
+        .expect_header("access-control-allow-origin", Some("*"));
+    // A page has no client secret.
+    send(layer.address(), "POST", "/oauth2/token", &[origin], "")
+        .expect_header("access-control-allow-origin", None);
 }

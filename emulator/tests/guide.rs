@@ -1,21 +1,21 @@
-//! The guide, `docs/emulator.md`, does what it says.
+//! Checks of the guide, `docs/emulator.md`.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a panic is the report"
+    reason = "a panic fails the test with its message"
 )]
 
 mod common;
 
 use std::process::Command;
 
-use common::{control, get, mint, start, token};
+use common::{access_token, command, control, get, request_business_token, start};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID, Emulator};
 use serde_json::Value;
 
 const GUIDE: &str = include_str!("../../docs/emulator.md");
 
-/// The fenced blocks of a language.
+/// The fenced code blocks of a language.
 fn blocks(language: &str) -> Vec<&'static str> {
     GUIDE
         .split("\n```")
@@ -25,85 +25,100 @@ fn blocks(language: &str) -> Vec<&'static str> {
         .collect()
 }
 
-/// The code spans in the first column of the table under this header.
-fn column(header: &str) -> Vec<&'static str> {
-    let table = GUIDE.split_once(header).unwrap().1;
+/// The code spans in the first column of the table with this header, sorted.
+fn first_column(header: &str) -> Vec<&'static str> {
+    let (_, table) = GUIDE
+        .split_once(header)
+        .unwrap_or_else(|| panic!("the guide has no table with the header {header:?}"));
     let rows = table
         .lines()
         .skip(1)
         .take_while(|line| line.starts_with('|'));
-    rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
-        .collect()
+    let mut spans: Vec<_> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+        .collect();
+    spans.sort_unstable();
+    spans
 }
 
 #[test]
-fn every_fault_of_the_guide_is_taken() {
+fn every_fault_of_the_guide_is_accepted() {
     let layer = start(Emulator::builder());
-    let mut taken = 0;
-    for line in blocks("json").into_iter().flat_map(str::lines) {
-        let (status, answer) = control(&layer, "POST", "/faults", line);
-        assert_eq!(status, 200, "{line}: {answer}");
-        taken += 1;
-    }
-    for wire in column("| `wire` | what the client sees |\n") {
+    let mut faults: Vec<String> = blocks("json")
+        .into_iter()
+        .flat_map(str::lines)
+        .map(str::to_owned)
+        .collect();
+    for wire in first_column("| `wire` | what the client sees |\n") {
         let wire = wire.replace('…', "\"before\"");
-        let fault = format!(r#"{{"body": "x", "wire": {wire}}}"#);
-        let (status, answer) = control(&layer, "POST", "/faults", &fault);
-        assert_eq!(status, 200, "{fault}: {answer}");
-        taken += 1;
+        faults.push(format!(r#"{{"body": "x", "wire": {wire}}}"#));
     }
-    assert!(taken > 15, "{taken}");
+    assert!(
+        faults.len() > 15,
+        "the guide must have more than 15 faults, found {}",
+        faults.len()
+    );
+    for fault in faults {
+        let response = control(&layer, "POST", "/faults", &fault);
+        assert_eq!(response.status, 200, "{fault} is refused: {response:?}");
+    }
 }
 
 #[test]
-fn the_tables_name_what_there_is() {
-    let fields = column("| field | what it says | default |\n");
+fn fault_table_of_the_guide_has_all_fields() {
     let all = r#"{"endpoint":"token","business_id":"","skip":1,"times":2,"delay_ms":1,"hold":true,
         "status":200,"headers":{"a":"b"},"body":"","body_base64":"","patch":{},"pad_body_to":1,"wire":"raw"}"#;
     let fault: layerfi_auth_emulator::Fault = serde_json::from_str(all).unwrap();
     let fault = serde_json::to_value(fault).unwrap();
-    let mut known: Vec<_> = fault
+    let mut fields: Vec<_> = fault
         .as_object()
         .unwrap()
         .keys()
         .map(String::as_str)
         .collect();
-    let mut told = fields;
-    known.sort_unstable();
-    told.sort_unstable();
-    assert_eq!(told, known);
-
-    let layer = start(Emulator::builder());
-    let info = control(&layer, "GET", "/", "").1;
-    let mut known: Vec<_> = info["orders"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|order| order.as_str().unwrap())
-        .collect();
-    let mut told: Vec<_> = column("| order | body | answer |\n")
-        .into_iter()
-        .map(|order| order.split('?').next().unwrap())
-        .collect();
-    known.sort_unstable();
-    told.sort_unstable();
-    assert_eq!(told, known);
-
-    let troubles = column("| trouble | what is wrong |\n");
-    let layer = start(Emulator::builder().tls(true));
-    for trouble in &troubles {
-        let order = format!(r#"{{"tls_trouble": "{trouble}"}}"#);
-        assert_eq!(
-            control(&layer, "POST", "/settings", &order).0,
-            200,
-            "{trouble}"
-        );
-    }
-    assert_eq!(troubles.len(), 5);
+    fields.sort_unstable();
+    assert_eq!(
+        first_column("| field | meaning | default |\n"),
+        fields,
+        "the table must have the fields of a fault"
+    );
 }
 
 #[test]
-fn the_curl_calls_work() {
+fn command_table_of_the_guide_has_all_commands() {
+    let layer = start(Emulator::builder());
+    let info = command(&layer, "GET", "/", "");
+    let mut commands: Vec<_> = info["orders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|command| command.as_str().unwrap())
+        .collect();
+    commands.sort_unstable();
+    let mut documented: Vec<_> = first_column("| command | body | response |\n")
+        .into_iter()
+        .map(|command| command.split('?').next().unwrap())
+        .collect();
+    documented.sort_unstable();
+    assert_eq!(
+        documented, commands,
+        "the table must have the commands that GET / lists"
+    );
+}
+
+#[test]
+fn tls_table_of_the_guide_has_all_defects() {
+    let defects = first_column("| `tls_trouble` | defect |\n");
+    assert_eq!(defects.len(), 5, "wrong number of defects: {defects:?}");
+    let layer = start(Emulator::builder().tls(true));
+    for defect in defects {
+        let body = format!(r#"{{"tls_trouble": "{defect}"}}"#);
+        command(&layer, "POST", "/settings", &body);
+    }
+}
+
+#[test]
+fn curl_calls_of_the_guide_succeed() {
     let layer = start(Emulator::builder());
     let calls = blocks("sh")
         .into_iter()
@@ -116,33 +131,40 @@ fn the_curl_calls_work() {
             .env("no_proxy", "127.0.0.1")
             .output()
             .unwrap();
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{call} printed no JSON ({error}): {output:?}"));
         assert!(
             output.status.success() && answer.get("error").is_none(),
-            "{call}: {answer}"
+            "{call} failed: {answer}"
         );
     }
-    assert!(layer.faults().is_empty(), "the last call resets");
+    assert!(
+        layer.faults().is_empty(),
+        "the last call of the guide must reset the faults"
+    );
 }
 
 #[test]
-fn the_defaults_are_as_told() {
+fn defaults_of_the_guide_are_correct() {
     for value in [DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID] {
-        assert!(GUIDE.contains(&format!("`{value}`")), "{value}");
+        assert!(
+            GUIDE.contains(&format!("`{value}`")),
+            "the guide must contain the default {value}"
+        );
     }
     let layer = start(Emulator::builder());
-    let access = token(&layer);
-    let business = mint(&layer, &access, DEMO_BUSINESS_ID, "").json();
-    let business = business["access_token"].as_str().unwrap();
-    let resources = GUIDE
-        .split_once("below it, ")
-        .unwrap()
-        .1
-        .split_once(" | ")
-        .unwrap()
-        .0;
-    for resource in resources.split('`').skip(1).step_by(2) {
+    let access = access_token(&layer);
+    let business = request_business_token(&layer, &access, DEMO_BUSINESS_ID, "").access_token();
+    let (_, resources) = GUIDE.split_once("its resources ").unwrap();
+    let (resources, _) = resources.split_once(" | ").unwrap();
+    let resources: Vec<_> = resources.split('`').skip(1).step_by(2).collect();
+    assert_eq!(
+        resources.len(),
+        11,
+        "wrong number of resources: {resources:?}"
+    );
+    for resource in resources {
         let path = format!("/v1/businesses/{DEMO_BUSINESS_ID}/{resource}");
-        assert_eq!(get(&layer, &path, business).status, 200, "{resource}");
+        get(&layer, &path, &business).expect_status(200);
     }
 }

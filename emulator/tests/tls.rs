@@ -1,18 +1,25 @@
-//! HTTPS, good and bad, as curl judges it.
+//! HTTPS with and without a defect, verified by curl.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a panic is the report"
+    reason = "a panic fails the test with its message"
 )]
 
 mod common;
 
-use common::{PATIENCE, curl, start};
-use layerfi_auth_emulator::{Emulator, HttpVersions, TlsTrouble, TlsVersions};
+use common::{curl, start, start_error, wait_until};
+use layerfi_auth_emulator::{Emulator, EmulatorError, HttpVersions, TlsTrouble, TlsVersions};
 
-struct Trust(std::path::PathBuf);
+// Exit codes of curl.
+const SUCCESS: i32 = 0;
+const CERTIFICATE_REFUSED: i32 = 60;
+const TIMED_OUT: i32 = 28;
+const HANDSHAKE_FAILED: i32 = 35;
 
-impl Trust {
+/// curl that trusts the authority of an emulator.
+struct TrustingCurl(std::path::PathBuf);
+
+impl TrustingCurl {
     fn of(layer: &Emulator) -> Self {
         let port = layer.address().port();
         let file =
@@ -21,149 +28,191 @@ impl Trust {
         Self(file)
     }
 
-    fn call(&self, url: &str, more: &[&str]) -> (i32, String) {
+    /// Exit code, and HTTP version and status or the error text.
+    fn run(&self, url: &str, more: &[&str]) -> (i32, String) {
         let file = self.0.to_str().unwrap();
-        curl(
-            &[
-                &[
-                    "--cacert",
-                    file,
-                    "-w",
-                    "%{http_version} %{http_code}",
-                    "-o",
-                    "/dev/null",
-                    url,
-                ],
-                more,
-            ]
-            .concat(),
-        )
+        let args = [
+            "--cacert",
+            file,
+            "-w",
+            "%{http_version} %{http_code}",
+            "-o",
+            "/dev/null",
+            url,
+        ];
+        curl(&[&args, more].concat())
+    }
+
+    #[track_caller]
+    fn expect(&self, url: &str, more: &[&str], expected: i32) -> String {
+        let (code, text) = self.run(url, more);
+        assert_eq!(
+            code, expected,
+            "wrong exit code of curl {more:?} for {url}: {text}"
+        );
+        text
+    }
+
+    #[track_caller]
+    fn expect_http2(&self, url: &str, more: &[&str]) {
+        let text = self.expect(url, more, SUCCESS);
+        assert_eq!(text, "2 401", "wrong HTTP version or status for {url}");
     }
 }
 
-impl Drop for Trust {
+impl Drop for TrustingCurl {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-const REFUSED: i32 = 60;
-const TIMEOUT: i32 = 28;
-const HANDSHAKE: i32 = 35;
+fn whoami_url(layer: &Emulator) -> String {
+    format!("{}/whoami", layer.url())
+}
 
 #[test]
-fn its_authority_vouches_for_every_loopback_name() {
+fn certificate_is_valid_for_loopback_names_with_the_authority() {
     let layer = start(Emulator::builder().tls(true));
-    let trust = Trust::of(&layer);
+    let trusting = TrustingCurl::of(&layer);
     let port = layer.address().port();
     for host in ["localhost", "127.0.0.1"] {
-        let (code, text) = trust.call(&format!("https://{host}:{port}/whoami"), &["-4"]);
-        assert_eq!((code, text.as_str()), (0, "2 401"), "{host}");
+        trusting.expect_http2(&format!("https://{host}:{port}/whoami"), &["-4"]);
     }
-    let (code, _) = curl(&[&format!("https://localhost:{port}/whoami")]);
-    assert_eq!(code, REFUSED, "nobody else does");
-    let plain = start(Emulator::builder());
-    assert!(plain.ca_pem().is_none());
-    assert!(plain.set_tls_trouble(None).is_err());
+    let (code, text) = curl(&[&format!("https://localhost:{port}/whoami")]);
+    assert_eq!(
+        code, CERTIFICATE_REFUSED,
+        "curl without the authority must refuse the certificate: {text}"
+    );
 }
 
 #[test]
-fn an_authority_whose_key_is_kept_is_trusted_after_a_restart() {
+fn emulator_without_tls_has_no_authority_and_no_defects() {
+    let layer = start(Emulator::builder());
+    assert!(
+        layer.ca_pem().is_none(),
+        "plain HTTP must have no authority"
+    );
+    let result = layer.set_tls_trouble(None);
+    assert!(
+        matches!(result, Err(EmulatorError::Invalid(_))),
+        "plain HTTP must refuse a TLS defect: {result:?}"
+    );
+}
+
+#[test]
+fn authority_with_the_same_key_is_trusted_after_a_restart() {
     let key = &rcgen::KeyPair::generate().unwrap().serialize_pem();
     let address = "127.4.5.6".parse().unwrap();
-    let trust = Trust::of(&start(Emulator::builder().authority_key(key)));
+    let trusting = TrustingCurl::of(&start(Emulator::builder().authority_key(key)));
     let again = start(Emulator::builder().authority_key(key).api_address(address));
-    let (code, text) = trust.call(&format!("{}/whoami", again.url()), &[]);
-    assert_eq!((code, text.as_str()), (0, "2 401"), "{}", again.url());
+    trusting.expect_http2(&whoami_url(&again), &[]);
     let other = start(Emulator::builder().tls(true));
-    let (code, _) = trust.call(&format!("{}/whoami", other.url()), &[]);
-    assert_eq!(code, REFUSED);
-    let none = Emulator::builder().authority_key("no key");
-    assert!(none.start_blocking().is_err());
+    trusting.expect(&whoami_url(&other), &[], CERTIFICATE_REFUSED);
+    let error = start_error(Emulator::builder().authority_key("not a key"));
+    assert!(
+        matches!(error, EmulatorError::Invalid(_)),
+        "wrong error for an invalid key: {error:?}"
+    );
 }
 
 #[test]
-fn it_listens_on_ipv6_loopback_too() {
+fn emulator_can_listen_on_ipv6_loopback() {
     let Ok(layer) = Emulator::builder()
         .bind_address("::1".parse().unwrap())
         .tls(true)
         .start_blocking()
     else {
-        return; // No IPv6 on this machine.
+        return; // This machine has no IPv6.
     };
-    let (code, text) = Trust::of(&layer).call(&format!("{}/whoami", layer.url()), &[]);
-    assert_eq!((code, text.as_str()), (0, "2 401"));
+    TrustingCurl::of(&layer).expect_http2(&whoami_url(&layer), &[]);
 }
 
 #[test]
-fn each_trouble_is_refused_and_can_be_mended() {
+fn each_defect_makes_curl_fail_and_can_be_removed() {
     let layer = start(Emulator::builder().tls(true));
-    let trust = Trust::of(&layer);
-    let url = format!("{}/whoami", layer.url());
-    for trouble in [
-        TlsTrouble::Expired,
-        TlsTrouble::NotYetValid,
-        TlsTrouble::WrongHost,
-        TlsTrouble::SelfSigned,
+    let trusting = TrustingCurl::of(&layer);
+    let url = whoami_url(&layer);
+    for (trouble, part) in [
+        (TlsTrouble::Expired, "expired"),
+        (TlsTrouble::NotYetValid, "not yet valid"),
+        (
+            TlsTrouble::WrongHost,
+            "no alternative certificate subject name matches",
+        ),
+        (TlsTrouble::SelfSigned, "self"),
     ] {
         layer.set_tls_trouble(Some(trouble)).unwrap();
-        let (code, text) = trust.call(&url, &[]);
-        assert_eq!(code, REFUSED, "{trouble:?}: {text}");
-        let word = match trouble {
-            TlsTrouble::Expired => "expired",
-            TlsTrouble::NotYetValid => "not yet valid",
-            TlsTrouble::WrongHost => "no alternative certificate subject name matches",
-            _ => "self",
-        };
-        assert!(text.contains(word), "{trouble:?}: {text}");
+        let text = trusting.expect(&url, &[], CERTIFICATE_REFUSED);
+        assert!(
+            text.contains(part),
+            "curl's error for {trouble:?} must contain {part:?}: {text}"
+        );
     }
     layer
         .set_tls_trouble(Some(TlsTrouble::HandshakeStall))
         .unwrap();
-    assert_eq!(trust.call(&url, &["--max-time", "1"]).0, TIMEOUT);
+    trusting.expect(&url, &["--max-time", "1"], TIMED_OUT);
     layer.set_tls_trouble(None).unwrap();
-    assert_eq!(trust.call(&url, &[]).0, 0);
-    assert_eq!(layer.counters().total, 1, "no request came through trouble");
-    assert!(layer.wait_until(|counters| counters.open_connections == 0, PATIENCE));
+    trusting.expect(&url, &[], SUCCESS);
+    assert_eq!(
+        layer.counters().total,
+        1,
+        "no request must arrive over a connection with a defect"
+    );
+    wait_until(&layer, "no open connection", |counters| {
+        counters.open_connections == 0
+    });
 }
 
 #[test]
-fn trouble_can_be_there_from_the_start_and_is_there_after_a_reset() {
+fn defect_set_at_start_is_restored_by_a_reset() {
     let layer = start(Emulator::builder().tls_trouble(TlsTrouble::WrongHost));
-    let trust = Trust::of(&layer);
-    let url = format!("{}/whoami", layer.url());
-    assert_eq!(trust.call(&url, &[]).0, REFUSED);
+    let trusting = TrustingCurl::of(&layer);
+    let url = whoami_url(&layer);
+    trusting.expect(&url, &[], CERTIFICATE_REFUSED);
     layer.set_tls_trouble(None).unwrap();
-    assert_eq!(trust.call(&url, &[]).0, 0);
+    trusting.expect(&url, &[], SUCCESS);
     layer.reset();
-    assert_eq!(trust.call(&url, &[]).0, REFUSED);
+    trusting.expect(&url, &[], CERTIFICATE_REFUSED);
 }
 
 #[test]
-fn versions_can_be_chosen() {
-    for (versions, good, bad) in [
-        (TlsVersions::Tls12, "--tls-max=1.2", "--tlsv1.3"),
-        (TlsVersions::Tls13, "--tlsv1.3", "--tls-max=1.2"),
+fn only_the_set_tls_versions_are_offered() {
+    for (versions, accepted, refused) in [
+        (
+            TlsVersions::Tls12,
+            &["--tls-max", "1.2"][..],
+            &["--tlsv1.3"][..],
+        ),
+        (TlsVersions::Tls13, &["--tlsv1.3"], &["--tls-max", "1.2"]),
     ] {
         let layer = start(Emulator::builder().tls(true).tls_versions(versions));
-        let trust = Trust::of(&layer);
-        let url = format!("{}/whoami", layer.url());
-        let flags = |flag: &'static str| flag.split('=').collect::<Vec<_>>();
-        assert_eq!(trust.call(&url, &flags(good)).0, 0);
-        assert_eq!(trust.call(&url, &flags(bad)).0, HANDSHAKE);
-        assert!(layer.wait_until(|counters| counters.tls_failures == 1, PATIENCE));
+        let trusting = TrustingCurl::of(&layer);
+        let url = whoami_url(&layer);
+        trusting.expect(&url, accepted, SUCCESS);
+        trusting.expect(&url, refused, HANDSHAKE_FAILED);
+        wait_until(&layer, "one failed TLS handshake", |counters| {
+            counters.tls_failures == 1
+        });
     }
-    for (versions, seen) in [
+}
+
+#[test]
+fn only_the_set_http_versions_are_used() {
+    for (versions, expected) in [
         (HttpVersions::Both, "2 401"),
         (HttpVersions::Http1, "1.1 401"),
         (HttpVersions::Http2, "2 401"),
     ] {
         let layer = start(Emulator::builder().tls(true).http_versions(versions));
-        let (_, text) = Trust::of(&layer).call(&format!("{}/whoami", layer.url()), &[]);
-        assert_eq!(text, seen);
+        let (_, text) = TrustingCurl::of(&layer).run(&whoami_url(&layer), &[]);
+        assert_eq!(
+            text, expected,
+            "wrong HTTP version or status with {versions:?}"
+        );
     }
     let layer = start(Emulator::builder());
-    let url = format!("{}/whoami", layer.url());
+    let url = whoami_url(&layer);
     let (_, text) = curl(&[
         "--http2-prior-knowledge",
         "-w",
@@ -172,5 +221,8 @@ fn versions_can_be_chosen() {
         "/dev/null",
         &url,
     ]);
-    assert_eq!(text, "2", "without TLS, for those who know");
+    assert_eq!(
+        text, "2",
+        "plain HTTP must support HTTP/2 with prior knowledge"
+    );
 }

@@ -1,9 +1,8 @@
 //! `layerfi_business_tokens`: the results of a batch.
 
-use std::collections::HashSet;
 use std::ffi::{c_char, c_void};
 
-use layerfi_auth::{BatchOptions, BatchProgress, BusinessToken, Error, SessionDuration, blocking};
+use layerfi_auth::{BatchOptions, BatchProgress, BusinessToken, Error, SessionDuration};
 
 use crate::business_token::layerfi_business_token;
 use crate::client::layerfi_client;
@@ -27,7 +26,8 @@ pub struct layerfi_batch_progress {
     pub failed: usize,
 }
 
-/// Receives the progress of a batch after each result. If it returns false, the
+/// Receives the progress of a batch after each result, and at least four times a
+/// second. If it returns false, the
 /// batch ends, and missing results are LAYERFI_RESULT_TIMEOUT. `progress` is valid
 /// during the call only. It must not throw or longjmp.
 pub type layerfi_progress_callback = Option<
@@ -72,58 +72,27 @@ pub unsafe extern "C" fn layerfi_client_business_tokens(
         let client = borrow!(client);
         let ids = read_strs!(business_ids, count);
         check_out!(out);
-        let mut options = BatchOptions {
-            session_duration: SessionDuration::from_secs(session_duration_s)?,
-            ..BatchOptions::default()
-        };
+        let duration = SessionDuration::from_secs(session_duration_s)?;
+        let mut options = BatchOptions::default().session_duration(duration);
         if max_in_flight > 0 {
             options.max_in_flight = max_in_flight;
         }
-        let client = client.waiting(timeout_ms)?;
-        let tokens = run(&client, &ids, options, |so_far| {
+        let report = |so_far: BatchProgress| {
+            let so_far = layerfi_batch_progress {
+                total: so_far.total,
+                distinct: so_far.distinct,
+                done: so_far.done,
+                failed: so_far.failed,
+            };
             // SAFETY: the caller passed the two together, for this thread.
-            progress.is_none_or(|progress| unsafe { progress(userdata, so_far) })
-        });
-        write_out!(out, tokens);
+            progress.is_none_or(|progress| unsafe { progress(userdata, &so_far) })
+        };
+        let results = client
+            .waiting(timeout_ms)?
+            .business_tokens_for_ids(ids, options, report);
+        write_out!(out, layerfi_business_tokens { results });
         Ok(())
     })
-}
-
-/// Runs a batch with the valid ids, then puts the errors of the others in their places.
-fn run(
-    client: &blocking::Client,
-    ids: &[&str],
-    options: BatchOptions,
-    mut progress: impl FnMut(&layerfi_batch_progress) -> bool,
-) -> layerfi_business_tokens {
-    let checked: Vec<_> = ids.iter().map(|id| client.business_id(id)).collect();
-    let refused: Vec<&str> = std::iter::zip(ids, &checked)
-        .filter_map(|(id, checked)| checked.is_err().then_some(*id))
-        .collect();
-    let different = refused.iter().collect::<HashSet<_>>().len();
-    let mut report = |so_far: BatchProgress| {
-        progress(&layerfi_batch_progress {
-            total: so_far.total + refused.len(),
-            distinct: so_far.distinct + different,
-            done: so_far.done + different,
-            failed: so_far.failed + different,
-        })
-    };
-    let businesses: Vec<_> = checked.iter().flatten().cloned().collect();
-    if businesses.is_empty() && different > 0 {
-        // The engine reports nothing for an empty batch.
-        report(BatchProgress::default());
-    }
-    let minted = client.business_tokens(businesses, options, report);
-    let mut minted = minted.into_iter();
-    let results = checked
-        .into_iter()
-        .filter_map(|id| match id {
-            Ok(_) => minted.next(),
-            Err(error) => Some(Err(error)),
-        })
-        .collect();
-    layerfi_business_tokens { results }
 }
 
 /// The number of results, equal to the number of ids; 0 for NULL.

@@ -70,18 +70,14 @@ pub unsafe extern "C" fn layerfi_client_business_token(
         let (client, id) = (borrow!(client), read_str!(business_id));
         check_out!(out);
         let business = client.client.business_id(id)?;
-        let options = BusinessTokenOptions {
-            session_duration: SessionDuration::from_secs(session_duration_s)?,
-            min_remaining: (min_remaining_s != LAYERFI_MIN_REMAINING_DEFAULT)
-                .then(|| Duration::from_secs(min_remaining_s)),
-        };
-        let cached = match options.min_remaining {
-            None => client
-                .client
-                .as_async()
-                .try_business_token(&business, options.session_duration),
-            Some(_) => None,
-        };
+        let duration = SessionDuration::from_secs(session_duration_s)?;
+        let mut options = BusinessTokenOptions::from(duration);
+        options.min_remaining = (min_remaining_s != LAYERFI_MIN_REMAINING_DEFAULT)
+            .then(|| Duration::from_secs(min_remaining_s));
+        let cached = client
+            .client
+            .as_async()
+            .cached_business_token(&business, options);
         let token = match cached {
             Some(token) => token,
             None => client
@@ -93,13 +89,15 @@ pub unsafe extern "C" fn layerfi_client_business_token(
     })
 }
 
-/// Returns a cached business token that has at least half of its lifetime left.
-/// Never waits and sends no request. Free it with layerfi_business_token_free().
+/// Returns a cached business token that has at least half of its lifetime left,
+/// and never waits. Free it with layerfi_business_token_free().
 ///
 /// `business_id` and `session_duration_s` are as in
 /// layerfi_client_business_token().
 ///
-/// Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token.
+/// Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token; a request
+/// for one is started in the background. While it is too early for a new request,
+/// the failure of the last one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_try_business_token(
     client: *const layerfi_client,
@@ -113,11 +111,10 @@ pub unsafe extern "C" fn layerfi_client_try_business_token(
         check_out!(out);
         let token = client
             .client
-            .as_async()
             .try_business_token(
                 &client.client.business_id(id)?,
                 SessionDuration::from_secs(session_duration_s)?,
-            )
+            )?
             .ok_or(Failure::NotAvailable)?;
         write_out!(out, layerfi_business_token::new(token));
         Ok(())

@@ -76,7 +76,7 @@ pub unsafe extern "C" fn layerfi_client_try_token(
 }
 
 fn cached(client: &layerfi_client) -> Result<AccessToken, Failure> {
-    let token = client.client.token_at_hand()?;
+    let token = client.client.try_token()?;
     token.ok_or(Failure::NotAvailable)
 }
 
@@ -190,9 +190,10 @@ pub unsafe extern "C" fn layerfi_client_invalidate(
     })
 }
 
-/// layerfi_client_invalidate() for a header value from
-/// layerfi_client_copy_authorization(). The comparison takes the same time
-/// wherever the values differ.
+/// Removes a token from the cache that a server refused with 401, an access
+/// token or a business token, given as the value of the `Authorization` header or
+/// as the token alone. The comparison takes the same time wherever the values
+/// differ. Otherwise as layerfi_client_invalidate().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_invalidate_authorization(
     client: *const layerfi_client,
@@ -202,19 +203,9 @@ pub unsafe extern "C" fn layerfi_client_invalidate_authorization(
 ) -> layerfi_result {
     guard(error, || {
         let (client, value) = (borrow!(client), read_str!(authorization));
-        let current = client.client.borrow_token();
-        let done = current.is_some_and(|token| {
-            is_equal(token.authorization().as_bytes(), value.as_bytes())
-                && client.client.invalidate(&token)
-        });
-        write_optional!(invalidated, done);
+        write_optional!(invalidated, client.client.invalidate_text(value));
         Ok(())
     })
-}
-
-/// Compares in a time that depends on the lengths only.
-fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 /// The token itself. It is a secret: do not log it.

@@ -1,4 +1,4 @@
-//! A business id, and the path that is made of it.
+//! Business ids, and the URL path built from one.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| layerfi_auth::fuzzing::business_id(data));

@@ -1,4 +1,4 @@
-//! The body of a token answer.
+//! The body of a token response.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| layerfi_auth::fuzzing::token_response(data));

@@ -1,12 +1,12 @@
-"""Tokens for the Layer accounting API: acquired once, always at hand, never shown.
+"""Authentication for the Layer accounting API: gets, caches and renews tokens.
 
     from layerfi_auth import Client
 
     client = Client.from_env()        # LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET
-    header = client.authorization()   # "Bearer …", valid, at once after the first time
+    header = client.authorization()   # "Bearer …", from the cache after the first call
     token = await client.token_async()  # the same engine and the same cache
 
-One client serves the whole program: every thread, task, event loop and forked worker.
+Use one client in the whole program: in every thread, task, event loop and forked worker.
 """
 
 from layerfi_auth._client import BatchProgress, BusinessTokens, Client

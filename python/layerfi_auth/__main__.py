@@ -1,4 +1,4 @@
-"""``python -m layerfi_auth``: the same as the command ``layerfi-auth``."""
+"""Runs the command ``layerfi-auth`` as ``python -m layerfi_auth``."""
 
 from layerfi_auth._command import main
 

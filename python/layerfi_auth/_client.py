@@ -1,12 +1,12 @@
-"""The client, with the ``_async`` twins of its calls."""
+"""The client with its ``_async`` methods."""
 
 from __future__ import annotations
 
-from _collections_abc import Iterable  # All of `collections` takes longer than this package.
+from _collections_abc import Iterable  # `collections.abc` takes longer to import.
 
-import layerfi_auth._threads  # noqa: F401  # The native module asks for it, from any thread.
+import layerfi_auth._worker  # noqa: F401  # For the native module's threads.
+from layerfi_auth._await_call import await_call
 from layerfi_auth._native import AccessToken, Batch, BusinessToken, ClientBase, WhoAmI
-from layerfi_auth._waiting import arrival
 from layerfi_auth.exceptions import LayerAuthError
 
 TYPE_CHECKING = False
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from typing import final
     from uuid import UUID
 else:
-    # `typing` and `uuid` take longer to import than all of this package, and
-    # this is all that is wanted of them. Whoever has a UUID has imported it.
+    # `typing` and `uuid` take longer to import than this package, and only annotations use
+    # them.
     UUID = object
 
     def final(cls: type) -> type:
@@ -23,22 +23,22 @@ else:
 
 
 Result = BusinessToken | LayerAuthError
-"""What one business of a batch comes to."""
+"""The result for one business of a batch."""
 
 
 class BatchProgress:
-    """How far a batch has come."""
+    """Progress of a batch."""
 
     __slots__ = ("distinct", "done", "failed", "total")
 
     total: int
-    """Inputs, duplicates included."""
+    """Number of inputs, including duplicates."""
     distinct: int
-    """Different businesses among them."""
+    """Number of different businesses."""
     done: int
-    """Different businesses whose result is there."""
+    """Number of different businesses that have a result."""
     failed: int
-    """Those of them that failed."""
+    """Number of different businesses that failed."""
 
     def __init__(self, total: int, distinct: int, done: int, failed: int) -> None:
         self.total = total
@@ -56,9 +56,9 @@ class BatchProgress:
 class BusinessTokens:
     """The results of a batch, one per input and in its order.
 
-    Iterate with ``for`` or, in a task, ``async for``. Each item is a `BusinessToken`, or the
-    `LayerAuthError` that this business met, be it only that its id is none. Both have a
-    ``business_id``. One failure does not end the batch.
+    Iterate with ``for`` or, in a task, ``async for``. Each item is a `BusinessToken` or a
+    `LayerAuthError`, also for an id that is not valid. Both have a ``business_id``. A failure
+    does not end the batch.
     """
 
     __slots__ = ("_batch",)
@@ -68,18 +68,18 @@ class BusinessTokens:
 
     @property
     def progress(self) -> BatchProgress:
-        """How far it has come; results that wait for their reader count as done."""
+        """The progress. Results that have arrived but were not read count as done."""
         return BatchProgress(*self._batch.progress())
 
     def close(self) -> None:
-        """End the batch: nothing more is asked for, and what is missing never comes."""
+        """End the batch: no more requests are sent, and missing results never arrive."""
         self._batch.close()
 
     def __iter__(self) -> BusinessTokens:
         return self
 
     def __next__(self) -> Result:
-        # Taken only once the wait is over: a wait that is interrupted loses no result.
+        # Waiting and taking are separate, so that an interrupted wait loses no result.
         while (item := self._batch.take()) is None:
             if not self._batch.wait():
                 raise StopIteration
@@ -89,9 +89,9 @@ class BusinessTokens:
         return self
 
     async def __anext__(self) -> Result:
-        # As above, where a task is cancelled.
+        # As in `__next__`, for a task that is cancelled.
         while (item := self._batch.take()) is None:
-            if not await arrival(self._batch.start_wait):
+            if not await await_call(self._batch.start_wait):
                 raise StopAsyncIteration
         return item
 
@@ -101,62 +101,65 @@ class BusinessTokens:
 
 @final
 class Client(ClientBase):
-    """A client of Layer's authentication: one per set of credentials, for the whole program.
+    """A client of Layer's authentication: one for each set of credentials in a program.
 
-    It may be used from any thread, task and event loop at once, and in forked workers. Making
-    one sends nothing. Every blocking call has an ``_async`` twin over the same cache. It is not
-    made to be subclassed: hold one instead.
+    It can be used from all threads, tasks and event loops at once, and in forked workers.
+    Making one sends no request. Every blocking method has an ``_async`` variant with the same
+    cache. It cannot be subclassed: use an attribute instead.
 
     :param environment: ``sandbox``, ``production``, ``production-ca``, or ``custom`` (with
-        ``api_url``, ``auth_url`` and ``scope`` of your own). Required: there is no default.
+        your own ``api_url``, ``auth_url`` and ``scope``). Required.
     :param client_id: the client id that Layer issued.
-    :param client_secret: its secret. Or one of:
-    :param client_secret_file: a file with the secret, read before each token request;
-    :param credentials: a callable that gives ``(client_id, client_secret)``, such as a vault,
-        asked before each token request, on a thread of its own. What it raises is the
-        ``__cause__`` of a `CredentialsError`, whose own text names no more than its class.
-    :param api_url: the API's base URL, in place of the environment's.
-    :param auth_url: the URL of the token endpoint, in place of the environment's.
-    :param scope: the OAuth scope, in place of the environment's.
+    :param client_secret: the client secret. Or one of the next two:
+    :param client_secret_file: a file with the secret, read before each token request.
+    :param credentials: a callable that returns ``(client_id, client_secret)``, for example from
+        a vault. It is called before each token request, on its own thread. An exception that it
+        raises is the ``__cause__`` of a `CredentialsError`, whose text names only its class.
+    :param api_url: the API's base URL, instead of the environment's.
+    :param auth_url: the URL of the token endpoint, instead of the environment's.
+    :param scope: the OAuth scope, instead of the environment's.
     :param basic_encoding: ``raw`` (the default) or ``form`` (RFC 6749 section 2.3.1).
-    :param ca_file: a PEM file with authorities to trust beside the system's.
+    :param ca_file: a PEM file with certificate authorities to trust, in addition to the
+        system's.
     :param ca_pem: the same as text or bytes.
-    :param proxy: ``http://[user:password@]host:port``; ``False`` for none. Otherwise
+    :param proxy: ``http://[user:password@]host:port``; ``False`` for no proxy. By default
         ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read.
-    :param allow_http_loopback: allows ``http://`` to this machine, for an emulator.
-    :param allow_opaque_business_ids: allows business ids that are not UUIDs.
-    :param timeout: what each call may take in all, in seconds; 30 by default.
-    :param connect_timeout: what connecting may take, per attempt; 5 by default.
-    :param attempt_timeout: what one attempt may take; 10 by default.
-    :param max_attempts: requests per call at the most; 4 by default, 1 for no retry.
-    :param business_token_capacity: business tokens kept at the most; 10,000 by default.
-    :param keep_warm: keeps the access token fresh with no caller present.
+    :param allow_http_loopback: allow ``http://`` to loopback addresses, for an emulator.
+    :param allow_opaque_business_ids: allow business ids that are not UUIDs.
+    :param timeout: longest time of a call in seconds, including retries; 30 by default.
+    :param connect_timeout: longest time to connect in seconds, for each attempt; 5 by default.
+    :param attempt_timeout: longest time of one attempt in seconds; 10 by default.
+    :param max_attempts: most requests of one call; 4 by default, 1 for no retry.
+    :param business_token_capacity: most business tokens in the cache; 10,000 by default.
+    :param keep_warm: refresh the access token in the background even when it is not used.
     :param user_agent: your product, such as ``my-service/1.2``.
     """
 
     __slots__ = ()
 
     def __init_subclass__(cls) -> None:
-        raise TypeError("layerfi_auth.Client cannot be subclassed; hold one instead")
+        raise TypeError(
+            "layerfi_auth.Client cannot be subclassed; keep one in an attribute instead"
+        )
 
     async def token_async(self, *, timeout: float | None = None) -> AccessToken:
         """Return a valid access token, as `token` does, without blocking the event loop."""
-        token = self._held_token(timeout)
+        token = self._cached_token(timeout)
         if token is not None:
             return token
-        return await arrival(self._start_token, timeout)
+        return await await_call(self._start_token, timeout)
 
     async def authorization_async(self, *, timeout: float | None = None) -> str:
-        """Return the ``Authorization`` header's value, as `authorization` does."""
-        token = self._held_token(timeout)
+        """Return the value of the ``Authorization`` header, as `authorization` does."""
+        token = self._cached_token(timeout)
         if token is None:
-            token = await arrival(self._start_token, timeout)
-        # In no variable: a report of an interrupt here would show it.
+            token = await await_call(self._start_token, timeout)
+        # Not in a variable, which a traceback with variables would show.
         return token.authorization
 
     async def whoami_async(self, *, timeout: float | None = None) -> WhoAmI:
-        """Ask Layer whose credentials these are."""
-        return await arrival(self._start_whoami, timeout)
+        """Ask Layer which client the credentials belong to, as `whoami` does."""
+        return await await_call(self._start_whoami, timeout)
 
     async def business_token_async(
         self,
@@ -167,10 +170,12 @@ class Client(ClientBase):
         timeout: float | None = None,
     ) -> BusinessToken:
         """Return a token for one business, as `business_token` does."""
-        held = self._held_business_token(business_id, session_duration, min_remaining, timeout)
-        if held is not None:
-            return held
-        return await arrival(
+        cached = self._cached_business_token(
+            business_id, session_duration, min_remaining, timeout
+        )
+        if cached is not None:
+            return cached
+        return await await_call(
             self._start_business_token, business_id, session_duration, min_remaining, timeout
         )
 
@@ -182,7 +187,7 @@ class Client(ClientBase):
         timeout: float | None = None,
     ) -> BusinessToken:
         """Mint a new token for one business, as `mint_business_token` does."""
-        return await arrival(
+        return await await_call(
             self._start_mint_business_token, business_id, session_duration, timeout
         )
 
@@ -193,13 +198,14 @@ class Client(ClientBase):
         session_duration: int | None = None,
         max_in_flight: int | None = None,
     ) -> BusinessTokens:
-        """Get tokens for many businesses, in step with Layer's rate limit.
+        """Get tokens for many businesses within Layer's rate limit.
 
         Returns at once; iterate over the result with ``for`` or ``async for``. Duplicates
-        are minted once; at most ``max_in_flight`` requests (32) are in the air together. The
-        client's timeout bounds each business, from its turn at the rate limit on.
+        are minted once. At most ``max_in_flight`` requests (32 by default) run at the same
+        time. The client's timeout applies to each business; it does not include the wait for
+        the rate limit.
         """
-        # It would be taken for the ids of its letters.
+        # A `str` is an iterable of its characters.
         if isinstance(business_ids, str | bytes):
             kind = type(business_ids).__name__
             raise TypeError(f"business_ids must be an iterable of ids, not one {kind}")
@@ -211,10 +217,10 @@ class Client(ClientBase):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Do nothing: a client holds nothing that must be closed, and others may use it."""
+        """Do nothing: a client needs no closing, and other code may still use it."""
 
     async def __aenter__(self) -> Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Do nothing, as at the end of a plain ``with``."""
+        """Do nothing, as `__exit__`."""

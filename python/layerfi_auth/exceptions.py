@@ -1,6 +1,6 @@
-"""What can go wrong: one class per kind, each with what a program may branch on.
+"""Exceptions: one class for each kind of error.
 
-The text never holds a secret, a token or the body of an answer.
+Their texts never contain a secret, a token or a response body.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ __all__ = [
 
 
 class LayerAuthError(Exception):
-    """Why a call failed; the base of all."""
+    """Base class of all errors of this package."""
 
     kind: str = "internal"
-    """The kind's name, the same in every language and in the logs."""
+    """Name of the kind of error, the same in every language and in logs."""
 
     message: str
-    """What failed, without the advice."""
+    """What failed, without the remedy."""
     remedy: str
-    """What to do about it."""
+    """What to do."""
     retryable: bool
-    """Whether the same call may succeed a little later. The client has retried by then."""
+    """Whether the same call may succeed later. The client has already retried."""
     http_status: int | None
-    """The HTTP status of the answer, where there was one."""
+    """The HTTP status of the response, if there was one."""
     oauth_error: str | None
     """The OAuth error code, such as ``invalid_client`` (RFC 6749 section 5.2)."""
     error_enum: str | None
     """Layer's stable id of the failure."""
     retry_after: float | None
-    """How many seconds the server asked to wait."""
+    """Seconds that the server asked to wait."""
     request_id: str | None
-    """The server's id for the request, to quote to Layer's support."""
+    """The server's id of the request, for Layer's support."""
     field: str | None
-    """The setting or argument that is wrong, such as ``client_id``."""
+    """The invalid setting or argument, such as ``client_id``."""
     attempts: int
-    """How often the request was sent, retries included; 0 where none was."""
+    """How often the request was sent, including retries; 0 if it was not sent."""
     business_id: str | None
-    """Of an error in a batch: whose it is."""
+    """The business of an error in a batch."""
 
     def __init__(
         self,
@@ -81,19 +81,19 @@ class LayerAuthError(Exception):
 
 
 class ConfigError(LayerAuthError, ValueError):
-    """A setting of the client is missing or wrong; ``field`` names it."""
+    """A setting of the client is missing or invalid; ``field`` names it."""
 
     kind = "config"
 
 
 class InvalidArgumentError(LayerAuthError, ValueError):
-    """An argument of this call is wrong; nothing was sent. ``field`` names it."""
+    """An argument is invalid; no request was sent. ``field`` names it."""
 
     kind = "invalid_argument"
 
 
 class CredentialsError(LayerAuthError):
-    """The credentials could not be read from their file or provider."""
+    """The credentials could not be read from the file or the provider."""
 
     kind = "credentials"
 
@@ -105,7 +105,7 @@ class TransportError(LayerAuthError, ConnectionError):
 
 
 class RequestTimeoutError(LayerAuthError, TimeoutError):
-    """The call's time, or an attempt's, ran out."""
+    """The call or an attempt timed out."""
 
     kind = "timeout"
 
@@ -117,30 +117,30 @@ class TlsError(LayerAuthError, ConnectionError):
 
 
 class OAuthError(LayerAuthError):
-    """The token endpoint refused; ``oauth_error`` has its code."""
+    """The token endpoint refused the request; ``oauth_error`` is its error code."""
 
     kind = "oauth"
 
 
 class ApiError(LayerAuthError):
-    """The Layer API refused; see ``http_status`` and ``error_enum``."""
+    """The Layer API refused the request; see ``http_status`` and ``error_enum``."""
 
     kind = "api"
 
 
 class RateLimitedError(LayerAuthError):
-    """Too many requests; ``retry_after`` says how long to wait."""
+    """Too many requests; ``retry_after`` is the time to wait."""
 
     kind = "rate_limited"
 
 
 class ProtocolError(LayerAuthError):
-    """The answer is not what the protocol allows."""
+    """The response does not follow the protocol."""
 
     kind = "protocol"
 
 
 class InternalError(LayerAuthError):
-    """No thread could be started, or a fault in this library. The client stays usable."""
+    """No thread could be started, or this library has a bug. The client stays usable."""
 
     kind = "internal"

@@ -1,4 +1,4 @@
-"""Fixtures for your own tests; pytest loads them by itself where the package is installed."""
+"""Fixtures for your own tests. pytest loads this plugin if the package is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def layer_emulator() -> Iterator[Emulator]:
-    """Layer on loopback, fresh for each test."""
+    """Return a new emulator of the Layer API for each test."""
     from layerfi_auth.testing import Emulator
 
     with Emulator() as emulator:

@@ -1,4 +1,4 @@
-"""Layer on loopback, for your own tests: no account, no network.
+"""An emulator of the Layer API for your own tests, without account or network.
 
     from layerfi_auth.testing import Emulator
 
@@ -8,7 +8,7 @@
         assert client.whoami().client_name
         assert layer.count("token") == 3
 
-pytest finds the fixtures ``layer_emulator`` and ``layer_client`` by itself.
+The package's pytest plugin has the fixtures ``layer_emulator`` and ``layer_client``.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from layerfi_auth._typing import ClientOptions
+    from layerfi_auth._types import ClientOptions
 
 __all__ = ["BUSINESS_ID", "CLIENT_ID", "CLIENT_SECRET", "Emulator"]
 
 CLIENT_ID = "emulator-client-id"
-"""The emulator's client, unless it was given others."""
+"""Id of the emulator's client, unless you pass ``clients``."""
 
 CLIENT_SECRET = "emulator-client-secret-not-a-secret"  # noqa: S105
-"""That client's secret."""
+"""Secret of that client."""
 
 BUSINESS_ID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
-"""A business for examples. Every other UUID is one too, unless businesses were given."""
+"""Id of an example business. Any other UUID is accepted too, unless you pass ``businesses``."""
 
 
 def _remove(path: str, owner: int) -> None:
-    # In a forked worker it is still its parent's.
+    # In a forked worker the parent still uses the file.
     if os.getpid() == owner:
         Path(path).unlink(missing_ok=True)
 
@@ -53,25 +53,26 @@ def _remove(path: str, owner: int) -> None:
 class Emulator(EmulatorBase):
     """A running emulator of Layer's authentication on free ports of 127.0.0.1.
 
-    It has a clock of its own that can be moved, its tokens can be revoked, its secrets
-    rotated, and it can be told to misbehave. Use it as a context manager, or call `stop`.
+    You can move its clock, revoke its tokens, rotate its secrets, and inject faults. Use it as
+    a context manager, or call `stop`.
 
-    :param environment: the one that it plays: ``sandbox``, ``production``, ``production-ca``.
-    :param clients: pairs of id and secret, in place of `CLIENT_ID` and `CLIENT_SECRET`.
-    :param unauthorized_clients: clients that may not use this grant.
-    :param businesses: UUIDs of the businesses there are, in place of all.
-    :param basic_decoding: how it reads Basic: ``raw`` or ``form``.
-    :param invalid_client_status: 400 or 401.
+    :param environment: the environment to emulate: ``sandbox``, ``production`` or
+        ``production-ca``.
+    :param clients: pairs of id and secret, instead of `CLIENT_ID` and `CLIENT_SECRET`.
+    :param unauthorized_clients: clients that get ``unauthorized_client``.
+    :param businesses: UUIDs of the businesses that exist; by default any UUID.
+    :param basic_decoding: how Basic credentials are decoded: ``raw`` or ``form``.
+    :param invalid_client_status: HTTP status of ``invalid_client``: 400 or 401.
     :param access_token_lifetime: in seconds; 3600 by default.
-    :param business_token_lifetime: in seconds; as long as the session by default.
-    :param rate_limit: requests per second; ``None`` for any number; 100 by default.
-    :param tls: serves HTTPS, with the certificate authority in `ca_pem`.
-    :param port: a port of your choice; a free one by default.
-    :param control_port: the same for the control API.
+    :param business_token_lifetime: in seconds; by default the session duration.
+    :param rate_limit: requests per second; ``None`` for no limit; 100 by default.
+    :param tls: serve HTTPS; `ca_pem` is the certificate authority.
+    :param port: the API's port; a free port by default.
+    :param control_port: the control API's port; a free port by default.
     """
 
     def client(self, **options: Unpack[ClientOptions]) -> Client:
-        """Make a client of this emulator's, its first; options come first."""
+        """Make a client of the first client; ``options`` replace its settings."""
         client_id, client_secret = self._credentials()
         settings: ClientOptions = {
             "environment": "custom",
@@ -90,10 +91,10 @@ class Emulator(EmulatorBase):
         return Client(**settings)
 
     def env(self) -> dict[str, str]:
-        """Return the variables that make `Client.from_env` a client of this emulator's.
+        """Return environment variables with which `Client.from_env` uses this emulator.
 
-        Those that would get in the way are empty, which counts as unset. Over TLS there is a
-        file with the certificate authority, until the emulator is stopped.
+        Variables that must not be set are empty, which counts as unset. With TLS,
+        ``LAYER_CA_FILE`` names a file that exists until the emulator is stopped.
         """
         client_id, client_secret = self._credentials()
         return {
@@ -120,7 +121,7 @@ class Emulator(EmulatorBase):
         return path
 
     def stop(self) -> None:
-        """Stop it. It cannot be started again."""
+        """Stop the emulator. It cannot be started again."""
         super().stop()
         if "_ca_path" in self.__dict__:
             self._remove_ca_file()
@@ -128,29 +129,29 @@ class Emulator(EmulatorBase):
     def fault(
         self, endpoint: str | None = None, fault: Mapping[str, Any] | None = None, **fields: Any
     ) -> int:
-        """Have the next request of an endpoint (or of any) meet with a fault.
+        """Add a fault for the next request to an endpoint, or to any endpoint.
 
-        Give it as keywords or as a mapping: ``status``, ``body``, ``headers``, ``times`` (a
-        number or ``"forever"``), ``skip``, ``delay_ms``, ``hold``, ``patch``, ``wire``,
-        ``business_id``, ``pad_body_to``. Returns its number, for `remove_fault`.
+        Pass its fields as keywords or a mapping: ``status``, ``body``, ``headers``, ``times``
+        (a number or ``"forever"``), ``skip``, ``delay_ms``, ``hold``, ``patch``, ``wire``,
+        ``business_id``, ``pad_body_to``. Returns the fault's number, for `remove_fault`.
         """
-        told = {**(fault or {}), **fields}
+        fields = {**(fault or {}), **fields}
         if endpoint is not None:
-            told["endpoint"] = endpoint
-        return self._add_fault(json.dumps(told))
+            fields["endpoint"] = endpoint
+        return self._add_fault(json.dumps(fields))
 
     def faults(self) -> list[dict[str, Any]]:
-        """Return the faults that are set, and how often each has acted."""
+        """Return the current faults, and how often each was applied."""
         faults: list[dict[str, Any]] = json.loads(self._faults())
         return faults
 
     def counters(self) -> dict[str, Any]:
-        """Return all counts: of connections, tokens, and requests by endpoint and status."""
+        """Return the counters: connections, tokens, and requests by endpoint and status."""
         counters: dict[str, Any] = json.loads(self._counters())
         return counters
 
     def log(self, *, after: int = 0) -> list[dict[str, Any]]:
-        """Return what was asked and answered, of the entries past a number."""
+        """Return the log of requests and responses, after the entry with number ``after``."""
         entries: list[dict[str, Any]] = json.loads(self._log(after))
         return entries
 

@@ -1,5 +1,5 @@
-//! Many business tokens: an iterator, and an async iterator, over a batch that
-//! the engine drives in the background.
+//! Batches of business tokens: the results of a batch that the engine runs in
+//! the background.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,60 +10,62 @@ use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use tokio::sync::mpsc;
 
-use crate::calls::{Answer, PendingCall, Receiver, Shared};
+use crate::client_state::ClientState;
 use crate::gil;
+use crate::pending::{self, EventLoopTarget, PendingCall, ToPython};
 
-/// Results that may wait for their reader before no more are asked for.
-const AHEAD: usize = 256;
+/// Most results that wait to be read. The batch pauses when there are more.
+const MAX_BUFFERED: usize = 256;
 
-/// A business's own timeout is the engine's affair; the wait for it has none to speak of.
-const ANY_TIME: Option<f64> = Some(24.0 * 3_600.0);
+/// Timeout of the wait for a result. The engine applies its own timeout to each
+/// business, so this one never has to end the wait.
+const WAIT_TIMEOUT: Option<f64> = Some(24.0 * 3_600.0);
 
-/// The results of a batch, one per input and in its order: a token, or the
-/// error that this business met.
+/// The results of a batch, one per input and in its order: a token, or the error
+/// for that business.
 #[pyclass(frozen, module = "layerfi_auth._native")]
 pub(crate) struct Batch {
-    shared: Arc<Shared>,
+    state: Arc<ClientState>,
     results: Arc<Results>,
     progress: Arc<Mutex<BatchProgress>>,
     driver: Mutex<Option<blocking::Pending<()>>>,
 }
 
-/// What one business came to. Its own failure is no failure of the batch.
+/// The result for one business. A failure does not end the batch.
 struct Item {
     business: String,
     result: Result<BusinessToken>,
 }
 
-/// A result goes to whoever takes it, not to whoever waited until it came: who
-/// waits may be cancelled while word is on its way, and the result stays here.
+/// Results that arrive and wait to be taken. Waiting and taking are separate
+/// steps, so that a wait that is cancelled loses no result.
 struct Results {
-    here: Mutex<VecDeque<Item>>,
-    coming: tokio::sync::Mutex<mpsc::Receiver<Item>>,
+    ready: Mutex<VecDeque<Item>>,
+    incoming: tokio::sync::Mutex<mpsc::Receiver<Item>>,
 }
 
 impl Results {
-    fn here(&self) -> MutexGuard<'_, VecDeque<Item>> {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ready(&self) -> MutexGuard<'_, VecDeque<Item>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until one can be taken; `false` is the end.
+    /// Waits until a result can be taken; `false` at the end.
     async fn wait(&self) -> bool {
-        let mut coming = self.coming.lock().await;
-        if !self.here().is_empty() {
+        let mut incoming = self.incoming.lock().await;
+        if !self.ready().is_empty() {
             return true;
         }
-        let item = coming.recv().await;
-        let is_one = item.is_some();
-        self.here().extend(item);
-        is_one
+        let item = incoming.recv().await;
+        let arrived = item.is_some();
+        self.ready().extend(item);
+        arrived
     }
 }
 
-impl Answer for bool {
+impl ToPython for bool {
     type Object = Self;
 
-    fn into_object(self, _: Python<'_>, _: &Shared) -> PyResult<Self> {
+    fn to_python(self, _: Python<'_>, _: &ClientState) -> PyResult<Self> {
         Ok(self)
     }
 }
@@ -71,63 +73,45 @@ impl Answer for bool {
 impl Batch {
     pub(crate) fn start(
         py: Python<'_>,
-        shared: &Arc<Shared>,
+        state: &Arc<ClientState>,
         business_ids: Vec<String>,
         options: layerfi_auth::BatchOptions,
     ) -> PyResult<Self> {
-        let (sender, coming) = mpsc::channel(AHEAD);
-        let client = &shared.client;
-        let checked: Vec<_> = business_ids
-            .iter()
-            .map(|id| client.business_id(id))
-            .collect();
-        let refused = checked.iter().filter(|id| id.is_err()).count();
-        let businesses: Vec<_> = checked.iter().flatten().cloned().collect();
-        let mut stream = client.as_async().business_tokens_with(businesses, options);
-        // The refused ones take no part in it, and are done with at once.
-        let with_refused = move |so_far: BatchProgress| BatchProgress {
-            total: so_far.total + refused,
-            distinct: so_far.distinct + refused,
-            done: so_far.done + refused,
-            failed: so_far.failed + refused,
-        };
-        let progress = Arc::new(Mutex::new(with_refused(stream.progress())));
-        let told = Arc::clone(&progress);
+        let (sender, incoming) = mpsc::channel(MAX_BUFFERED);
+        let client = &state.client;
+        let mut stream = client
+            .as_async()
+            .business_tokens_for_ids(business_ids.iter().cloned(), options);
+        let progress = Arc::new(Mutex::new(stream.progress()));
+        let shown = Arc::clone(&progress);
         let drive = || {
             client.start(|_| async move {
-                for (business, id) in business_ids.into_iter().zip(checked) {
-                    let result = match id {
-                        Err(refusal) => Err(refusal),
-                        Ok(_) => match stream.next().await {
-                            Some(result) => result,
-                            None => break,
-                        },
+                for business in business_ids {
+                    let Some(result) = stream.next().await else {
+                        break;
                     };
-                    *told.lock().unwrap_or_else(PoisonError::into_inner) =
-                        with_refused(stream.progress());
+                    *shown.lock().unwrap_or_else(PoisonError::into_inner) = stream.progress();
                     let item = Item { business, result };
                     if sender.send(item).await.is_err() {
                         return Ok(());
                     }
                 }
-                // To its end, so that what is due for refresh is sent for.
-                while stream.next().await.is_some() {}
                 Ok(())
             })
         };
-        let driver = gil::released(py, drive).map_err(|error| shared.raise(py, &error))?;
+        let driver = gil::released(py, drive).map_err(|error| state.raise(py, &error))?;
         Ok(Self {
-            shared: Arc::clone(shared),
+            state: Arc::clone(state),
             results: Arc::new(Results {
-                here: Mutex::default(),
-                coming: tokio::sync::Mutex::new(coming),
+                ready: Mutex::default(),
+                incoming: tokio::sync::Mutex::new(incoming),
             }),
             progress,
             driver: Mutex::new(Some(driver)),
         })
     }
 
-    fn arrival(&self) -> impl Future<Output = Result<bool>> + Send + use<> {
+    fn wait_for_result(&self) -> impl Future<Output = Result<bool>> + Send + use<> {
         let results = Arc::clone(&self.results);
         async move { Ok(results.wait().await) }
     }
@@ -137,24 +121,22 @@ impl Batch {
 impl Batch {
     /// `(total, distinct, done, failed)`.
     fn progress(&self) -> (usize, usize, usize, usize) {
+        let progress = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let BatchProgress {
-            total,
-            distinct,
-            done,
-            failed,
-        } = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        (total, distinct, done, failed)
+            total, distinct, ..
+        } = progress;
+        (total, distinct, progress.done, progress.failed)
     }
 
-    /// The next result, if it is here.
+    /// Take the next result, if it has arrived.
     fn take(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let Some(Item { business, result }) = self.results.here().pop_front() else {
+        let Some(Item { business, result }) = self.results.ready().pop_front() else {
             return Ok(None);
         };
         match result {
-            Ok(token) => token.into_object(py, &self.shared)?.into_py_any(py),
+            Ok(token) => token.to_python(py, &self.state)?.into_py_any(py),
             Err(error) => {
-                let exception = self.shared.exception(py, &error)?;
+                let exception = self.state.exception(py, &error)?;
                 exception.setattr("business_id", business)?;
                 Ok(exception.unbind())
             }
@@ -162,9 +144,9 @@ impl Batch {
         .map(Some)
     }
 
-    /// Waits until there is one to take; `False` is the end.
+    /// Wait until a result can be taken; `False` at the end.
     fn wait(&self, py: Python<'_>) -> PyResult<bool> {
-        self.shared.block(py, ANY_TIME, |_| self.arrival())
+        pending::block(py, &self.state, WAIT_TIMEOUT, |_| self.wait_for_result())
     }
 
     fn start_wait(
@@ -173,11 +155,13 @@ impl Batch {
         post: Py<PyAny>,
         settle: Py<PyAny>,
     ) -> PyResult<PendingCall> {
-        let to = Receiver { post, settle };
-        self.shared.start(py, to, ANY_TIME, |_| self.arrival())
+        let target = EventLoopTarget { post, settle };
+        pending::start(py, &self.state, target, WAIT_TIMEOUT, |_| {
+            self.wait_for_result()
+        })
     }
 
-    /// Ends the batch: nothing more is asked for. What is missing never comes.
+    /// End the batch: it sends no more requests, and missing results never arrive.
     fn close(&self) {
         drop(
             self.driver

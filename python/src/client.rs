@@ -1,4 +1,4 @@
-//! The client: the blocking calls, and what their `_async` twins start.
+//! The client: blocking calls, and the calls that the `_async` methods start.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,43 +10,41 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyType};
 
 use crate::batch::Batch;
-use crate::calls::{self, Answer as _, PendingCall, Receiver, Shared};
+use crate::client_state::ClientState;
 use crate::errors::{expected, invalid_argument, raise};
+use crate::pending::{self, EventLoopTarget, PendingCall, ToPython as _};
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::{gil, logging, options};
 
-/// Marks the options that `from_env` hands to the constructor; no option of users'.
+/// Marks options that `from_env` passes to the constructor. Not a public option.
 const FROM_ENV: &str = "_from_env";
 
-/// The native half of `layerfi_auth.Client`.
+/// Native base class of `layerfi_auth.Client`.
 #[pyclass(frozen, subclass, weakref, module = "layerfi_auth._native")]
 pub(crate) struct ClientBase {
-    shared: Arc<Shared>,
+    state: Arc<ClientState>,
 }
 
 impl ClientBase {
     fn business(&self, business_id: &Bound<'_, PyAny>) -> PyResult<BusinessId> {
         let text = id_text("business_id", business_id)?;
-        self.shared
+        self.state
             .client
             .business_id(&text)
             .map_err(|error| raise(business_id.py(), &error))
     }
 
-    fn try_business_token(
+    fn cached_business_token(
         &self,
         py: Python<'_>,
         business: &BusinessId,
-        wish: BusinessTokenOptions,
+        options: BusinessTokenOptions,
     ) -> PyResult<Option<Py<BusinessToken>>> {
-        if wish.min_remaining.is_some() {
-            return Ok(None);
-        }
-        self.shared
+        self.state
             .client
             .as_async()
-            .try_business_token(business, wish.session_duration)
-            .map(|token| token.into_object(py, &self.shared))
+            .cached_business_token(business, options)
+            .map(|token| token.to_python(py, &self.state))
             .transpose()
     }
 }
@@ -54,7 +52,7 @@ impl ClientBase {
 /// The text of a business id, which is a `str` or a `uuid.UUID`.
 fn id_text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
     if let Ok(text) = value.cast::<PyString>() {
-        // What UTF-8 cannot hold is no id, and refused by what it becomes.
+        // Text that cannot be encoded as UTF-8 becomes an id that is not valid.
         return Ok(text.to_string_lossy());
     }
     let uuid = value.py().import("uuid")?.getattr("UUID")?;
@@ -64,15 +62,10 @@ fn id_text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>
     Err(expected(name, "a str or a uuid.UUID", value))
 }
 
-/// Compares in a time that tells only the length.
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
-}
-
 fn session_duration(py: Python<'_>, seconds: Option<i64>) -> PyResult<SessionDuration> {
     match seconds {
         None => Ok(SessionDuration::default()),
-        // A negative one is as wrong as zero, and told in its own words.
+        // The engine's type is unsigned, so a negative number is refused here.
         Some(seconds) => u64::try_from(seconds).map_or_else(
             |_| {
                 Err(invalid_argument(
@@ -87,15 +80,15 @@ fn session_duration(py: Python<'_>, seconds: Option<i64>) -> PyResult<SessionDur
     }
 }
 
-/// A wrong one is told with a token at hand, too, and not only on a bad day.
+/// Checks `timeout` on a cache hit too, so that a wrong value always fails.
 fn check_timeout(py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
     match timeout {
         None => Ok(()),
-        Some(seconds) => calls::call_timeout(py, seconds).map(drop),
+        Some(seconds) => pending::call_timeout(py, seconds).map(drop),
     }
 }
 
-fn wish(
+fn business_token_options(
     py: Python<'_>,
     seconds: Option<i64>,
     min_remaining: Option<f64>,
@@ -111,10 +104,9 @@ fn wish(
             )
         })?),
     };
-    Ok(BusinessTokenOptions {
-        session_duration: session_duration(py, seconds)?,
-        min_remaining,
-    })
+    let mut options = BusinessTokenOptions::from(session_duration(py, seconds)?);
+    options.min_remaining = min_remaining;
+    Ok(options)
 }
 
 async fn token(client: layerfi_auth::Client) -> Result<layerfi_auth::AccessToken> {
@@ -128,9 +120,9 @@ async fn whoami(client: layerfi_auth::Client) -> Result<layerfi_auth::WhoAmI> {
 async fn business_token(
     client: layerfi_auth::Client,
     business: BusinessId,
-    wish: BusinessTokenOptions,
+    options: BusinessTokenOptions,
 ) -> Result<layerfi_auth::BusinessToken> {
-    client.business_token_with(&business, wish).await
+    client.business_token_with(&business, options).await
 }
 
 async fn mint(
@@ -167,13 +159,13 @@ impl ClientBase {
         let client =
             gil::released(py, || builder.build_blocking()).map_err(|error| raise(py, &error))?;
         Ok(Self {
-            shared: Shared::new(client, provider),
+            state: ClientState::new(client, provider),
         })
     }
 
-    /// A client from the environment's variables: LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
+    /// Make a client from environment variables: LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
     /// LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL,
-    /// LAYER_SCOPE, LAYER_CA_FILE, LAYER_ALLOW_HTTP_LOOPBACK. Options given here come first.
+    /// LAYER_SCOPE, LAYER_CA_FILE, LAYER_ALLOW_HTTP_LOOPBACK. Options given here replace them.
     #[classmethod]
     #[pyo3(signature = (**options))]
     fn from_env<'py>(
@@ -188,52 +180,52 @@ impl ClientBase {
         cls.call((), Some(&all))
     }
 
-    /// The value of the ``Authorization`` header, ``Bearer <token>``, with a valid token:
-    /// at once where there is one, else after a request that all callers share.
+    /// Return the value of the ``Authorization`` header, ``Bearer <token>``. A valid token
+    /// in the cache is used at once; otherwise all callers wait for one request.
     ///
-    /// ``timeout`` bounds this call, in seconds; the client's own otherwise.
+    /// ``timeout`` is this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
     fn authorization(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyString>> {
         check_timeout(py, timeout)?;
-        if let Some(authorization) = self.shared.held_authorization(py)? {
+        if let Some(authorization) = self.state.cached_authorization(py)? {
             return Ok(authorization);
         }
-        let token = self.shared.block(py, timeout, token)?;
+        let token = pending::block(py, &self.state, timeout, token)?;
         Ok(token.get().authorization(py).clone().unbind())
     }
 
-    /// A valid access token: at once where there is one, else after a request that all
-    /// callers share. One that is about to expire is returned at once and replaced in the
-    /// background.
+    /// Return a valid access token: a cached one at once; otherwise all callers wait for
+    /// one request. A token that is about to expire is returned at once and replaced in
+    /// the background.
     #[pyo3(signature = (*, timeout=None))]
     fn token(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<AccessToken>> {
         check_timeout(py, timeout)?;
-        match self.shared.held_token(py)? {
+        match self.state.cached_token(py)? {
             Some(token) => Ok(token),
-            None => self.shared.block(py, timeout, token),
+            None => pending::block(py, &self.state, timeout, token),
         }
     }
 
-    /// The access token if it is at hand, else ``None``, and a request for one is on its
-    /// way. Never waits. While it is too early for another request after one that failed,
-    /// its error is raised.
+    /// Return the cached access token, or ``None`` if there is no valid one; a request
+    /// for one then starts in the background. Never waits. After a failed request, its
+    /// error is raised until the next request is allowed.
     fn try_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
-        if let Some(held) = self.shared.held_token(py)? {
-            return Ok(Some(held));
+        if let Some(token) = self.state.cached_token(py)? {
+            return Ok(Some(token));
         }
-        gil::released(py, || self.shared.client.token_at_hand())
-            .map_err(|error| self.shared.raise(py, &error))?;
-        self.shared.held_token(py)
+        gil::released(py, || self.state.client.try_token())
+            .map_err(|error| self.state.raise(py, &error))?;
+        self.state.cached_token(py)
     }
 
     #[pyo3(signature = (timeout=None))]
-    fn _held_token(
+    fn _cached_token(
         &self,
         py: Python<'_>,
         timeout: Option<f64>,
     ) -> PyResult<Option<Py<AccessToken>>> {
         check_timeout(py, timeout)?;
-        self.shared.held_token(py)
+        self.state.cached_token(py)
     }
 
     fn _start_token(
@@ -243,14 +235,19 @@ impl ClientBase {
         settle: Py<PyAny>,
         timeout: Option<f64>,
     ) -> PyResult<PendingCall> {
-        self.shared
-            .start(py, Receiver { post, settle }, timeout, token)
+        pending::start(
+            py,
+            &self.state,
+            EventLoopTarget { post, settle },
+            timeout,
+            token,
+        )
     }
 
-    /// Asks Layer whose credentials these are.
+    /// Ask Layer which client the credentials belong to.
     #[pyo3(signature = (*, timeout=None))]
     fn whoami(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<WhoAmI>> {
-        self.shared.block(py, timeout, whoami)
+        pending::block(py, &self.state, timeout, whoami)
     }
 
     fn _start_whoami(
@@ -260,12 +257,17 @@ impl ClientBase {
         settle: Py<PyAny>,
         timeout: Option<f64>,
     ) -> PyResult<PendingCall> {
-        self.shared
-            .start(py, Receiver { post, settle }, timeout, whoami)
+        pending::start(
+            py,
+            &self.state,
+            EventLoopTarget { post, settle },
+            timeout,
+            whoami,
+        )
     }
 
-    /// A token for one business, to be handed to a browser: from the cache, with at least
-    /// half of its life left (or ``min_remaining`` seconds), or newly minted.
+    /// Return a token for one business, for a browser: a cached one with at least half of
+    /// its lifetime (or ``min_remaining`` seconds) left, or a new one.
     ///
     /// ``session_duration`` is 1 to 86400 seconds, 3600 by default.
     #[pyo3(
@@ -282,16 +284,16 @@ impl ClientBase {
     ) -> PyResult<Py<BusinessToken>> {
         check_timeout(py, timeout)?;
         let business = self.business(business_id)?;
-        let wish = wish(py, session_duration, min_remaining)?;
-        match self.try_business_token(py, &business, wish)? {
+        let options = business_token_options(py, session_duration, min_remaining)?;
+        match self.cached_business_token(py, &business, options)? {
             Some(token) => Ok(token),
-            None => self
-                .shared
-                .block(py, timeout, |client| business_token(client, business, wish)),
+            None => pending::block(py, &self.state, timeout, |client| {
+                business_token(client, business, options)
+            }),
         }
     }
 
-    fn _held_business_token(
+    fn _cached_business_token(
         &self,
         py: Python<'_>,
         business_id: &Bound<'_, PyAny>,
@@ -301,11 +303,11 @@ impl ClientBase {
     ) -> PyResult<Option<Py<BusinessToken>>> {
         check_timeout(py, timeout)?;
         let business = self.business(business_id)?;
-        let wish = wish(py, session_duration, min_remaining)?;
-        self.try_business_token(py, &business, wish)
+        let options = business_token_options(py, session_duration, min_remaining)?;
+        self.cached_business_token(py, &business, options)
     }
 
-    #[allow(clippy::too_many_arguments)] // Python's own, and the two ends of an async call.
+    #[allow(clippy::too_many_arguments)] // Those of the Python call, and `post` and `settle`.
     fn _start_business_token(
         &self,
         py: Python<'_>,
@@ -317,13 +319,18 @@ impl ClientBase {
         timeout: Option<f64>,
     ) -> PyResult<PendingCall> {
         let business = self.business(business_id)?;
-        let wish = wish(py, session_duration, min_remaining)?;
-        let call = |client| business_token(client, business, wish);
-        self.shared
-            .start(py, Receiver { post, settle }, timeout, call)
+        let options = business_token_options(py, session_duration, min_remaining)?;
+        let call = |client| business_token(client, business, options);
+        pending::start(
+            py,
+            &self.state,
+            EventLoopTarget { post, settle },
+            timeout,
+            call,
+        )
     }
 
-    /// A new token for one business, always from Layer and cached nowhere.
+    /// Mint a new token for one business. It is not cached.
     ///
     /// ``session_duration`` is 1 to 86400 seconds, 3600 by default.
     #[pyo3(
@@ -339,8 +346,9 @@ impl ClientBase {
     ) -> PyResult<Py<BusinessToken>> {
         let business = self.business(business_id)?;
         let duration = self::session_duration(py, session_duration)?;
-        self.shared
-            .block(py, timeout, |client| mint(client, business, duration))
+        pending::block(py, &self.state, timeout, |client| {
+            mint(client, business, duration)
+        })
     }
 
     fn _start_mint_business_token(
@@ -355,8 +363,13 @@ impl ClientBase {
         let business = self.business(business_id)?;
         let duration = self::session_duration(py, session_duration)?;
         let call = |client| mint(client, business, duration);
-        self.shared
-            .start(py, Receiver { post, settle }, timeout, call)
+        pending::start(
+            py,
+            &self.state,
+            EventLoopTarget { post, settle },
+            timeout,
+            call,
+        )
     }
 
     fn _business_tokens(
@@ -374,21 +387,22 @@ impl ClientBase {
             .enumerate()
             .map(text)
             .collect::<PyResult<Vec<_>>>()?;
-        let options = BatchOptions {
-            session_duration: self::session_duration(py, session_duration)?,
-            max_in_flight: max_in_flight.unwrap_or(BatchOptions::default().max_in_flight),
-        };
-        Batch::start(py, &self.shared, businesses, options)
+        let duration = self::session_duration(py, session_duration)?;
+        let mut options = BatchOptions::default().session_duration(duration);
+        if let Some(max_in_flight) = max_in_flight {
+            options.max_in_flight = max_in_flight;
+        }
+        Batch::start(py, &self.state, businesses, options)
     }
 
-    /// Throws a token away because a server refused it with 401, if it is still the current
-    /// one; the next call gets a new one. ``False`` where it is not, or where this happens so
-    /// often that new tokens are clearly no help.
+    /// Invalidate a token that a server refused with 401, if it is the current one; the
+    /// next call gets a new token. Returns ``False`` if it is not the current one, or if
+    /// tokens are invalidated so often that new ones do not help.
     ///
-    /// An access token may be given as text, too: as itself, or as the header that
-    /// ``authorization`` returned.
+    /// Either kind of token may also be given as text: the token itself, or its
+    /// ``Authorization`` header.
     fn invalidate(&self, py: Python<'_>, token: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let client = &self.shared.client;
+        let client = &self.state.client;
         if let Ok(token) = token.cast::<AccessToken>() {
             let token = &token.get().token;
             Ok(gil::released(py, || client.invalidate(token)))
@@ -398,58 +412,51 @@ impl ClientBase {
                 client.invalidate_business_token(token)
             }))
         } else if let Ok(text) = token.cast::<PyString>() {
-            // One that UTF-8 cannot hold is no token of ours.
+            // Text that cannot be encoded as UTF-8 is not a token of this client.
             let text = text.to_string_lossy();
-            Ok(gil::released(py, || {
-                // What is not at hand is not current.
-                client.borrow_token().is_some_and(|current| {
-                    let header = is_same(current.authorization().as_bytes(), text.as_bytes());
-                    let token = is_same(current.secret().as_bytes(), text.as_bytes());
-                    (header || token) && client.invalidate(&current)
-                })
-            }))
+            Ok(gil::released(py, || client.invalidate_text(&text)))
         } else {
-            let what = "an AccessToken, a BusinessToken, or an access token's text or header";
+            let what = "an AccessToken, a BusinessToken, or a token's text or header";
             Err(expected("token", what, token))
         }
     }
 
-    /// What has happened so far, counted.
+    /// Return the client's counters.
     fn stats(&self) -> crate::stats::Stats {
-        crate::stats::Stats(self.shared.client.stats())
+        crate::stats::Stats(self.state.client.stats())
     }
 
     /// The environment's name: sandbox, production, production-ca or custom.
     #[getter]
     fn environment(&self) -> &'static str {
-        self.shared.place.environment.as_str()
+        self.state.client.environment().as_str()
     }
 
-    /// The API's base URL, without a slash at its end.
+    /// The API's base URL, without a trailing slash.
     #[getter]
     fn api_url(&self) -> &str {
-        &self.shared.place.api_url
+        self.state.client.api_url()
     }
 
     /// The URL of the token endpoint.
     #[getter]
     fn auth_url(&self) -> &str {
-        &self.shared.place.auth_url
+        self.state.client.auth_url()
     }
 
-    /// The OAuth scope that is asked for.
+    /// The OAuth scope that is requested.
     #[getter]
     fn scope(&self) -> &str {
-        &self.shared.place.scope
+        self.state.client.scope()
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let place = &slf.get().shared.place;
+        let client = &slf.get().state.client;
         Ok(format!(
             "<{} of {} at {}>",
             slf.get_type().name()?,
-            place.environment,
-            place.api_url
+            client.environment(),
+            client.api_url()
         ))
     }
 
@@ -463,7 +470,7 @@ impl ClientBase {
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {
         Err(PyTypeError::new_err(format!(
-            "{} holds a secret and is never pickled; make one in each process instead (forked \
+            "{} holds a secret and cannot be pickled; make one in each process instead (forked \
              workers may use their parent's)",
             slf.get_type().name()?
         )))

@@ -1,11 +1,11 @@
-//! The `layerfi-auth` command, for the console script of the wheel.
+//! The command `layerfi-auth`, for the console script of the wheel.
 
 use std::ffi::OsString;
 
 use pyo3::prelude::*;
 
-/// Runs the command with these arguments, the program's name first, and gives
-/// its exit code.
+/// Runs the command and returns its exit code. The first argument is the
+/// program's name.
 #[pyfunction]
 pub(crate) fn run_command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
     py.detach(|| layerfi_auth_cli::run(arguments))

@@ -1,4 +1,4 @@
-//! Layer on loopback, for `layerfi_auth.testing`.
+//! The emulator, for `layerfi_auth.testing`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,17 +12,16 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::Value;
 
-use crate::gil;
-use crate::wait::SLICE;
+use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
 
-/// The native half of `layerfi_auth.testing.Emulator`. Faults, counters and
-/// the log go through as JSON, in the form of the control API.
+/// Native base class of `layerfi_auth.testing.Emulator`. Faults, counters and
+/// the log are passed as JSON, as in the control API.
 #[pyclass(frozen, subclass, weakref, module = "layerfi_auth._native")]
 pub(crate) struct EmulatorBase {
     emulator: Emulator,
-    /// Id and secret of its first client, as they were at the start.
+    /// Id and secret of the first client at the start.
     first: (String, String),
-    /// That client's secret since then, where it was rotated.
+    /// The first client's current secret, if it was rotated.
     rotated: Mutex<Option<String>>,
 }
 
@@ -53,7 +52,7 @@ fn kind(name: &str) -> PyResult<TokenKind> {
     match name {
         "access" => Ok(TokenKind::Access),
         "business" => Ok(TokenKind::Business),
-        _ => Err(PyValueError::new_err("the kind is access or business")),
+        _ => Err(PyValueError::new_err("kind must be access or business")),
     }
 }
 
@@ -62,7 +61,7 @@ fn builder(options: &Bound<'_, PyDict>) -> PyResult<EmulatorBuilder> {
     for (name, value) in options {
         let name: String = name.extract()?;
         builder = match name.as_str() {
-            // The one option whose `None` means something: no limit.
+            // The only option for which `None` is a value: no limit.
             "rate_limit" => builder.rate_limit(value.extract()?),
             _ if value.is_none() => builder,
             "environment" => {
@@ -89,7 +88,7 @@ fn builder(options: &Bound<'_, PyDict>) -> PyResult<EmulatorBuilder> {
             "basic_decoding" => match value.extract::<&str>()? {
                 "raw" => builder.basic_decoding(BasicDecoding::Raw),
                 "form" => builder.basic_decoding(BasicDecoding::Form),
-                _ => return Err(PyValueError::new_err("basic_decoding is raw or form")),
+                _ => return Err(PyValueError::new_err("basic_decoding must be raw or form")),
             },
             "invalid_client_status" => builder.invalid_client_status(value.extract()?),
             "access_token_lifetime" => builder.access_token_lifetime(seconds(value.extract()?)?),
@@ -109,7 +108,7 @@ fn builder(options: &Bound<'_, PyDict>) -> PyResult<EmulatorBuilder> {
     Ok(builder)
 }
 
-/// Whom a client of this emulator's is to be: the first that was given.
+/// Id and secret of the first client in the options, or the defaults.
 fn first_client(options: Option<&Bound<'_, PyDict>>) -> PyResult<(String, String)> {
     let given = options.map(|options| options.get_item("clients"));
     let clients: Vec<(String, String)> = match given.transpose()?.flatten() {
@@ -143,13 +142,13 @@ impl EmulatorBase {
         })
     }
 
-    /// `(client_id, client_secret)` of its first client, as they are now.
+    /// The current `(client_id, client_secret)` of the first client.
     fn _credentials(&self) -> (String, String) {
         let (id, secret) = self.first.clone();
         (id, self.rotated().clone().unwrap_or(secret))
     }
 
-    /// The API's base URL, without a slash at its end.
+    /// The API's base URL, without a trailing slash.
     #[getter]
     fn url(&self) -> String {
         self.emulator.url()
@@ -167,13 +166,13 @@ impl EmulatorBase {
         self.emulator.control_url()
     }
 
-    /// The OAuth scope that it grants.
+    /// The OAuth scope that the emulator grants.
     #[getter]
     fn scope(&self) -> &str {
         self.emulator.scope()
     }
 
-    /// The certificate authority to trust, in PEM; ``None`` over plain HTTP.
+    /// The certificate authority to trust, in PEM; ``None`` without TLS.
     #[getter]
     fn ca_pem(&self) -> Option<String> {
         self.emulator.ca_pem()
@@ -188,27 +187,27 @@ impl EmulatorBase {
         json(&self.emulator.faults())
     }
 
-    /// Takes one fault back; ``False`` where there is none of this number.
+    /// Remove one fault; ``False`` if there is no fault with this number.
     fn remove_fault(&self, number: u64) -> bool {
         self.emulator.remove_fault(number)
     }
 
-    /// Takes all faults back.
+    /// Remove all faults.
     fn clear_faults(&self) {
         self.emulator.clear_faults();
     }
 
-    /// Lets go of all requests that a fault with ``hold`` keeps back.
+    /// Answer all requests that a fault with ``hold`` is holding.
     fn release(&self) {
         self.emulator.release();
     }
 
-    /// The emulator's time, in seconds since the epoch.
+    /// The emulator's current time, in seconds since the epoch.
     fn now(&self) -> f64 {
         self.emulator.now().as_secs_f64()
     }
 
-    /// Moves the emulator's clock; backwards with a negative number of seconds.
+    /// Move the emulator's clock forward, or back if ``seconds`` is negative.
     fn advance(&self, seconds: f64) -> PyResult<()> {
         let by = self::seconds(seconds.abs())?;
         if seconds < 0.0 {
@@ -219,37 +218,38 @@ impl EmulatorBase {
         Ok(())
     }
 
-    /// Stops the emulator's clock.
+    /// Stop the emulator's clock.
     fn stop_clock(&self) {
         self.emulator.stop_clock();
     }
 
-    /// Lets the emulator's clock run again.
+    /// Start the emulator's clock again.
     fn run_clock(&self) {
         self.emulator.run_clock();
     }
 
-    /// How long access tokens live that are issued from now on, in seconds.
+    /// Set the lifetime of access tokens issued from now on, in seconds.
     fn set_access_token_lifetime(&self, seconds: f64) -> PyResult<()> {
         self.emulator
             .set_access_token_lifetime(self::seconds(seconds)?);
         Ok(())
     }
 
-    /// The same for business tokens; ``None``: as long as their session.
+    /// Set the lifetime of business tokens issued from now on, in seconds; ``None`` for
+    /// their session duration.
     fn set_business_token_lifetime(&self, seconds: Option<f64>) -> PyResult<()> {
         self.emulator
             .set_business_token_lifetime(seconds.map(self::seconds).transpose()?);
         Ok(())
     }
 
-    /// Requests per second that it grants; ``None``: any number.
+    /// Set the rate limit in requests per second; ``None`` for no limit.
     fn set_rate_limit(&self, per_second: Option<u32>) {
         self.emulator.set_rate_limit(per_second);
     }
 
-    /// Revokes a token, given as text or as a token object; ``False`` where it
-    /// is none of this emulator's.
+    /// Revoke a token, given as text or as a token object; ``False`` if this emulator
+    /// did not issue it.
     fn revoke(&self, token: &Bound<'_, PyAny>) -> PyResult<bool> {
         let text: String = match token.extract() {
             Ok(text) => text,
@@ -258,14 +258,14 @@ impl EmulatorBase {
         Ok(self.emulator.revoke(&text))
     }
 
-    /// Revokes all tokens of a kind, ``access`` or ``business``.
+    /// Revoke all tokens of a kind, ``access`` or ``business``.
     fn revoke_all(&self, kind: &str) -> PyResult<()> {
         self.emulator.revoke_all(self::kind(kind)?);
         Ok(())
     }
 
-    /// Gives a client a new secret; the old one is refused from now on, unless
-    /// ``keep_old``.
+    /// Give a client a new secret. The old one is refused from now on, unless
+    /// ``keep_old`` is true.
     #[pyo3(signature = (client_id, client_secret, *, keep_old=false))]
     fn rotate(&self, client_id: &str, client_secret: &str, keep_old: bool) -> PyResult<()> {
         if keep_old {
@@ -284,7 +284,7 @@ impl EmulatorBase {
         json(&self.emulator.counters())
     }
 
-    /// How many requests an endpoint got: ``token``, ``whoami``, ``auth_token``,
+    /// Number of requests to an endpoint: ``token``, ``whoami``, ``auth_token``,
     /// ``business``, ``business_data``, ``preflight`` or ``unknown``.
     fn count(&self, endpoint: &str) -> PyResult<u64> {
         let endpoint = serde_json::from_value(Value::from(endpoint))
@@ -292,7 +292,7 @@ impl EmulatorBase {
         Ok(self.emulator.count(endpoint))
     }
 
-    /// Waits until an endpoint has got so many requests; ``False`` where that
+    /// Wait until an endpoint has received this number of requests; ``False`` if that
     /// takes longer than ``timeout`` seconds.
     #[pyo3(signature = (endpoint, requests, *, timeout=10.0))]
     fn wait_for(
@@ -311,7 +311,8 @@ impl EmulatorBase {
                 let enough = |counters: &layerfi_auth_emulator::Counters| {
                     counters.endpoint(endpoint).total >= requests
                 };
-                self.emulator.wait_until(enough, SLICE.min(left))
+                self.emulator
+                    .wait_until(enough, SIGNAL_CHECK_INTERVAL.min(left))
             });
             if enough || left.is_zero() {
                 return Ok(enough);
@@ -324,18 +325,18 @@ impl EmulatorBase {
         json(&self.emulator.log_after(after))
     }
 
-    /// How the log names a token.
+    /// The name of a token in the log.
     fn fingerprint(&self, token: &str) -> String {
         self.emulator.fingerprint(token)
     }
 
-    /// Everything as it was at the start, but for the ports.
+    /// Restore the state at the start, except for the ports.
     fn reset(&self) {
         self.emulator.reset();
         *self.rotated() = None;
     }
 
-    /// Stops it. It cannot be started again.
+    /// Stop the emulator. It cannot be started again.
     fn stop(&self) {
         self.emulator.stop();
     }

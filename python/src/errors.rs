@@ -1,4 +1,4 @@
-//! The engine's errors as Python exceptions, whose classes are written in
+//! The engine's errors as Python exceptions. The classes are defined in
 //! `layerfi_auth/exceptions.py`.
 
 use layerfi_auth::{Error, ErrorKind};
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 
-/// The exception class of each kind.
+/// The name of each kind's exception class.
 const fn class_name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Config => "ConfigError",
@@ -20,15 +20,16 @@ const fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::Api => "ApiError",
         ErrorKind::RateLimited => "RateLimitedError",
         ErrorKind::Protocol => "ProtocolError",
-        ErrorKind::Internal => "InternalError",
+        // Internal, and a kind that is newer than this table, which a test finds.
+        _ => "InternalError",
     }
 }
 
 fn class(py: Python<'_>, kind: ErrorKind) -> PyResult<&Bound<'_, PyType>> {
     static CLASSES: [PyOnceLock<Py<PyType>>; ErrorKind::ALL.len()] =
         [const { PyOnceLock::new() }; ErrorKind::ALL.len()];
-    let internal = || pyo3::exceptions::PySystemError::new_err("an error of no kind");
-    CLASSES.get(kind as usize).ok_or_else(internal)?.import(
+    let unknown = || pyo3::exceptions::PySystemError::new_err("unknown kind of error");
+    CLASSES.get(kind as usize).ok_or_else(unknown)?.import(
         py,
         "layerfi_auth.exceptions",
         class_name(kind),
@@ -54,36 +55,37 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'
     class(py, error.kind())?.call((error.to_string(),), Some(&fields))
 }
 
-/// What is raised for an error.
+/// The error as a `PyErr`.
 pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     exception(py, error).map_or_else(|error| error, PyErr::from_value)
 }
 
-/// A Python argument that is refused before the engine sees it.
+/// An invalid argument that is refused before the engine gets it.
 pub(crate) fn invalid_argument(
     py: Python<'_>,
     field: &'static str,
     message: &str,
     remedy: &str,
 ) -> PyErr {
-    own(py, ErrorKind::InvalidArgument, Some(field), message, remedy)
+    new(py, ErrorKind::InvalidArgument, Some(field), message, remedy)
 }
 
-/// The same for a setting of the client.
+/// An invalid setting of the client.
 pub(crate) fn config(py: Python<'_>, field: &'static str, message: &str, remedy: &str) -> PyErr {
-    own(py, ErrorKind::Config, Some(field), message, remedy)
+    new(py, ErrorKind::Config, Some(field), message, remedy)
 }
 
-/// Of the value no more is told than its type: it may be a secret in the wrong place.
+/// A `TypeError` for a value of the wrong type. It shows only the type: the
+/// value may be a secret that was passed to the wrong parameter.
 pub(crate) fn expected(name: &str, what: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let got = value.get_type().qualname();
-    let got = got.map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+    let got = got.map_or_else(|_| "another type".to_owned(), |name| name.to_string());
     PyTypeError::new_err(format!("{name} must be {what}, not {got}"))
 }
 
-/// A call of which nothing came.
-pub(crate) fn lost(py: Python<'_>) -> PyErr {
-    own(
+/// A call whose task ended without a result.
+pub(crate) fn call_without_result(py: Python<'_>) -> PyErr {
+    new(
         py,
         ErrorKind::Internal,
         None,
@@ -92,13 +94,13 @@ pub(crate) fn lost(py: Python<'_>) -> PyErr {
     )
 }
 
-/// A call that is not begun, because nothing could bring its result.
-pub(crate) fn no_way_back(py: Python<'_>, why: &str, remedy: &str) -> PyErr {
-    own(py, ErrorKind::Internal, None, why, remedy)
+/// A call that was not started because its result could not be returned.
+pub(crate) fn call_not_started(py: Python<'_>, message: &str, remedy: &str) -> PyErr {
+    new(py, ErrorKind::Internal, None, message, remedy)
 }
 
-/// An error that this face finds by itself.
-fn own(
+/// An error that this module found, and not the engine.
+fn new(
     py: Python<'_>,
     kind: ErrorKind,
     field: Option<&'static str>,

@@ -1,10 +1,9 @@
-//! Letting go of the GIL, and taking it back only while there is an interpreter.
+//! Releasing the GIL, and taking it again only while the interpreter runs.
 //!
-//! Before 3.14 Python ends a thread that asks for the GIL of an ending
-//! interpreter with `pthread_exit`, which unwinds through the frames of native
-//! modules: what these do then depends on the unwinder that they were linked
-//! with. So no thread of a call of ours comes to that: it sleeps instead, and
-//! goes with the process, as it would have anyway.
+//! Before Python 3.14 a thread that asks for the GIL of an interpreter that is
+//! shutting down is ended with `pthread_exit`. That unwinds the stack through
+//! frames of native modules, and the result depends on the unwinder that they
+//! were linked with. Such a thread parks here instead and ends with the process.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,77 +12,83 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-/// The way back to the GIL, open until the interpreter ends.
-pub(crate) struct Gate {
-    /// The thread that ends the interpreter, once it has begun to.
-    ending: OnceLock<ThreadId>,
-    /// Threads between looking whether it has begun, and having the GIL.
-    on_the_way: AtomicUsize,
+/// Longest time for which a waiting call does not check for signals.
+pub(crate) const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Longest time that `close` waits for threads that are taking the GIL.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Gate that threads pass to take the GIL again; closed when the interpreter
+/// shuts down.
+pub(crate) struct GilGate {
+    /// The thread that closed the gate: the one that ends the interpreter.
+    closed_by: OnceLock<ThreadId>,
+    /// Threads between their check of `closed_by` and holding the GIL.
+    acquiring: AtomicUsize,
 }
 
-/// For calls.
-pub(crate) static CALLS: Gate = Gate::new();
+/// Gate for calls.
+pub(crate) static CALLS: GilGate = GilGate::new();
 
-/// For couriers, who still have something to deliver when no call may return.
-pub(crate) static COURIERS: Gate = Gate::new();
-
-/// How long the end waits for those on the way.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Gate for worker threads. It closes later than `CALLS`: workers still have
+/// jobs to finish when no call may return.
+pub(crate) static WORKERS: GilGate = GilGate::new();
 
 /// Whether Python may still be entered.
 pub(crate) fn is_open() -> bool {
-    CALLS.ending.get().is_none()
+    CALLS.closed_by.get().is_none()
 }
 
-/// Does something without the GIL, within a call.
+/// Runs `work` without the GIL, as part of a call.
 pub(crate) fn released<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     CALLS.released(py, work)
 }
 
-impl Gate {
+/// Resets the gates in the child of a fork, which has none of its parent's
+/// other threads.
+pub(crate) fn reset_after_fork() {
+    for gate in [&CALLS, &WORKERS] {
+        gate.acquiring.store(0, Ordering::SeqCst);
+    }
+}
+
+impl GilGate {
     const fn new() -> Self {
         Self {
-            ending: OnceLock::new(),
-            on_the_way: AtomicUsize::new(0),
+            closed_by: OnceLock::new(),
+            acquiring: AtomicUsize::new(0),
         }
     }
 
-    /// Does something without the GIL.
+    /// Runs `work` without the GIL.
     pub(crate) fn released<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
         let result = py.detach(|| {
             let result = work();
-            self.on_the_way.fetch_add(1, Ordering::SeqCst);
-            if let Some(ending) = self.ending.get()
-                && *ending != std::thread::current().id()
+            self.acquiring.fetch_add(1, Ordering::SeqCst);
+            if let Some(closed_by) = self.closed_by.get()
+                && *closed_by != std::thread::current().id()
             {
-                self.on_the_way.fetch_sub(1, Ordering::SeqCst);
+                self.acquiring.fetch_sub(1, Ordering::SeqCst);
                 loop {
                     std::thread::park();
                 }
             }
             result
         });
-        self.on_the_way.fetch_sub(1, Ordering::SeqCst);
+        self.acquiring.fetch_sub(1, Ordering::SeqCst);
         result
     }
 
-    /// Called by the thread that ends the interpreter: nobody comes back after this.
+    /// Closes the gate, on the thread that ends the interpreter. No other
+    /// thread takes the GIL through it after this returns.
     pub(crate) fn close(&self, py: Python<'_>) {
-        let _ = self.ending.set(std::thread::current().id());
+        let _ = self.closed_by.set(std::thread::current().id());
         py.detach(|| {
-            // Those who looked before this get the GIL now.
-            let until = Instant::now() + PATIENCE;
-            while self.on_the_way.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            // Threads that checked before the gate closed take the GIL now.
+            let until = Instant::now() + CLOSE_TIMEOUT;
+            while self.acquiring.load(Ordering::SeqCst) > 0 && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-    }
-}
-
-/// Called in the child of a fork, which has none of its parent's other threads.
-#[pyfunction]
-pub(crate) fn after_fork() {
-    for gate in [&CALLS, &COURIERS] {
-        gate.on_the_way.store(0, Ordering::SeqCst);
     }
 }

@@ -1,8 +1,8 @@
 //! The engine's events as records of the Python logger `layerfi_auth`.
 //!
-//! An event may come from any thread, with the GIL or without it, and from
-//! within anything. So it is only put into a queue here; a courier hands it to
-//! Python's `logging`, whose handlers may then take their time.
+//! An event may come from any thread, with or without the GIL. It is only
+//! queued here; a worker passes it to Python's `logging`, so that a slow
+//! handler delays nothing else.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,20 +13,23 @@ use pyo3::types::{PyDict, PyTuple};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
-use crate::courier::{Call, Courier};
+use crate::worker::{Call, Worker};
 
-/// The logger, and the target of all events of the engine's.
+/// Name of the logger, and target of all events of the engine.
 const LOGGER: &str = "layerfi_auth";
 
-/// Records that may wait; past these they are dropped. Handlers that are so
-/// slow must not fill the memory.
-const MOST_WAITING: usize = 10_000;
+/// Python's number for `WARNING`.
+const WARNING: u8 = 30;
 
-static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Most records in the queue; more are dropped, so that slow handlers do not
+/// fill the memory.
+const MAX_QUEUED: usize = 10_000;
 
-pub(crate) static COURIER: Courier<Record> = Courier::new("layerfi-logging", call);
+static QUEUED: AtomicUsize = AtomicUsize::new(0);
 
-/// An event, as it is kept until a courier comes.
+pub(crate) static WORKER: Worker<Record> = Worker::new("layerfi-logging", to_call);
+
+/// An event in the queue.
 pub(crate) struct Record {
     level: u8,
     message: String,
@@ -36,18 +39,17 @@ pub(crate) struct Record {
 }
 
 impl Drop for Record {
-    /// Whether it was handed over or not, it waits no more.
     fn drop(&mut self) {
-        WAITING.fetch_sub(1, Ordering::Relaxed);
+        QUEUED.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Starts the bridge, once per process.
+/// Subscribes to the engine's events, once per process.
 pub(crate) fn start() {
-    // No `Once`: nobody may wait here for a thread that a fork has left behind.
+    // Not a `Once`: in a fork's child it could wait for a thread of the parent's.
     static STARTED: AtomicBool = AtomicBool::new(false);
     if !STARTED.swap(true, Ordering::Relaxed) {
-        // Refused only if there is another one, whose business the events are then.
+        // Fails only if there is another subscriber, which then gets the events.
         drop(tracing::subscriber::set_global_default(Bridge));
     }
 }
@@ -72,14 +74,14 @@ impl Subscriber for Bridge {
     fn exit(&self, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        if WAITING.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
-            WAITING.fetch_sub(1, Ordering::Relaxed);
+        if QUEUED.fetch_add(1, Ordering::Relaxed) >= MAX_QUEUED {
+            QUEUED.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         let metadata = event.metadata();
         let mut text = Text::default();
         event.record(&mut text);
-        COURIER.send(Record {
+        WORKER.submit(Record {
             level: python_level(*metadata.level()),
             message: text.message + &text.fields,
             file: metadata.file().unwrap_or_default(),
@@ -93,7 +95,7 @@ impl Subscriber for Bridge {
 fn python_level(level: Level) -> u8 {
     match level {
         Level::ERROR => 40,
-        Level::WARN => 30,
+        Level::WARN => WARNING,
         Level::INFO => 20,
         Level::DEBUG | Level::TRACE => 10,
     }
@@ -115,16 +117,27 @@ impl Visit for Text {
     }
 }
 
-fn call(py: Python<'_>, record: Record) -> Option<Call> {
-    handling(py, &record).ok().flatten()
+fn to_call(py: Python<'_>, record: Record) -> Option<Call> {
+    call_for(py, &record).ok().flatten()
 }
 
-/// The call that hands a record to the logger, where it wants it.
-fn handling(py: Python<'_>, record: &Record) -> PyResult<Option<Call>> {
+/// The call that passes a record on, if the logger's level allows it.
+fn call_for(py: Python<'_>, record: &Record) -> PyResult<Option<Call>> {
     let modules = py.import("sys")?.getattr("modules")?;
-    // Where nobody has imported `logging`, nobody listens below a warning.
-    if record.level < 30 && !modules.contains("logging")? {
-        return Ok(None);
+    // A program that has not imported `logging` has no handler, so `logging`
+    // would print warnings to standard error and drop the rest. It must not be
+    // imported on this thread: on Python 3.12 and earlier the thread that first
+    // imports `threading`, as `logging` does, counts as the main thread, and
+    // the interpreter waits for it at exit.
+    if !modules.contains("logging")? {
+        if record.level < WARNING {
+            return Ok(None);
+        }
+        let print = py
+            .import("layerfi_auth._worker")?
+            .getattr("print_warning")?;
+        let args = PyTuple::new(py, [&record.message])?;
+        return Ok(Some((print.unbind(), args.unbind())));
     }
     let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
     if !logger

@@ -1,4 +1,4 @@
-//! The client's keyword options, onto the engine's builder.
+//! Applies the client's keyword options to the engine's builder.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use pyo3::types::{PyBool, PyDict, PyString};
 use crate::errors::{config, expected, raise};
 use crate::provider::PythonProvider;
 
-/// Puts the options that were given onto a builder. `None` is not given. Also
-/// gives the credentials provider, where there is one.
+/// Applies options to a builder; an option that is `None` counts as missing.
+/// Also returns the credentials provider, if there is one.
 pub(crate) fn apply(
     mut builder: ClientBuilder,
     options: &Bound<'_, PyDict>,
@@ -47,7 +47,7 @@ pub(crate) fn apply(
                     return Err(config(
                         py,
                         "basic_encoding",
-                        "basic_encoding is not known",
+                        "basic_encoding is not valid",
                         "use raw or form",
                     ));
                 }
@@ -87,7 +87,7 @@ fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
         .cast::<PyString>()
         .map_err(|_| expected(name, "a str", value))?;
     text.extract()
-        .map_err(|_| expected(name, "text that UTF-8 can hold", value))
+        .map_err(|_| expected(name, "text that can be encoded as UTF-8", value))
 }
 
 fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {

@@ -9,57 +9,62 @@ use layerfi_auth::{Credentials, CredentialsProvider, Error, ErrorKind};
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
-use crate::{courier, gil};
+use crate::gil;
+use crate::worker::in_thread;
 
-/// Calls that may be under way together. The engine makes one at a time and
-/// less and less often, so the others are those whose time ran out; a callable
-/// that hangs for ever must not cost a thread each time.
-const MOST_CALLS: usize = 16;
+/// Most calls of one callable at the same time. The engine waits for one call at
+/// a time, so all others have timed out; a callable that hangs for ever must
+/// not take a thread each time.
+const MAX_RUNNING: usize = 16;
 
-/// Asks a callable that gives `(client_id, client_secret)`.
+/// Credentials provider that calls a Python callable, which returns
+/// `(client_id, client_secret)`.
 #[derive(Clone)]
 pub(crate) struct PythonProvider(Arc<Inner>);
 
 struct Inner {
     callable: Arc<Py<PyAny>>,
-    /// Of the last call, where it failed.
-    failure: ArcSwapOption<Failed>,
-    calls: Arc<Calls>,
+    /// The last call's failure, if it failed.
+    failure: ArcSwapOption<FailedCall>,
+    running: Arc<RunningCalls>,
 }
 
-/// Why a call failed. Of the exception no more than its class is told: its
-/// text may hold a secret, and ours goes into logs.
-struct Failed {
-    why: String,
+/// Why a call failed. `reason` names only the exception's class: its text may
+/// hold a secret, and `reason` is logged.
+struct FailedCall {
+    reason: String,
     exception: Option<Py<PyAny>>,
 }
 
-/// The calls under way, in this process: a fork leaves its parent's behind.
+/// Number of running calls in this process. A fork's child has none of its
+/// parent's.
 #[derive(Default)]
-struct Calls {
+struct RunningCalls {
     generation: AtomicU32,
-    number: AtomicUsize,
+    count: AtomicUsize,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-impl Calls {
-    fn enter(self: &Arc<Self>) -> Option<UnderWay> {
+impl RunningCalls {
+    /// Counts one more call; `None` if there are too many.
+    fn enter(self: &Arc<Self>) -> Option<RunningCall> {
         let generation = process_generation();
         if self.generation.swap(generation, Ordering::Relaxed) != generation {
-            self.number.store(0, Ordering::Relaxed);
+            self.count.store(0, Ordering::Relaxed);
         }
-        let under_way = UnderWay(Arc::clone(self));
-        // Dropped, and so taken off again, where it is one too many.
-        (self.number.fetch_add(1, Ordering::Relaxed) < MOST_CALLS).then_some(under_way)
+        let call = RunningCall(Arc::clone(self));
+        // If there are too many, dropping `call` reverts the addition.
+        (self.count.fetch_add(1, Ordering::Relaxed) < MAX_RUNNING).then_some(call)
     }
 }
 
-struct UnderWay(Arc<Calls>);
+/// A running call, counted until it is dropped.
+struct RunningCall(Arc<RunningCalls>);
 
-impl Drop for UnderWay {
+impl Drop for RunningCall {
     fn drop(&mut self) {
-        self.0.number.fetch_sub(1, Ordering::Relaxed);
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -68,11 +73,11 @@ impl PythonProvider {
         Self(Arc::new(Inner {
             callable: Arc::new(callable),
             failure: ArcSwapOption::empty(),
-            calls: Arc::default(),
+            running: Arc::default(),
         }))
     }
 
-    /// The exception behind an error, if a call of ours failed with one.
+    /// The exception that caused an error, if the callable raised one.
     pub(crate) fn cause(&self, py: Python<'_>, error: &Error) -> Option<Py<PyAny>> {
         if error.kind() != ErrorKind::Credentials {
             return None;
@@ -81,38 +86,39 @@ impl PythonProvider {
         let exception = failed.exception.as_ref()?;
         error
             .message()
-            .contains(&failed.why)
+            .contains(&failed.reason)
             .then(|| exception.clone_ref(py))
     }
 
-    fn failed(&self, why: String, exception: Option<Py<PyAny>>) -> Failure {
-        let failure = why.clone().into();
+    fn record_failure(&self, reason: String, exception: Option<Py<PyAny>>) -> Failure {
+        let failure = reason.clone().into();
         self.0
             .failure
-            .store(Some(Arc::new(Failed { why, exception })));
+            .store(Some(Arc::new(FailedCall { reason, exception })));
         failure
     }
 }
 
 impl CredentialsProvider for PythonProvider {
     async fn credentials(&self) -> Result<Credentials, Failure> {
-        let Some(under_way) = self.0.calls.enter() else {
-            return Err(format!("{MOST_CALLS} earlier calls of it have not returned").into());
+        let Some(running) = self.0.running.enter() else {
+            return Err(format!("{MAX_RUNNING} earlier calls have not returned").into());
         };
         let (sender, answer) = oneshot::channel();
         let given = ProviderAnswer {
             sender: Mutex::new(Some(sender)),
             provider: self.clone(),
-            _under_way: under_way,
+            _running: running,
         };
         let callable = Arc::clone(&self.0.callable);
-        // To start a thread there, this one waits for the GIL: not the engine's own.
+        // Starting a Python thread waits for the GIL, which the engine's own
+        // thread must not do.
         let start = tokio::task::spawn_blocking(move || {
             if gil::is_open() {
                 Python::try_attach(|py| {
                     let args = (callable.clone_ref(py), given);
-                    // Where it cannot be started, the answer never comes.
-                    let _ = courier::in_thread(py, "provide", args);
+                    // If it fails, `given` is dropped, which ends the wait below.
+                    let _ = in_thread(py, "ask_provider", args);
                 });
             }
         });
@@ -124,19 +130,19 @@ impl CredentialsProvider for PythonProvider {
     }
 }
 
-/// Where the thread that asks the callable puts what came of it.
+/// Takes the outcome of one call of the callable, on the thread that made it.
 #[pyclass(frozen, module = "layerfi_auth._native")]
 pub(crate) struct ProviderAnswer {
     sender: Mutex<Option<oneshot::Sender<Result<Credentials, Failure>>>>,
     provider: PythonProvider,
-    _under_way: UnderWay,
+    _running: RunningCall,
 }
 
 impl ProviderAnswer {
     fn send(&self, answer: Result<Credentials, Failure>) {
         let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = sender.take() {
-            // Nobody waits any more where the call's time has run out.
+            // Fails if the engine's call has timed out.
             let _ = sender.send(answer);
         }
     }
@@ -144,7 +150,7 @@ impl ProviderAnswer {
 
 #[pymethods]
 impl ProviderAnswer {
-    /// Takes what the callable returned.
+    /// Takes the value that the callable returned.
     fn take(&self, pair: &Bound<'_, PyAny>) {
         let pair: PyResult<(String, String)> = pair.extract();
         self.send(match pair {
@@ -152,22 +158,22 @@ impl ProviderAnswer {
                 self.provider.0.failure.store(None);
                 Ok(Credentials::new(client_id, client_secret))
             }
-            // Nor is told what it was: it may be the secret alone.
+            // The value is not shown: it may be the secret alone.
             Err(_) => {
-                let why = "it did not return (client_id, client_secret)".to_owned();
-                Err(self.provider.failed(why, None))
+                let reason = "it did not return (client_id, client_secret)".to_owned();
+                Err(self.provider.record_failure(reason, None))
             }
         });
     }
 
-    /// Takes what the callable raised.
+    /// Takes the exception that the callable raised.
     fn fail(&self, error: &Bound<'_, PyAny>) {
         let class = error.get_type().qualname();
         let class = class.map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
         let exception = Some(error.clone().unbind());
         let failure = self
             .provider
-            .failed(format!("it raised {class}"), exception);
+            .record_failure(format!("it raised {class}"), exception);
         self.send(Err(failure));
     }
 }

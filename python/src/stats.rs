@@ -6,37 +6,37 @@ use pyo3::prelude::*;
 
 use crate::tokens::utc;
 
-/// What has happened since the client was made, counted. Never a secret.
+/// Counters of a client since it was made. They contain no secret.
 #[pyclass(frozen, module = "layerfi_auth")]
 pub(crate) struct Stats(pub(crate) layerfi_auth::Stats);
 
 #[pymethods]
 impl Stats {
-    /// Calls served from the cache at once.
+    /// Calls that returned a cached token at once.
     #[getter]
     fn hits(&self) -> u64 {
         self.0.hits
     }
 
-    /// Those of them served while a refresh was due, under way or failing.
+    /// Hits while a refresh was due, running or failing.
     #[getter]
     fn stale_serves(&self) -> u64 {
         self.0.stale_serves
     }
 
-    /// Requests started because there was nothing to serve.
+    /// Requests started because there was no valid token.
     #[getter]
     fn misses(&self) -> u64 {
         self.0.misses
     }
 
-    /// Calls that waited for a request, their own or another's.
+    /// Calls that waited for a request, their own or another call's.
     #[getter]
     fn waits(&self) -> u64 {
         self.0.waits
     }
 
-    /// Refreshes started ahead of expiry, with nobody waiting.
+    /// Background refreshes started before expiry.
     #[getter]
     fn refreshes(&self) -> u64 {
         self.0.refreshes
@@ -54,19 +54,19 @@ impl Stats {
         self.0.mints
     }
 
-    /// Requests that were sent again after a failure.
+    /// Retries of failed requests.
     #[getter]
     fn retries(&self) -> u64 {
         self.0.retries
     }
 
-    /// Tokens thrown away because a server refused them.
+    /// Tokens that were invalidated because a server refused them.
     #[getter]
     fn invalidations(&self) -> u64 {
         self.0.invalidations
     }
 
-    /// Failures, after their retries, by the kind of error.
+    /// Failures after all retries, by kind of error.
     #[getter]
     fn failures(&self) -> BTreeMap<&'static str, u64> {
         self.0
@@ -76,13 +76,13 @@ impl Stats {
             .collect()
     }
 
-    /// Business tokens in the cache.
+    /// Number of business tokens in the cache.
     #[getter]
     fn business_tokens(&self) -> usize {
         self.0.business_tokens
     }
 
-    /// When the current access token expires, if there is one; an aware datetime in UTC.
+    /// When the current access token expires (an aware datetime in UTC), if there is one.
     #[getter]
     fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.0.expires_at.map(|at| utc(py, at)).transpose()

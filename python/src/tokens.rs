@@ -1,33 +1,15 @@
-//! What calls give: tokens and whoami, as immutable Python objects.
+//! Access tokens, business tokens and `WhoAmI` as immutable Python objects.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use layerfi_auth::Environment;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-/// Where a client's tokens are good: what a browser must be told.
-pub(crate) struct Place {
-    pub(crate) environment: Environment,
-    pub(crate) api_url: String,
-    pub(crate) auth_url: String,
-    pub(crate) scope: String,
-}
-
-impl Place {
-    /// Whether it is the environment as Layer runs it, with nothing replaced.
-    fn is_layers_own(&self) -> bool {
-        self.environment.api_url() == Some(&self.api_url)
-            && self.environment.auth_url() == Some(&self.auth_url)
-            && self.environment.scope() == Some(&self.scope)
-    }
-}
-
-/// The same for equal tokens within one process, and telling nothing in another.
+/// Hash of a token's text: equal for equal tokens, and different in every process.
 fn hash(secret: &str) -> u64 {
     static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     STATE.hash_one(secret)
@@ -35,12 +17,12 @@ fn hash(secret: &str) -> u64 {
 
 fn not_picklable(class: &str) -> PyErr {
     PyTypeError::new_err(format!(
-        "{class} holds a secret and is never pickled; make a client in each process instead \
-         (forked workers share their parent's), or pass token.secret where it must go"
+        "{class} holds a secret and cannot be pickled; make a client in each process instead \
+         (forked workers share their parent's), or pass token.secret"
     ))
 }
 
-/// Whole seconds in RFC 3339, for people and JSON.
+/// A time in RFC 3339, in whole seconds.
 fn rfc3339(py: Python<'_>, at: SystemTime) -> PyResult<String> {
     let seconds = at
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -82,7 +64,7 @@ fn authorization<'py>(py: Python<'py>, secret: &str) -> Bound<'py, PyString> {
 
 #[pymethods]
 impl AccessToken {
-    /// The token itself. Whoever reads it answers for where it goes.
+    /// The token's text. Keep it out of logs and error reports.
     #[getter]
     pub(crate) fn secret<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyString> {
         self.secret
@@ -98,19 +80,19 @@ impl AccessToken {
             .bind(py)
     }
 
-    /// The life that the server gave it, in seconds, counted from before it was requested.
+    /// The lifetime that the server set, in seconds, counted from before the request.
     #[getter]
     fn expires_in(&self) -> u64 {
         self.token.expires_in().as_secs()
     }
 
-    /// When it expires, counted from before it was requested; an aware datetime in UTC.
+    /// When the token expires, counted from before the request: an aware datetime in UTC.
     #[getter]
     fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         utc(py, self.token.expires_at())
     }
 
-    /// How many seconds of life are left.
+    /// Seconds until the token expires.
     #[getter]
     fn remaining(&self) -> f64 {
         self.token.remaining().as_secs_f64()
@@ -144,22 +126,15 @@ impl AccessToken {
     }
 }
 
-/// A token for one business, to be handed to a browser or a mobile app.
+/// A token for one business, for a browser or a mobile app.
 #[pyclass(frozen, module = "layerfi_auth")]
 pub(crate) struct BusinessToken {
     pub(crate) token: layerfi_auth::BusinessToken,
-    place: Arc<Place>,
-}
-
-impl BusinessToken {
-    pub(crate) fn new(token: layerfi_auth::BusinessToken, place: Arc<Place>) -> Self {
-        Self { token, place }
-    }
 }
 
 #[pymethods]
 impl BusinessToken {
-    /// The token itself, for ``businessAccessToken`` of ``<LayerProvider>``.
+    /// The token's text, for ``businessAccessToken`` of ``<LayerProvider>``.
     #[getter]
     fn secret(&self) -> &str {
         self.token.secret()
@@ -171,38 +146,38 @@ impl BusinessToken {
         authorization(py, self.token.secret())
     }
 
-    /// The business that it is good for.
+    /// The business that the token is for.
     #[getter]
     fn business_id(&self) -> &str {
         self.token.business_id().as_str()
     }
 
-    /// The session duration that was asked for, in seconds.
+    /// The requested session duration, in seconds.
     #[getter]
     fn session_duration(&self) -> u32 {
         self.token.session_duration().as_secs()
     }
 
-    /// The life that the server gave it, in seconds, counted from before it was requested.
+    /// The lifetime that the server set, in seconds, counted from before the request.
     #[getter]
     fn expires_in(&self) -> u64 {
         self.token.expires_in().as_secs()
     }
 
-    /// When it expires, counted from before it was requested; an aware datetime in UTC.
+    /// When the token expires, counted from before the request: an aware datetime in UTC.
     #[getter]
     fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         utc(py, self.token.expires_at())
     }
 
-    /// How many seconds of life are left.
+    /// Seconds until the token expires.
     #[getter]
     fn remaining(&self) -> f64 {
         self.token.remaining().as_secs_f64()
     }
 
-    /// The token as a JSON answer to a browser. ``expires_in`` is what is left
-    /// of its life now, in whole seconds.
+    /// The token as a dict for a JSON response to a browser. ``expires_in`` is the
+    /// remaining lifetime now, in whole seconds.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let answer = PyDict::new(py);
         answer.set_item("access_token", self.token.secret())?;
@@ -213,25 +188,37 @@ impl BusinessToken {
         Ok(answer)
     }
 
-    /// The props that ``<LayerProvider>`` of ``@layerfi/components`` wants:
-    /// business, token, and ``environment``, or ``environmentConfigOverride``
-    /// where the client was given addresses of its own.
-    fn layer_provider_props<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let props = PyDict::new(py);
-        props.set_item("businessId", self.token.business_id().as_str())?;
-        props.set_item("businessAccessToken", self.token.secret())?;
-        let environment = self.place.environment.as_str();
-        if self.place.is_layers_own() {
-            props.set_item("environment", environment)?;
-        } else {
-            let place = PyDict::new(py);
-            place.set_item("environment", environment)?;
-            place.set_item("apiUrl", &self.place.api_url)?;
-            place.set_item("authUrl", &self.place.auth_url)?;
-            place.set_item("scope", &self.place.scope)?;
-            props.set_item("environmentConfigOverride", place)?;
+    /// The props of ``<LayerProvider>`` of ``@layerfi/components``: business,
+    /// token, and ``environment``, or ``environmentConfigOverride`` if the client
+    /// has its own URLs or scope.
+    ///
+    /// ``environment`` replaces the name in the components' table of environments,
+    /// which is ``sandbox`` for a custom environment unless the scope says
+    /// ``production``.
+    #[pyo3(signature = (*, environment=None))]
+    fn layer_provider_props<'py>(
+        &self,
+        py: Python<'py>,
+        environment: Option<&str>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let mut props = self.token.layer_provider_props();
+        if let Some(name) = environment {
+            props = props.with_environment(name);
         }
-        Ok(props)
+        let dict = PyDict::new(py);
+        dict.set_item("businessId", props.business_id())?;
+        dict.set_item("businessAccessToken", self.token.secret())?;
+        let Some((api_url, auth_url, scope)) = props.urls() else {
+            dict.set_item("environment", props.environment())?;
+            return Ok(dict);
+        };
+        let config = PyDict::new(py);
+        config.set_item("environment", props.environment())?;
+        config.set_item("apiUrl", api_url)?;
+        config.set_item("authUrl", auth_url)?;
+        config.set_item("scope", scope)?;
+        dict.set_item("environmentConfigOverride", config)?;
+        Ok(dict)
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -263,7 +250,7 @@ impl BusinessToken {
     }
 }
 
-/// Who the credentials belong to.
+/// The client that the credentials belong to.
 #[pyclass(frozen, module = "layerfi_auth")]
 pub(crate) struct WhoAmI(pub(crate) layerfi_auth::WhoAmI);
 
@@ -272,13 +259,10 @@ impl WhoAmI {
     #[new]
     #[pyo3(signature = (client_name, client_id))]
     fn new(client_name: String, client_id: String) -> Self {
-        Self(layerfi_auth::WhoAmI {
-            client_name,
-            client_id,
-        })
+        Self(layerfi_auth::WhoAmI::new(client_name, client_id))
     }
 
-    /// The client's name, as Layer knows it.
+    /// The client's name at Layer.
     #[getter]
     fn client_name(&self) -> &str {
         &self.0.client_name

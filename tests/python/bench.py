@@ -1,7 +1,7 @@
-"""Python's figures, each beside the machine's own floor: `bench.py [WHEEL]`.
+"""Benchmarks of the Python package, each next to a baseline: `bench.py [WHEEL]`.
 
-A shared machine is slower than its own best moment by a factor that changes from second to
-second: so what is compared is measured in turns, and of each the best turn counts.
+The speed of a shared machine changes from second to second. Therefore all calls of a table are
+measured in turns, and the best turn of each counts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CALLS = 20_000
 
 
 class Plain:
-    """What a hand-written cache would at least cost: an attribute."""
+    """The least that a hand-written cache would cost: an attribute."""
 
     __slots__ = ("header",)
 
@@ -38,21 +38,23 @@ def say(text: str = "") -> None:
     sys.stdout.flush()
 
 
-def table(title: str, rows: dict[str, float], floor: str, targets: dict | None = None) -> None:
-    """Show rows beside their floor; a target is (its figure, the floor it was set at)."""
+def table(
+    title: str, rows: dict[str, float], baseline: str, targets: dict | None = None
+) -> None:
+    """Print rows next to the baseline; a target is (value, baseline when it was set)."""
     say(f"\n{title}")
-    say(f"  {'':<44}{'ns':>8}{'x floor':>9}   target")
+    say(f"  {'':<44}{'ns':>8}{'x base':>9}   target")
     for name, value in rows.items():
-        told = ""
+        note = ""
         if targets and name in targets:
-            target, its_floor = targets[name]
-            scaled = value / rows[floor] * its_floor
-            told = (
-                f"<= {target}: {'met' if value <= target else 'missed'}; at the floor of "
-                f"{its_floor} that it was set at, {scaled:.1f}: "
+            target, its_baseline = targets[name]
+            scaled = value / rows[baseline] * its_baseline
+            note = (
+                f"<= {target}: {'met' if value <= target else 'missed'}; at the baseline of "
+                f"{its_baseline} when it was set, {scaled:.1f}: "
                 f"{'met' if scaled <= target else 'MISSED'}"
             )
-        say(f"  {name:<44}{value:>8.1f}{value / rows[floor]:>9.2f}   {told}")
+        say(f"  {name:<44}{value:>8.1f}{value / rows[baseline]:>9.2f}   {note}")
 
 
 def best_in_turns(calls: dict[str, timeit.Timer]) -> dict[str, float]:
@@ -70,7 +72,7 @@ def hits(layer: Emulator) -> None:
     calls = {
         "an empty loop": timeit.Timer("pass"),
         "read a Python attribute": timeit.Timer("p.header", globals={"p": Plain()}),
-        # A method of this module that takes nothing and gives what is there.
+        # A method of the module without arguments that returns an existing object.
         "an empty native call": timeit.Timer("f()", globals={"f": client.token().__copy__}),
         "client.authorization()": timeit.Timer("f()", globals={"f": client.authorization}),
         "client.token()": timeit.Timer("f()", globals={"f": client.token}),
@@ -118,7 +120,7 @@ def threads(layer: Emulator) -> None:
     empty = client.token().__copy__
 
     def per_call(call: Callable[[], object], count: int) -> float:
-        """Wall time over all calls: under the GIL one thread runs at a time."""
+        """Wall time divided by all calls: with a GIL, one thread runs at a time."""
         calls = 400_000 // count
         ready = threading.Barrier(count + 1)
 
@@ -188,12 +190,12 @@ def footprint(layer: Emulator) -> None:
     bare = sizes["bare interpreter"]
     for name in STEPS:
         grown = sizes[name] - bare
-        told = ""
+        note = ""
         if name == "import layerfi_auth":
-            told = f"<= 5 ms: {'met' if times[name] <= 5 else 'MISSED'}"
+            note = f"<= 5 ms: {'met' if times[name] <= 5 else 'MISSED'}"
         if name == "... and the first token":
-            told = f"<= 8 MiB: {'met' if grown <= 8 else 'MISSED'}"
-        say(f"  {name:<44}{times[name]:>10.2f}{grown:>10.2f}   {told}")
+            note = f"<= 8 MiB: {'met' if grown <= 8 else 'MISSED'}"
+        say(f"  {name:<44}{times[name]:>10.2f}{grown:>10.2f}   {note}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Check what a wheel holds and wants: `check_wheel.py WHEEL`."""
+"""Check a wheel's files, size and glibc version: `check_wheel.py WHEEL`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-MOST_BYTES = 5 * 1024 * 1024
-# CentOS 7's, the oldest that a manylinux policy still in use names.
-NEWEST_GLIBC = (2, 17)
+MAX_BYTES = 5 * 1024 * 1024
+# The glibc of CentOS 7: the oldest of all manylinux policies in use.
+MAX_GLIBC = (2, 17)
 FILES = {
     "layerfi_auth/__init__.py",
     "layerfi_auth/_native.abi3.so",
@@ -32,23 +32,23 @@ def main() -> None:
         check=True,
     ).stdout
     policy = re.search(r"following\s+platform\s+tag:\s+\"manylinux_(\d+)_(\d+)_", shown)
-    assert policy, shown
-    assert tuple(map(int, policy.groups())) <= NEWEST_GLIBC, shown
-    assert "cp310-abi3-manylinux" in wheel.name, wheel.name
+    assert policy, f"auditwheel names no platform tag: {shown}"
+    assert tuple(map(int, policy.groups())) <= MAX_GLIBC, (
+        f"the wheel needs a newer glibc than {MAX_GLIBC}: {shown}"
+    )
+    assert "cp310-abi3-manylinux" in wheel.name, f"{wheel.name} has another tag"
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert names >= FILES, FILES - names
-    # What else it put there would lie beside other packages.
-    strangers = [
-        name for name in names if not name.startswith(("layerfi_auth/", "layerfi_auth-"))
-    ]
-    assert not strangers, strangers
-    assert any(name.endswith("licenses/LICENSE-MIT") for name in names), names
+    assert names >= FILES, f"files are missing: {FILES - names}"
+    # Any other file would be installed next to other packages.
+    others = [name for name in names if not name.startswith(("layerfi_auth/", "layerfi_auth-"))]
+    assert not others, f"the wheel has files outside the package: {others}"
+    assert any(name.endswith("licenses/LICENSE-MIT") for name in names), "no licence"
     size = wheel.stat().st_size
     sys.stdout.write(
         f"{wheel.name}: {size / 1024 / 1024:.2f} MiB; "
         f"auditwheel: glibc {'.'.join(policy.groups())} or later\n"
     )
-    assert size <= MOST_BYTES, "too large"
+    assert size <= MAX_BYTES, f"the wheel has {size} bytes, at most {MAX_BYTES} are allowed"
 
 
 main()

@@ -1,7 +1,8 @@
-"""What the tests share."""
+"""Fixtures and helpers of all tests."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 import subprocess
@@ -15,7 +16,8 @@ from layerfi_auth.testing import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
 BUSINESS = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
-PATIENCE = 30.0
+# Longest wait for anything, in seconds. Only a test that fails waits so long.
+TIMEOUT = 60.0
 
 pytest_plugins = ["pytester"]
 
@@ -29,7 +31,7 @@ def _no_environment(monkeypatch):
 
 @pytest.fixture
 def layer():
-    """An emulator without a rate limit, which would only get in the way."""
+    """An emulator without a rate limit, which most tests do not need."""
     with Emulator(rate_limit=None) as emulator:
         yield emulator
 
@@ -43,11 +45,16 @@ def business(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012x}"
 
 
-def eventually(condition, patience=PATIENCE):
-    """Wait until a condition holds."""
-    until = time.monotonic() + patience
+def eventually(condition, timeout=TIMEOUT):
+    """Wait until a condition is true."""
+    until = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < until, "waited in vain"
+        if time.monotonic() > until:
+            try:
+                source = inspect.getsource(condition).strip()
+            except (OSError, TypeError):
+                source = repr(condition)
+            pytest.fail(f"this did not become true within {timeout:.0f} s: {source}")
         time.sleep(0.01)
 
 
@@ -57,8 +64,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def run_python(code: str, layer: Emulator | None = None, timeout=PATIENCE, **env: str):
-    """Run a program in a fresh interpreter, and give what it printed."""
+def run_python(code: str, layer: Emulator | None = None, timeout=TIMEOUT, **env: str):
+    """Run a program in a new interpreter and return what it printed."""
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", code],
         env={**os.environ, **(layer.env() if layer else {}), **env},
@@ -67,5 +74,8 @@ def run_python(code: str, layer: Emulator | None = None, timeout=PATIENCE, **env
         timeout=timeout,
         check=False,
     )
-    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+    assert done.returncode == 0, (
+        f"the program ended with exit code {done.returncode}; it printed {done.stdout!r} "
+        f"and {done.stderr!r}"
+    )
     return done.stdout

@@ -1,4 +1,4 @@
-"""Ready-made authentication for httpx, requests and aiohttp, against the emulator's API."""
+"""Authentication for httpx, requests and aiohttp."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ every_library = pytest.mark.parametrize(
 
 
 @every_library
-def test_the_header_is_added(layer, client, send):
+def test_request_gets_the_header(layer, client, send):
     status, text = send(client, "GET", f"{layer.url}/whoami")
     assert (status, "Layer Example" in text) == (200, True)
     assert send(client, "POST", layer.url + PATH, json=BODY)[0] == 200
@@ -100,7 +100,7 @@ def test_the_header_is_added(layer, client, send):
 
 
 @every_library
-def test_b11_one_retry_on_401_with_a_new_token(layer, client, send):
+def test_b11_401_is_retried_once_with_a_new_token(layer, client, send):
     refused = client.token()
     assert layer.revoke(refused)
     status, text = send(client, "POST", layer.url + PATH, json=BODY)
@@ -112,14 +112,14 @@ def test_b11_one_retry_on_401_with_a_new_token(layer, client, send):
 
 
 @every_library
-def test_b11_a_second_401_is_the_answer(layer, client, send):
+def test_b11_second_401_is_returned(layer, client, send):
     layer.fault("whoami", status=401, times="forever")
     assert send(client, "GET", f"{layer.url}/whoami")[0] == 401
     assert layer.count("whoami") == 2
 
 
 @every_library
-def test_a_stream_is_not_sent_twice_but_its_token_is_thrown_away(layer, client, send):
+def test_streamed_body_is_not_resent_but_its_token_is_invalidated(layer, client, send):
     refused = client.token()
     layer.revoke(refused)
 
@@ -144,13 +144,13 @@ def test_requests_rewinds_a_file(layer, client):
 
 
 @pytest.fixture
-def elsewhere():
-    """A server that is none of Layer's, and notes the headers that it gets."""
-    seen = []
+def other_server():
+    """A server of another origin, which records the headers that it gets."""
+    headers = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            seen.append(self.headers.get("authorization"))
+            headers.append(self.headers.get("authorization"))
             self.send_response(401)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -162,7 +162,7 @@ def elsewhere():
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     server.url = f"http://127.0.0.1:{server.server_port}"
-    server.seen = seen
+    server.received = headers
     try:
         yield server
     finally:
@@ -172,31 +172,31 @@ def elsewhere():
 
 
 @every_library
-def test_b19_the_token_goes_nowhere_else(client, send, elsewhere):
+def test_b19_token_is_not_sent_to_other_origins(client, send, other_server):
     if send is aiohttp_async:
-        assert send(client, "GET", elsewhere.url)[0] == 401
+        assert send(client, "GET", other_server.url)[0] == 401
     else:
         with pytest.raises(InvalidArgumentError) as caught:
-            send(client, "GET", elsewhere.url)
+            send(client, "GET", other_server.url)
         assert caught.value.field == "url"
-    assert set(elsewhere.seen) <= {None}
+    assert set(other_server.received) <= {None}
 
 
 @every_library
-def test_b19_a_redirect_takes_no_token_along(layer, client, send, elsewhere):
-    # Another port is another origin; requests looks at the host's name as well.
-    layer.fault("whoami", status=302, headers={"location": f"{elsewhere.url}/x"})
+def test_b19_redirect_to_another_origin_carries_no_token(layer, client, send, other_server):
+    # Another port is another origin.
+    layer.fault("whoami", status=302, headers={"location": f"{other_server.url}/x"})
     assert send(client, "GET", f"{layer.url}/whoami")[0] == 401
-    assert elsewhere.seen == [None]
+    assert other_server.received == [None]
 
 
 @every_library
-def test_named_origins_get_the_token(client, send, elsewhere):
-    assert send(client, "GET", f"{elsewhere.url}/mcp", origins=[elsewhere.url])[0] == 401
-    assert elsewhere.seen[0].startswith("Bearer ")
+def test_added_origins_get_the_token(client, send, other_server):
+    assert send(client, "GET", f"{other_server.url}/mcp", origins=[other_server.url])[0] == 401
+    assert other_server.received[0].startswith("Bearer ")
 
 
-def test_streamed_answers_are_not_read(layer, client):
+def test_streamed_response_is_not_read(layer, client):
     layer.fault("whoami", wire={"drip": {"part": "body", "every_ms": 20}})
     with (
         httpx.Client(auth=HttpxAuth(client), trust_env=False) as session,
@@ -206,7 +206,7 @@ def test_streamed_answers_are_not_read(layer, client):
         assert answer.status_code == 200
 
 
-def test_a_hundred_refusals_cost_one_token(layer, client):
+def test_hundred_401s_cost_one_token_request(layer, client):
     layer.revoke(client.token())
 
     async def call():
@@ -222,7 +222,7 @@ def test_a_hundred_refusals_cost_one_token(layer, client):
     assert 101 <= layer.count("whoami") <= 200
 
 
-def test_the_module_lists_what_it_has():
+def test_dir_lists_the_three_names():
     import layerfi_auth.auth
 
     assert dir(layerfi_auth.auth) == ["HttpxAuth", "RequestsAuth", "aiohttp_middleware"]
@@ -234,7 +234,7 @@ def test_the_module_lists_what_it_has():
 
 
 @pytest.mark.parametrize("library", ["httpx", "requests", "aiohttp"])
-def test_a_library_that_is_not_there(library):
+def test_missing_library_names_the_extra_to_install(library):
     out = run_python(
         f"""
 import sys

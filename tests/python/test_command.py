@@ -1,4 +1,4 @@
-"""The command `layerfi-auth` that comes with the wheel."""
+"""The command `layerfi-auth` of the wheel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PATIENCE
+from conftest import TIMEOUT
 
 SCRIPT = Path(sysconfig.get_path("scripts")) / "layerfi-auth"
 
@@ -23,13 +23,13 @@ def run(*arguments, layer=None, program=(SCRIPT,)):
         env={**os.environ, **(layer.env() if layer else {})},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
 
 @pytest.mark.parametrize("program", [(SCRIPT,), (sys.executable, "-m", "layerfi_auth")])
-def test_it_runs(layer, program):
+def test_command_runs_as_script_and_as_module(layer, program):
     done = run("--version", program=program)
     assert (done.returncode, done.stdout.split()[0]) == (0, "layerfi-auth")
     done = run("--json", "whoami", layer=layer, program=program)
@@ -39,7 +39,7 @@ def test_it_runs(layer, program):
     assert done.stdout.count(".") == 2
 
 
-def test_its_exit_code_tells_of_failure():
+def test_missing_settings_give_an_exit_code_and_name_the_variable():
     done = run("token")
     assert done.returncode not in {0, 1}
     assert "LAYER_ENVIRONMENT" in done.stderr
@@ -52,20 +52,20 @@ def test_ctrl_c_ends_the_emulator():
     try:
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
         assert process.returncode in {0, -signal.SIGINT, 130}
     finally:
         process.kill()
         process.communicate()
 
 
-def test_ctrl_c_ends_a_command_that_waits(layer):
+def test_ctrl_c_ends_a_waiting_command(layer):
     layer.fault("token", hold=True)
     process = subprocess.Popen([SCRIPT, "token"], env={**os.environ, **layer.env()})
     try:
         assert layer.wait_for("token", 1)
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) != 0
+        assert process.wait(TIMEOUT) != 0
     finally:
         process.kill()
         process.wait()

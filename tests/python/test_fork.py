@@ -1,4 +1,4 @@
-"""B13: after use in the parent, the child of a fork works, with no hang and no request."""
+"""B13: a client that was used before a fork works in the child, without a new token request."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import time
 
 import pytest
 
-from conftest import BUSINESS, PATIENCE, run_python
+from conftest import BUSINESS, TIMEOUT, run_python
 from layerfi_auth.testing import Emulator
 
 pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
-    # Python warns of every fork of a process with threads; this is what is tested.
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="requires fork"),
+    # Python warns of each fork of a process with threads, which these tests need.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
 
 def in_child(work) -> None:
-    """Run something in a fork, and fail here where it fails or hangs there."""
+    """Run something in a forked child; fail if it fails or hangs."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -36,7 +36,7 @@ def in_child(work) -> None:
             sys.__stderr__.write(f"in the child: {error!r}\n")
         finally:
             os._exit(code)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -44,12 +44,13 @@ def in_child(work) -> None:
         if time.monotonic() > until:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            pytest.fail("the child hangs")
+            pytest.fail(f"the child did not end within {TIMEOUT:.0f} s")
         time.sleep(0.01)
-    assert os.waitstatus_to_exitcode(status) == 0
+    code = os.waitstatus_to_exitcode(status)
+    assert code == 0, f"the child ended with exit code {code}; see standard error"
 
 
-def test_the_child_has_its_parents_token(layer, client):
+def test_child_uses_its_parents_token(layer, client):
     token = client.token()
 
     def child():
@@ -61,7 +62,7 @@ def test_the_child_has_its_parents_token(layer, client):
     assert layer.count("token") == 1
 
 
-def test_the_child_makes_requests_of_its_own(layer, client):
+def test_child_makes_requests_over_its_own_connections(layer, client):
     client.token()
     asyncio.run(client.whoami_async())
 
@@ -71,23 +72,23 @@ def test_the_child_makes_requests_of_its_own(layer, client):
         assert client.business_token(BUSINESS)
         assert client.invalidate(client.token())
         assert asyncio.run(client.token_async())
-        # And a child of its own.
+        # The child may fork too.
         in_child(lambda: asyncio.run(client.whoami_async()))
 
     connections = layer.counters()["connections"]
     in_child(child)
     assert layer.counters()["connections"] > connections
     assert layer.count("token") == 2
-    # The parent is untouched: its connection still serves.
+    # The parent still uses its own connection.
     before = layer.counters()["connections"]
     assert client.whoami()
     assert layer.counters()["connections"] == before
     assert asyncio.run(client.whoami_async())
 
 
-def test_emulators_and_clients_that_the_child_lets_go():
-    """Their threads are the parent's, and the memory of those may be gone by then."""
-    # More stacks than the C library keeps.
+def test_child_may_drop_its_parents_emulators_and_clients():
+    """Their threads exist only in the parent, and the child may reuse the memory of these."""
+    # More thread stacks than the C library caches.
     emulators = [Emulator(rate_limit=None) for _ in range(40)]
     clients = [emulator.client() for emulator in emulators]
     for client in clients[:5]:
@@ -108,14 +109,14 @@ def test_emulators_and_clients_that_the_child_lets_go():
         emulator.stop()
 
 
-def test_a_client_that_was_never_used(layer, client):
+def test_unused_client_works_in_the_child(layer, client):
     in_child(lambda: client.token() and asyncio.run(client.whoami_async()))
     assert client.token()
 
 
 @pytest.mark.parametrize("how", ["blocking", "async"])
-def test_fork_in_the_middle_of_a_request(layer, client, how):
-    """The flight is the parent's; the child starts its own and does not wait for it."""
+def test_fork_during_a_request(layer, client, how):
+    """The request belongs to the parent; the child makes its own and does not wait."""
     layer.fault("token", hold=True)
     call = client.token if how == "blocking" else lambda: asyncio.run(client.token_async())
     threads = [threading.Thread(target=call) for _ in range(8)]
@@ -126,13 +127,13 @@ def test_fork_in_the_middle_of_a_request(layer, client, how):
     assert layer.count("token") == 2
     layer.release()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
     assert client.token()
 
 
-def test_fork_in_the_middle_of_a_refresh(layer):
-    """Many forks while other threads hit, miss and refresh as fast as they can."""
+def test_fork_during_refreshes(layer):
+    """Forks while other threads use, invalidate and refresh the token all the time."""
     layer.set_access_token_lifetime(1)
     client = layer.client()
     client.token()
@@ -159,19 +160,19 @@ def test_fork_in_the_middle_of_a_refresh(layer):
     finally:
         stop.set()
         for thread in threads:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
     assert client.whoami()
 
 
-def test_fork_within_a_running_loop(layer, client):
+def test_fork_in_a_running_loop(layer, client):
     async def scene():
         await client.token_async()
 
         def child():
-            # A loop's own state does not survive a fork; a thread has its own.
+            # A running loop does not work in the child; a new thread has a new loop.
             thread = threading.Thread(target=lambda: asyncio.run(client.whoami_async()))
             thread.start()
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
             assert not thread.is_alive()
 
         in_child(child)
@@ -188,19 +189,19 @@ def _pool_work(number):
 
 
 @pytest.mark.parametrize("pool", ["multiprocessing", "concurrent.futures"])
-def test_pools_that_fork(layer, client, pool):
+def test_forking_pools_share_the_token(layer, client, pool):
     global CLIENT
     CLIENT = client
     token = client.token().secret
     context = multiprocessing.get_context("fork")
     if pool == "multiprocessing":
         with context.Pool(4) as workers:
-            results = workers.map_async(_pool_work, range(40)).get(PATIENCE)
+            results = workers.map_async(_pool_work, range(40)).get(TIMEOUT)
     else:
         from concurrent.futures import ProcessPoolExecutor
 
         with ProcessPoolExecutor(4, mp_context=context) as workers:
-            results = list(workers.map(_pool_work, range(40), timeout=PATIENCE))
+            results = list(workers.map(_pool_work, range(40), timeout=TIMEOUT))
     assert {secret for secret, *_ in results} == {token}
     assert all(pid != os.getpid() for *_, pid, _ in results)
     assert layer.count("token") == 1
@@ -208,7 +209,7 @@ def test_pools_that_fork(layer, client, pool):
 
 
 def test_forkserver_with_a_preloaded_client(layer, tmp_path):
-    """The server imports a module that makes and uses a client; its children share it."""
+    """The forkserver imports a module with a client, and its children share the token."""
     (tmp_path / "shared_client.py").write_text(
         "from layerfi_auth import Client\n"
         "client = Client.from_env(proxy=False)\n"
@@ -232,17 +233,17 @@ def test_forkserver_with_a_preloaded_client(layer, tmp_path):
         env={**os.environ, **layer.env(), "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "1\n"
-    # One of the main process, one of the server; none of the workers.
+    # One by the main process and one by the forkserver; none by the workers.
     assert layer.count("token") == 2
 
 
-def test_a_child_that_exits_in_order(layer):
-    """`sys.exit` in the child runs its exit handlers: they must not wait for the parent's."""
+def test_child_ends_with_sys_exit(layer):
+    """`sys.exit` runs exit handlers, which must not wait for threads of the parent."""
     out = run_python(
         """
 import asyncio, logging, os, sys, warnings

@@ -1,4 +1,4 @@
-"""The README's quickstarts as printed, and every piece of code of docs/python.md."""
+"""Runs the README's quickstarts as printed and all code of docs/python.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import flask
 import itsdangerous
 import pytest
 
-from conftest import PATIENCE, ROOT, eventually, free_port
+from conftest import ROOT, TIMEOUT, eventually, free_port
 from test_servers import running
 
 BUSINESS = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b"
@@ -35,7 +35,7 @@ def section(name: str) -> str:
 
 @pytest.fixture
 def quickstarts(tmp_path):
-    """The files that the README prints, in a folder; and its commands."""
+    """Write the README's files into a folder and return its commands."""
     commands = {}
     for language, code in BLOCK.findall(section("In Python")):
         if language == "python":
@@ -49,27 +49,27 @@ def quickstarts(tmp_path):
     return {name: [scripts / name, *rest] for name, (_, *rest) in commands.items()}
 
 
-def test_the_script(layer, quickstarts, tmp_path):
+def test_readme_script_runs(layer, quickstarts, tmp_path):
     done = subprocess.run(
         [sys.executable, *quickstarts["python"][1:]],
         cwd=tmp_path,
         env={**os.environ, **layer.env()},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"the script failed: {done.stderr}"
     assert "Layer Example" in done.stdout
     assert f"<BusinessToken [redacted] for {BUSINESS}" in done.stdout
     assert layer.count("token") == 1
 
 
 def get(port, cookie=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
         headers = {"cookie": f"session={cookie}"} if cookie else {}
-        # What a request asks for is none of its business.
+        # The server must ignore the business id of a request.
         connection.request("GET", f"/layer-token?business_id={BUSINESS}", headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.headers["cache-control"], answer.read()
@@ -80,7 +80,7 @@ def get(port, cookie=None):
 
 
 def signed_in(server, business_id, key=SHOP_KEY):
-    """The cookie of somebody who has signed in, as the two frameworks make it."""
+    """The session cookie of a user who has signed in, as the two frameworks make it."""
     if server == "uvicorn":
         content = base64.b64encode(json.dumps({"business_id": business_id}).encode())
         return itsdangerous.TimestampSigner(key).sign(content).decode()
@@ -91,15 +91,15 @@ def signed_in(server, business_id, key=SHOP_KEY):
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn"])
-def test_the_servers(layer, quickstarts, tmp_path, server, monkeypatch):
+def test_readme_servers_run(layer, quickstarts, tmp_path, server, monkeypatch):
     monkeypatch.setenv("SHOP_KEY", SHOP_KEY)
     port, log = free_port(), tmp_path / "log"
-    # The ports of the printed commands may be taken here.
+    # The ports of the printed commands may be in use.
     monkeypatch.setenv("UVICORN_PORT", str(port))
     monkeypatch.setenv("GUNICORN_CMD_ARGS", f"--bind 127.0.0.1:{port}")
     with running(quickstarts[server], tmp_path, layer, log):
         eventually(lambda: get(port))
-        # Who has not signed in gets none.
+        # Without a valid session there is no token.
         forged = signed_in(server, BUSINESS, key="another")
         assert [get(port, cookie)[0] for cookie in (None, forged)] == [401, 401]
         assert layer.count("auth_token") == 0
@@ -114,7 +114,7 @@ def test_the_servers(layer, quickstarts, tmp_path, server, monkeypatch):
     assert layer.count("auth_token") <= (1 if server == "uvicorn" else 4)
 
 
-def test_the_guide(layer, monkeypatch):
+def test_python_guide_runs(layer, monkeypatch):
     for name, value in layer.env().items():
         monkeypatch.setenv(name, value)
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
@@ -141,7 +141,7 @@ def test_the_guide(layer, monkeypatch):
     asyncio.run(run())
 
 
-def test_the_packages_own_page_runs(layer, monkeypatch):
+def test_package_readme_runs(layer, monkeypatch):
     for name, value in layer.env().items():
         monkeypatch.setenv(name, value)
     text = (ROOT / "python" / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""B13 under the real servers: a client made and used before the workers are forked."""
+"""B13 with real servers: a client that is made and used before the workers are forked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from conftest import PATIENCE, eventually, free_port
+from conftest import TIMEOUT, eventually, free_port
 
 WSGI = """
 import json, os
@@ -56,18 +56,18 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 """
 
-LIFETIME = 12.0
+LIFETIME = 5.0
 WORKERS = 4
 
 
 @contextlib.contextmanager
 def running(command, cwd, layer, log):
-    """A server of its own process group, which is gone at the end with all its workers."""
+    """Run a server in its own process group; kill it with all its workers at the end."""
     with log.open("w") as out:
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            # One seed: the workers' hashes of one token are to be the same.
+            # The same seed, so that all workers have the same hash of a token.
             env={**os.environ, **layer.env(), "PYTHONHASHSEED": "1"},
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -76,7 +76,8 @@ def running(command, cwd, layer, log):
         try:
             yield process
             process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) in {0, -signal.SIGTERM}, log.read_text()
+            code = process.wait(TIMEOUT)
+            assert code in {0, -signal.SIGTERM}, f"exit code {code}: {log.read_text()}"
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -84,7 +85,7 @@ def running(command, cwd, layer, log):
 
 
 def ask(port, path):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -95,18 +96,18 @@ def ask(port, path):
 
 
 def from_all_workers(port, path="/"):
-    """Ask until every worker has answered; give its last answer by its pid."""
+    """Send requests until every worker has answered; return the last answer of each by pid."""
     answers = {}
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while len(answers) < WORKERS:
-        assert time.monotonic() < until, f"only {len(answers)} workers answer"
+        assert time.monotonic() < until, f"only {len(answers)} of {WORKERS} workers answered"
         answer = ask(port, path)
         answers[answer["pid"]] = answer
     return answers
 
 
 def is_up(port, process, log):
-    assert process.poll() is None, log.read_text()
+    assert process.poll() is None, f"the server ended: {log.read_text()}"
     try:
         return ask(port, "/")
     except OSError:
@@ -122,7 +123,6 @@ def is_up(port, process, log):
     ],
 )
 def test_gunicorn_preload(layer, tmp_path, kind, worker, source):
-    layer.set_access_token_lifetime(LIFETIME)
     (tmp_path / "shop.py").write_text(source)
     port, log = free_port(), tmp_path / "log"
     threads = ["--threads", "4"] if kind == "gthread" else []
@@ -135,16 +135,19 @@ def test_gunicorn_preload(layer, tmp_path, kind, worker, source):
         eventually(lambda: is_up(port, server, log))
         answers = from_all_workers(port)
         assert server.pid not in answers
-        if all(answer["left"] > LIFETIME * 0.25 for answer in answers.values()):
-            assert len({answer["token"] for answer in answers.values()}) == 1
-            assert layer.count("token") == 1, "workers share their parent's token"
-        else:
-            pytest.fail("this machine is too slow for the test")
-        # Requests of their own, over connections of their own.
+        assert len({answer["token"] for answer in answers.values()}) == 1
+        requests = layer.count("token")
+        assert requests == 1, f"workers must use their parent's token; {requests} requests"
+        # Workers make requests over their own connections.
         from_all_workers(port, "/whoami")
-        first = {answer["token"] for answer in answers.values()}
+        assert layer.count("token") == 1
+        # After a 401 each worker gets its own token, which lives a few seconds.
+        layer.set_access_token_lifetime(LIFETIME)
+        layer.revoke_all("access")
+        first = {one["token"] for one in from_all_workers(port, "/whoami").values()}
+        assert first.isdisjoint({answer["token"] for answer in answers.values()})
 
-        # And each one's own refresh, later.
+        # Each worker refreshes its token.
         def refreshed():
             return all(
                 answer["token"] not in first and answer["left"] > 0
@@ -187,7 +190,7 @@ def test_celery_prefork(layer, tmp_path):
     (tmp_path / "send.py").write_text(
         "import json, shop\n"
         "sent = [shop.work.delay(n) for n in range(24)]\n"
-        "print(json.dumps([one.get(timeout=25, interval=0.05) for one in sent]))\n"
+        "print(json.dumps([one.get(timeout=100, interval=0.05) for one in sent]))\n"
     )
     for name in ("queue", "results"):
         (tmp_path / name).mkdir()
@@ -209,12 +212,12 @@ def test_celery_prefork(layer, tmp_path):
                 env={**os.environ, **layer.env(), "PYTHONHASHSEED": "1"},
                 capture_output=True,
                 text=True,
-                timeout=2 * PATIENCE,
+                timeout=2 * TIMEOUT,
                 check=False,
             )
-            assert done.returncode == 0, (done.stderr, log.read_text())
+            assert done.returncode == 0, f"{done.stderr}; the worker's log: {log.read_text()}"
     results = json.loads(done.stdout)
     assert len(results) == 24
     assert len({token for _, token in results}) == 1
-    # One of the worker's main process; one of the sender, which imports the module too.
+    # One by the worker's main process and one by the sender, which imports the module too.
     assert layer.count("token") == 2

@@ -1,7 +1,7 @@
-"""B20: reports of errors with everybody's variables, which is how secrets get into trackers.
+"""B20: tracebacks with variables, as error trackers report them, show no secret.
 
-A variable of a frame of ours holds no header and no token as text, at no line; what other
-libraries keep in theirs is told in docs/python.md.
+No variable of a frame of the package holds a header or a token as text, at any line.
+docs/python.md lists what variables of other libraries hold.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ import threading
 
 import pytest
 
-import sight
-from conftest import BUSINESS, PATIENCE, business
+import secret_scanner
+from conftest import BUSINESS, TIMEOUT, business
 from layerfi_auth import LayerAuthError
 from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET
 
 
 @pytest.fixture
 def secrets():
-    secrets = sight.Secrets()
+    secrets = secret_scanner.Secrets()
     secrets.add_credentials(CLIENT_ID, CLIENT_SECRET)
     return secrets
 
 
-def is_of_the_package(code):
-    return code.co_filename.startswith(sight.PACKAGE)
+def is_package_code(code):
+    return code.co_filename.startswith(secret_scanner.PACKAGE)
 
 
 def check(secrets, error):
-    """Nothing of an exception, and nothing in frames that are not the test's own."""
-    secrets.check("the exception", sight.of_exception(error))
-    secrets.check("the traceback", sight.with_variables(error, but=__file__))
-    for frame in sight.frames(error):
-        if is_of_the_package(frame.f_code):
-            secrets.check(frame.f_code.co_name, sight.of_frame(frame))
+    """Check an exception and all its frames except those of this file."""
+    secrets.check("the exception", secret_scanner.of_exception(error))
+    secrets.check("the traceback", secret_scanner.with_variables(error, skip=__file__))
+    for frame in secret_scanner.frames(error):
+        if is_package_code(frame.f_code):
+            secrets.check(frame.f_code.co_name, secret_scanner.variables_of(frame))
 
 
-async def caught(coroutine):
-    with pytest.raises(LayerAuthError) as told:
+async def error_of(coroutine):
+    with pytest.raises(LayerAuthError) as caught:
         await coroutine
-    return told.value
+    return caught.value
 
 
 def failing_calls(client):
@@ -59,7 +59,7 @@ def failing_calls(client):
 
 
 def break_everything(layer):
-    """Answers that repeat what was sent, and then silence."""
+    """Return errors that contain secrets, then hold all requests."""
     echo = {
         "error": "invalid_grant",
         "error_description": "canary",
@@ -73,7 +73,7 @@ def break_everything(layer):
 
 @pytest.mark.parametrize("has_token", [True, False], ids=["warm", "cold"])
 @pytest.mark.parametrize("runner", ["asyncio", "trio"])
-def test_b20_async_calls(layer, secrets, runner, has_token):
+def test_b20_failed_async_calls_show_no_secret(layer, secrets, runner, has_token):
     client = layer.client(max_attempts=1)
     if has_token:
         client.authorization()
@@ -84,7 +84,7 @@ def test_b20_async_calls(layer, secrets, runner, has_token):
             if has_token and name in ("token", "authorization"):
                 continue
             for _ in range(2):
-                check(secrets, await caught(call()))
+                check(secrets, await error_of(call()))
 
     try:
         if runner == "trio":
@@ -95,7 +95,7 @@ def test_b20_async_calls(layer, secrets, runner, has_token):
         layer.release()
 
 
-def test_b20_blocking_calls_batches_and_contexts(layer, secrets):
+def test_b20_failed_blocking_calls_and_batches_show_no_secret(layer, secrets):
     client = layer.client(max_attempts=1, timeout=0.3)
     client.authorization()
     break_everything(layer)
@@ -116,17 +116,17 @@ def test_b20_blocking_calls_batches_and_contexts(layer, secrets):
     ]
     try:
         for call in calls:
-            with pytest.raises(LayerAuthError) as told:
+            with pytest.raises(LayerAuthError) as caught:
                 call()
-            check(secrets, told.value)
+            check(secrets, caught.value)
     finally:
         layer.release()
 
 
-def test_b20_asyncio_in_debug_mode(layer, secrets, caplog):
-    """It logs every step of a task, what each was called with, and what a task came to.
+def test_b20_asyncio_debug_mode_shows_no_secret(layer, secrets, caplog):
+    """Debug mode logs each step of a task with its arguments, and its result.
 
-    (Of a `str` that is the beginning and the end, which docs/python.md tells.)
+    A result that is a `str` is shown with its beginning and end, as docs/python.md says.
     """
     caplog.set_level(1)
     client = layer.client(max_attempts=1)
@@ -149,7 +149,7 @@ def test_b20_asyncio_in_debug_mode(layer, secrets, caplog):
         await asyncio.wait([lost])
         shown.append(repr(lost))
         del lost
-        # A call that ends when nobody holds its task any more, and one that is cancelled.
+        # A call whose task is no longer referenced, and one that is cancelled.
         layer.fault("whoami", hold=True)
         cancelled = asyncio.ensure_future(client.whoami_async())
         await asyncio.sleep(0.05)
@@ -162,20 +162,20 @@ def test_b20_asyncio_in_debug_mode(layer, secrets, caplog):
     layer.release()
     assert len(contexts) == 2
     for context in contexts:
-        secrets.check("the context", " ".join(map(sight.closely, context.values())))
+        secrets.check("the context", " ".join(map(secret_scanner.deep_repr, context.values())))
         if "exception" in context:
             check(secrets, context["exception"])
     secrets.check("a task's repr", " ".join(shown))
     texts = [f"{record.getMessage()} {vars(record)}" for record in caplog.records]
-    # The step that hands a token over was among them.
+    # The step that passes a token to the loop was logged.
     assert any("settle(<AccessToken" in text for text in texts)
     secrets.check("the log", " ".join(texts))
 
 
 class Watcher:
-    """Looks at the variables of the package's frames at every line that runs.
+    """Checks the variables of the package's frames at every line that runs.
 
-    An interrupt, a timeout or a debugger may come at any of them.
+    An interrupt, a timeout or a debugger may stop at any of them.
     """
 
     def __init__(self, secrets):
@@ -186,17 +186,17 @@ class Watcher:
 
     def __call__(self, frame, event, arg):
         if self.done:
-            # In a thread of the package's, which lives on.
+            # On a worker thread, which continues after the test.
             sys.settrace(None)
             frame.f_trace = None
             return None
         code = frame.f_code
-        # The emulator's own helpers have its secret, which is everybody's.
-        if not is_of_the_package(code) or code.co_filename.endswith("testing.py"):
+        # The emulator's helpers have its secret, which is public.
+        if not is_package_code(code) or code.co_filename.endswith("testing.py"):
             return None
         frame.f_trace_lines = True
         self.functions.add(code.co_name)
-        what = self.secrets.seen_in(sight.of_frame(frame))
+        what = self.secrets.found_in(secret_scanner.variables_of(frame))
         if what is not None:
             self.seen.append((what, code.co_name, frame.f_lineno))
         return self
@@ -212,10 +212,10 @@ class Watcher:
     def check(self, *functions):
         self.done = True
         assert self.seen == []
-        assert self.functions >= set(functions), "it did not look"
+        assert self.functions >= set(functions), f"only {self.functions} were checked"
 
 
-def test_b20_no_variable_of_ours_ever_holds_one(layer, secrets):
+def test_b20_no_variable_of_the_package_holds_a_secret(layer, secrets):
     client = layer.client()
 
     async def scene():
@@ -235,10 +235,12 @@ def test_b20_no_variable_of_ours_ever_holds_one(layer, secrets):
         importlib.import_module("trio").run(scene)
         with client:
             list(client.business_tokens([BUSINESS]))
-    watcher.check("authorization_async", "arrival", "_arrival_in_trio", "settle", "__next__")
+    watcher.check(
+        "authorization_async", "await_call", "_await_call_in_trio", "settle", "__next__"
+    )
 
 
-def test_b20_nor_in_the_threads_that_call_the_program(layer, secrets):
+def test_b20_no_variable_of_the_worker_threads_holds_a_secret(layer, secrets):
     watcher = Watcher(secrets)
 
     def watch():
@@ -262,20 +264,20 @@ def test_b20_nor_in_the_threads_that_call_the_program(layer, secrets):
     posted = []
     client = layer.client(credentials=vault, client_id=None)
     calls = [client._start_token(post, print, None) for _ in range(2)]
-    assert arrived.wait(PATIENCE)
+    assert arrived.wait(TIMEOUT)
     assert [error for _, error in posted] == [None, None]
     del calls
-    watcher.check("provide", "carry")
-    # One more errand, in which the courier's thread is left as it was.
+    watcher.check("ask_provider", "run_worker")
+    # One more job, during which the worker thread stops tracing.
     asyncio.run(client.whoami_async())
 
 
-def test_the_watcher_sees_what_there_is_to_see(secrets):
+def test_watcher_finds_a_secret_in_a_variable(secrets):
     def careless(token):
         header = f"Bearer {token}"
         return len(header)
 
-    path = f"{sight.PACKAGE}/careless.py"
+    path = f"{secret_scanner.PACKAGE}/careless.py"
     careless.__code__ = careless.__code__.replace(co_filename=path)
     with Watcher(secrets) as watcher:
         careless("eyJhbGciOiJFUzI1NiJ9")
@@ -347,37 +349,39 @@ def send(request):
 
 @pytest.mark.parametrize("first", [None, 401], ids=["at_once", "after_a_401"])
 @pytest.mark.parametrize("wire", [{"close": "before"}, {"close": "mid_body"}, None])
-def test_b20_a_request_that_fails(layer, client, secrets, send, first, wire):
-    """In the transport, in its answer, and again in the second try."""
+def test_b20_failed_http_request_shows_no_secret(layer, client, secrets, send, first, wire):
+    """In the transport, in the response, and in the second attempt."""
     if first:
         layer.fault("whoami", status=first)
     if wire:
         layer.fault("whoami", wire=wire, times="forever")
     else:
         layer.fault("whoami", status=500, body="canary", times="forever")
-    with Watcher(secrets) as watcher, pytest.raises(Exception) as told:
+    with Watcher(secrets) as watcher, pytest.raises(Exception) as caught:
         send(client, f"{layer.url}/whoami")
-    watcher.check("holds")
-    ours = [one for one in sight.frames(told.value) if is_of_the_package(one.f_code)]
-    for frame in ours:
-        secrets.check(frame.f_code.co_name, sight.of_frame(frame))
-    # Two things are the libraries' own, and told in docs/python.md: aiohttp's refusals repeat
-    # the request's headers in their `repr`, and urllib3's frames have them in a variable.
-    exception = sight.of_exception(told.value)
+    watcher.check("allows")
+    frames = [one for one in secret_scanner.frames(caught.value) if is_package_code(one.f_code)]
+    for frame in frames:
+        secrets.check(frame.f_code.co_name, secret_scanner.variables_of(frame))
+    # Two libraries show the header, as docs/python.md says: the `repr` of aiohttp's errors
+    # contains the request's headers, and so does a variable in urllib3's frames.
+    exception = secret_scanner.of_exception(caught.value)
     if send is with_aiohttp and wire is None:
-        assert secrets.seen_in(exception) == "token"
-        secrets.check("its text", str(told.value))
+        assert secrets.found_in(exception) == "token"
+        secrets.check("its text", str(caught.value))
         return
     secrets.check("the exception", exception)
-    theirs = " ".join(map(sight.of_frame, sight.frames(told.value, but=__file__)))
+    variables = " ".join(
+        map(secret_scanner.variables_of, secret_scanner.frames(caught.value, skip=__file__))
+    )
     if send is with_requests and wire == {"close": "before"}:
-        assert secrets.seen_in(theirs) == "token"
+        assert secrets.found_in(variables) == "token"
     else:
-        secrets.check("a frame of the library's", theirs)
+        secrets.check("a frame of the library", variables)
 
 
-def test_b20_a_flow_that_waits_for_its_answer(layer, client, secrets):
-    """The generator in the middle of an exchange: who looks into it sees no header."""
+def test_b20_suspended_httpx_flow_holds_no_header(layer, client, secrets):
+    """The generator's variables between request and response."""
     httpx = pytest.importorskip("httpx")
     from layerfi_auth.auth import HttpxAuth
 
@@ -385,13 +389,13 @@ def test_b20_a_flow_that_waits_for_its_answer(layer, client, secrets):
     flow = HttpxAuth(client).sync_auth_flow(request)
     sent = next(flow)
     assert sent.headers["Authorization"].startswith("Bearer ")
-    secrets.check("the flow", sight.of_frame(flow.gi_frame))
+    secrets.check("the flow", secret_scanner.variables_of(flow.gi_frame))
     assert inspect.getgeneratorlocals(flow)["request"] is request
     flow.close()
 
 
-def test_b20_pytest_with_showlocals(pytester):
-    """As a customer's CI prints it."""
+def test_b20_pytest_showlocals_shows_no_secret(pytester):
+    """As a user's CI prints it."""
     pytester.makepyfile(
         """
         import asyncio
@@ -420,7 +424,7 @@ def test_b20_pytest_with_showlocals(pytester):
     )
     outcomes = result.parseoutcomes()
     assert outcomes["failed"] + outcomes.get("skipped", 0) == 3
-    secrets = sight.Secrets()
+    secrets = secret_scanner.Secrets()
     secrets.add_credentials(CLIENT_ID, CLIENT_SECRET)
     assert any("[redacted]" in line for line in result.outlines)
     secrets.check("pytest", "\n".join(result.outlines + result.errlines))

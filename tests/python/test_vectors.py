@@ -1,4 +1,4 @@
-"""The shared table, tests/vectors/*.json, through the blocking and the async calls."""
+"""Runs the shared table, tests/vectors/*.json, with the blocking and the async calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import sight
+import secret_scanner
 from layerfi_auth import Client, LayerAuthError
 from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET, Emulator
 
@@ -58,7 +58,7 @@ def read_table():
 CASES = list(read_table())
 
 
-def test_the_table_is_there():
+def test_table_has_cases_with_unique_names():
     names = [case.id for case in CASES]
     assert len(names) > 50
     assert len(set(names)) == len(names)
@@ -81,7 +81,7 @@ class Blocking:
 
 
 class Async:
-    """Their `_async` twins, from tasks."""
+    """The `_async` calls, from tasks."""
 
     def call(self, client, name, args, kwargs, callers):
         async def one():
@@ -96,11 +96,11 @@ class Async:
         return asyncio.run(all_of_them())
 
 
-def known(what, fields, allowed):
-    assert set(fields) <= allowed, f"{what} with unknown fields: {set(fields) - allowed}"
+def check_fields(what, fields, allowed):
+    assert set(fields) <= allowed, f"{what} has unknown fields: {set(fields) - allowed}"
 
 
-def order(layer, method, path, body):
+def send_control(layer, method, path, body):
     request = urllib.request.Request(
         layer.control_url + path,
         data=json.dumps(body).encode() if body is not None else None,
@@ -111,9 +111,9 @@ def order(layer, method, path, body):
 
 
 def fits_tls(case):
-    """Whether it means the same over TLS and HTTP/2, as the Rust runner has it.
+    """Whether a case can run over TLS and HTTP/2, as in the Rust runner.
 
-    Not where it is about URLs, or about bytes that only HTTP/1.1 has.
+    Not if it tests URLs or bytes that only HTTP/1.1 has.
     """
     if {"api_url", "auth_url", "allow_http_loopback"} & set(case.get("client", {})):
         return False
@@ -123,10 +123,10 @@ def fits_tls(case):
 
 
 def start(options, tls):
-    known("an emulator", options, EMULATOR_FIELDS)
+    check_fields("an emulator", options, EMULATOR_FIELDS)
     options = dict(options)
     for client in options.pop("clients", []):
-        known("an emulator's client", client, {"id", "secret", "unauthorized"})
+        check_fields("an emulator's client", client, {"id", "secret", "unauthorized"})
         kind = "unauthorized_clients" if client.get("unauthorized") else "clients"
         options.setdefault(kind, []).append((client["id"], client["secret"]))
     return Emulator(tls=tls, **options)
@@ -157,7 +157,7 @@ def build(layer, changes):
 
 
 class Failed(AssertionError):
-    """What is wrong with an outcome; shows no token."""
+    """An outcome differs from the expected one. The text shows no token."""
 
 
 def check(condition, why):
@@ -170,35 +170,39 @@ def secret_of(answer):
 
 
 def check_error(error, expected, secret):
-    known("an error", expected, ERROR_FIELDS)
+    check_fields("an error", expected, ERROR_FIELDS)
     for name, value in expected.items():
         if name == "retry_after_ms":
             got = None if error.retry_after is None else round(error.retry_after * 1000)
         else:
             got = getattr(error, name)
         check(got == value, f"{name} is {got!r}, expected {value!r}, in {error!r}")
-    check(error.message and error.remedy, f"it does not say what to do: {error!r}")
+    check(error.message and error.remedy, f"message or remedy is empty: {error!r}")
     shown = f"{error} {error!r} {error.message} {error.remedy} {vars(error)}"
     check(
         CANARY not in shown.lower() and not (secret and secret in shown),
-        "its text shows a secret, or what the server said",
+        "its text shows a secret or the response body",
     )
-    secrets = sight.Secrets()
+    secrets = secret_scanner.Secrets()
     secrets.add_credentials(CLIENT_ID, secret)
-    # Without this file's variables, of which some are what it gave.
-    shown = sight.of_exception(error) + sight.with_variables(error, but=__file__)
-    shown += " ".join(map(sight.of_frame, sight.frames(error, but=__file__)))
-    what = secrets.seen_in(shown)
-    check(what is None, f"with its traceback, it shows the {what}")
+    # Without this file's variables, some of which contain the secret.
+    shown = secret_scanner.of_exception(error) + secret_scanner.with_variables(
+        error, skip=__file__
+    )
+    shown += " ".join(
+        map(secret_scanner.variables_of, secret_scanner.frames(error, skip=__file__))
+    )
+    what = secrets.found_in(shown)
+    check(what is None, f"its traceback shows the {what}")
 
 
 def check_answer(call, answer, expected, before, began):
-    known("an answer", expected, OK_FIELDS)
+    check_fields("an answer", expected, OK_FIELDS)
     if (seconds := expected.get("lifetime")) is not None:
         requested_at = answer.expires_at.timestamp() - seconds
         check(
             began - 1 <= requested_at <= time.time() + 1,
-            f"it lives for {answer.expires_at.timestamp() - began:.1f} s, expected {seconds}",
+            f"it expires in {answer.expires_at.timestamp() - began:.1f} s, expected {seconds}",
         )
         if hasattr(answer, "expires_in"):
             check(answer.expires_in == seconds, f"expires_in is {answer.expires_in}")
@@ -219,7 +223,7 @@ def check_answer(call, answer, expected, before, began):
         check(secret_of(answer) not in repr(answer), "its repr shows the token")
 
 
-def outcomes(face, client, step, before):
+def outcomes(calls, client, step, before):
     if step["call"] == "build":
         return [client]
     if isinstance(client, LayerAuthError):
@@ -231,17 +235,17 @@ def outcomes(face, client, step, before):
     kwargs = {
         name: step[name] for name in ("session_duration", "min_remaining") if name in step
     }
-    return face.call(client, step["call"], args, kwargs, step.get("callers", 1))
+    return calls.call(client, step["call"], args, kwargs, step.get("callers", 1))
 
 
-def run_step(face, client, step, before, secret):
-    known("a step", step, STEP_FIELDS)
+def run_step(calls, client, step, before, secret):
+    check_fields("a step", step, STEP_FIELDS)
     ((outcome, expected),) = step["expect"].items()
     assert outcome in {"ok", "error"}
     first = None
     began, started = time.time(), time.monotonic()
     for _ in range(step.get("repeat", 1)):
-        for answer in outcomes(face, client, step, before):
+        for answer in outcomes(calls, client, step, before):
             if outcome == "error":
                 check(isinstance(answer, LayerAuthError), f"it succeeded, expected {expected}")
                 check_error(answer, expected, secret)
@@ -258,8 +262,8 @@ def run_step(face, client, step, before, secret):
     return first
 
 
-def run_case(case, face, *, tls=False):
-    known("a case", case, CASE_FIELDS)
+def run_case(case, calls, *, tls=False):
+    check_fields("a case", case, CASE_FIELDS)
     assert case["why"]
     canary = None
     text = json.dumps(case)
@@ -270,21 +274,21 @@ def run_case(case, face, *, tls=False):
     case = json.loads(text)
     with start(case.get("emulator", {}), tls) as layer:
         if "settings" in case:
-            order(layer, "POST", "/settings", case["settings"])
-        order(layer, "POST", "/faults", case.get("faults", []))
+            send_control(layer, "POST", "/settings", case["settings"])
+        send_control(layer, "POST", "/faults", case.get("faults", []))
         client, secret = build(layer, case.get("client", {}))
         before = []
         for number, step in enumerate(case["steps"]):
             try:
                 if "control" in step:
-                    known("an order", step, {"control", "path", "body"})
-                    order(layer, step["control"], step["path"], step.get("body"))
+                    check_fields("a control step", step, {"control", "path", "body"})
+                    send_control(layer, step["control"], step["path"], step.get("body"))
                     before.append(None)
                 else:
-                    before.append(run_step(face, client, step, before, secret))
+                    before.append(run_step(calls, client, step, before, secret))
             except Failed as why:
                 raise Failed(f"step {number}: {why}") from None
-        known("requests", case["requests"], set(ENDPOINTS))
+        check_fields("requests", case["requests"], set(ENDPOINTS))
         for endpoint in ENDPOINTS:
             bounds = case["requests"].get(endpoint, 0)
             if isinstance(bounds, int):
@@ -300,16 +304,16 @@ def run_case(case, face, *, tls=False):
     if canary is not None:
         with canary, contextlib.suppress(BlockingIOError):
             canary.accept()[0].close()
-            raise Failed("somebody came to the canary")
+            raise Failed("a request was sent to the canary server")
 
 
-@pytest.mark.parametrize("face", [Blocking(), Async()], ids=["blocking", "async"])
+@pytest.mark.parametrize("calls", [Blocking(), Async()], ids=["blocking", "async"])
 @pytest.mark.parametrize("case", CASES)
-def test_case(case, face):
-    run_case(case, face)
+def test_case(case, calls):
+    run_case(case, calls)
 
 
-def test_a_runner_that_checks_nothing_would_be_noticed():
+def test_runner_fails_for_wrong_expectations():
     case = next(case.values[0] for case in CASES if case.id == "token_documented")
     for change in (
         {"requests": {"token": 2}},
@@ -319,7 +323,7 @@ def test_a_runner_that_checks_nothing_would_be_noticed():
     ):
         with pytest.raises(Failed):
             run_case({**case, **change}, Blocking())
-    # A client that goes to the canary.
+    # A client that sends a request to the canary server.
     step = {"call": "whoami", "expect": {"error": {"kind": "timeout"}}}
     change = {"client": {"api_url": CANARY_URL, "timeout_ms": 300}, "steps": [step]}
     with pytest.raises(Failed, match="canary"):

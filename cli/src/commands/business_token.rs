@@ -1,6 +1,5 @@
-//! `layerfi-auth business-token`.
+//! The command `business-token`.
 
-use layerfi_auth::SessionDuration;
 use serde_json::json;
 
 use crate::args::{BusinessTokenArgs, SettingsArgs};
@@ -8,18 +7,21 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::runtime::block_on;
 use crate::settings;
-use crate::when::rfc3339;
+use crate::time_format::rfc3339;
 
 pub(super) fn run(
     settings: &SettingsArgs,
     args: &BusinessTokenArgs,
     output: &Output,
 ) -> Result<(), Failure> {
-    let duration = SessionDuration::from_secs(args.duration)?;
     let client = settings::client(settings)?;
-    let business = client.business_id(&args.id)?;
-    let token = block_on(async { Ok(client.mint_business_token(&business, duration).await?) })?;
-    output.answer(
+    let business = client.business_id(&args.business_id)?;
+    let token = block_on(async {
+        Ok(client
+            .mint_business_token(&business, args.session_duration)
+            .await?)
+    })?;
+    output.result(
         &json!({
             "access_token": token.secret(),
             "token_type": "Bearer",

@@ -1,17 +1,17 @@
-//! `layerfi-auth header`.
+//! The command `header`.
 
 use serde_json::json;
 
-use super::token::acquire;
 use crate::args::SettingsArgs;
+use crate::commands::token::fetch_token;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::when::rfc3339;
+use crate::time_format::rfc3339;
 
 pub(super) fn run(settings: &SettingsArgs, output: &Output) -> Result<(), Failure> {
-    let token = acquire(settings)?;
+    let token = fetch_token(settings)?;
     let value = format!("Bearer {}", token.secret());
-    output.answer(
+    output.result(
         &json!({
             "authorization": value,
             "expires_in": token.remaining().as_secs(),

@@ -1,18 +1,18 @@
-//! One module per command.
+//! Dispatches to the commands, one module each.
 
 mod business_token;
 mod demo;
+mod doctor;
 mod emulator;
 mod header;
 mod token;
 mod whoami;
 
 use crate::args::{Cli, Command};
-use crate::doctor;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Runs the command that was asked for.
+/// Runs the command given on the command line.
 pub(crate) fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
     let settings = &cli.settings;
     match &cli.command {

@@ -1,4 +1,4 @@
-//! `layerfi-auth token`.
+//! The command `token`.
 
 use layerfi_auth::AccessToken;
 use serde_json::json;
@@ -8,11 +8,11 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::runtime::block_on;
 use crate::settings;
-use crate::when::rfc3339;
+use crate::time_format::rfc3339;
 
 pub(super) fn run(settings: &SettingsArgs, output: &Output) -> Result<(), Failure> {
-    let token = acquire(settings)?;
-    output.answer(
+    let token = fetch_token(settings)?;
+    output.result(
         &json!({
             "access_token": token.secret(),
             "token_type": "Bearer",
@@ -23,7 +23,8 @@ pub(super) fn run(settings: &SettingsArgs, output: &Output) -> Result<(), Failur
     )
 }
 
-pub(super) fn acquire(settings: &SettingsArgs) -> Result<AccessToken, Failure> {
+/// Gets an access token with the given settings.
+pub(super) fn fetch_token(settings: &SettingsArgs) -> Result<AccessToken, Failure> {
     let client = settings::client(settings)?;
     block_on(async { Ok(client.token().await?) })
 }

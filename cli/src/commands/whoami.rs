@@ -1,18 +1,19 @@
-//! `layerfi-auth whoami`.
+//! The command `whoami`.
 
 use serde_json::json;
 
 use crate::args::SettingsArgs;
 use crate::failure::Failure;
-use crate::output::{Output, plain};
+use crate::output::Output;
 use crate::runtime::block_on;
 use crate::settings;
+use crate::terminal::sanitize;
 
 pub(super) fn run(settings: &SettingsArgs, output: &Output) -> Result<(), Failure> {
     let client = settings::client(settings)?;
     let me = block_on(async { Ok(client.whoami().await?) })?;
     let environment = client.environment().as_str();
-    output.answer(
+    output.result(
         &json!({
             "client_name": me.client_name,
             "client_id": me.client_id,
@@ -22,8 +23,8 @@ pub(super) fn run(settings: &SettingsArgs, output: &Output) -> Result<(), Failur
         || {
             format!(
                 "client name  {}\nclient id    {}\nenvironment  {environment}\nAPI          {}",
-                plain(&me.client_name),
-                plain(&me.client_id),
+                sanitize(&me.client_name),
+                sanitize(&me.client_id),
                 client.api_url(),
             )
         },

@@ -1,4 +1,4 @@
-//! What a server's certificate says, taken down on its way to the check.
+//! Issuer and lifetime of a server's certificate, recorded during verification.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -9,32 +9,32 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
 
-use crate::output::plain;
+use crate::terminal::sanitize;
 
-/// The check that rustls makes, and nothing taken away from it: this one only
-/// looks at the certificate first, so that a refusal can be explained.
+/// Verifier that records the server's certificate and then verifies it with
+/// rustls's own verifier. The record explains why a certificate was refused.
 #[derive(Debug)]
-pub(crate) struct Witness {
-    check: Arc<WebPkiServerVerifier>,
-    seen: Mutex<Option<CertificateDer<'static>>>,
+pub(crate) struct RecordingVerifier {
+    verifier: Arc<WebPkiServerVerifier>,
+    recorded: Mutex<Option<CertificateDer<'static>>>,
 }
 
-impl Witness {
-    pub(crate) const fn new(check: Arc<WebPkiServerVerifier>) -> Self {
+impl RecordingVerifier {
+    pub(crate) const fn new(verifier: Arc<WebPkiServerVerifier>) -> Self {
         Self {
-            check,
-            seen: Mutex::new(None),
+            verifier,
+            recorded: Mutex::new(None),
         }
     }
 
-    /// What the server showed, if it came that far.
-    pub(crate) fn summary(&self) -> Option<Summary> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        Summary::of(seen.as_ref()?)
+    /// The server's certificate, if the handshake got that far.
+    pub(crate) fn certificate(&self) -> Option<CertificateSummary> {
+        let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        CertificateSummary::of(recorded.as_ref()?)
     }
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -43,9 +43,9 @@ impl ServerCertVerifier for Witness {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
+        *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(end_entity.clone().into_owned());
-        self.check
+        self.verifier
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
@@ -55,7 +55,7 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.check.verify_tls12_signature(message, cert, dss)
+        self.verifier.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -64,24 +64,24 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.check.verify_tls13_signature(message, cert, dss)
+        self.verifier.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.check.supported_verify_schemes()
+        self.verifier.supported_verify_schemes()
     }
 }
 
-/// The part of a certificate that people ask for.
+/// Issuer and remaining lifetime of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Summary {
+pub(crate) struct CertificateSummary {
     pub(crate) issuer: String,
-    /// Whole days until it runs out, or since it did.
+    /// Whole days until, or since, its expiry.
     days: i64,
-    ran_out: bool,
+    expired: bool,
 }
 
-impl Summary {
+impl CertificateSummary {
     fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let now = SystemTime::now()
@@ -97,26 +97,26 @@ impl Summary {
         Self {
             issuer,
             days: (seconds_left / (24 * 3_600)).saturating_abs(),
-            ran_out: seconds_left < 0,
+            expired: seconds_left < 0,
         }
     }
 
-    /// Such as `364 days left`.
-    pub(crate) fn life(&self) -> String {
+    /// Formats the lifetime: `364 days left`, `expired 1 day ago`.
+    pub(crate) fn lifetime(&self) -> String {
         let days = match self.days {
             0 => "less than a day".to_owned(),
             1 => "1 day".to_owned(),
             days => format!("{days} days"),
         };
-        if self.ran_out {
-            format!("ran out {days} ago")
+        if self.expired {
+            format!("expired {days} ago")
         } else {
             format!("{days} left")
         }
     }
 }
 
-/// Organization and common name, as far as there are any.
+/// Returns the organization and common name of an issuer.
 fn name(issuer: &X509Name<'_>) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for attribute in issuer.iter_organization().chain(issuer.iter_common_name()) {
@@ -126,7 +126,7 @@ fn name(issuer: &X509Name<'_>) -> String {
             parts.push(text);
         }
     }
-    let text: String = plain(&parts.join(", ")).chars().take(60).collect();
+    let text: String = sanitize(&parts.join(", ")).chars().take(60).collect();
     if text.is_empty() {
         "an unnamed issuer".to_owned()
     } else {
@@ -139,17 +139,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_days_on_either_side_of_the_end() {
+    fn lifetime_is_shown_in_whole_days_before_and_after_expiry() {
         const DAY: i64 = 24 * 3_600;
         for (seconds, text) in [
             (365 * DAY - 1, "364 days left"),
             (DAY, "1 day left"),
             (5, "less than a day left"),
-            (-5, "ran out less than a day ago"),
-            (-DAY - 1, "ran out 1 day ago"),
-            (-2 * DAY, "ran out 2 days ago"),
+            (-5, "expired less than a day ago"),
+            (-DAY - 1, "expired 1 day ago"),
+            (-2 * DAY, "expired 2 days ago"),
         ] {
-            assert_eq!(Summary::new(String::new(), seconds).life(), text);
+            assert_eq!(
+                CertificateSummary::new(String::new(), seconds).lifetime(),
+                text
+            );
         }
     }
 }

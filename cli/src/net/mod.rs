@@ -1,8 +1,10 @@
-//! Connections made by hand, step by step, where the engine's HTTP library
-//! would tell only that the whole did or did not work.
+//! Connections that are opened step by step.
+//!
+//! `doctor` uses them to report which step fails: name resolution, TCP, the
+//! proxy, or TLS. The engine's HTTP library reports only the result.
 
 pub(crate) mod certificate;
-pub(crate) mod place;
+pub(crate) mod endpoint;
 pub(crate) mod proxy;
 pub(crate) mod request;
 pub(crate) mod tls;

@@ -1,32 +1,36 @@
-//! Which proxy the engine's requests take, by the same rules and the same
-//! library as there.
+//! Selects the proxy for an endpoint, by the same rules and with the same
+//! library as the engine.
 
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::place::Place;
 use crate::args::SettingsArgs;
+use crate::net::endpoint::Endpoint;
 
-/// A proxy on the way to some place.
+/// The proxy that requests to an endpoint go through.
 pub(crate) struct Proxy {
-    pub(crate) place: Place,
+    pub(crate) endpoint: Endpoint,
     authorization: Option<HeaderValue>,
 }
 
-/// The proxy on the way to `to`, if there is one.
-pub(crate) fn on_the_way(args: &SettingsArgs, to: &Place) -> Option<Proxy> {
+/// Returns the proxy for `to`, if there is one.
+pub(crate) fn select(args: &SettingsArgs, to: &Endpoint) -> Option<Proxy> {
     let var = |upper: &str| {
         [upper.to_ascii_lowercase().as_str(), upper]
             .iter()
             .find_map(|name| std::env::var(name).ok())
             .filter(|value| !value.is_empty())
     };
-    find(args, to, var)
+    select_with(args, to, var)
 }
 
-fn find(args: &SettingsArgs, to: &Place, var: impl Fn(&str) -> Option<String>) -> Option<Proxy> {
+fn select_with(
+    args: &SettingsArgs,
+    to: &Endpoint,
+    var: impl Fn(&str) -> Option<String>,
+) -> Option<Proxy> {
     if args.no_proxy {
         return None;
     }
@@ -40,7 +44,7 @@ fn find(args: &SettingsArgs, to: &Place, var: impl Fn(&str) -> Option<String>) -
     };
     let matcher = Matcher::builder()
         .all(url)
-        // The engine never sends requests to this machine through a proxy.
+        // Like the engine: no proxy for loopback.
         .no(format!("{except},localhost,127.0.0.0/8,::1"))
         .build();
     let uri: Uri = format!("{}://{}/", to.scheme(), to.authority())
@@ -50,7 +54,7 @@ fn find(args: &SettingsArgs, to: &Place, var: impl Fn(&str) -> Option<String>) -
     let proxy = intercept.uri();
     let tls = proxy.scheme_str() == Some("https");
     Some(Proxy {
-        place: Place {
+        endpoint: Endpoint {
             tls,
             host: proxy.host()?.trim_matches(['[', ']']).to_owned(),
             port: proxy.port_u16().unwrap_or(if tls { 443 } else { 80 }),
@@ -59,14 +63,27 @@ fn find(args: &SettingsArgs, to: &Place, var: impl Fn(&str) -> Option<String>) -
     })
 }
 
-/// The longest answer to CONNECT that is read.
-const LONGEST_HEAD: usize = 8 * 1024;
+/// The limit for the response to CONNECT, in bytes.
+const MAX_HEAD: usize = 8 * 1024;
+
+/// The reason that a proxy opened no tunnel.
+pub(crate) enum TunnelError {
+    /// The HTTP status of the proxy's response.
+    Status(u16),
+    Other(String),
+}
 
 impl Proxy {
-    /// Asks the proxy at the other end of `stream` for a tunnel (RFC 9110
-    /// section 9.3.6).
-    pub(crate) async fn tunnel(&self, stream: &mut TcpStream, to: &Place) -> Result<(), String> {
-        let broke = |error: std::io::Error| format!("the proxy closed the connection ({error})");
+    /// Opens a tunnel through the proxy with CONNECT (RFC 9110 section 9.3.6).
+    pub(crate) async fn tunnel(
+        &self,
+        stream: &mut TcpStream,
+        to: &Endpoint,
+    ) -> Result<(), TunnelError> {
+        let broken = |error: std::io::Error| {
+            TunnelError::Other(format!("the proxy closed the connection: {error}"))
+        };
+        let not_http = || TunnelError::Other("the proxy's response is not HTTP".to_owned());
         let to = to.authority();
         let mut head = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n").into_bytes();
         if let Some(value) = &self.authorization {
@@ -75,24 +92,26 @@ impl Proxy {
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");
-        stream.write_all(&head).await.map_err(broke)?;
-        let mut answer = Vec::new();
-        // Byte by byte: what follows the head is TLS, and not ours to take.
-        while !answer.ends_with(b"\r\n\r\n") {
-            if answer.len() >= LONGEST_HEAD {
-                return Err("the proxy's answer is no HTTP".to_owned());
+        stream.write_all(&head).await.map_err(broken)?;
+        let mut response = Vec::new();
+        // Reads byte by byte: the bytes after the head belong to the TLS stream.
+        while !response.ends_with(b"\r\n\r\n") {
+            if response.len() >= MAX_HEAD {
+                return Err(not_http());
             }
-            answer.push(stream.read_u8().await.map_err(broke)?);
+            response.push(stream.read_u8().await.map_err(broken)?);
         }
-        let status = answer
+        if !response.starts_with(b"HTTP/1.") {
+            return Err(not_http());
+        }
+        let status = response
             .get(9..12)
-            .and_then(|code| std::str::from_utf8(code).ok());
+            .and_then(|code| std::str::from_utf8(code).ok())
+            .and_then(|code| code.parse().ok());
         match status {
-            Some(code) if answer.starts_with(b"HTTP/1.") && code.starts_with('2') => Ok(()),
-            Some(code) if answer.starts_with(b"HTTP/1.") && code.parse::<u16>().is_ok() => {
-                Err(format!("the proxy refused the tunnel (HTTP {code})"))
-            }
-            _ => Err("the proxy's answer is no HTTP".to_owned()),
+            Some(200..=299) => Ok(()),
+            Some(status) => Err(TunnelError::Status(status)),
+            None => Err(not_http()),
         }
     }
 }
@@ -102,31 +121,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_proxy_is_the_one_that_the_engine_takes() {
-        let layer = Place::of("https://api.layerfi.com").unwrap();
-        let here = Place::of("https://127.0.0.1:8443").unwrap();
+    fn the_proxy_follows_flags_variables_and_no_proxy() {
+        let layer = Endpoint::of("https://api.layerfi.com").unwrap();
+        let here = Endpoint::of("https://127.0.0.1:8443").unwrap();
         let vars = |name: &str| match name {
             "HTTPS_PROXY" => Some("http://user:pw@proxy:3128".to_owned()),
             "NO_PROXY" => Some("internal.example".to_owned()),
             _ => None,
         };
         let none = SettingsArgs::default();
-        let found = find(&none, &layer, vars).unwrap();
-        assert_eq!(found.place.authority(), "proxy:3128");
+        let found = select_with(&none, &layer, vars).unwrap();
+        assert_eq!(found.endpoint.authority(), "proxy:3128");
         assert!(found.authorization.is_some());
-        assert!(find(&none, &here, vars).is_none());
-        let internal = Place::of("https://internal.example").unwrap();
-        assert!(find(&none, &internal, vars).is_none());
+        assert!(select_with(&none, &here, vars).is_none());
+        let internal = Endpoint::of("https://internal.example").unwrap();
+        assert!(select_with(&none, &internal, vars).is_none());
         let given = SettingsArgs {
             proxy: Some("other:1".into()),
             ..SettingsArgs::default()
         };
-        let found = find(&given, &internal, vars).unwrap();
-        assert_eq!(found.place.authority(), "other:1");
+        let found = select_with(&given, &internal, vars).unwrap();
+        assert_eq!(found.endpoint.authority(), "other:1");
         let off = SettingsArgs {
             no_proxy: true,
             ..SettingsArgs::default()
         };
-        assert!(find(&off, &layer, vars).is_none());
+        assert!(select_with(&off, &layer, vars).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! One bare request over a connection that stands.
+//! One HTTP/1.1 request over an open connection.
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Empty;
@@ -6,18 +6,18 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::place::Place;
+use crate::net::endpoint::Endpoint;
 
-/// The head of an answer; its body is not read.
+/// The status and headers of a response. The body is not read.
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
 }
 
-/// `GET path`, with an `Authorization` header or without one.
+/// Sends `GET path` and returns the head of the response.
 pub(crate) async fn get(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    place: &Place,
+    endpoint: &Endpoint,
     path: &str,
     authorization: Option<&HeaderValue>,
 ) -> Result<Head, String> {
@@ -27,7 +27,7 @@ pub(crate) async fn get(
     let mut request = Request::builder()
         .method(Method::GET)
         .uri(path)
-        .header(header::HOST, place.authority())
+        .header(header::HOST, endpoint.authority())
         .header(
             header::USER_AGENT,
             concat!("layerfi-auth-cli/", env!("CARGO_PKG_VERSION")),
@@ -39,18 +39,17 @@ pub(crate) async fn get(
     let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
-    let mut answer = std::pin::pin!(sender.send_request(request));
-    // Dropped with this future: the connection is good for one request.
-    let answer = tokio::select! {
+    let mut response = std::pin::pin!(sender.send_request(request));
+    let response = tokio::select! {
         biased;
-        answer = &mut answer => answer,
+        response = &mut response => response,
         end = connection => match end {
-            // It ends once the answer is there, which is then to be picked up.
-            Ok(()) => answer.await,
+            // The connection can end before the response is polled again.
+            Ok(()) => response.await,
             Err(error) => Err(error),
         },
     };
-    let (head, _) = answer.map_err(|error| error.to_string())?.into_parts();
+    let (head, _) = response.map_err(|error| error.to_string())?.into_parts();
     Ok(Head {
         status: head.status,
         headers: head.headers,

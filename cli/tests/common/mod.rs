@@ -1,10 +1,10 @@
-//! What the tests of the command share: it is run as users run it, with an
-//! environment of its own and an end in sight.
+//! Helpers of the command's tests: they run the program with an empty
+//! environment and a time limit.
 #![allow(
     dead_code,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "each test takes what it needs, and a panic is its report"
+    reason = "each test file uses a part of it, and a panic is the test's report"
 )]
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -16,17 +16,17 @@ use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, 
 use serde_json::Value;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_layerfi-auth");
-/// Far more than anything here takes: a test that meets it has failed.
+/// The time limit for one program or one condition; none takes nearly as long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The command with nothing in its environment.
+/// The command with an empty environment.
 pub fn bare(args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(args).env_clear().stdin(Stdio::null());
     command
 }
 
-/// The command, pointed at an emulator with the default client.
+/// The command with the variables of an emulator and its default client.
 pub fn at(layer: &Emulator, args: &[&str]) -> Command {
     let mut command = bare(args);
     command.envs(variables(layer));
@@ -49,7 +49,7 @@ pub fn start(builder: EmulatorBuilder) -> Emulator {
     builder.start_blocking().unwrap()
 }
 
-/// A file with the emulator's authority; gone when it is dropped.
+/// A temporary file with the emulator's CA certificate.
 pub fn ca_file(layer: &Emulator) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(layer.ca_pem().unwrap().as_bytes()).unwrap();
@@ -64,22 +64,68 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Standard output as JSON.
+    #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("no JSON: {}", self.all()))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("stdout is not JSON ({error}): {}", self.all()))
     }
 
+    /// The error on standard error, with `--json`.
+    #[track_caller]
     pub fn error(&self) -> Value {
         let value: Value = serde_json::from_str(self.stderr.trim())
-            .unwrap_or_else(|_| panic!("no JSON: {}", self.all()));
+            .unwrap_or_else(|error| panic!("stderr is not JSON ({error}): {}", self.all()));
         value["error"].clone()
     }
 
     pub fn all(&self) -> String {
-        format!("exit {}\n{}\n{}", self.code, self.stdout, self.stderr)
+        format!(
+            "exit code {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
+    }
+
+    #[track_caller]
+    pub fn assert_code(&self, expected: i32) {
+        assert_eq!(
+            self.code,
+            expected,
+            "the command ended with the wrong exit code: {}",
+            self.all()
+        );
+    }
+
+    #[track_caller]
+    pub fn assert_stdout_contains(&self, text: &str) {
+        assert!(
+            self.stdout.contains(text),
+            "stdout does not contain {text:?}: {}",
+            self.all()
+        );
+    }
+
+    #[track_caller]
+    pub fn assert_stderr_contains(&self, text: &str) {
+        assert!(
+            self.stderr.contains(text),
+            "stderr does not contain {text:?}: {}",
+            self.all()
+        );
+    }
+
+    /// Asserts that neither stream contains a secret.
+    #[track_caller]
+    pub fn assert_nowhere(&self, secret: &str) {
+        assert!(
+            !self.stdout.contains(secret) && !self.stderr.contains(secret),
+            "the output contains {secret:?}: {}",
+            self.all()
+        );
     }
 }
 
-/// Runs it to its end.
+/// Runs a program until it ends.
 pub fn run(command: Command) -> Outcome {
     run_with_input(command, None)
 }
@@ -115,7 +161,7 @@ fn collect(mut from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     collected
 }
 
-/// A child process that does not outlive its test.
+/// A child process that is killed on drop.
 pub struct Running(pub Child);
 
 impl Drop for Running {
@@ -131,19 +177,23 @@ impl Running {
         Self(command.spawn().unwrap())
     }
 
-    /// Waits for its end, which has to come; -1 if a signal was it.
+    /// Waits until it ends and returns its exit code, or -1 after a signal.
     pub fn wait(&mut self) -> i32 {
         let start = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status.code().unwrap_or(-1);
             }
-            assert!(start.elapsed() < PATIENCE, "it does not end");
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the program did not end within {PATIENCE:?}"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Its output up to and with the line that `is_last`.
+    /// Reads its output up to and including the first line for which `is_last`
+    /// returns true.
     pub fn read_until(&mut self, is_last: impl Fn(&str) -> bool + Send + 'static) -> String {
         let out: ChildStdout = self.0.stdout.take().unwrap();
         let (text, read) = mpsc::channel();
@@ -165,10 +215,10 @@ impl Running {
         read.recv_timeout(PATIENCE).unwrap()
     }
 
-    /// Sends it a signal, by its id.
+    /// Sends it a signal.
     pub fn signal(&self, name: &str) {
         let id = self.0.id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status();
-        assert!(status.unwrap().success());
+        assert!(status.unwrap().success(), "kill -s {name} {id} failed");
     }
 }

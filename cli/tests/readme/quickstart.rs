@@ -8,17 +8,17 @@ async fn main() -> Result<(), Error> {
     let me = client.whoami().await?;
     println!("{} ({})", me.client_name, me.client_id);
 
-    // Valid, and there at once, in every thread and task.
+    // A valid token, from the cache after the first call, in every thread and task.
     let token = client.token().await?;
-    assert!(token.authorization().is_sensitive()); // the ready Authorization header
+    assert!(token.authorization().is_sensitive()); // The value of the Authorization header.
 
-    // Or let the client send: after a 401 it gets a new token and tries once more.
+    // Or let the client send the request: after a 401 it retries once with a new token.
     let business: BusinessId = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b".parse()?;
     let answer = client.get(&format!("/v1/businesses/{business}")).await?;
     println!("GET /v1/businesses/{business}: {}", answer.status());
 
-    // For a browser: cached per business, with at least half of its life left.
+    // For a browser: cached per business, with at least half of its lifetime left.
     let for_the_browser = client.business_token(&business).await?;
-    println!("{for_the_browser:?}"); // never shows the token
+    println!("{for_the_browser:?}"); // The token itself is not shown.
     Ok(())
 }

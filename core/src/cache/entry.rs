@@ -1,41 +1,46 @@
-//! One value with its life.
+//! Value with its life.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Fetched, policy};
-use crate::clock::{Clock, Now};
-use crate::fork;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, random};
+use super::policy;
+use super::source::Fetched;
+use crate::sys::clock::{Clock, Now};
+use crate::sys::fork;
+use crate::sys::jitter::random;
+use crate::sys::sync::{AtomicBool, AtomicU32, AtomicU64};
 
-/// A value, and all that decides whether it may be handed out.
+/// Value, and all that decides whether it may be served. Ages are in nanoseconds.
 pub(crate) struct Entry<V> {
     pub(crate) value: V,
     born: Now,
-    /// The age at which it is dead.
+    /// Age at which it is expired.
     life: u64,
-    /// The age up to which it is handed out without a wait.
+    /// Age up to which it is served without a wait, by default.
     soft_life: u64,
-    /// The age from which it was to be refreshed when it came.
-    first_refresh_age: u64,
-    /// The age from which it is refreshed; moved on by whoever takes that on.
-    refresh_age: AtomicU64,
-    /// The clock's tick at which it was last found good, refresh not due. Saves
-    /// every further caller within the tick the reading of both clocks.
+    /// Share of the life from which it is refreshed (an `f64`'s bits).
+    refresh_share: AtomicU64,
+    /// Age before which no further refresh is tried.
+    next_refresh: AtomicU64,
+    /// Clock tick at which it was last found good. Saves the other callers
+    /// within that tick the reading of both clocks.
     good_at: AtomicU64,
-    /// A refresh has been due: from here on serving it is serving stale.
+    /// A refresh has been due: each hit from here on is a stale serve.
     stale: AtomicBool,
-    /// The process that drew the refresh age.
+    /// Process generation that drew the refresh share.
     generation: AtomicU32,
 }
 
-/// What a value is good for at this moment.
+/// What a value is good for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
+    /// Good, as found earlier in this clock tick.
     Good,
-    /// To be handed out, and a refresh is due.
+    /// Good, as found by reading the clocks.
+    Checked,
+    /// Good, and a refresh is due.
     Refresh,
-    /// Not to be handed out without trying for a better one.
+    /// Not to be served without trying to get a newer one.
     Spent,
 }
 
@@ -45,99 +50,120 @@ impl<V> Entry<V> {
         let reserve = Duration::from_secs_f64(
             fetched.lifetime.as_secs_f64() * fetched.reserve.clamp(0.0, 1.0),
         );
-        let soft_life = policy::oldest_with_remaining(life, policy::nanos(reserve));
-        let refresh_age = policy::refresh_age(soft_life, random());
         Self {
             value: fetched.value,
             born: fetched.requested_at,
             life,
-            soft_life,
-            first_refresh_age: refresh_age,
-            refresh_age: AtomicU64::new(refresh_age),
+            soft_life: policy::oldest_with_remaining(life, policy::nanos(reserve)),
+            refresh_share: AtomicU64::new(policy::refresh_share(random()).to_bits()),
+            next_refresh: AtomicU64::new(0),
             good_at: AtomicU64::new(0),
             stale: AtomicBool::new(false),
             generation: AtomicU32::new(fork::generation()),
         }
     }
 
-    /// The hit path: one reading of one clock, as long as the tick lasts.
+    /// Verdict for a caller that asks for `min_remaining` life, or for the
+    /// default. The hit path: one reading of one clock within a tick.
     #[inline]
-    pub(super) fn verdict(&self, clock: &Clock) -> Verdict {
+    pub(super) fn verdict(&self, clock: &Clock, min_remaining: Option<Duration>) -> Verdict {
+        if min_remaining.is_some() {
+            return self.verdict_at(clock.now(), min_remaining);
+        }
         let tick = clock.tick();
         if self.good_at.load(Ordering::Relaxed) == tick {
             return Verdict::Good;
         }
-        self.judge(clock, tick)
+        let verdict = self.verdict_at(clock.now(), None);
+        if verdict == Verdict::Checked {
+            self.good_at.store(tick, Ordering::Relaxed);
+        }
+        verdict
     }
 
-    fn judge(&self, clock: &Clock, tick: u64) -> Verdict {
-        let age = clock.now().age(self.born);
-        if !policy::is_alive(age, self.soft_life) {
-            return Verdict::Spent;
+    /// The one place that decides whether a value may be served.
+    pub(super) fn verdict_at(&self, now: Now, min_remaining: Option<Duration>) -> Verdict {
+        let (age, limit) = (now.age(self.born), self.limit(min_remaining));
+        if !policy::is_alive(age, limit) {
+            Verdict::Spent
+        } else if age >= self.refresh_age(limit) {
+            Verdict::Refresh
+        } else {
+            Verdict::Checked
         }
-        if age >= self.refresh_age.load(Ordering::Relaxed) {
-            return Verdict::Refresh;
-        }
-        self.good_at.store(tick, Ordering::Relaxed);
-        Verdict::Good
+    }
+
+    /// Age up to which it is served to such a caller.
+    fn limit(&self, min_remaining: Option<Duration>) -> u64 {
+        min_remaining.map_or(self.soft_life, |wanted| {
+            policy::oldest_with_remaining(self.life, policy::nanos(wanted))
+        })
+    }
+
+    /// Age from which it is refreshed for callers with this limit.
+    fn refresh_age(&self, limit: u64) -> u64 {
+        self.first_refresh_age(limit)
+            .max(self.next_refresh.load(Ordering::Relaxed))
+    }
+
+    fn first_refresh_age(&self, limit: u64) -> u64 {
+        let share = f64::from_bits(self.refresh_share.load(Ordering::Relaxed));
+        policy::scale(limit, share)
     }
 
     pub(super) fn is_alive(&self, now: Now) -> bool {
         policy::is_alive(now.age(self.born), self.life)
     }
 
-    /// Whether it may be handed out without a wait.
-    pub(super) fn is_good(&self, now: Now) -> bool {
-        policy::is_alive(now.age(self.born), self.soft_life)
-    }
-
-    /// The same for a caller with a wish of its own.
-    pub(super) fn has_remaining(&self, now: Now, wanted: Duration) -> bool {
-        let oldest = policy::oldest_with_remaining(self.life, policy::nanos(wanted));
-        policy::is_alive(now.age(self.born), oldest)
-    }
-
     pub(super) fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Relaxed)
     }
 
-    /// Takes on the refresh that is due. At most one caller gets `true`; the
-    /// next chance comes after `budget`, should the refresh get lost.
-    pub(super) fn claim_refresh(&self, now: Now, budget: Duration) -> bool {
-        let age = now.age(self.born);
-        let due = self.refresh_age.load(Ordering::Relaxed);
-        if age < due {
+    /// Claims the refresh that is due. At most one caller gets `true`; if its
+    /// refresh gets lost, the next can claim it after `budget`.
+    pub(super) fn claim_refresh(
+        &self,
+        now: Now,
+        min_remaining: Option<Duration>,
+        budget: Duration,
+    ) -> bool {
+        let (age, limit) = (now.age(self.born), self.limit(min_remaining));
+        let next = self.next_refresh.load(Ordering::Relaxed);
+        if age < self.refresh_age(limit) {
             return false;
         }
-        let change = |next| {
-            self.refresh_age
-                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        };
         let this = fork::generation();
         if self.generation.load(Ordering::Relaxed) != this
             && self.generation.swap(this, Ordering::Relaxed) != this
         {
-            let redrawn = policy::refresh_age_after_fork(due, self.soft_life, random());
-            if redrawn > age {
-                change(redrawn);
+            // Forked children hold the same value with the same share: each draws
+            // its own, so that they do not refresh together.
+            let share = f64::from_bits(self.refresh_share.load(Ordering::Relaxed));
+            let share = policy::refresh_share_after_fork(share, random());
+            self.refresh_share.store(share.to_bits(), Ordering::Relaxed);
+            if age < self.refresh_age(limit) {
                 return false;
             }
         }
-        let claimed = change(age.saturating_add(policy::nanos(budget)));
-        if claimed {
+        let claimed = self
+            .next_refresh
+            .compare_exchange(
+                next,
+                age.saturating_add(policy::nanos(budget)),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
+            .is_ok();
+        if claimed && age >= self.first_refresh_age(self.soft_life) {
             self.stale.store(true, Ordering::Relaxed);
         }
         claimed
     }
 
-    /// The next refresh, after a fetch that failed. It may have been for
-    /// somebody whom this value did not suffice: that is no reason to refresh
-    /// it sooner than it is due.
+    /// Postpones the next refresh after a failed fetch.
     pub(super) fn postpone_refresh(&self, now: Now, wait: u64) {
         let next = now.age(self.born).saturating_add(wait);
-        self.refresh_age
-            .store(next.max(self.first_refresh_age), Ordering::Relaxed);
+        self.next_refresh.store(next, Ordering::Relaxed);
     }
 
     /// Whether this one was requested later than `other`.
@@ -145,14 +171,14 @@ impl<V> Entry<V> {
         self.born.mono > other.born.mono
     }
 
-    /// When it dies, by the monotonic clock alone.
-    pub(super) fn dies_at(&self) -> u64 {
+    /// When it expires, by the monotonic clock alone.
+    pub(super) fn expires_at(&self) -> u64 {
         self.born.mono.saturating_add(self.life)
     }
 
-    /// How long until a refresh is due.
+    /// Time until a refresh is due.
     pub(crate) fn until_refresh(&self, now: Now) -> Duration {
-        let due = self.refresh_age.load(Ordering::Relaxed);
+        let due = self.refresh_age(self.soft_life);
         Duration::from_nanos(due.saturating_sub(now.age(self.born)))
     }
 }

@@ -1,91 +1,62 @@
-//! Many values by key: a slot each, bounded in number, nothing dead kept.
+//! Slots by key, bounded in number.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
-use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use hashbrown::Equivalent;
 
-use super::entry::Verdict;
+use super::entry::{Entry, Verdict};
 use super::map::ReadMap;
-use super::{Context, Entry, Mode, Outcome, Slot, Source, policy};
-use crate::clock::{Clock, Now};
+use super::policy;
+use super::sieve::Sieve;
+use super::slot::Slot;
+use super::source::{Ask, Context, Outcome, Source};
+use crate::deadline::Progress;
 use crate::error::Result;
-use crate::fork;
-use crate::sync::{AtomicBool, Mutex, lock};
+use crate::sys::clock::{Clock, Now};
+use crate::sys::fork::PerProcess;
+use crate::sys::sync::{AtomicBool, Mutex, lock};
 
-/// Slots by key. Finding one takes no lock; a key's flight holds up no other
-/// key. Whoever comes when all places are taken turns out the least useful:
-/// SIEVE (NSDI 2024), which keeps what was asked for again and drops what was
-/// asked for once, and writes one flag per hit at most.
+/// Slots by key. A lookup takes no lock, and a fetch for one key does not delay
+/// another key. When all places are taken, a new key evicts an expired one, or
+/// else one that was not used again ([`Sieve`]).
 pub(crate) struct Keyed<K, V>(Arc<Shared<K, V>>);
 
 struct Shared<K, V> {
-    places: ReadMap<K, Arc<Place<V>>>,
+    nodes: ReadMap<K, Arc<Node<V>>>,
     capacity: usize,
-    order: ArcSwap<Ledger<K>>,
+    /// Its lock is the lock of all changes to `nodes`, too.
+    order: PerProcess<Mutex<Sieve<K>>>,
 }
 
-struct Place<V> {
+struct Node<V> {
     slot: Arc<Slot<V>>,
     /// Its number in the order.
     number: u64,
-    /// Asked for since the hand last passed.
-    visited: AtomicBool,
+    /// Used since the hand last passed.
+    used: AtomicBool,
 }
 
-impl<V> Place<V> {
+impl<V> Node<V> {
     #[inline]
-    fn visit(&self) {
-        // Looked at first: a store would take the line from other readers.
-        if !self.visited.load(Ordering::Relaxed) {
-            self.visited.store(true, Ordering::Relaxed);
+    fn mark_used(&self) {
+        // Loaded first: a store would take the cache line from other readers.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
         }
     }
 }
 
-/// A removal copies a table of some hundreds, in microseconds.
-const MOST_BURIED_AT_ONCE: u32 = 64;
+/// Expired keys removed by one call at most: each removal copies a table of some
+/// hundred entries, in microseconds.
+const MAX_REMOVED_PER_CALL: usize = 64;
 
-/// How long a place without a value is kept: longer than any quiet time, so
-/// that forgetting it never means asking again too soon.
-const MEMORY_OF_FAILURE: u64 = 120_000_000_000;
-
-/// The order under its lock, which is the lock of all changes to the map too.
-/// It belongs to one process: after a fork it may be held for ever.
-struct Ledger<K> {
-    generation: u32,
-    order: Mutex<Order<K>>,
-}
-
-/// Who came when, and who dies when. Touched on misses only.
-struct Order<K> {
-    next: u64,
-    /// From the oldest to the newest.
-    queue: BTreeMap<u64, K>,
-    /// Where the next victim is looked for.
-    hand: u64,
-    deaths: BTreeSet<(u64, u64)>,
-}
-
-impl<K> Ledger<K> {
-    fn new() -> Self {
-        Self {
-            generation: fork::generation(),
-            order: Mutex::new(Order {
-                next: 0,
-                queue: BTreeMap::new(),
-                hand: 0,
-                deaths: BTreeSet::new(),
-            }),
-        }
-    }
-}
+/// How long a key without a value is kept: longer than any quiet time, so that
+/// its removal never causes an early request.
+const FAILURE_MEMORY: u64 = 120_000_000_000;
 
 impl<K, V> Keyed<K, V>
 where
@@ -94,18 +65,20 @@ where
 {
     pub(crate) fn new(capacity: usize) -> Self {
         Self(Arc::new(Shared {
-            places: ReadMap::new(),
+            nodes: ReadMap::new(),
             capacity,
-            order: ArcSwap::from_pointee(Ledger::new()),
+            order: PerProcess::new(),
         }))
     }
 
-    /// The value of a key, if it can be handed out at once.
+    /// Reads the value of a key, if it can be served now. Starts the refresh that
+    /// is due.
     #[inline]
     pub(crate) fn hit<Q, S, R>(
         &self,
         cx: &Context,
         key: &Q,
+        min_remaining: Option<Duration>,
         source: impl FnOnce() -> S,
         read: impl FnOnce(&Entry<V>) -> R,
     ) -> Option<R>
@@ -114,18 +87,18 @@ where
         S: Source<V>,
     {
         let shared = &self.0;
-        let hit = |place: &Arc<Place<V>>| {
-            place.visit();
-            let registered = || Registered::new(source(), shared, place.number, cx);
-            let borrowed = place.slot.hit(cx, registered)?;
+        let hit = |node: &Arc<Node<V>>| {
+            node.mark_used();
+            let registered = || Registered::new(source(), shared, node.number, cx);
+            let borrowed = node.slot.hit(cx, min_remaining, registered)?;
             Some(read(borrowed.entry()))
         };
-        shared.places.with(key, hit)?
+        shared.nodes.with(key, hit)?
     }
 
-    /// The value of a key, if it can be handed out at once, and whether its
-    /// refresh is due. Starts none: for callers that come for thousands, whose
-    /// refreshes [`refresh`](Self::refresh) starts when there is room for them.
+    /// Reads the value of a key, if it can be served now, and whether its refresh
+    /// is due. Starts none: a batch starts refreshes by [`refresh`](Self::refresh)
+    /// when its limits allow.
     pub(crate) fn look<Q, R>(
         &self,
         cx: &Context,
@@ -135,77 +108,107 @@ where
     where
         Q: Hash + Equivalent<K>,
     {
-        let look = |place: &Arc<Place<V>>| {
-            place.visit();
-            let entry = place.slot.peek()?;
-            let due = match entry.verdict(&cx.clock) {
-                Verdict::Good => false,
+        let look = |node: &Arc<Node<V>>| {
+            node.mark_used();
+            let entry = node.slot.peek()?;
+            let due = match entry.verdict(&cx.clock, None) {
+                Verdict::Good | Verdict::Checked => false,
                 Verdict::Refresh => true,
                 Verdict::Spent => return None,
             };
             cx.stats.count_hit(entry.is_stale());
             Some((read(&entry), due))
         };
-        self.0.places.with(key, look)?
+        self.0.nodes.with(key, look)?
     }
 
-    /// Starts the refresh of a key's value that is due, unless someone else
-    /// just did.
+    /// Starts the refresh of a key that is due, unless another caller has.
     pub(crate) fn refresh<Q, S>(&self, cx: &Context, key: &Q, source: S)
     where
         Q: Hash + Equivalent<K>,
         S: Source<V>,
     {
-        let Some(place) = self.0.places.with(key, Arc::clone) else {
+        let Some(node) = self.0.nodes.with(key, Arc::clone) else {
             return;
         };
-        if let Some(entry) = place.slot.peek() {
-            let source = Registered::new(source, &self.0, place.number, cx);
-            place.slot.refresh(cx, &source, &entry);
+        if let Some(entry) = node.slot.peek() {
+            let source = Registered::new(source, &self.0, node.number, cx);
+            node.slot.refresh(cx, &source, &entry, None);
         }
     }
 
-    /// The value of a key, from its slot or from the key's one flight.
+    /// Value of a key, from its slot or from the key's one fetch.
     pub(crate) async fn get<S>(
         &self,
         cx: &Context,
         key: &K,
         source: S,
-        remaining: Option<Duration>,
+        min_remaining: Option<Duration>,
+        progress: &Progress,
     ) -> Result<Arc<Entry<V>>>
     where
         S: Source<V>,
     {
-        let place = self.0.place(key, cx.clock.now(), source.budget());
-        let source = Registered::new(source, &self.0, place.number, cx);
-        place.slot.get(cx, &source, remaining).await
+        let node = self.0.node(key, cx.clock.now(), source.budget());
+        let source = Registered::new(source, &self.0, node.number, cx);
+        node.slot.get(cx, &source, min_remaining, progress).await
     }
 
-    /// How many there are, after the dead are gone.
+    /// As [`Slot::try_get`].
+    pub(crate) fn try_get<S>(
+        &self,
+        cx: &Context,
+        key: &K,
+        source: S,
+        min_remaining: Option<Duration>,
+    ) -> Result<Option<Arc<Entry<V>>>>
+    where
+        S: Source<V>,
+    {
+        let node = self.0.node(key, cx.clock.now(), source.budget());
+        let source = Registered::new(source, &self.0, node.number, cx);
+        node.slot.try_get(cx, &source, min_remaining)
+    }
+
+    /// Number of keys, after the expired ones are removed.
     pub(crate) fn len(&self, cx: &Context) -> usize {
-        let ledger = self.0.ledger();
-        let mut order = lock(&ledger.order);
-        while self.0.bury(&mut order, cx.clock.now()) {
-            // A pause for those who wait for the lock.
+        loop {
+            let mut order = lock(self.0.order());
+            let removed = self.0.remove_expired(&mut order, cx.clock.now());
+            let len = order.len();
+            // Unlocked between the rounds, for others that wait for the lock.
             drop(order);
-            order = lock(&ledger.order);
+            if removed.len() < MAX_REMOVED_PER_CALL {
+                return len;
+            }
         }
-        order.queue.len()
     }
 
-    /// How many there are, dead ones included.
+    /// Number of keys, expired ones included.
     #[cfg(all(test, not(shuttle)))]
-    pub(super) fn places(&self) -> usize {
-        lock(&self.0.ledger().order).queue.len()
+    pub(super) fn nodes(&self) -> usize {
+        lock(self.0.order()).len()
     }
 
-    /// Forgets a key's value if `is_it` says that it was refused.
+    /// Removes the value of a key if `is_it` says that it was refused.
     pub(crate) fn invalidate<Q>(&self, cx: &Context, key: &Q, is_it: impl Fn(&V) -> bool) -> bool
     where
         Q: Hash + Equivalent<K>,
     {
-        let slot = self.0.places.with(key, |place| Arc::clone(&place.slot));
+        let slot = self.0.nodes.with(key, |node| Arc::clone(&node.slot));
         slot.is_some_and(|slot| slot.invalidate(cx, is_it))
+    }
+
+    /// Removes the one value, of any key, that `is_it` says was refused. Looks at
+    /// all keys: for refused tokens, which are rare.
+    pub(crate) fn invalidate_any(&self, cx: &Context, is_it: impl Fn(&V) -> bool) -> bool {
+        let mut refused = None;
+        self.0.nodes.for_each(|_, node| {
+            if node.slot.peek().is_some_and(|entry| is_it(&entry.value)) {
+                refused = Some(Arc::clone(&node.slot));
+            }
+        });
+        refused.is_some_and(|slot| slot.invalidate(cx, is_it))
     }
 }
 
@@ -214,118 +217,93 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    /// The place of a key, made if it is not there.
-    fn place(&self, key: &K, now: Now, budget: Duration) -> Arc<Place<V>> {
-        let find = |place: &Arc<Place<V>>| {
-            place.visit();
-            Arc::clone(place)
+    /// Node of a key, made if it is not there.
+    fn node(&self, key: &K, now: Now, budget: Duration) -> Arc<Node<V>> {
+        let find = |node: &Arc<Node<V>>| {
+            node.mark_used();
+            Arc::clone(node)
         };
-        if let Some(place) = self.places.with(key, find) {
-            return place;
+        if let Some(node) = self.nodes.with(key, find) {
+            return node;
         }
-        let ledger = self.ledger();
-        let mut order = lock(&ledger.order);
-        if let Some(place) = self.places.with(key, find) {
-            return place;
+        let mut order = lock(self.order());
+        if let Some(node) = self.nodes.with(key, find) {
+            return node;
         }
-        self.bury(&mut order, now);
-        while order.queue.len() >= self.capacity {
-            self.evict(&mut order, now);
+        // Dropped without the lock: the error in a node may hold a user's own.
+        let mut removed = self.remove_expired(&mut order, now);
+        while order.len() >= self.capacity
+            && let Some(node) = self.evict(&mut order)
+        {
+            removed.push(node);
         }
-        order.next += 1;
-        let number = order.next;
-        let slot = Arc::new(Slot::new());
-        let place = Arc::new(Place {
-            slot,
-            number,
-            visited: AtomicBool::new(false),
+        // For the case that no value ever comes.
+        let forgotten_at = now.mono + policy::nanos(budget) + FAILURE_MEMORY;
+        let node = Arc::new(Node {
+            slot: Arc::new(Slot::new()),
+            number: order.push(key.clone(), forgotten_at),
+            used: AtomicBool::new(false),
         });
-        order.queue.insert(number, key.clone());
-        // In case no value ever comes.
-        let forgotten_at = now.mono + policy::nanos(budget) + MEMORY_OF_FAILURE;
-        order.deaths.insert((forgotten_at, number));
-        self.places.insert(key.clone(), Arc::clone(&place));
-        place
-    }
-
-    /// The order as this process keeps it; after a fork, made anew from what
-    /// is there. The old one is leaked, its lock perhaps held by a thread that
-    /// is no more.
-    fn ledger(&self) -> Arc<Ledger<K>> {
-        let ledger = self.order.load_full();
-        if ledger.generation == fork::generation() {
-            return ledger;
-        }
-        std::mem::forget(Arc::clone(&ledger));
-        let fresh = Ledger::new();
-        let mut order = lock(&fresh.order);
-        self.places.for_each(|key, place| {
-            order.next = order.next.max(place.number);
-            order.queue.insert(place.number, key.clone());
-            let dies_at = place.slot.peek().map_or(0, |entry| entry.dies_at());
-            order.deaths.insert((dies_at, place.number));
-        });
+        self.nodes.insert(key.clone(), Arc::clone(&node));
         drop(order);
-        drop(self.order.compare_and_swap(&ledger, Arc::new(fresh)));
-        self.order.load_full()
+        drop(removed);
+        node
     }
 
-    /// Removes what has died, though not all at once: of a hundred thousand that
-    /// die together the caller who comes next must not bury each. Whether
-    /// there is more.
-    fn bury(&self, order: &mut Order<K>, now: Now) -> bool {
-        for _ in 0..MOST_BURIED_AT_ONCE {
-            let Some(&(_, number)) = order
-                .deaths
-                .first()
-                .filter(|(dies_at, _)| *dies_at <= now.mono)
-            else {
-                return false;
-            };
-            order.deaths.pop_first();
-            let Some(key) = order.queue.get(&number) else {
-                continue;
-            };
-            // It may have been refreshed since: then its death stands in the
-            // list once more.
-            if self.places.with(key, |place| place.slot.is_dead(now)) == Some(true) {
-                self.places.remove(key);
-                order.queue.remove(&number);
-            }
-        }
-        true
+    /// Order as this process keeps it; after a fork, made anew from the map.
+    fn order(&self) -> &Mutex<Sieve<K>> {
+        self.order.get_or_init(|| {
+            let mut order = Sieve::new();
+            self.nodes.for_each(|key, node| {
+                let expires_at = node.slot.peek().map_or(0, |entry| entry.expires_at());
+                order.restore(node.number, key.clone(), expires_at);
+            });
+            Mutex::new(order)
+        })
     }
 
-    /// Removes the first that was not asked for since the hand last passed.
-    /// One in the middle of a flight is spared as well: its key would start
-    /// another.
-    fn evict(&self, order: &mut Order<K>, now: Now) {
-        // Twice round; after that all are in flight, and the bound is the bound.
-        let mut spares = 2 * order.queue.len();
-        loop {
-            let after_hand = (Bound::Included(order.hand), Bound::Unbounded);
-            let next = order
-                .queue
-                .range(after_hand)
-                .next()
-                .or_else(|| order.queue.iter().next());
-            let Some((&number, key)) = next else { return };
-            order.hand = number + 1;
-            let is_spared = |place: &Arc<Place<V>>| {
-                place.visited.swap(false, Ordering::Relaxed) || place.slot.is_flying(now)
-            };
-            if self.places.with(key, is_spared) == Some(true) && spares > 0 {
-                spares -= 1;
-            } else {
-                self.places.remove(key);
-                order.queue.remove(&number);
-                return;
+    /// Removes expired nodes, up to [`MAX_REMOVED_PER_CALL`]: one caller must not
+    /// pay for thousands that expire together.
+    fn remove_expired(&self, order: &mut Sieve<K>, now: Now) -> Vec<Arc<Node<V>>> {
+        let mut removed = Vec::new();
+        while removed.len() < MAX_REMOVED_PER_CALL
+            && let Some((number, key)) = order
+                .expired(now.mono)
+                .map(|(number, key)| (number, key.clone()))
+        {
+            match self.nodes.with(&key, Arc::clone) {
+                Some(node) if !node.slot.is_dead(now) => {
+                    // A fetch is under way, or its failure is to be remembered.
+                    order.set_expiry(number, now.mono.saturating_add(FAILURE_MEMORY));
+                }
+                node => {
+                    self.nodes.remove(&key);
+                    order.remove(number);
+                    removed.extend(node);
+                }
             }
         }
+        removed
+    }
+
+    /// Removes the least useful node: one that was not used since the hand last
+    /// passed, and for which no fetch is under way (its key would start another).
+    fn evict(&self, order: &mut Sieve<K>) -> Option<Arc<Node<V>>> {
+        let is_spared = |key: &K| {
+            let spare = |node: &Arc<Node<V>>| {
+                node.used.swap(false, Ordering::Relaxed) || node.slot.is_fetching()
+            };
+            self.nodes.with(key, spare) == Some(true)
+        };
+        let victim = order.victim(is_spared)?;
+        let key = order.remove(victim)?;
+        let node = self.nodes.with(&key, Arc::clone);
+        self.nodes.remove(&key);
+        node
     }
 }
 
-/// A source that notes when what it brought will die.
+/// Source that records when its value expires.
 struct Registered<S, K, V> {
     source: S,
     shared: Weak<Shared<K, V>>,
@@ -350,8 +328,8 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    fn fetch(&self, mode: Mode) -> BoxFuture<'static, Outcome<V>> {
-        let fetch = self.source.fetch(mode);
+    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<V>> {
+        let fetch = self.source.fetch(ask);
         let shared = Weak::clone(&self.shared);
         let number = self.number;
         let clock = self.clock.clone();
@@ -359,18 +337,17 @@ where
             let outcome = fetch.await;
             if let Some(shared) = shared.upgrade() {
                 let now = clock.now();
-                let dies_at = match &outcome {
-                    Outcome::Fetched(fetched) => fetched.dies_at(),
-                    Outcome::Failed(_) | Outcome::FailedEarlier(_) | Outcome::Unchanged => {
-                        now.mono.saturating_add(MEMORY_OF_FAILURE)
+                let expires_at = match &outcome {
+                    Outcome::Fetched(fetched) => fetched.expires_at(),
+                    Outcome::Failed(_) | Outcome::FailedUpstream(_) | Outcome::Unchanged => {
+                        now.mono.saturating_add(FAILURE_MEMORY)
                     }
                 };
-                let ledger = shared.ledger();
-                let mut order = lock(&ledger.order);
-                if order.queue.contains_key(&number) {
-                    order.deaths.insert((dies_at, number));
-                }
-                shared.bury(&mut order, now);
+                let mut order = lock(shared.order());
+                order.set_expiry(number, expires_at);
+                let removed = shared.remove_expired(&mut order, now);
+                drop(order);
+                drop(removed);
             }
             outcome
         })
@@ -382,5 +359,9 @@ where
 
     fn budget(&self) -> Duration {
         self.source.budget()
+    }
+
+    fn on_tick(&self) {
+        self.source.on_tick();
     }
 }

@@ -1,9 +1,9 @@
-//! A map that is read far more often than it is changed.
+//! Map for many reads and few writes.
 //!
-//! A reader takes no lock and writes to nothing that others read: it looks up
-//! its shard's current table. A writer copies the shard's table, changes the
-//! copy and puts it in place; with many shards a table is small. So a fork at
-//! any moment leaves a map that is whole.
+//! A reader takes no lock and writes nothing that other readers use: it looks up
+//! the current table of its shard. A writer copies the table of the shard,
+//! changes the copy and swaps it in; with many shards a table is small. A fork at
+//! any moment therefore leaves a consistent map.
 
 use std::hash::{BuildHasher as _, Hash};
 
@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashTable};
 
-/// 100,000 keys make tables of 400: some microseconds to copy, against the
-/// hundreds that fetching the new key's value takes.
+/// 100,000 keys make tables of 400 entries, which take microseconds to copy;
+/// fetching the new key's value takes hundreds.
 const SHARDS: usize = 256;
 
 type Shard<K, T> = ArcSwap<HashTable<(K, T)>>;
@@ -35,12 +35,12 @@ where
     }
 
     fn shard(&self, hash: u64) -> Option<&Shard<K, T>> {
-        // The table uses the hash's ends: its top seven bits as tags, its low
-        // bits as places. The middle is free.
+        // The table uses the top seven bits of the hash as tags and the low bits as
+        // positions. The middle bits are free.
         self.shards.get((hash >> 32) as usize % SHARDS)
     }
 
-    /// What `read` makes of the value of a key.
+    /// Calls `read` with the value of a key, if the key is there.
     #[inline]
     pub(super) fn with<Q, R>(&self, key: &Q, read: impl FnOnce(&T) -> R) -> Option<R>
     where
@@ -52,7 +52,7 @@ where
         Some(read(value))
     }
 
-    /// Writers must not run at once; the caller sees to that.
+    /// Adds or replaces a key. The caller ensures that one writer runs at a time.
     pub(super) fn insert(&self, key: K, value: T) {
         let hash = self.hasher.hash_one(&key);
         let Some(shard) = self.shard(hash) else {
@@ -66,7 +66,7 @@ where
         shard.store(table.into());
     }
 
-    /// As [`insert`](Self::insert).
+    /// Removes a key. The caller ensures that one writer runs at a time.
     pub(super) fn remove(&self, key: &K) {
         let hash = self.hasher.hash_one(key);
         let Some(shard) = self.shard(hash) else {
@@ -79,7 +79,7 @@ where
         }
     }
 
-    /// Looks at everything, a shard at a time.
+    /// Calls `look` for each key and value, one shard at a time.
     pub(super) fn for_each(&self, mut look: impl FnMut(&K, &T)) {
         for shard in &self.shards {
             for (key, value) in shard.load().iter() {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_in_is_found_until_it_is_taken_out() {
+    fn b15_keys_are_found_until_they_are_removed() {
         let map = ReadMap::new();
         for key in 0..5_000_u32 {
             map.insert(key, key * 2);

@@ -1,97 +1,99 @@
-//! When to refresh, when a value is dead, how long to be quiet. Pure functions
-//! of lifetime, time and history; times in nanoseconds.
+//! Policy of the cache: when to refresh, when a value has expired, how long to
+//! keep quiet after a failure. Pure functions of lifetime, time and history;
+//! times are in nanoseconds.
 
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
-use crate::retry::LONGEST_RETRY_AFTER;
+use crate::retry::MAX_RETRY_AFTER;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The coarsest tick that kernels have (100 Hz): a coarse clock may be late by
-/// as much, and a value's verdict is remembered for as long.
+/// The coarsest clock tick of common kernels (100 Hz): a coarse clock may be late
+/// by this much, and a verdict is remembered for as long.
 const TICK: u64 = SECOND / 100;
 
-/// The life in which a value is handed out: a tick less than the server's, so
-/// that by no clock is one served that has died.
+/// How often credentials may be read again during a quiet time.
+pub(super) const REREAD_INTERVAL: u64 = SECOND;
+
+/// Life during which a value is served: one tick less than the server's, so that
+/// an expired value is not served by any clock.
 pub(super) fn life(lifetime: Duration) -> u64 {
     nanos(lifetime).saturating_sub(TICK)
 }
 
-/// The age from which a value is refreshed: 75 to 85 % of the life in which it
-/// is handed out, drawn anew for each value, so that a fleet that started
-/// together does not ask together. A share of the life, not a fixed time: a
-/// window of minutes would refresh a short-lived value on every call.
-pub(super) fn refresh_age(life: u64, random: f64) -> u64 {
-    scale(life, 0.75 + 0.10 * random)
+/// Share of the served life from which a value is refreshed: 75 to 85 %, drawn
+/// for each value, so that a fleet that started together does not refresh
+/// together. A share and not a fixed time: a window of minutes would refresh a
+/// short-lived value on each call.
+pub(super) fn refresh_share(random: f64) -> f64 {
+    0.75 + 0.10 * random
 }
 
-/// After a fork: children hold the same value with the same refresh age, so
-/// each draws a new one, later than the parent's by up to a tenth of the life.
-pub(super) fn refresh_age_after_fork(refresh_age: u64, life: u64, random: f64) -> u64 {
-    // Kept below 95 %, so that a refresh has time before the value dies.
-    refresh_age.max((refresh_age + scale(life, 0.10 * random)).min(scale(life, 0.95)))
+/// Refresh share of a forked child, which holds the same value as its siblings:
+/// later than the parent's by up to a tenth of the life. At most 95 %, so that a
+/// refresh has time before the value expires.
+pub(super) fn refresh_share_after_fork(share: f64, random: f64) -> f64 {
+    share.max((share + 0.10 * random).min(0.95))
 }
 
-/// Whether a value of this age may still be handed out.
+/// Whether a value of this age may still be served.
 pub(super) fn is_alive(age: u64, life: u64) -> bool {
     age < life
 }
 
-/// How old a value may be to have `wanted` of its life left. A wish that the
-/// server's lifetimes cannot meet is cut to nine tenths: otherwise each call
-/// would fetch a value that falls short again.
+/// Age up to which a value has `wanted` of its life left. A minimum that the
+/// server's lifetimes cannot meet is cut to nine tenths of the life: otherwise
+/// each call would fetch a value that falls short again.
 pub(super) fn oldest_with_remaining(life: u64, wanted: u64) -> u64 {
     life - wanted.min(scale(life, 0.9))
 }
 
-/// How long to wait before the next refresh of a value that is still good,
-/// after so many failures in a row: from 1 s, doubling to 60 s, full jitter
-/// above the first half.
+/// Wait before the next refresh of a value that is still good, after this many
+/// failures in a row: 1 s, doubling to 60 s, with jitter over the upper half.
 pub(super) fn refresh_backoff(failures: u32, error: &Error, random: f64) -> u64 {
-    let wait = jittered(doubled(SECOND, failures, 60 * SECOND), random);
-    wait.max(asked(error))
+    let wait = doubled(SECOND, failures, 60 * SECOND);
+    scale(wait, 0.5 + 0.5 * random).max(retry_after(error))
 }
 
-/// How long callers get the last error at once, with no request, where there
-/// is no value to serve.
+/// How long callers get the last error at once, with no request, where there is
+/// no value to serve.
 ///
-/// A permanent failure (`invalid_client`): 2 s, doubling to 60 s. The request
-/// cannot succeed before somebody mends something, and people need longer
-/// than that. A transient one: at first not at all, since the sequence of
-/// retries was long enough; then 0.25 s, doubling to 5 s, so that callers in
-/// a loop do not add to an outage, yet its end is seen soon.
+/// Permanent failure (`invalid_client`): 2 s, doubling to 60 s. The request
+/// cannot succeed before a person fixes something, which takes longer than that.
+/// Transient failure: none at first, since the sequence of retries was long
+/// enough; then 0.25 s, doubling to 5 s, so that callers in a loop do not add to
+/// an outage, yet notice its end soon.
 pub(super) fn quiet_time(failures: u32, error: &Error, random: f64) -> u64 {
     let wait = if !error.is_retryable() {
-        jittered(doubled(2 * SECOND, failures, 60 * SECOND), random)
+        scale(
+            doubled(2 * SECOND, failures, 60 * SECOND),
+            0.5 + 0.5 * random,
+        )
     } else if failures <= 1 {
         0
     } else {
-        jittered(doubled(SECOND / 4, failures - 1, 5 * SECOND), random)
+        let wait = doubled(SECOND / 4, failures - 1, 5 * SECOND);
+        scale(wait, 0.75 + 0.25 * random)
     };
-    wait.max(asked(error))
+    wait.max(retry_after(error))
 }
 
-/// Whether other credentials could mend this failure, so that reading them
-/// again is worth it before its quiet time is over: a refusal of them, or a
-/// source that had none to give. Nothing else gets better by it.
+/// Whether other credentials could mend this failure, so that they are worth
+/// reading again before the quiet time is over: the server refused them, or
+/// their source failed. Other failures do not depend on them.
 pub(super) fn may_be_mended_by_credentials(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::OAuth => !error.is_retryable(),
-        // The latter is a provider that panicked.
+        // Internal: a credentials provider that panicked.
         ErrorKind::Credentials | ErrorKind::Internal => true,
         _ => false,
     }
 }
 
-/// What the server asked for, within reason.
-fn asked(error: &Error) -> u64 {
-    nanos(
-        error
-            .retry_after()
-            .unwrap_or_default()
-            .min(LONGEST_RETRY_AFTER),
-    )
+/// Wait that the server asked for, capped.
+fn retry_after(error: &Error) -> u64 {
+    nanos(error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
 fn doubled(base: u64, failures: u32, cap: u64) -> u64 {
@@ -99,12 +101,7 @@ fn doubled(base: u64, failures: u32, cap: u64) -> u64 {
         .min(cap)
 }
 
-/// From half of it to all of it.
-fn jittered(time: u64, random: f64) -> u64 {
-    scale(time, 0.5 + 0.5 * random)
-}
-
-fn scale(time: u64, share: f64) -> u64 {
+pub(super) fn scale(time: u64, share: f64) -> u64 {
     // Exact enough: a day in nanoseconds needs 47 of a double's 53 bits.
     (time as f64 * share) as u64
 }
@@ -113,10 +110,9 @@ pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How often a value may be thrown away because its user says that the server
-/// refused it: five times at once, then once in ten seconds. An API that
-/// answers 401 to everything then costs a token request in ten seconds, and
-/// not one per call.
+/// Allowance for invalidating values that a server refused: five at once, then
+/// one in ten seconds. An API that answers 401 to everything then costs one
+/// token request in ten seconds, not one per call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Invalidations {
     /// When the allowance is full again, by the monotonic clock.
@@ -131,7 +127,7 @@ impl Invalidations {
         Self { full_at: 0 }
     }
 
-    /// Takes one, if there is one.
+    /// Takes one, if any is left.
     pub(super) fn take(&mut self, now: u64) -> bool {
         let full_at = self.full_at.max(now) + Self::EACH;
         let granted = full_at <= now + Self::EACH * Self::BURST;
@@ -160,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn b04_the_window_scales_with_the_life() {
+    fn b04_refresh_age_scales_with_the_lifetime() {
         for (life, random, expected) in [
             (3_600, 0.0, 2_700),
             (3_600, 0.5, 2_880),
@@ -171,7 +167,7 @@ mod tests {
             (0, 0.5, 0),
         ] {
             assert_eq!(
-                refresh_age(life * SECOND, random) / SECOND,
+                scale(life * SECOND, refresh_share(random)) / SECOND,
                 expected,
                 "{life} {random}"
             );
@@ -179,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn b05_a_value_is_good_to_its_last_moment_and_not_after() {
+    fn b05_value_is_alive_until_its_life_ends() {
         for (age, life, alive) in [
             (0, 1, true),
             (59, 60, true),
@@ -192,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn b05_a_coarse_clock_that_is_late_serves_nothing_dead() {
+    fn b05_life_is_one_clock_tick_shorter_than_the_lifetime() {
         for (ms, life_ms) in [
             (3_600_000, 3_599_990),
             (1_000, 990),
@@ -209,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn b05_refreshes_back_off() {
+    fn b05_refresh_backoff_doubles_up_to_a_minute() {
         for (failures, random, error, seconds) in [
             (1, 1.0, transient(None), 1.0),
             (1, 0.0, transient(None), 0.5),
@@ -227,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn b06_quiet_times() {
+    fn b06_quiet_time_depends_on_the_failure() {
         for (failures, random, error, seconds) in [
             (1, 1.0, permanent(), 2.0),
             (1, 0.0, permanent(), 1.0),
@@ -238,6 +234,7 @@ mod tests {
             (2, 1.0, transient(None), 0.25),
             (3, 1.0, transient(None), 0.5),
             (1_000, 1.0, transient(None), 5.0),
+            (1_000, 0.0, transient(None), 3.75),
             (1, 1.0, transient(Some(7)), 7.0),
         ] {
             let wait = quiet_time(failures, &error, random) as f64 / SECOND as f64;
@@ -246,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn b06_only_failures_of_the_credentials_are_mended_by_others() {
+    fn b06_only_credential_failures_are_worth_a_reread() {
         for kind in ErrorKind::ALL {
             let error = Error::new(kind, "x", "");
             let expected = matches!(
@@ -264,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn b11_invalidations_are_rationed_and_recover() {
+    fn b11_invalidations_are_limited_and_recover() {
         let mut ration = Invalidations::new();
         let mut granted = 0;
         for _ in 0..100 {
@@ -280,17 +277,20 @@ mod tests {
     }
 
     #[test]
-    fn b13_children_spread_and_stay_in_time() {
-        let life = 3_600 * SECOND;
-        let parents = refresh_age(life, 1.0);
-        assert_eq!(refresh_age_after_fork(parents, life, 0.0), parents);
-        assert_eq!(refresh_age_after_fork(parents, life, 1.0), 3_420 * SECOND);
-        let late = life - SECOND;
-        assert_eq!(refresh_age_after_fork(late, life, 1.0), late);
+    fn b13_forked_children_refresh_later_by_up_to_a_tenth() {
+        for (share, random, expected) in [
+            (0.85, 0.0, 0.85),
+            (0.75, 1.0, 0.85),
+            (0.85, 1.0, 0.95),
+            (0.95, 1.0, 0.95),
+        ] {
+            let child = refresh_share_after_fork(share, random);
+            assert!((child - expected).abs() < 1e-9, "{share} {random}: {child}");
+        }
     }
 
     #[test]
-    fn b16_a_wish_that_cannot_be_met_still_lets_values_be_used_twice() {
+    fn b16_minimum_that_cannot_be_met_is_cut_to_nine_tenths() {
         for (life, wanted, oldest) in [
             (3_600, 1_800, 1_800),
             (3_600, 0, 3_600),

@@ -1,28 +1,29 @@
-//! One thread's own look at a slot.
+//! Reader of a slot for one thread.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use super::entry::Verdict;
-use super::{Context, Entry, Slot, Source};
+use super::entry::{Entry, Verdict};
+use super::slot::Slot;
+use super::source::{Context, Source};
 
-/// While the value stays the same, a hit touches nothing that other threads
-/// write.
+/// Reader of a slot for one thread. While the value stays the same, a hit
+/// writes nothing that other threads use.
 pub(crate) struct Reader<V> {
     slot: Arc<Slot<V>>,
     cache: arc_swap::Cache<Current<V>, Option<Arc<Entry<V>>>>,
 }
 
-/// A slot's current value, as `arc_swap::Cache` wants it.
+/// A slot's current value, in the form that `arc_swap::Cache` expects.
 struct Current<V>(Arc<Slot<V>>);
 
 impl<V> Deref for Current<V> {
     type Target = ArcSwapOption<Entry<V>>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0.current
+        self.0.current()
     }
 }
 
@@ -41,9 +42,10 @@ impl<V: Send + Sync + 'static> Reader<V> {
         S: Source<V>,
     {
         let entry = self.cache.load().as_ref()?;
-        match entry.verdict(&cx.clock) {
+        match entry.verdict(&cx.clock, None) {
             Verdict::Good => {}
-            Verdict::Refresh => self.slot.refresh(cx, &source(), entry),
+            Verdict::Checked => source().on_tick(),
+            Verdict::Refresh => self.slot.refresh(cx, &source(), entry, None),
             Verdict::Spent => return None,
         }
         cx.stats.count_hit(entry.is_stale());

@@ -1,51 +1,55 @@
-//! One value: read without a lock, fetched by one flight for all callers,
-//! refreshed behind their backs.
+//! Slot for one value: read without a lock, fetched once for all callers,
+//! refreshed in the background.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwapOption, Guard};
 use futures_util::FutureExt as _;
 
-use super::control::{Control, GRACE, Landed, Landing, State};
-use super::entry::Verdict;
-use super::{Context, Entry, Mode, Outcome, Source, policy};
-use crate::clock::{Clock, Now};
+use super::entry::{Entry, Verdict};
+use super::flight::{Flight, FlightResult, FlightSender, State};
+use super::policy;
+use super::source::{Ask, Context, Mode, Outcome, Source};
+use crate::deadline::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stats::Event;
-use crate::sync::{MutexGuard, random, step};
+use crate::sys::clock::{Clock, Now};
+use crate::sys::fork::PerProcess;
+use crate::sys::jitter::random;
+use crate::sys::sync::{Mutex, MutexGuard, lock, step};
 
-/// A place for one value.
+/// Slot for one value.
 ///
-/// Readers look at `current` and nothing else. Whoever finds nothing good
-/// there goes through the control, whose lock is held for a few instructions
-/// and never across a wait.
+/// Readers only load `current`. A caller that finds no good value there goes
+/// through `state`, whose lock is held for a few instructions: never across a
+/// wait, and never while code of the user's (a log subscriber, a waker, a
+/// destructor) runs.
 pub(crate) struct Slot<V> {
-    pub(super) current: ArcSwapOption<Entry<V>>,
-    control: ArcSwap<Control<V>>,
+    current: ArcSwapOption<Entry<V>>,
+    /// After a fork another thread may hold the parent's lock for ever, and its
+    /// flight does not exist in the child.
+    state: PerProcess<Mutex<State<V>>>,
 }
 
-/// A flight that is lost this often is not started again for the same caller.
-const MOST_LOST_FLIGHTS: u32 = 3;
-
-/// What a caller without a value is to do.
+/// What a caller without a value does next.
 enum Step<V> {
     Serve(Arc<Entry<V>>),
     Fail(Error),
-    Wait(Landing<V>),
+    Wait(Flight<V>),
 }
 
-/// A value that is read where it lies, with no shared count touched. Holding
-/// it keeps the value alive; it is meant to be short-lived.
-pub(crate) struct Borrowed<V>(arc_swap::Guard<Option<Arc<Entry<V>>>>);
+/// Value that is read in place, with no shared count touched. It keeps the
+/// value alive and is meant to be short-lived.
+pub(crate) struct Borrowed<V>(Guard<Option<Arc<Entry<V>>>>);
 
 impl<V> Borrowed<V> {
     #[inline]
     pub(crate) fn entry(&self) -> &Entry<V> {
         match &*self.0 {
             Some(entry) => entry,
-            // Made in `Slot::hit` alone, from a guard that was just seen to hold one.
+            // Only `Slot::hit` makes one, from a guard that holds an entry.
             None => unreachable!("a hit without an entry"),
         }
     }
@@ -56,26 +60,32 @@ impl<V> Borrowed<V> {
     }
 }
 
-/// Whether a value that was not good enough is better than this failure: it is
-/// alive, a retry may help, and the caller made no wish that it falls short of.
-fn is_fallback<V>(entry: &Entry<V>, error: &Error, remaining: Option<Duration>, now: Now) -> bool {
-    error.is_retryable() && remaining.is_none() && entry.is_alive(now)
+/// Whether a value that was not good enough is better than this failure: it has
+/// not expired, a retry may help, and the caller required no minimum.
+fn is_fallback<V>(
+    entry: &Entry<V>,
+    error: &Error,
+    min_remaining: Option<Duration>,
+    now: Now,
+) -> bool {
+    error.is_retryable() && min_remaining.is_none() && entry.is_alive(now)
 }
 
 impl<V: Send + Sync + 'static> Slot<V> {
     pub(crate) fn new() -> Self {
         Self {
             current: ArcSwapOption::empty(),
-            control: ArcSwap::from_pointee(Control::new()),
+            state: PerProcess::new(),
         }
     }
 
-    /// The value, if there is one to be handed out; `None` is a miss. Starts
-    /// the refresh that may be due.
+    /// Value, if one can be served now; `None` is a miss. Starts the refresh
+    /// that is due.
     #[inline]
     pub(crate) fn hit<S>(
         self: &Arc<Self>,
         cx: &Context,
+        min_remaining: Option<Duration>,
         source: impl FnOnce() -> S,
     ) -> Option<Borrowed<V>>
     where
@@ -84,98 +94,107 @@ impl<V: Send + Sync + 'static> Slot<V> {
         step();
         let current = self.current.load();
         let entry = current.as_ref()?;
-        match entry.verdict(&cx.clock) {
+        match entry.verdict(&cx.clock, min_remaining) {
             Verdict::Good => {}
-            Verdict::Refresh => self.refresh(cx, &source(), entry),
+            Verdict::Checked => source().on_tick(),
+            Verdict::Refresh => self.refresh(cx, &source(), entry, min_remaining),
             Verdict::Spent => return None,
         }
         cx.stats.count_hit(entry.is_stale());
         Some(Borrowed(current))
     }
 
-    /// The value, from the cache or from a flight that is shared with
-    /// everyone who waits now. Dropping the future ends the wait and not the
-    /// flight.
+    /// Value, from the cache or from the fetch that all waiting callers share.
+    /// Dropping the future ends the wait, not the fetch.
     pub(crate) async fn get<S>(
         self: &Arc<Self>,
         cx: &Context,
         source: &S,
-        remaining: Option<Duration>,
+        min_remaining: Option<Duration>,
+        progress: &Progress,
     ) -> Result<Arc<Entry<V>>>
     where
         S: Source<V>,
     {
-        let mut lost = 0;
         loop {
-            let mut landing = match self.join(cx, source, remaining) {
+            let flight = match self.join(cx, source, min_remaining) {
                 Step::Serve(entry) => {
                     cx.stats.count_hit(entry.is_stale());
                     return Ok(entry);
                 }
                 Step::Fail(error) => return Err(error),
-                Step::Wait(landing) => landing,
+                Step::Wait(flight) => flight,
             };
             cx.stats.count(Event::Wait);
-            // The value is copied out at once: the receiver's guard is a lock.
-            let landed = match landing.wait_for(Option::is_some).await {
-                Ok(landed) => landed.clone(),
-                Err(_) => None,
-            };
-            match landed {
-                // Unless it has died while nobody looked: a machine that was
-                // suspended between the landing and this.
-                Some(Ok(entry)) if entry.is_alive(cx.clock.now()) => return Ok(entry),
-                Some(Err(error)) => return self.fall_back(cx, error, remaining),
-                // The task was dropped together with the runtime it ran in;
-                // whoever still waits does so in another one.
-                _ if lost < MOST_LOST_FLIGHTS => lost += 1,
-                _ => {
-                    return Err(Error::new(
-                        ErrorKind::Internal,
-                        "the request's task was dropped before its end, several times over",
-                        "the runtime is shutting down",
-                    ));
-                }
+            progress.share(&flight.progress);
+            match wait(flight).await {
+                Ok(entry) if entry.is_alive(cx.clock.now()) => return Ok(entry),
+                // Expired since: the machine was suspended before this waiter woke.
+                Ok(_) => {}
+                Err(error) => return self.fall_back(cx, error, min_remaining),
             }
         }
     }
 
-    /// Sees to it that a value comes where none is at hand, and waits for
-    /// nothing. The last failure, while it is too early to ask again.
-    pub(crate) fn poll<S>(
+    /// Starts a fetch if there is no value, and waits for nothing. Returns the
+    /// last failure while it is too early for another request.
+    pub(crate) fn try_get<S>(
         self: &Arc<Self>,
         cx: &Context,
         source: &S,
+        min_remaining: Option<Duration>,
     ) -> Result<Option<Arc<Entry<V>>>>
     where
         S: Source<V>,
     {
-        match self.join(cx, source, None) {
+        match self.join(cx, source, min_remaining) {
             Step::Serve(entry) => {
                 cx.stats.count_hit(entry.is_stale());
                 Ok(Some(entry))
             }
             Step::Fail(error) => Err(error),
-            // What is in the air may only look whether the credentials are
-            // still those that were refused: so far, they are.
-            Step::Wait(_) => match self.control().lock().quiet(cx.clock.now()) {
+            // The fetch under way may only check whether the credentials have
+            // changed; until it ends, the last failure stands.
+            Step::Wait(_) => match lock(self.state()).quiet(cx.clock.now()) {
                 Some(error) => Err(error.clone()),
                 None => Ok(None),
             },
         }
     }
 
-    /// After a failure: what is left of a value that is past handing out
-    /// freely but still alive, if a retry of the fetch may help.
+    /// Fetches the value if there is none, and starts the refresh that is due.
+    /// Counts neither hits nor waits: no caller is served.
+    pub(crate) async fn keep_fresh<S>(self: &Arc<Self>, cx: &Context, source: &S) -> Result<()>
+    where
+        S: Source<V>,
+    {
+        if let Some(entry) = self.peek() {
+            match entry.verdict(&cx.clock, None) {
+                Verdict::Good | Verdict::Checked => return Ok(()),
+                Verdict::Refresh => {
+                    self.refresh(cx, source, &entry, None);
+                    return Ok(());
+                }
+                Verdict::Spent => {}
+            }
+        }
+        match self.join(cx, source, None) {
+            Step::Serve(_) => Ok(()),
+            Step::Fail(error) => Err(error),
+            Step::Wait(flight) => wait(flight).await.map(drop),
+        }
+    }
+
+    /// After a failure: the current value, if it has not expired and a retry may help.
     fn fall_back(
         &self,
         cx: &Context,
         error: Error,
-        remaining: Option<Duration>,
+        min_remaining: Option<Duration>,
     ) -> Result<Arc<Entry<V>>> {
         step();
         match self.current.load_full() {
-            Some(entry) if is_fallback(&entry, &error, remaining, cx.clock.now()) => {
+            Some(entry) if is_fallback(&entry, &error, min_remaining, cx.clock.now()) => {
                 cx.stats.count_hit(entry.is_stale());
                 Ok(entry)
             }
@@ -183,179 +202,206 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
     }
 
-    /// Finds the flight to wait for, or starts it.
-    fn join<S>(self: &Arc<Self>, cx: &Context, source: &S, remaining: Option<Duration>) -> Step<V>
+    /// Finds the fetch to wait for, or starts it.
+    fn join<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: &S,
+        min_remaining: Option<Duration>,
+    ) -> Step<V>
     where
         S: Source<V>,
     {
-        let control = self.control();
-        let state = control.lock();
+        let mut state = lock(self.state());
         let now = cx.clock.now();
-        // Someone may have landed since the caller looked.
+        // A fetch may have ended since the caller looked.
         step();
         let current = self.current.load_full();
-        if let Some(entry) = &current {
-            let suffices = match remaining {
-                None => entry.is_good(now),
-                Some(wanted) => entry.is_alive(now) && entry.has_remaining(now, wanted),
-            };
-            if suffices {
-                return Step::Serve(Arc::clone(entry));
-            }
+        if let Some(entry) = &current
+            && entry.verdict_at(now, min_remaining) != Verdict::Spent
+        {
+            return Step::Serve(Arc::clone(entry));
         }
-        if let Some(landing) = state.in_the_air(now) {
-            return Step::Wait(landing.clone());
+        if let Some(flight) = state.flight() {
+            return Step::Wait(flight.clone());
         }
         let mut mode = Mode::Always;
-        if let Some(error) = state.quiet(now) {
-            if !source.can_change() || !policy::may_be_mended_by_credentials(error) {
+        if let Some(error) = state.quiet(now).cloned() {
+            let reread = source.can_change()
+                && policy::may_be_mended_by_credentials(&error)
+                && state.may_reread(now);
+            if !reread {
                 return match current {
-                    Some(entry) if is_fallback(&entry, error, remaining, now) => Step::Serve(entry),
-                    _ => Step::Fail(error.clone()),
+                    Some(entry) if is_fallback(&entry, &error, min_remaining, now) => {
+                        Step::Serve(entry)
+                    }
+                    _ => Step::Fail(error),
                 };
             }
             mode = Mode::IfChanged;
         }
         cx.stats.count(Event::Miss);
-        match self.launch(cx, source, mode, state, now) {
-            Ok(landing) => Step::Wait(landing),
+        match self.launch(cx, source, mode, state) {
+            Ok(flight) => Step::Wait(flight),
             Err(error) => Step::Fail(error),
         }
     }
 
-    /// Starts the refresh that is due, unless someone else just did.
+    /// Starts the refresh that is due, unless another caller has.
     #[cold]
-    pub(super) fn refresh<S>(self: &Arc<Self>, cx: &Context, source: &S, entry: &Entry<V>)
-    where
+    pub(super) fn refresh<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: &S,
+        entry: &Entry<V>,
+        min_remaining: Option<Duration>,
+    ) where
         S: Source<V>,
     {
+        source.on_tick();
         let now = cx.clock.now();
-        if !entry.claim_refresh(now, source.budget() + GRACE) {
+        if !entry.claim_refresh(now, min_remaining, source.budget()) {
             return;
         }
-        let control = self.control();
-        let state = control.lock();
+        let state = lock(self.state());
         step();
-        // Between the look and the lock it may have died, been replaced, or
-        // been thrown away: then its refresh is nobody's business any more.
+        // Since the verdict the entry may have expired, or been replaced or
+        // invalidated: then its refresh is no longer wanted.
         let current = self.current.load();
-        if !current
+        let is_current = current
             .as_deref()
-            .is_some_and(|current| std::ptr::eq(current, entry))
-        {
-            return;
-        }
-        if state.in_the_air(now).is_some() {
+            .is_some_and(|current| std::ptr::eq(current, entry));
+        if !is_current || state.flight().is_some() {
             return;
         }
         cx.stats.count(Event::Refresh);
-        if let Err(error) = self.launch(cx, source, Mode::Always, state, now) {
-            tracing::warn!(target: "layerfi_auth", %error, "a refresh could not be started");
+        if let Err(error) = self.launch(cx, source, Mode::Always, state) {
+            tracing::warn!(target: "layerfi_auth", %error, "cannot start a refresh");
         }
     }
 
-    /// Puts a flight into the air, as a task of its own.
+    /// Starts a fetch as a task of its own.
     fn launch<S>(
         self: &Arc<Self>,
         cx: &Context,
         source: &S,
         mode: Mode,
         mut state: MutexGuard<'_, State<V>>,
-        now: Now,
-    ) -> Result<Landing<V>>
+    ) -> Result<Flight<V>>
     where
         S: Source<V>,
     {
-        let (number, sender, landing) = state.take_off(now, source.budget());
-        // Unlocked first: the task may run, and land, before `spawn` returns.
-        drop(state);
-        let slot = Arc::clone(self);
-        let fetch = source.fetch(mode);
-        let flight_cx = cx.clone();
-        let task = async move {
-            let outcome = AssertUnwindSafe(fetch)
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| {
-                    Outcome::Failed(Error::new(
-                        ErrorKind::Internal,
-                        "a background task panicked",
-                        "report this, with the panic's text from standard error",
-                    ))
-                });
-            let landed = slot.land(&flight_cx, number, outcome);
-            sender.send_replace(Some(landed));
+        let (sender, flight) = state.start();
+        let ask = Ask {
+            mode,
+            failures: state.failures(),
+            progress: flight.progress.clone(),
         };
-        cx.spawn.spawn(Box::pin(task)).inspect_err(|_| {
-            self.control().lock().touch_down(number);
-        })?;
-        Ok(landing)
+        // Unlocked first: the task may run and finish before `spawn` returns.
+        drop(state);
+        let running = Running {
+            slot: Arc::clone(self),
+            cx: cx.clone(),
+            mode,
+            sender: Some(sender),
+        };
+        let fetch = source.fetch(ask);
+        let task = async move {
+            let outcome = AssertUnwindSafe(fetch).catch_unwind().await;
+            running.finish(outcome.unwrap_or_else(|_| {
+                Outcome::Failed(Error::new(
+                    ErrorKind::Internal,
+                    "a background task panicked",
+                    "report this, with the panic's text from standard error",
+                ))
+            }));
+        };
+        cx.spawn.spawn(Box::pin(task))?;
+        Ok(flight)
     }
 
-    /// Takes in what a flight brings. The value is in its place before the
-    /// flight is over, so that no caller can find neither.
-    fn land(&self, cx: &Context, number: u64, outcome: Outcome<V>) -> Landed<V> {
-        let control = self.control();
-        let mut state = control.lock();
+    /// Takes in the outcome of a fetch. The value is in place before the flight
+    /// ends, so that a caller finds one or the other.
+    fn finish(&self, cx: &Context, mode: Mode, outcome: Outcome<V>) -> FlightResult<V> {
         let now = cx.clock.now();
-        let counts = state.touch_down(number);
-        step();
-        let current = self.current.load_full();
         let (error, is_own) = match outcome {
             Outcome::Fetched(fetched) => {
                 let entry = Arc::new(Entry::new(fetched));
                 if entry.is_alive(now) {
-                    state.succeeded();
-                    // A flight that was given up for lost may come home after its successor.
-                    if current.is_none_or(|other| !other.is_younger_than(&entry)) {
-                        step();
-                        self.current.store(Some(Arc::clone(&entry)));
-                    }
+                    self.replace(&entry);
                     return Ok(entry);
                 }
-                (
-                    Error::timeout("the token had expired by the time it arrived"),
-                    true,
-                )
+                let error = Error::new(
+                    ErrorKind::Timeout,
+                    "the token had expired when it arrived",
+                    "the network or the server is slow; retry",
+                );
+                (error, true)
             }
             Outcome::Failed(error) => (error, true),
-            Outcome::FailedEarlier(error) => (error, false),
+            Outcome::FailedUpstream(error) => (error, false),
             Outcome::Unchanged => {
+                let mut state = lock(self.state());
+                state.finish();
                 return Err(state.last_error().cloned().unwrap_or_else(|| {
                     Error::new(
                         ErrorKind::Internal,
-                        "nothing changed, and nothing failed",
+                        "the credentials have not changed, but no failure is known",
                         "report this",
                     )
                 }));
             }
         };
-        // One that was given up for lost has no say in what came after it.
-        if !counts {
-            return Err(error);
-        }
-        let wait = if is_own {
-            cx.stats.failed(error.kind());
-            state.failed(&error, now)
+        let mut state = lock(self.state());
+        state.finish();
+        step();
+        let current = self.current.load_full();
+        let (wait, before) = if is_own {
+            state.failed(&error, mode == Mode::IfChanged, now)
         } else {
-            policy::refresh_backoff(1, &error, random())
+            (policy::refresh_backoff(1, &error, random()), None)
         };
-        if let Some(entry) = current.filter(|entry| entry.is_alive(now)) {
+        let serving = current.filter(|entry| entry.is_alive(now));
+        if let Some(entry) = &serving {
             entry.postpone_refresh(now, wait);
+        }
+        drop(state);
+        drop(before);
+        if is_own {
+            cx.stats.failed(error.kind());
+        }
+        if serving.is_some() {
             tracing::warn!(
                 target: "layerfi_auth", %error,
-                "a refresh failed; the current token is served until it expires"
+                "refresh failed; the current token is served until it expires"
             );
         }
         Err(error)
     }
 
-    /// Throws the value away if `is_it` says that it is the one that a server
-    /// refused. `false` where it is another one already, or where this was
-    /// done too often of late.
+    /// Puts a new value in place and ends the flight that fetched it.
+    fn replace(&self, entry: &Arc<Entry<V>>) {
+        let mut state = lock(self.state());
+        state.finish();
+        let last_error = state.succeeded();
+        step();
+        let mut before = self.current.load_full();
+        if before
+            .as_ref()
+            .is_none_or(|other| !other.is_younger_than(entry))
+        {
+            step();
+            before = self.current.swap(Some(Arc::clone(entry)));
+        }
+        drop(state);
+        drop((before, last_error));
+    }
+
+    /// Removes the value if `is_it` says that it is the one that a server
+    /// refused. `false` if the current value is another one, or if this happened
+    /// too often recently.
     pub(crate) fn invalidate(&self, cx: &Context, is_it: impl Fn(&V) -> bool) -> bool {
-        let control = self.control();
-        let mut state = control.lock();
+        let mut state = lock(self.state());
         step();
         let refused = self
             .current
@@ -366,27 +412,28 @@ impl<V: Send + Sync + 'static> Slot<V> {
             return false;
         }
         step();
-        self.current.store(None);
+        let before = self.current.swap(None);
+        drop(state);
+        drop(before);
         cx.stats.count(Event::Invalidation);
         true
     }
 
-    /// The entry, whatever its state.
+    /// Entry, whatever its state.
     pub(crate) fn peek(&self) -> Option<Arc<Entry<V>>> {
         self.current.load_full()
     }
 
-    /// Whether someone waits for it, or is behind it.
-    pub(super) fn is_flying(&self, now: Now) -> bool {
-        self.control().lock().in_the_air(now).is_some()
+    /// Whether a fetch is under way.
+    pub(super) fn is_fetching(&self) -> bool {
+        lock(self.state()).flight().is_some()
     }
 
-    /// Whether it can be forgotten: nothing alive in it, nothing in the air,
-    /// nothing to remember about a failure.
+    /// Whether it can be removed: no value that is alive, no fetch under way, no
+    /// failure that is to be remembered.
     pub(super) fn is_dead(&self, now: Now) -> bool {
-        let control = self.control();
-        let state = control.lock();
-        let busy = state.in_the_air(now).is_some() || state.quiet(now).is_some();
+        let state = lock(self.state());
+        let busy = state.flight().is_some() || state.quiet(now).is_some();
         let alive = self
             .current
             .load()
@@ -395,41 +442,78 @@ impl<V: Send + Sync + 'static> Slot<V> {
         !busy && !alive
     }
 
-    /// The control of this process.
-    fn control(&self) -> Arc<Control<V>> {
+    fn state(&self) -> &Mutex<State<V>> {
         step();
-        let control = self.control.load_full();
-        if control.is_of_this_process() {
-            return control;
-        }
-        // Leaked, never dropped: what is in it may be in use by threads that
-        // were in the middle of something at the fork.
-        std::mem::forget(Arc::clone(&control));
-        let fresh = Arc::new(Control::new());
-        let before = self.control.compare_and_swap(&control, Arc::clone(&fresh));
-        if Arc::ptr_eq(&before, &control) {
-            fresh
-        } else {
-            self.control.load_full()
-        }
+        self.state.get_or_init(|| Mutex::new(State::new()))
     }
-}
 
-/// The clock is only asked through the context, so that tests move it.
-impl<V> Slot<V> {
-    /// How long until a refresh is due, and whether one has been before;
-    /// nothing where there is no value.
+    /// Time until a refresh is due, and whether one has been due; `None` if
+    /// there is no value.
     pub(crate) fn until_refresh(&self, clock: &Clock) -> Option<(Duration, bool)> {
         let entry = self.current.load_full()?;
         Some((entry.until_refresh(clock.now()), entry.is_stale()))
     }
 }
 
+impl<V> Slot<V> {
+    pub(super) fn current(&self) -> &ArcSwapOption<Entry<V>> {
+        &self.current
+    }
+}
+
+/// Waits for the result of a fetch.
+async fn wait<V>(mut flight: Flight<V>) -> FlightResult<V> {
+    // Cloned at once: the receiver's guard is a lock.
+    let result = match flight.result.wait_for(Option::is_some).await {
+        Ok(result) => result.clone(),
+        Err(_) => None,
+    };
+    result.unwrap_or_else(|| Err(dropped()))
+}
+
+fn dropped() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "the request's background task was dropped before its end",
+        "the process is shutting down",
+    )
+}
+
+/// Fetch that is under way. Its drop without a result, as of a task that could
+/// not be spawned or whose runtime ended, is a failure like any other: callers
+/// do not wait for ever, and the next call fetches again.
+struct Running<V: Send + Sync + 'static> {
+    slot: Arc<Slot<V>>,
+    cx: Context,
+    mode: Mode,
+    sender: Option<FlightSender<V>>,
+}
+
+impl<V: Send + Sync + 'static> Running<V> {
+    fn finish(mut self, outcome: Outcome<V>) {
+        self.send(outcome);
+    }
+
+    fn send(&mut self, outcome: Outcome<V>) {
+        if let Some(sender) = self.sender.take() {
+            let result = self.slot.finish(&self.cx, self.mode, outcome);
+            sender.send_replace(Some(result));
+        }
+    }
+}
+
+impl<V: Send + Sync + 'static> Drop for Running<V> {
+    fn drop(&mut self) {
+        if self.sender.is_some() {
+            self.send(Outcome::FailedUpstream(dropped()));
+        }
+    }
+}
+
 #[cfg(all(test, not(shuttle)))]
-impl<V: 'static> Slot<V> {
-    /// Holds the lock, as a thread would that a fork leaves behind, and goes on
-    /// holding it.
-    pub(super) fn with_lock_held_across(&self, then: impl FnOnce()) -> impl Drop {
+impl<V: Send + Sync + 'static> Slot<V> {
+    /// Holds the lock, as a thread does that a fork leaves behind.
+    pub(super) fn hold_lock(self: &Arc<Self>) -> impl Drop {
         struct Held<V: 'static>(Option<MutexGuard<'static, State<V>>>);
         impl<V> Drop for Held<V> {
             fn drop(&mut self) {
@@ -437,9 +521,7 @@ impl<V: 'static> Slot<V> {
             }
         }
         // Leaked, so that the guard may outlive the slot.
-        let control: &'static Arc<Control<V>> = Box::leak(Box::new(self.control.load_full()));
-        let held = Held(Some(control.lock()));
-        then();
-        held
+        let slot: &'static Arc<Self> = Box::leak(Box::new(Arc::clone(self)));
+        Held(Some(lock(slot.state())))
     }
 }

@@ -1,15 +1,15 @@
-//! Who may give orders: programs on this machine, and no web page.
+//! Access check of the control API: local programs only, no web pages.
 
 use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
 
-/// Refuses what a browser sends for a page (`Origin`), and a `Host` that is not
-/// loopback, which is how a rebound DNS name shows.
-pub(super) fn check(headers: &HeaderMap) -> Result<(), &'static str> {
+/// Refuses requests of web pages, which have an `Origin`, and requests whose
+/// `Host` is not loopback, which happens with DNS rebinding.
+pub(crate) fn check(headers: &HeaderMap) -> Result<(), &'static str> {
     if headers.contains_key(ORIGIN) {
-        return Err("the control API takes no orders from web pages");
+        return Err("the control API refuses requests of web pages (header Origin)");
     }
     let host = headers
         .get(HOST)
@@ -18,7 +18,7 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), &'static str> {
     if is_loopback(host) {
         Ok(())
     } else {
-        Err("the Host must be localhost or a loopback address")
+        Err("the header Host must be localhost or a loopback address")
     }
 }
 
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_names_pass() {
+    fn host_that_is_not_loopback_is_refused() {
         for good in [
             "localhost",
             "LOCALHOST:1",
@@ -47,7 +47,7 @@ mod tests {
             "[::1]:80",
             "[::1]",
         ] {
-            assert!(is_loopback(good), "{good}");
+            assert!(is_loopback(good), "host {good:?} must be accepted");
         }
         for bad in [
             "",
@@ -56,16 +56,22 @@ mod tests {
             "10.0.0.1",
             "localhost.evil:1",
         ] {
-            assert!(!is_loopback(bad), "{bad}");
+            assert!(!is_loopback(bad), "host {bad:?} must be refused");
         }
     }
 
     #[test]
-    fn an_origin_is_refused_whatever_it_says() {
+    fn request_with_any_origin_is_refused() {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, "localhost".parse().unwrap());
-        assert!(check(&headers).is_ok());
+        assert!(
+            check(&headers).is_ok(),
+            "a request without Origin must be accepted"
+        );
         headers.insert(ORIGIN, "null".parse().unwrap());
-        assert!(check(&headers).is_err());
+        assert!(
+            check(&headers).is_err(),
+            "a request with Origin must be refused"
+        );
     }
 }

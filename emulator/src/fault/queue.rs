@@ -1,26 +1,27 @@
-//! The faults in force, and which of them takes a request.
+//! Queue of active faults: finds the fault for a request.
 
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
-use super::{Fault, Times};
-use crate::endpoint::Target;
+use crate::endpoint::Endpoint;
 use crate::error::EmulatorError;
-use crate::sync::lock;
+use crate::fault::definition::Fault;
+use crate::fault::times::Times;
+use crate::lock::lock;
 
-/// More faults than any test needs; a client in a loop must not fill memory.
-const CAP: usize = 1_000;
+/// Limits memory if a program adds faults in a loop.
+const MAX_FAULTS: usize = 1_000;
 
-/// A fault in force.
+/// An active fault.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FaultStatus {
-    /// Its number, which [`Emulator::fault`](crate::Emulator::fault) answered.
+    /// Its number, as returned by [`Emulator::fault`](crate::Emulator::fault).
     pub id: u64,
-    /// How many requests it has acted on.
+    /// The number of requests it has applied to.
     pub acted: u64,
-    /// The fault, with `skip` and `times` as they were given.
+    /// The fault, with `skip` and `times` as they were set.
     pub fault: Fault,
 }
 
@@ -38,27 +39,49 @@ struct State {
 #[derive(Debug)]
 struct Queued {
     id: u64,
-    passed: u32,
+    skipped: u32,
     acted: u64,
     fault: Arc<Fault>,
 }
 
 impl Queued {
-    fn fits(&self, target: &Target<'_>) -> bool {
+    fn matches(&self, endpoint: Endpoint, business: Option<&str>) -> bool {
         let fault = &self.fault;
-        let endpoint = fault
-            .endpoint
-            .is_none_or(|endpoint| endpoint == target.endpoint);
-        let business = fault.business_id.as_deref().is_none_or(|id| {
-            target
-                .business
-                .is_some_and(|business| business.eq_ignore_ascii_case(id))
-        });
-        endpoint && business
+        fault.endpoint.is_none_or(|own| own == endpoint)
+            && fault
+                .business_id
+                .as_deref()
+                .is_none_or(|own| business.is_some_and(|id| id.eq_ignore_ascii_case(own)))
     }
 
-    fn spent(&self) -> bool {
+    fn is_spent(&self) -> bool {
         matches!(self.fault.times, Times::Count(count) if self.acted >= u64::from(count))
+    }
+}
+
+impl State {
+    fn check_room(&self, new: usize) -> Result<(), EmulatorError> {
+        if self.queue.len() + new > MAX_FAULTS {
+            return Err(EmulatorError::Invalid(format!(
+                "at most {MAX_FAULTS} faults can be active, got {}; remove some first",
+                self.queue.len() + new
+            )));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, fault: Fault) -> u64 {
+        self.last_id += 1;
+        let queued = Queued {
+            id: self.last_id,
+            skipped: 0,
+            acted: 0,
+            fault: Arc::new(fault),
+        };
+        if !queued.is_spent() {
+            self.queue.push(queued);
+        }
+        self.last_id
     }
 }
 
@@ -66,42 +89,42 @@ impl Faults {
     pub(crate) fn add(&self, fault: Fault) -> Result<u64, EmulatorError> {
         fault.check().map_err(EmulatorError::Invalid)?;
         let mut state = lock(&self.state);
-        if state.queue.len() >= CAP {
-            return Err(EmulatorError::Invalid(format!(
-                "{CAP} faults are in force already"
-            )));
-        }
-        state.last_id += 1;
-        let id = state.last_id;
-        let queued = Queued {
-            id,
-            passed: 0,
-            acted: 0,
-            fault: Arc::new(fault),
-        };
-        if !queued.spent() {
-            state.queue.push(queued);
-        }
-        Ok(id)
+        state.check_room(1)?;
+        Ok(state.push(fault))
     }
 
-    /// The fault that takes this request. Spent faults leave the queue.
-    pub(crate) fn take(&self, target: &Target<'_>) -> Option<(u64, Arc<Fault>)> {
+    /// Adds all faults, or none if one is not valid or there are too many.
+    pub(crate) fn add_all(&self, faults: Vec<Fault>) -> Result<Vec<u64>, EmulatorError> {
+        for fault in &faults {
+            fault.check().map_err(EmulatorError::Invalid)?;
+        }
+        let mut state = lock(&self.state);
+        state.check_room(faults.len())?;
+        Ok(faults.into_iter().map(|fault| state.push(fault)).collect())
+    }
+
+    /// The first fault that applies to a request, with its number. Counts the
+    /// request, and removes a fault that has applied `times` times.
+    pub(crate) fn take(
+        &self,
+        endpoint: Endpoint,
+        business: Option<&str>,
+    ) -> Option<(u64, Arc<Fault>)> {
         let mut state = lock(&self.state);
         let mut taken = None;
         for queued in &mut state.queue {
-            if !queued.fits(target) {
+            if !queued.matches(endpoint, business) {
                 continue;
             }
-            if queued.passed < queued.fault.skip {
-                queued.passed += 1;
+            if queued.skipped < queued.fault.skip {
+                queued.skipped += 1;
                 continue;
             }
             queued.acted += 1;
             taken = Some((queued.id, Arc::clone(&queued.fault)));
             break;
         }
-        state.queue.retain(|queued| !queued.spent());
+        state.queue.retain(|queued| !queued.is_spent());
         taken
     }
 
@@ -130,51 +153,61 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::Endpoint;
-
-    fn target(endpoint: Endpoint, business: Option<&str>) -> Target<'_> {
-        Target {
-            endpoint,
-            business,
-            resource: "",
-        }
-    }
 
     #[test]
-    fn the_first_that_fits_takes_it_and_skips_are_counted_apart() {
+    fn first_matching_fault_applies_and_skips_are_counted_per_fault() {
         let faults = Faults::default();
-        let token = target(Endpoint::Token, None);
         let late = faults
             .add(Fault::status(500).on(Endpoint::Token).skip(1))
             .unwrap();
         let soon = faults.add(Fault::status(501).times(2)).unwrap();
-        let whoami = target(Endpoint::Whoami, None);
-        assert_eq!(faults.take(&whoami).unwrap().0, soon);
-        assert_eq!(faults.take(&token).unwrap().0, soon);
-        assert_eq!(faults.take(&token).unwrap().0, late);
-        assert!(faults.take(&token).is_none());
-        assert!(faults.list().is_empty());
+        for (endpoint, expected) in [
+            (Endpoint::Whoami, Some(soon)),
+            (Endpoint::Token, Some(soon)),
+            (Endpoint::Token, Some(late)),
+            (Endpoint::Token, None),
+        ] {
+            let taken = faults.take(endpoint, None).map(|(id, _)| id);
+            assert_eq!(taken, expected, "wrong fault for {endpoint:?}");
+        }
+        assert!(faults.list().is_empty(), "spent faults must be removed");
     }
 
     #[test]
-    fn a_business_is_matched_whatever_its_case() {
+    fn business_id_matches_in_any_case() {
         let faults = Faults::default();
         let id = faults
             .add(Fault::status(500).business("ABC").forever())
             .unwrap();
-        assert!(
-            faults
-                .take(&target(Endpoint::AuthToken, Some("def")))
-                .is_none()
+        for (business, applies) in [(Some("def"), false), (None, false), (Some("abc"), true)] {
+            assert_eq!(
+                faults.take(Endpoint::AuthToken, business).is_some(),
+                applies,
+                "wrong match of business {business:?} with a fault for ABC"
+            );
+        }
+        assert_eq!(
+            faults.list()[0].acted,
+            1,
+            "only the matching request must be counted"
         );
-        assert!(faults.take(&target(Endpoint::Token, None)).is_none());
+        assert!(faults.remove(id), "an active fault must be removable");
+        assert!(!faults.remove(id), "a removed fault must be unknown");
+    }
+    #[test]
+    fn list_above_the_limit_adds_no_fault() {
+        let faults = Faults::default();
+        faults.add(Fault::status(500).forever()).unwrap();
+        let list = vec![Fault::status(501); MAX_FAULTS];
+        let result = faults.add_all(list.clone());
         assert!(
-            faults
-                .take(&target(Endpoint::AuthToken, Some("abc")))
-                .is_some()
+            matches!(result, Err(EmulatorError::Invalid(_))),
+            "{} faults must be refused, got {result:?}",
+            MAX_FAULTS + 1
         );
-        assert_eq!(faults.list()[0].acted, 1);
-        assert!(faults.remove(id));
-        assert!(!faults.remove(id));
+        assert_eq!(faults.list().len(), 1, "a refused list must add no fault");
+        faults.clear();
+        let ids = faults.add_all(list).unwrap();
+        assert_eq!(ids.len(), MAX_FAULTS, "the maximum must be accepted");
     }
 }

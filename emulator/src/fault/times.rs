@@ -1,16 +1,16 @@
-//! How often a fault acts.
+//! Number of requests that a fault applies to.
 
 use std::fmt;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// How many requests a fault acts on. In JSON a number, or `"forever"`.
+/// Number of requests that a fault applies to. In JSON a number or `"forever"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
-    /// This many, then the fault is spent.
+    /// This many; then the fault is removed.
     Count(u32),
-    /// All of them, until the fault is cleared.
+    /// Every request until the fault is removed.
     Forever,
 }
 
@@ -31,13 +31,13 @@ impl Serialize for Times {
 
 impl<'de> Deserialize<'de> for Times {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // By hand, because an untagged enum's error says nothing of what was expected.
+        // Not derived: the error of an untagged enum does not say what it expected.
         struct Reader;
         impl Visitor<'_> for Reader {
             type Value = Times;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a number of requests, or \"forever\"")
+                out.write_str("a number of requests or \"forever\"")
             }
 
             fn visit_u64<E: Error>(self, count: u64) -> Result<Times, E> {
@@ -60,21 +60,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_or_a_word() {
-        assert_eq!(serde_json::from_str::<Times>("3").unwrap(), Times::Count(3));
-        assert_eq!(
-            serde_json::from_str::<Times>("\"forever\"").unwrap(),
-            Times::Forever
-        );
+    fn number_and_forever_are_read_and_anything_else_is_refused() {
+        for (json, times) in [("3", Times::Count(3)), ("\"forever\"", Times::Forever)] {
+            assert_eq!(
+                serde_json::from_str::<Times>(json).unwrap(),
+                times,
+                "wrong value for {json}"
+            );
+        }
         for bad in ["\"always\"", "-1", "1.5", "null", "4294967296"] {
-            assert!(serde_json::from_str::<Times>(bad).is_err(), "{bad}");
+            assert!(
+                serde_json::from_str::<Times>(bad).is_err(),
+                "{bad} must be refused"
+            );
         }
         let error = serde_json::from_str::<Times>("true")
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("a number of requests, or \"forever\""),
-            "{error}"
+            error.contains("a number of requests or \"forever\""),
+            "the error must say what is expected, got: {error}"
         );
     }
 }

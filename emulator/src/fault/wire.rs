@@ -1,50 +1,50 @@
-//! The words for what goes wrong on the wire.
+//! Failures of the connection and of the bytes on it.
 
 use serde::{Deserialize, Serialize};
 
-/// What happens to the connection, or to the answer's bytes.
+/// Handling of the connection or of the response's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Wire {
-    /// An orderly end (FIN; over TLS a `close_notify` first) at this point.
-    /// `mid_body` is a body shorter than its `Content-Length`.
+    /// Closes the connection at this point (FIN; over TLS `close_notify` first).
+    /// `mid_body` gives a body shorter than its `Content-Length`.
     Close(At),
-    /// A TCP reset at this point.
+    /// Resets the TCP connection at this point.
     Reset(At),
-    /// Silence from this point on, the connection left open.
+    /// Sends nothing after this point and keeps the connection open.
     Stall(At),
-    /// One byte at a time.
+    /// Sends one byte at a time.
     Drip(Drip),
-    /// An answer without an end.
+    /// Sends a response that never ends.
     Endless(Endless),
-    /// The fault's body, in place of any HTTP answer; then an orderly end.
+    /// Sends the fault's body instead of an HTTP response, then closes.
     Raw,
 }
 
-/// A point in an answer.
+/// A point in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum At {
     /// Before its first byte.
     Before,
-    /// Half through its head.
+    /// After half of its head.
     MidHead,
     /// After its head and half of its body.
     MidBody,
 }
 
-/// A slow answer.
+/// A slow response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drip {
-    /// Which part drips; the rest goes out at once.
+    /// The part that is sent byte by byte; the rest is sent at once.
     pub part: Part,
     /// Milliseconds between two bytes.
     pub every_ms: u64,
 }
 
-/// A part of an answer.
+/// A part of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
@@ -54,21 +54,22 @@ pub enum Part {
     Body,
 }
 
-/// What never ends.
+/// The part of a response that never ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endless {
-    /// The body: the answer's own, then spaces, with no `Content-Length`.
+    /// The body: the real one, then spaces, without `Content-Length`.
     Body,
-    /// Headers of the answer.
+    /// The headers.
     Headers,
-    /// `103 Early Hints`, again and again.
+    /// Informational responses: `103 Early Hints` without end.
     Informational,
 }
 
 impl Wire {
-    /// Whether it shapes the head, which can be done by hand on HTTP/1.1 only.
-    pub(crate) const fn shapes_head(self) -> bool {
+    /// Whether it changes the bytes of the head, which is possible on HTTP/1.1
+    /// only.
+    pub(crate) const fn changes_head(self) -> bool {
         match self {
             Self::Close(at) | Self::Reset(at) | Self::Stall(at) => matches!(at, At::MidHead),
             Self::Drip(drip) => matches!(drip.part, Part::Head),

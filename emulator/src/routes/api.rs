@@ -1,89 +1,98 @@
-//! What all API calls share: the bearer token, the rate limit, the methods.
+//! Common part of all API endpoints: bearer token, rate limit, method.
 
 use http::header::{AUTHORIZATION, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, Method};
 
-use super::{Notes, Received, auth_token, business, whoami};
-use crate::answer::Answer;
 use crate::endpoint::Endpoint;
-use crate::envelope::Problem;
-use crate::rate::Standing;
-use crate::state::State;
-use crate::tokens::{Claims, Refusal};
+use crate::response::api_error::ApiError;
+use crate::response::buffered::BufferedResponse;
+use crate::routes::request::{LogNotes, ReceivedRequest};
+use crate::routes::{business, business_token, whoami};
+use crate::state::rate_limiter::Decision;
+use crate::state::shared::State;
+use crate::state::tokens::{Claims, Refusal};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-pub(super) fn answer(state: &State, request: &Received<'_>, notes: &mut Notes) -> Answer {
-    let claims = match bearer(state, request.headers) {
+pub(crate) fn respond(
+    state: &State,
+    request: &ReceivedRequest<'_>,
+    notes: &mut LogNotes,
+) -> BufferedResponse {
+    let claims = match authenticate(state, request.headers) {
         Ok(claims) => claims,
-        Err(problem) => return problem.answer(),
+        Err(error) => return error.into_response(),
     };
     notes.client_id = Some(claims.client_id.clone());
     let now = state.clock.now();
-    let standing = state.rate.take(&claims.client_id, now);
-    if let Some(standing) = standing
-        && !standing.allowed
+    let decision = state.rate_limiter.take(&claims.client_id, now);
+    if let Some(decision) = decision
+        && !decision.allowed
     {
         state.traffic.rate_limited();
-        // Whole seconds, rounded up: a wait of less would meet the empty bucket.
-        let wait = (standing.reset * 1_000 - now + 999)
+        // Rounded up to whole seconds, so that the bucket is refilled by then.
+        let wait = (decision.reset * 1_000 - now + 999)
             .div_euclid(1_000)
             .max(1);
-        return with_standing(Problem::RateLimited.answer(), standing)
+        return with_rate_headers(ApiError::RateLimited.into_response(), decision)
             .with(RETRY_AFTER, &wait.to_string());
     }
     match route(state, request, &claims, notes) {
-        Ok(answer) => match standing {
-            Some(standing) => with_standing(answer, standing),
-            None => answer,
+        Ok(response) => match decision {
+            Some(decision) => with_rate_headers(response, decision),
+            None => response,
         },
-        Err(problem) => problem.answer(),
+        Err(error) => error.into_response(),
     }
 }
 
 fn route(
     state: &State,
-    request: &Received<'_>,
+    request: &ReceivedRequest<'_>,
     claims: &Claims,
-    notes: &mut Notes,
-) -> Result<Answer, Problem> {
+    notes: &mut LogNotes,
+) -> Result<BufferedResponse, ApiError> {
     match request.target.endpoint {
         Endpoint::Whoami => {
-            only(request, &Method::GET, "GET")?;
-            whoami::answer(claims)
+            require_method(request, &Method::GET, "GET")?;
+            whoami::respond(claims)
         }
         Endpoint::AuthToken => {
-            only(request, &Method::POST, "POST")?;
-            auth_token::answer(state, request, claims, notes)
+            require_method(request, &Method::POST, "POST")?;
+            business_token::respond(state, request, claims, notes)
         }
         Endpoint::Business | Endpoint::BusinessData => {
-            only(request, &Method::GET, "GET")?;
-            business::answer(state, request, claims)
+            require_method(request, &Method::GET, "GET")?;
+            business::respond(state, request, claims)
         }
-        Endpoint::Token | Endpoint::Preflight | Endpoint::Unknown => Err(Problem::NotFound),
+        Endpoint::Token | Endpoint::Preflight | Endpoint::Unknown => Err(ApiError::NotFound),
     }
 }
 
-fn only(request: &Received<'_>, method: &Method, name: &'static str) -> Result<(), Problem> {
+fn require_method(
+    request: &ReceivedRequest<'_>,
+    method: &Method,
+    name: &'static str,
+) -> Result<(), ApiError> {
     if request.method == method {
         Ok(())
     } else {
-        Err(Problem::MethodNotAllowed(name))
+        Err(ApiError::MethodNotAllowed(name))
     }
 }
 
-fn with_standing(answer: Answer, standing: Standing) -> Answer {
-    answer
-        .with(LIMIT, &standing.limit.to_string())
-        .with(REMAINING, &standing.remaining.to_string())
-        .with(RESET, &standing.reset.to_string())
+fn with_rate_headers(response: BufferedResponse, decision: Decision) -> BufferedResponse {
+    response
+        .with(LIMIT, &decision.limit.to_string())
+        .with(REMAINING, &decision.remaining.to_string())
+        .with(RESET, &decision.reset.to_string())
 }
 
-/// The claims of the bearer token, if it is good now.
-pub(super) fn bearer(state: &State, headers: &HeaderMap) -> Result<Claims, Problem> {
-    const MISSING: Problem = Problem::Unauthenticated("A bearer token is required.");
+/// The claims of the bearer token, if it is valid.
+pub(crate) fn authenticate(state: &State, headers: &HeaderMap) -> Result<Claims, ApiError> {
+    const MISSING: ApiError = ApiError::Unauthenticated("A bearer token is required.");
     let value = headers
         .get(AUTHORIZATION)
         .ok_or(MISSING)?
@@ -97,8 +106,8 @@ pub(super) fn bearer(state: &State, headers: &HeaderMap) -> Result<Claims, Probl
         .tokens
         .check(token.trim(), state.clock.now())
         .map_err(|refusal| {
-            Problem::Unauthenticated(match refusal {
-                Refusal::Malformed => "The token is not one of this server's.",
+            ApiError::Unauthenticated(match refusal {
+                Refusal::Malformed => "The token was not issued by this server.",
                 Refusal::Expired => "The token has expired.",
                 Refusal::Revoked => "The token has been revoked.",
             })

@@ -1,16 +1,16 @@
-"""Ready-made authentication for the usual HTTP libraries, each an optional extra.
+"""Authentication for httpx, requests and aiohttp, each an optional extra.
 
     import httpx
     from layerfi_auth.auth import HttpxAuth
 
     api = httpx.Client(base_url=client.api_url, auth=HttpxAuth(client))
 
-Each adds the header with a valid token. A 401 throws that token away and sends the request
-once more with a new one, unless its body was a stream that is gone. To other places than the
-API (and the ``origins`` that you name) the token is not sent.
+Each adds the header with a valid token. After a 401 it invalidates the token and sends the
+request once more with a new one, unless the request's body was a stream. The token is sent only
+to the API and to the ``origins`` that you name.
 
-Each wants its library, as ``pip install 'layerfi-auth[httpx]'`` (or ``[requests]``,
-``[aiohttp]``) installs it.
+Each requires its library: ``pip install 'layerfi-auth[httpx]'``, or ``[requests]`` or
+``[aiohttp]``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 _LIBRARIES = {"HttpxAuth": "httpx", "RequestsAuth": "requests", "aiohttp_middleware": "aiohttp"}
 
 
-# Imported when asked for: nobody has all three libraries, and they are slow to import.
+# Imported when first used: few programs have all three libraries, and they are slow to import.
 def __getattr__(name: str) -> object:
     from importlib import import_module, util
 
     if name == "__all__":
-        # For `import *`, which is to go without those whose library is not there.
+        # `import *` skips those whose library is not installed.
         return [one for one, library in _LIBRARIES.items() if util.find_spec(library)]
     if name not in _LIBRARIES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -41,8 +41,8 @@ def __getattr__(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name != library:
             raise
-        told = f"{name} needs {library}: pip install 'layerfi-auth[{library}]'"
-        raise ImportError(told, name=library) from error
+        text = f"{name} needs {library}: pip install 'layerfi-auth[{library}]'"
+        raise ImportError(text, name=library) from error
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
 from layerfi_auth._client import Client
-from layerfi_auth.auth._reach import Reach
+from layerfi_auth.auth._origins import AllowedOrigins
 
 _UNAUTHORIZED = 401
 
@@ -15,13 +15,13 @@ _UNAUTHORIZED = 401
 def aiohttp_middleware(client: Client, *, origins: Iterable[str] = ()) -> ClientMiddlewareType:
     """Make a middleware for ``middlewares=(…,)`` of `aiohttp.ClientSession`, or of one request.
 
-    Requests that lead elsewhere than to the client's API or one of ``origins`` go through
-    untouched: aiohttp's middlewares see the requests after a redirect, too.
+    Requests to URLs other than the client's API and ``origins`` are sent unchanged: aiohttp
+    also passes requests after a redirect to its middlewares.
     """
-    reach = Reach(client, origins)
+    allowed = AllowedOrigins(client, origins)
 
     async def middleware(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        if not reach.holds(str(request.url)):
+        if not allowed.allows(str(request.url)):
             return await handler(request)
         token = await client.token_async()
         request.headers["Authorization"] = token.authorization
@@ -29,7 +29,7 @@ def aiohttp_middleware(client: Client, *, origins: Iterable[str] = ()) -> Client
         if response.status != _UNAUTHORIZED:
             return response
         client.invalidate(token)
-        # A body that was a stream is gone.
+        # A body that was a stream cannot be sent again.
         if getattr(request.body, "consumed", False):
             return response
         fresh = await client.token_async()

@@ -8,7 +8,7 @@ import httpx
 
 from layerfi_auth._client import Client
 from layerfi_auth._native import AccessToken
-from layerfi_auth.auth._reach import Reach
+from layerfi_auth.auth._origins import AllowedOrigins
 
 _UNAUTHORIZED = 401
 
@@ -16,20 +16,19 @@ _UNAUTHORIZED = 401
 class HttpxAuth(httpx.Auth):
     """``auth=`` of `httpx.Client` and `httpx.AsyncClient`, or of one request.
 
-    Raises `InvalidArgumentError` for a request that leads elsewhere than to the client's API
-    or one of ``origins``. httpx takes the header off itself where it follows a redirect to
-    another origin.
+    Raises `InvalidArgumentError` for a request to a URL other than the client's API and
+    ``origins``. httpx removes the header when it follows a redirect to another origin.
     """
 
     def __init__(self, client: Client, *, origins: Iterable[str] = ()) -> None:
         self._client = client
-        self._reach = Reach(client, origins)
+        self._allowed = AllowedOrigins(client, origins)
 
     def sync_auth_flow(
         self, request: httpx.Request
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Send the request with a token, and once more after a 401."""
-        self._reach.check(str(request.url))
+        self._allowed.check(str(request.url))
         token = self._client.token()
         request.headers["Authorization"] = token.authorization
         response = yield request
@@ -46,7 +45,7 @@ class HttpxAuth(httpx.Auth):
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send the request with a token, and once more after a 401."""
-        self._reach.check(str(request.url))
+        self._allowed.check(str(request.url))
         token = await self._client.token_async()
         request.headers["Authorization"] = token.authorization
         response = yield request
@@ -61,7 +60,7 @@ class HttpxAuth(httpx.Auth):
 
 
 def _refuses(response: httpx.Response, token: AccessToken) -> bool:
-    # After a redirect it may be another's 401, to a request without our header.
+    # After a redirect, the 401 may answer a request without this header.
     return (
         response.status_code == _UNAUTHORIZED
         and response.request.headers.get("Authorization") == token.authorization
@@ -69,5 +68,5 @@ def _refuses(response: httpx.Response, token: AccessToken) -> bool:
 
 
 def _can_be_sent_again(request: httpx.Request) -> bool:
-    # Bytes in memory; anything else has been read to its end, or may have been.
+    # Only bytes in memory; other streams have been read, or may have been.
     return isinstance(request.stream, httpx.ByteStream)

@@ -11,7 +11,7 @@ from requests.auth import AuthBase
 
 from layerfi_auth._client import Client
 from layerfi_auth._native import AccessToken
-from layerfi_auth.auth._reach import Reach
+from layerfi_auth.auth._origins import AllowedOrigins
 
 _UNAUTHORIZED = 401
 
@@ -19,33 +19,32 @@ _UNAUTHORIZED = 401
 class RequestsAuth(AuthBase):
     """``auth=`` of a `requests.Session`, or of one request.
 
-    Raises `InvalidArgumentError` for a request that leads elsewhere than to the client's API
-    or one of ``origins``. requests takes the header off itself where it follows a redirect to
-    another host.
+    Raises `InvalidArgumentError` for a request to a URL other than the client's API and
+    ``origins``. requests removes the header when it follows a redirect to another host.
     """
 
     def __init__(self, client: Client, *, origins: Iterable[str] = ()) -> None:
         self._client = client
-        self._reach = Reach(client, origins)
+        self._allowed = AllowedOrigins(client, origins)
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
-        """Put a token into the request, and watch for a 401."""
-        self._reach.check(r.url or "")
+        """Add a token to the request, and a hook for a 401 response."""
+        self._allowed.check(r.url or "")
         token = self._client.token()
         r.headers["Authorization"] = token.authorization
-        hook = partial(self._answered, token, _position(r.body))
+        hook = partial(self._handle_response, token, _position(r.body))
         r.register_hook("response", hook)  # type: ignore[no-untyped-call]
         return r
 
-    def _answered(
+    def _handle_response(
         self, token: AccessToken, position: int | None, response: Response, **kwargs: Any
     ) -> Response:
         request = response.request
-        # After a redirect it may be another's 401, to a request without our header.
+        # After a redirect, the 401 may answer a request without this header.
         if (
             response.status_code != _UNAUTHORIZED
             or request.headers.get("Authorization") != token.authorization
-            or not self._reach.holds(request.url or "")
+            or not self._allowed.allows(request.url or "")
         ):
             return response
         self._client.invalidate(token)
@@ -55,7 +54,7 @@ class RequestsAuth(AuthBase):
         fresh = self._client.token()
         if fresh == token:
             return response
-        # Read to its end, so that its connection can carry the next one.
+        # Read to the end, so that the connection can be used again.
         _ = response.content
         response.close()
         again.headers["Authorization"] = fresh.authorization
@@ -66,7 +65,7 @@ class RequestsAuth(AuthBase):
 
 
 def _position(body: object) -> int | None:
-    """Where a file-like body begins, if it can tell."""
+    """Return the current position of a file-like body, if it has one."""
     tell = getattr(body, "tell", None)
     try:
         return None if tell is None else int(tell())
@@ -75,7 +74,7 @@ def _position(body: object) -> int | None:
 
 
 def _rewind(body: object, position: int | None) -> bool:
-    """Whether a body is what it was before it was sent."""
+    """Restore a body to its state before it was sent; false if that is not possible."""
     if body is None or isinstance(body, str | bytes | bytearray):
         return True
     seek = getattr(body, "seek", None)

@@ -1,20 +1,15 @@
-//! What the end-to-end tests share: clients for an emulator, the table of
-//! cases, listeners that must or must not be met.
+//! Code that the end-to-end tests share: clients for an emulator, the runner of
+//! the shared table, and everything of the support crate.
 
-mod control;
-mod dice;
-mod face;
-mod layer;
-mod listener;
+mod binding;
+mod clients;
 pub mod memory_probe;
 mod table;
 
-pub use control::control;
-pub use dice::Dice;
-pub use face::{Answer, Call, Face, Outcome};
-pub use layer::{
-    BUSINESS, PATIENCE, assert_requests, business, businesses, client, client_builder, emulator,
-    eventually, multi_thread_runtime,
+pub use binding::{Binding, Call, Outcome, Output};
+pub use clients::{
+    BUSINESS, Token, assert_new_token, assert_same_token, business, businesses, client,
+    client_builder, unwrap_all,
 };
-pub use listener::{Canary, Line, Proxy, accept};
+pub use layerfi_auth_test_support::*;
 pub use table::{Case, Transport, read_table, run};

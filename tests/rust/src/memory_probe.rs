@@ -1,23 +1,23 @@
-//! A program that has a secret, uses it, and forgets it, for
-//! `tests/memory.rs`, which looks into its memory from outside. It is two
-//! binaries, one with the system's allocator and one with `ZeroOnFree`.
+//! Program that uses a secret and drops it. `tests/memory.rs` searches its memory
+//! from outside. There are two binaries: with the system's allocator and with
+//! `ZeroOnFree`.
 //!
-//! `memory_probe <blocking|async> <given|file>`, with the client's settings in
-//! the environment, but for the secret, whose file `PROBE_SECRET_FILE` names:
-//! a process's environment is not its to wipe. It says `working` and `dropped`,
-//! and goes on at a line on standard input.
+//! `memory_probe <blocking|async> <given|file>` takes the client's settings from the
+//! environment, except the secret, which is in the file `PROBE_SECRET_FILE`: a
+//! process cannot erase its initial environment. It prints `working`, then
+//! `dropped`, and waits for a line on standard input after each.
 //!
-//! `memory_probe time <number>`: so many token requests, and the microseconds
-//! that one took.
+//! `memory_probe time <number>` makes this many requests and prints the microseconds
+//! per request.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use layerfi_auth::{Client, ClientBuilder, Secret, SessionDuration, blocking};
 
-use crate::layer::business;
+use crate::clients::business;
 
-/// The program.
+/// Runs the program.
 pub fn main() {
     let argument = |number| std::env::args().nth(number).unwrap_or_default();
     let builder = match argument(2).as_str() {
@@ -31,7 +31,7 @@ pub fn main() {
         "blocking" => blocking(client),
         "async" => asynchronous(client),
         "time" => time(&client, argument(2).parse().unwrap()),
-        other => panic!("no scenario is called {other}"),
+        other => panic!("unknown scenario: {other}"),
     }
 }
 
@@ -39,7 +39,7 @@ fn secret_file() -> String {
     std::env::var("PROBE_SECRET_FILE").unwrap()
 }
 
-/// Read into one buffer of its own, which the client takes over.
+/// Reads the secret into a single buffer, which becomes the client's.
 fn secret() -> Secret {
     let mut text = String::with_capacity(4_096);
     std::fs::File::open(secret_file())
@@ -60,7 +60,6 @@ fn blocking(client: Client) {
     client.whoami().unwrap();
     let kept = client.business_token(&business()).unwrap();
     let minted = client.mint_business_token(&business(), SessionDuration::default());
-    // The first of these is refused, and so made again with a new token.
     let answer = client.execute(request()).unwrap();
     assert_eq!(answer.status(), 200);
     wait_after("working");
@@ -86,7 +85,7 @@ fn asynchronous(client: Client) {
         wait_after("working");
         drop((token, kept, minted, answer, client));
     });
-    // The runtime stays: what it keeps for its connections must be clean too.
+    // The runtime still exists: its connection buffers must be clean too.
     wait_after("dropped");
 }
 
@@ -104,7 +103,7 @@ fn time(client: &Client, rounds: u32) {
         .unwrap();
     let started = Instant::now();
     for _ in 0..rounds {
-        // Minting is the same exchange, and no cache or policy is in the way.
+        // Minting is the same exchange without a cache or a refresh policy.
         client
             .mint_business_token(&business(), SessionDuration::default())
             .unwrap();

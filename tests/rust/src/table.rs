@@ -1,5 +1,5 @@
-//! The shared table of cases, `tests/vectors/*.json`, and how one is run. Its
-//! format is documented beside it, for the runners in other languages.
+//! Runner of the shared table of cases, `tests/vectors/*.json`. The format is
+//! documented in `tests/vectors/README.md`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,14 +13,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-use crate::control::control;
-use crate::face::{Answer, Call, Face, Outcome};
-use crate::listener::Canary;
+use crate::binding::{Binding, Call, Outcome, Output};
+use crate::{Canary, control};
 
-/// Where a canary listener's URL goes.
+/// Placeholder for the URL of the listener that must not be contacted.
 const CANARY_URL: &str = "{{canary_url}}";
 
-/// A word that servers say in the table and that no error may repeat.
+/// A word that servers in the table send and that no error may contain.
 const CANARY: &str = "canary";
 
 #[derive(Deserialize)]
@@ -31,7 +30,7 @@ struct Table {
     cases: Vec<Value>,
 }
 
-/// One row. Kept as text until it is run, since addresses are put into it then.
+/// One case. It is kept as text until it runs, because addresses are inserted then.
 pub struct Case {
     pub name: String,
     text: String,
@@ -150,7 +149,7 @@ impl std::fmt::Display for Bounds {
 }
 
 impl Case {
-    /// The same with something changed, for a test of the runner itself.
+    /// Returns a changed copy, for tests of the runner itself.
     #[must_use]
     pub fn altered(&self, alter: impl FnOnce(&mut Value)) -> Self {
         let mut case = serde_json::from_str(&self.text).unwrap();
@@ -181,18 +180,18 @@ pub fn read_table(path: &Path) -> Vec<Case> {
         .collect()
 }
 
-/// What the calls go over.
+/// The transport between the client and the emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// HTTP/1.1 in clear, as the table is written for.
+    /// HTTP/1.1 without TLS, for which the table is written.
     Plain,
     /// HTTP/2 over TLS.
     Tls,
 }
 
 impl Row {
-    /// Whether the case means the same over TLS and HTTP/2: not where it is
-    /// about URLs, or about bytes that only HTTP/1.1 has.
+    /// Returns whether the case applies to the transport. Cases about URLs or about
+    /// bytes of HTTP/1.1 do not apply to TLS and HTTP/2.
     fn fits(&self, transport: Transport) -> bool {
         let plain_settings = ["api_url", "auth_url", "allow_http_loopback"];
         let plain_faults = ["raw", "head", "headers", "informational", "mid_head"];
@@ -209,9 +208,14 @@ impl Row {
     }
 }
 
-/// Runs one case, on an emulator of its own. The error says what is wrong with
-/// the outcome, and shows no token.
-pub fn run(case: &Case, face: Face, transport: Transport, runtime: &Runtime) -> Result<(), String> {
+/// Runs one case with a new emulator. The error says what is wrong and contains no
+/// token.
+pub fn run(
+    case: &Case,
+    binding: Binding,
+    transport: Transport,
+    runtime: &Runtime,
+) -> Result<(), String> {
     let canary = case.text.contains(CANARY_URL).then(Canary::new);
     let text = match &canary {
         Some(canary) => case.text.replace(CANARY_URL, &canary.url()),
@@ -219,7 +223,7 @@ pub fn run(case: &Case, face: Face, transport: Transport, runtime: &Runtime) -> 
     };
     let row: Row = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     if row.why.is_empty() {
-        return Err("it does not say why".to_owned());
+        return Err("the field `why` is empty".to_owned());
     }
     if !row.fits(transport) {
         return Ok(());
@@ -234,7 +238,7 @@ pub fn run(case: &Case, face: Face, transport: Transport, runtime: &Runtime) -> 
     settings.extend(row.client.clone());
     let secret = settings.get("client_secret").and_then(Value::as_str);
     let runner = Runner {
-        face,
+        binding,
         runtime,
         layer: &layer,
         client: build(&settings),
@@ -254,14 +258,14 @@ pub fn run(case: &Case, face: Face, transport: Transport, runtime: &Runtime) -> 
         let count = counters.endpoint(endpoint).total;
         if !bounds.hold(count) {
             let name = endpoint.name();
-            return Err(format!("{count} requests of {name}, expected {bounds}"));
+            return Err(format!("{count} requests to {name}, expected {bounds}"));
         }
     }
     if let Ok(client) = &runner.client {
         check_stats(client, &row.stats)?;
     }
     match canary {
-        Some(canary) if canary.was_met() => Err("the redirect was followed".to_owned()),
+        Some(canary) if canary.was_contacted() => Err("the redirect was followed".to_owned()),
         _ => Ok(()),
     }
 }
@@ -296,7 +300,7 @@ impl EmulatorOptions {
     }
 }
 
-/// The settings of every client, which a row changes or, with null, takes out.
+/// The default settings. A case replaces some of them, or removes them with null.
 fn defaults(layer: &Emulator) -> Map<String, Value> {
     let Value::Object(mut settings) = json!({
         "environment": "custom",
@@ -351,14 +355,14 @@ fn build(settings: &Map<String, Value>) -> Result<Client, Error> {
             "business_token_capacity" => {
                 builder.business_token_capacity(usize::try_from(number()).unwrap())
             }
-            other => panic!("no setting is called {other}"),
+            other => panic!("unknown setting: {other}"),
         };
     }
     builder.build()
 }
 
 struct Runner<'a> {
-    face: Face,
+    binding: Binding,
     runtime: &'a Runtime,
     layer: &'a Emulator,
     client: Result<Client, Error>,
@@ -366,7 +370,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn step(&self, step: &Step, before: &[Option<Answer>]) -> Result<Option<Answer>, String> {
+    fn step(&self, step: &Step, before: &[Option<Output>]) -> Result<Option<Output>, String> {
         let step = match step {
             Step::Control(order) => {
                 let address = self.layer.control_address();
@@ -376,13 +380,13 @@ impl Runner<'_> {
             Step::Call(step) => step,
         };
         let mut first = None;
-        let (began, started) = (SystemTime::now(), Instant::now());
+        let (began_at, started) = (SystemTime::now(), Instant::now());
         for _ in 0..step.repeat.unwrap_or(1) {
             for outcome in self.outcomes(step, before)? {
-                self.check(&outcome, &step.expect, before, began)?;
-                // Whoever called together, or again, gets the same token.
+                self.check(&outcome, &step.expect, before, began_at)?;
+                // Concurrent and repeated calls must return the same token.
                 let answer = outcome.ok();
-                let same = |first: &Option<Answer>| match (first, &answer) {
+                let same = |first: &Option<Output>| match (first, &answer) {
                     (Some(first), Some(answer)) => first.secret() == answer.secret(),
                     _ => true,
                 };
@@ -392,20 +396,20 @@ impl Runner<'_> {
                 first = first.or(answer);
             }
         }
-        let took = u64::try_from(started.elapsed().as_millis()).unwrap();
+        let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap();
         match step.elapsed_ms {
-            Some((min, max)) if !(min..=max).contains(&took) => {
-                Err(format!("took {took} ms, expected {min} to {max}"))
-            }
+            Some((min, max)) if !(min..=max).contains(&elapsed) => Err(format!(
+                "the step took {elapsed} ms, expected {min} to {max}"
+            )),
             _ => Ok(first),
         }
     }
 
-    fn outcomes(&self, step: &CallStep, before: &[Option<Answer>]) -> Result<Vec<Outcome>, String> {
+    fn outcomes(&self, step: &CallStep, before: &[Option<Output>]) -> Result<Vec<Outcome>, String> {
         let client = match (&self.client, step.call.as_str()) {
-            (Ok(_), "build") => return Ok(vec![Ok(Answer::Built)]),
+            (Ok(_), "build") => return Ok(vec![Ok(Output::Built)]),
             (Err(error), "build") => return Ok(vec![Err(error.clone())]),
-            (Err(error), _) => return Err(format!("the client was not built: {error}")),
+            (Err(error), _) => return Err(format!("the client could not be built: {error}")),
             (Ok(client), _) => client,
         };
         let business_id = || step.business_id.clone().ok_or("a call without business_id");
@@ -422,29 +426,30 @@ impl Runner<'_> {
                 min_remaining: step.min_remaining,
             },
             "invalidate" => match step.token_of.and_then(|number| before.get(number)) {
-                Some(Some(Answer::Token(token))) => Call::Invalidate(token.clone()),
-                _ => return Err("token_of names no step that gave a token".to_owned()),
+                Some(Some(Output::Token(token))) => Call::Invalidate(token.clone()),
+                _ => return Err("token_of must be a step that returned a token".to_owned()),
             },
-            other => return Err(format!("no call is named {other}")),
+            other => return Err(format!("unknown call: {other}")),
         };
         let callers = step.callers.unwrap_or(1);
-        Ok(self.face.call(self.runtime, client, &call, callers))
+        Ok(self.binding.call(self.runtime, client, &call, callers))
     }
 
     fn check(
         &self,
         outcome: &Outcome,
         expect: &Expect,
-        before: &[Option<Answer>],
+        before: &[Option<Output>],
         began: SystemTime,
     ) -> Result<(), String> {
         match (outcome, expect) {
             (Ok(answer), Expect::Ok(expected)) => check_answer(answer, expected, before, began),
             (Err(error), Expect::Error(expected)) => self.check_error(error, expected),
-            (Ok(_), Expect::Error(expected)) => {
-                Err(format!("it succeeded, expected {}", json!(expected)))
-            }
-            (Err(error), Expect::Ok(_)) => Err(format!("it failed: {error:?}")),
+            (Ok(_), Expect::Error(expected)) => Err(format!(
+                "the call succeeded, expected the error {}",
+                json!(expected)
+            )),
+            (Err(error), Expect::Ok(_)) => Err(format!("the call failed: {error:?}")),
         }
     }
 
@@ -460,7 +465,7 @@ impl Runner<'_> {
                     json!(error.retry_after().map(|delay| delay.as_millis() as u64))
                 }
                 "field" => json!(error.field()),
-                other => return Err(format!("an error has no {other}")),
+                other => return Err(format!("unknown field of an error: {other}")),
             };
             if got != *expected {
                 return Err(format!(
@@ -470,24 +475,22 @@ impl Runner<'_> {
         }
         let shown = format!("{error} {error:?} {} {}", error.message(), error.remedy());
         if error.message().is_empty() || error.remedy().is_empty() {
-            return Err(format!(
-                "it does not say what failed and what to do: {error:?}"
-            ));
+            return Err(format!("the error has no message or no remedy: {error:?}"));
         }
-        // Not shown here either.
+        // The message of this check must not contain them either.
         if shown.to_ascii_lowercase().contains(CANARY)
             || (!self.secret.is_empty() && shown.contains(&self.secret))
         {
-            return Err("its text shows a secret, or what the server said".to_owned());
+            return Err("the error contains a secret or text from the server".to_owned());
         }
         Ok(())
     }
 }
 
 fn check_answer(
-    answer: &Answer,
+    answer: &Output,
     expected: &ExpectOk,
-    before: &[Option<Answer>],
+    before: &[Option<Output>],
     began: SystemTime,
 ) -> Result<(), String> {
     fn equal<T: PartialEq + std::fmt::Debug>(
@@ -501,30 +504,30 @@ fn check_answer(
         Ok(())
     }
     if let Some(seconds) = expected.lifetime {
-        let expires_at = answer.expires_at().ok_or("an answer without a lifetime")?;
+        let expires_at = answer.expires_at().ok_or("the result has no lifetime")?;
         let requested_at = expires_at - Duration::from_secs(seconds);
-        // Clocks for tokens are coarse; a second is more than they are apart.
+        // The client's coarse clock differs by much less than a second.
         let slack = Duration::from_secs(1);
         if requested_at < began - slack || requested_at > SystemTime::now() + slack {
             let got = expires_at.duration_since(began).unwrap_or_default();
-            return Err(format!("it lives for {got:?}, expected {seconds} s"));
+            return Err(format!("the lifetime is {got:?}, expected {seconds} s"));
         }
     }
     let earlier = |number: usize| match before.get(number) {
         Some(Some(earlier)) => Ok(earlier.secret()),
-        _ => Err(format!("step {number} gave nothing to compare with")),
+        _ => Err(format!("step {number} returned no token to compare with")),
     };
     if let Some(number) = expected.same_as
         && answer.secret() != earlier(number)?
     {
-        return Err(format!("it is another token than step {number}'s"));
+        return Err(format!("the token differs from that of step {number}"));
     }
     if let Some(number) = expected.differs_from
         && answer.secret() == earlier(number)?
     {
-        return Err(format!("it is the same token as step {number}'s"));
+        return Err(format!("the token is the same as that of step {number}"));
     }
-    if let Answer::Business(token) = answer {
+    if let Output::Business(token) = answer {
         let id = token.business_id().as_str().to_owned();
         equal("business_id", Some(id), &expected.business_id)?;
         let seconds = token.session_duration().as_secs();
@@ -542,13 +545,13 @@ fn check_answer(
         }
     }
     let (client_name, client_id) = match answer {
-        Answer::WhoAmI(me) => (Some(me.client_name.clone()), Some(me.client_id.clone())),
+        Output::WhoAmI(me) => (Some(me.client_name.clone()), Some(me.client_id.clone())),
         _ => (None, None),
     };
     equal("client_name", client_name, &expected.client_name)?;
     equal("client_id", client_id, &expected.client_id)?;
     let invalidated = match answer {
-        Answer::Invalidated(invalidated) => Some(*invalidated),
+        Output::Invalidated(invalidated) => Some(*invalidated),
         _ => None,
     };
     equal("invalidated", invalidated, &expected.invalidated)
@@ -567,7 +570,7 @@ fn check_stats(client: &Client, expected: &BTreeMap<String, u64>) -> Result<(), 
             "mints" => stats.mints,
             "retries" => stats.retries,
             "invalidations" => stats.invalidations,
-            other => return Err(format!("stats have no {other}")),
+            other => return Err(format!("unknown statistic: {other}")),
         };
         if got != *expected {
             return Err(format!("stats.{name} is {got}, expected {expected}"));

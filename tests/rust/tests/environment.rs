@@ -1,8 +1,8 @@
-//! Proxies, and settings from the environment's variables. Each case of the
-//! latter is a process of its own, `src/bin/env_probe.rs`.
+//! Proxies, and settings from environment variables. Tests of variables run
+//! `src/bin/env_probe.rs` in a separate process.
 //!
-//! No proxy is ever asked for this machine, so the API stands at a name that
-//! does not resolve: only through a proxy can it be reached.
+//! The client uses no proxy for loopback, so the API has a host name that does not
+//! resolve: it can be reached only through a proxy.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -24,7 +24,7 @@ const AUTH_URL: &str = "https://layer.invalid/oauth2/token";
 /// An emulator behind a certificate for `layer.invalid`.
 struct Layer {
     emulator: Emulator,
-    /// Where TLS ends.
+    /// The address of the TLS server in front of the emulator.
     address: SocketAddr,
     ca_pem: String,
     _runtime: tokio::runtime::Runtime,
@@ -69,7 +69,7 @@ impl Layer {
             .max_attempts(1)
     }
 
-    /// What the probe says with these variables, and no others.
+    /// Returns the probe's output with these variables and no others.
     fn probe(&self, changes: &[(&str, &str)]) -> String {
         let folder = tempfile::tempdir().unwrap();
         let ca_file = folder.path().join("ca.pem");
@@ -90,8 +90,11 @@ impl Layer {
             .output()
             .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{text}");
-        assert!(!text.contains(DEFAULT_CLIENT_SECRET));
+        assert!(output.status.success(), "the probe failed: {text}");
+        assert!(
+            !text.contains(DEFAULT_CLIENT_SECRET),
+            "the probe printed the secret"
+        );
         text
     }
 }
@@ -100,9 +103,9 @@ fn url(proxy: &Proxy) -> String {
     format!("http://{}", proxy.address())
 }
 
-fn assert_asked(proxy: &Proxy) {
-    let heads = proxy.heads();
-    assert!(!heads.is_empty(), "the proxy was not asked");
+fn assert_used(proxy: &Proxy) {
+    let heads = proxy.request_heads();
+    assert!(!heads.is_empty(), "the proxy received no request");
     for head in heads {
         assert!(
             head.starts_with("CONNECT layer.invalid:443 HTTP/1.1\r\n"),
@@ -111,40 +114,45 @@ fn assert_asked(proxy: &Proxy) {
         let head = head.to_lowercase();
         assert!(
             !head.contains("\r\nauthorization"),
-            "the proxy saw credentials"
+            "the proxy received credentials of the API"
         );
     }
 }
 
 #[test]
-fn a_given_proxy_is_asked_and_sees_no_credentials() {
+fn configured_proxy_is_used_and_receives_no_credentials() {
     let layer = Layer::start();
     let proxy = Proxy::to(layer.address);
     let client = layer.builder().proxy(url(&proxy)).build_blocking().unwrap();
     client.whoami().unwrap();
-    assert_asked(&proxy);
-    assert_eq!(proxy.heads().len(), 1, "one tunnel for all");
+    assert_used(&proxy);
+    assert_eq!(
+        proxy.request_heads().len(),
+        1,
+        "the calls did not share one tunnel"
+    );
     assert_requests(
         &layer.emulator,
         &[(Endpoint::Token, 1), (Endpoint::Whoami, 1)],
     );
     assert!(
-        !proxy.heads()[0]
+        !proxy.request_heads()[0]
             .to_lowercase()
-            .contains("proxy-authorization")
+            .contains("proxy-authorization"),
+        "a proxy without credentials received some"
     );
 }
 
 #[test]
-fn a_proxys_credentials_go_to_the_proxy() {
+fn proxy_credentials_are_sent_to_the_proxy() {
     let layer = Layer::start();
     let proxy = Proxy::to(layer.address);
-    let given = format!("http://user:p%40ss@{}", proxy.address());
-    let client = layer.builder().proxy(given).build_blocking().unwrap();
+    let proxy_url = format!("http://user:p%40ss@{}", proxy.address());
+    let client = layer.builder().proxy(proxy_url).build_blocking().unwrap();
     client.whoami().unwrap();
-    assert_asked(&proxy);
+    assert_used(&proxy);
     let expected = base64::engine::general_purpose::STANDARD.encode("user:p@ss");
-    let head = &proxy.heads()[0];
+    let head = &proxy.request_heads()[0];
     assert!(
         head.lines().any(|line| line
             .to_lowercase()
@@ -155,22 +163,22 @@ fn a_proxys_credentials_go_to_the_proxy() {
 }
 
 #[test]
-fn a_proxy_that_fails_is_named_without_its_password() {
+fn error_of_a_failing_proxy_does_not_contain_its_password() {
     let layer = Layer::start();
     let gone = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
     let refusing = [
-        Proxy::refusing("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
-        Proxy::refusing("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"),
-        Proxy::refusing(""),
-        Proxy::refusing("SSH-2.0-x\r\n\r\n"),
+        Proxy::rejecting("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
+        Proxy::rejecting("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"),
+        Proxy::rejecting(""),
+        Proxy::rejecting("SSH-2.0-x\r\n\r\n"),
     ];
     let addresses = refusing.iter().map(Proxy::address).chain([gone]);
     for (number, address) in addresses.enumerate() {
-        let given = format!("http://user:canary@{address}");
-        let client = layer.builder().proxy(given).build_blocking().unwrap();
+        let proxy_url = format!("http://user:canary@{address}");
+        let client = layer.builder().proxy(proxy_url).build_blocking().unwrap();
         let error = client.token().unwrap_err();
         let text = format!("{error} {error:?} {client:?}");
         assert_eq!(error.kind(), ErrorKind::Transport, "{number}: {text}");
@@ -181,7 +189,7 @@ fn a_proxy_that_fails_is_named_without_its_password() {
 }
 
 #[test]
-fn b22_tls_is_verified_through_a_proxy_too() {
+fn b22_tls_is_verified_through_a_proxy() {
     let layer = Layer::start();
     let other = Layer::start();
     let proxy = Proxy::to(other.address);
@@ -192,9 +200,9 @@ fn b22_tls_is_verified_through_a_proxy_too() {
 }
 
 #[test]
-fn this_machine_is_never_reached_through_a_proxy() {
+fn loopback_is_never_reached_through_a_proxy() {
     let emulator = emulator();
-    let proxy = Proxy::refusing("HTTP/1.1 502 Bad Gateway\r\n\r\n");
+    let proxy = Proxy::rejecting("HTTP/1.1 502 Bad Gateway\r\n\r\n");
     for host in ["127.0.0.1", "localhost"] {
         let local = |url: String| url.replace("127.0.0.1", host);
         let client = client_builder(&emulator)
@@ -205,25 +213,28 @@ fn this_machine_is_never_reached_through_a_proxy() {
             .unwrap();
         client.whoami().unwrap();
     }
-    assert!(proxy.heads().is_empty());
+    assert!(
+        proxy.request_heads().is_empty(),
+        "the proxy received a request"
+    );
 }
 
 #[test]
-fn proxies_are_taken_from_the_environment() {
+fn proxy_variables_of_the_environment_are_used() {
     let layer = Layer::start();
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         let proxy = Proxy::to(layer.address);
-        let said = layer.probe(&[(name, &url(&proxy))]);
-        assert!(said.starts_with("ok "), "{name}: {said}");
-        assert_asked(&proxy);
-        // Without a scheme, as many write it.
-        let said = layer.probe(&[(name, &proxy.address().to_string())]);
-        assert!(said.starts_with("ok "), "{name}: {said}");
+        let printed = layer.probe(&[(name, &url(&proxy))]);
+        assert!(printed.starts_with("ok "), "{name}: {printed}");
+        assert_used(&proxy);
+        // Without a scheme, a common form.
+        let printed = layer.probe(&[(name, &proxy.address().to_string())]);
+        assert!(printed.starts_with("ok "), "{name}: {printed}");
     }
 }
 
 #[test]
-fn what_the_environment_excludes_is_reached_directly() {
+fn hosts_in_no_proxy_are_reached_directly() {
     let layer = Layer::start();
     let proxy = Proxy::to(layer.address);
     let proxy_url = url(&proxy);
@@ -231,19 +242,22 @@ fn what_the_environment_excludes_is_reached_directly() {
         &[("HTTPS_PROXY", &*proxy_url), ("NO_PROXY", "layer.invalid")][..],
         &[("HTTPS_PROXY", &proxy_url), ("no_proxy", ".invalid")],
         &[("HTTPS_PROXY", &proxy_url), ("NO_PROXY", "*")],
-        // For http:// only, which nothing here uses.
+        // Only for http:// URLs.
         &[("HTTP_PROXY", &proxy_url)],
         &[],
     ] {
-        // Directly the name does not resolve.
-        let said = layer.probe(changes);
-        assert!(said.starts_with("transport "), "{changes:?}: {said}");
+        // Without the proxy the host name does not resolve.
+        let printed = layer.probe(changes);
+        assert!(printed.starts_with("transport "), "{changes:?}: {printed}");
     }
-    assert!(proxy.heads().is_empty());
+    assert!(
+        proxy.request_heads().is_empty(),
+        "the proxy received a request"
+    );
 }
 
 #[test]
-fn a_bad_variable_is_named() {
+fn error_names_the_invalid_variable() {
     let layer = Layer::start();
     for (name, value, field) in [
         ("LAYER_ENVIRONMENT", "", "environment"),
@@ -258,27 +272,30 @@ fn a_bad_variable_is_named() {
         ("LAYER_ALLOW_HTTP_LOOPBACK", "maybe", "allow_http_loopback"),
         ("HTTPS_PROXY", "ftp://user:canary@h", "proxy"),
     ] {
-        let said = layer.probe(&[(name, value)]);
+        let printed = layer.probe(&[(name, value)]);
         assert!(
-            said.starts_with(&format!("config {field} ")),
-            "{name}: {said}"
+            printed.starts_with(&format!("config {field} ")),
+            "{name}: {printed}"
         );
-        assert!(!said.contains("canary"));
+        assert!(
+            !printed.contains("canary"),
+            "{name}: a password was printed"
+        );
     }
     assert_requests(&layer.emulator, &[]);
 }
 
 #[test]
-fn a_secret_file_is_as_good_as_a_secret() {
+fn secret_file_replaces_the_secret_variable() {
     let layer = Layer::start();
     let proxy = Proxy::to(layer.address);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     std::fs::write(&file, format!("{DEFAULT_CLIENT_SECRET}\n")).unwrap();
-    let said = layer.probe(&[
+    let printed = layer.probe(&[
         ("HTTPS_PROXY", &url(&proxy)),
         ("LAYER_CLIENT_SECRET", ""),
         ("LAYER_CLIENT_SECRET_FILE", file.to_str().unwrap()),
     ]);
-    assert!(said.starts_with("ok "), "{said}");
+    assert!(printed.starts_with("ok "), "{printed}");
 }

@@ -1,16 +1,15 @@
-//! A client before and after `fork()`. Each scenario is a program of its own,
-//! `src/bin/fork_probe.rs`; here are the server and the count.
+//! A client before and after `fork()`. `src/bin/fork_probe.rs` runs each scenario in
+//! a separate process; these tests run the server and count requests.
 #![cfg(unix)]
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use layerfi_auth_emulator::{
-    DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint, Fault, LogEntry,
+use layerfi_auth_emulator::{Emulator, Endpoint, Fault, LogEntry};
+use layerfi_auth_tests::{
+    MAX_WAIT, Watchdog, assert_requests, emulator, emulator_variables, eventually,
 };
-use layerfi_auth_tests::{PATIENCE, assert_requests, emulator, eventually};
 
 fn start(layer: &Emulator, scenario: &str, ca: Option<&Path>) -> Child {
     let mut probe = Command::new(env!("CARGO_BIN_EXE_fork_probe"));
@@ -19,13 +18,7 @@ fn start(layer: &Emulator, scenario: &str, ca: Option<&Path>) -> Child {
     }
     probe
         .arg(scenario)
-        .env("LAYER_ENVIRONMENT", "custom")
-        .env("LAYER_API_URL", layer.url())
-        .env("LAYER_AUTH_URL", layer.token_url())
-        .env("LAYER_SCOPE", layer.scope())
-        .env("LAYER_CLIENT_ID", DEFAULT_CLIENT_ID)
-        .env("LAYER_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
-        .env("LAYER_ALLOW_HTTP_LOOPBACK", "1")
+        .envs(emulator_variables(layer))
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -33,16 +26,7 @@ fn start(layer: &Emulator, scenario: &str, ca: Option<&Path>) -> Child {
 }
 
 fn finish(mut probe: Child) {
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = probe.try_wait().unwrap() {
-            break status;
-        }
-        if started.elapsed() > 3 * PATIENCE {
-            probe.kill().unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let _watchdog = Watchdog::new(probe.id(), 3 * MAX_WAIT);
     let mut text = String::new();
     probe
         .stderr
@@ -50,28 +34,35 @@ fn finish(mut probe: Child) {
         .unwrap()
         .read_to_string(&mut text)
         .unwrap();
-    assert!(status.success(), "{status}: {text}");
+    let status = probe.wait().unwrap();
+    assert!(status.success(), "the probe ended with {status}: {text}");
 }
 
 fn run(layer: &Emulator, scenario: &str) {
     finish(start(layer, scenario, None));
 }
 
-/// The parent's first and last request went over one connection, and nobody
-/// else's over that one.
+/// Asserts that the parent's first and last request used the same connection and
+/// that no other process used it.
 fn assert_own_connections(log: &[LogEntry]) {
     let (first, last) = (&log[0], log.last().unwrap());
-    assert_eq!(first.connection, last.connection, "the parent's was closed");
+    assert_eq!(
+        first.connection, last.connection,
+        "the parent's connection was closed"
+    );
     for entry in &log[1..log.len() - 1] {
-        assert_ne!(entry.connection, first.connection, "a socket was shared");
+        assert_ne!(
+            entry.connection, first.connection,
+            "two processes used one connection"
+        );
     }
 }
 
 #[test]
-fn b13_a_worker_inherits_the_token_and_works_on_its_own() {
+fn b13_child_inherits_the_token_and_uses_its_own_connections() {
     let layer = emulator();
     run(&layer, "blocking");
-    // One token each for parent and child, and a whoami each.
+    // One token and one whoami each for the parent and the child.
     assert_requests(
         &layer,
         &[
@@ -84,7 +75,7 @@ fn b13_a_worker_inherits_the_token_and_works_on_its_own() {
 }
 
 #[test]
-fn b13_over_tls_a_worker_shares_no_session_on_the_wire() {
+fn b13_child_uses_its_own_tls_connections() {
     let layer = Emulator::builder()
         .rate_limit(None)
         .tls(true)
@@ -106,7 +97,7 @@ fn b13_over_tls_a_worker_shares_no_session_on_the_wire() {
 }
 
 #[test]
-fn b13_async_workers_bring_their_own_runtime() {
+fn b13_async_calls_work_in_the_childs_own_runtime() {
     let layer = emulator();
     run(&layer, "async");
     assert_requests(
@@ -120,33 +111,37 @@ fn b13_async_workers_bring_their_own_runtime() {
 }
 
 #[test]
-fn b13_a_client_may_be_used_for_the_first_time_after_the_fork() {
+fn b13_unused_client_works_after_the_fork() {
     let layer = emulator();
     run(&layer, "cold");
     assert_requests(&layer, &[(Endpoint::Token, 5), (Endpoint::Whoami, 5)]);
 }
 
 #[test]
-fn b13_a_fork_in_mid_flight_leaves_the_flight_to_the_parent() {
+fn b13_fork_during_a_request_leaves_the_request_to_the_parent() {
     let layer = emulator();
     layer.fault(Endpoint::Token, Fault::hold()).unwrap();
     let mut probe = start(&layer, "mid_flight", None);
     eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
     probe.stdin.take().unwrap().write_all(b"fork\n").unwrap();
-    // The child asks for itself, while the parent's answer is held.
+    // The child sends its own request, while the parent's response is held.
     eventually(&layer, |now| {
         now.endpoint(Endpoint::Whoami).by_status.get(&200) == Some(&1)
     });
-    assert_eq!(layer.counters().endpoint(Endpoint::Token).in_flight, 1);
+    assert_eq!(
+        layer.counters().endpoint(Endpoint::Token).in_flight,
+        1,
+        "the parent's request ended"
+    );
     layer.release();
     finish(probe);
     assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
 }
 
 #[test]
-fn b13_a_batch_in_the_child_keeps_its_own_pace() {
+fn b13_child_has_its_own_rate_limiter() {
     let layer = emulator();
-    // As many as the pace lets go before the first answer.
+    // The rate limiter permits 95 requests before the first response.
     layer
         .fault(Endpoint::AuthToken, Fault::hold().times(95))
         .unwrap();
@@ -164,13 +159,13 @@ fn b13_a_batch_in_the_child_keeps_its_own_pace() {
 }
 
 #[test]
-fn b13_a_storm_of_forks_meets_no_lock_that_is_never_let_go() {
+fn b13_forks_under_load_leave_no_lock_held() {
     let layer = emulator();
     run(&layer, "storm");
 }
 
 #[test]
-fn b13_forks_of_forks() {
+fn b13_fork_of_a_fork_works() {
     let layer = emulator();
     run(&layer, "grandchild");
     // The grandchild inherits the child's business token as well.

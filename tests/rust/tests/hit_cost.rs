@@ -1,18 +1,18 @@
-//! What a hit may not do: allocate, or call into the kernel.
+//! A cache hit allocates no memory and makes no system call.
 
-#![allow(unsafe_code)] // an allocator that counts, and a thread that may make no system call
+#![allow(unsafe_code)] // counting allocator; thread that must not make system calls
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use layerfi_auth::blocking::Client;
 use layerfi_auth::{AccessToken, BusinessId, SessionDuration, TokenReader};
 use layerfi_auth_emulator::{DEMO_BUSINESS_ID, Emulator};
-use layerfi_auth_tests::client_builder;
+use layerfi_auth_tests::{client_builder, wait_for};
 
 struct Counting;
 
@@ -20,16 +20,16 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-// SAFETY: everything is passed on to the system's allocator as it came.
+// SAFETY: all calls are forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller meets the requirements of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller meets the requirements of `System`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -37,7 +37,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A client with its tokens at hand. (The system's clock: that is part of it.)
+/// A client with cached tokens. It uses the system's clock, which is part of a hit.
 fn warm() -> (Emulator, Client, BusinessId) {
     let emulator = Emulator::builder().start_blocking().unwrap();
     let client = client_builder(&emulator).build_blocking().unwrap();
@@ -47,7 +47,7 @@ fn warm() -> (Emulator, Client, BusinessId) {
     (emulator, client, business)
 }
 
-/// Every way to a token that is there.
+/// Reads cached tokens in every way.
 fn hits(client: &Client, reader: &mut TokenReader, business: &BusinessId, times: u32) {
     let session = SessionDuration::default();
     for _ in 0..times {
@@ -59,12 +59,13 @@ fn hits(client: &Client, reader: &mut TokenReader, business: &BusinessId, times:
                 .map(AccessToken::authorization),
         );
         assert!(reader.borrow_token().is_some());
-        assert!(client.try_token().is_some());
+        assert!(client.try_token().unwrap().is_some());
         assert!(client.token().is_ok());
         assert!(
             client
                 .as_async()
                 .try_business_token(business, session)
+                .unwrap()
                 .is_some()
         );
         assert!(client.business_token(business).is_ok());
@@ -72,65 +73,73 @@ fn hits(client: &Client, reader: &mut TokenReader, business: &BusinessId, times:
 }
 
 #[test]
-fn b01_a_hit_allocates_nothing() {
+fn b01_cache_hit_allocates_no_memory() {
     let (_emulator, client, business) = warm();
     let mut reader = client.reader();
-    hits(&client, &mut reader, &business, 1); // a thread's first use sets up its own storage
+    hits(&client, &mut reader, &business, 1); // a thread's first call sets up its storage
     let before = ALLOCATIONS.get();
     hits(&client, &mut reader, &business, 1_000);
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(ALLOCATIONS.get() - before, 0, "cache hits allocated memory");
     black_box(Box::new(1));
-    assert_eq!(ALLOCATIONS.get() - before, 1, "the allocator counts");
+    assert_eq!(
+        ALLOCATIONS.get() - before,
+        1,
+        "the counting allocator does not count"
+    );
 }
 
-/// The kernel itself is the judge: in seccomp's strict mode, every system
-/// call but `read`, `write`, `exit` and `sigreturn` ends the thread.
+/// Runs `work` in a thread in seccomp's strict mode, in which the kernel kills the
+/// thread at any system call except `read`, `write`, `exit` and `sigreturn`. Returns
+/// whether the thread survived.
 #[cfg(target_os = "linux")]
 fn survives_without_system_calls(work: impl FnOnce() + Send + 'static) -> bool {
     const RUNNING: u32 = 0;
     const DONE: u32 = 1;
-    const REFUSED: u32 = 2;
+    const UNSUPPORTED: u32 = 2;
     let state = Arc::new(AtomicU32::new(RUNNING));
-    let of_the_thread = Arc::clone(&state);
-    // Never joined: it ends without the ceremony of a thread's end, which
-    // would be system calls.
+    let id = Arc::new(AtomicU32::new(0));
+    let (thread_state, thread_id) = (Arc::clone(&state), Arc::clone(&id));
+    // Not joined: the thread ends without its usual cleanup, which would make
+    // system calls.
     drop(std::thread::spawn(move || {
-        // SAFETY: restricts this thread alone; no pointers are passed.
+        // SAFETY: a system call without arguments.
+        let id = unsafe { libc::gettid() };
+        thread_id.store(u32::try_from(id).unwrap(), Ordering::SeqCst);
+        // SAFETY: restricts only this thread; no pointers are passed.
         let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) };
         if result != 0 {
-            of_the_thread.store(REFUSED, Ordering::SeqCst);
+            thread_state.store(UNSUPPORTED, Ordering::SeqCst);
             return;
         }
         work();
-        of_the_thread.store(DONE, Ordering::SeqCst);
-        // SAFETY: ends this thread alone, which owns nothing that must be freed.
+        thread_state.store(DONE, Ordering::SeqCst);
+        // SAFETY: ends only this thread, which owns nothing that must be freed.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     }));
-    let start = Instant::now();
-    while state.load(Ordering::SeqCst) == RUNNING && start.elapsed() < Duration::from_secs(5) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert_ne!(
-        state.load(Ordering::SeqCst),
-        REFUSED,
-        "this machine has no seccomp"
-    );
-    state.load(Ordering::SeqCst) == DONE
+    wait_for("the thread ends or is killed", || {
+        let id = id.load(Ordering::SeqCst);
+        let killed = id != 0 && !Path::new(&format!("/proc/self/task/{id}")).exists();
+        killed || state.load(Ordering::SeqCst) != RUNNING
+    });
+    let state = state.load(Ordering::SeqCst);
+    assert_ne!(state, UNSUPPORTED, "this machine does not support seccomp");
+    state == DONE
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn b01_a_hit_makes_no_system_call() {
+fn b01_cache_hit_makes_no_system_call() {
     let (_emulator, client, business) = warm();
-    let hitting = client.clone();
-    assert!(survives_without_system_calls(move || {
-        let mut reader = hitting.reader();
-        hits(&hitting, &mut reader, &business, 1_000);
-        std::mem::forget((hitting, reader, business));
-    }));
-    // The judge can say no.
-    assert!(!survives_without_system_calls(|| {
+    let client_of_thread = client.clone();
+    let survived = survives_without_system_calls(move || {
+        let mut reader = client_of_thread.reader();
+        hits(&client_of_thread, &mut reader, &business, 1_000);
+        std::mem::forget((client_of_thread, reader, business));
+    });
+    assert!(survived, "a cache hit made a system call");
+    let survived = survives_without_system_calls(|| {
         // SAFETY: a system call without arguments.
         black_box(unsafe { libc::getppid() });
-    }));
+    });
+    assert!(!survived, "the kernel did not prevent a system call");
 }

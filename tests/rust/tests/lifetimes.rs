@@ -1,17 +1,18 @@
-//! How long tokens are served, on a clock that the tests move.
+//! How long tokens are served, with a clock that the tests control.
 
 use std::time::Duration;
 
 use layerfi_auth::{Client, ErrorKind, SessionDuration, TestClock};
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault};
 use layerfi_auth_tests::{
-    assert_requests, business, client_builder, emulator, eventually, multi_thread_runtime,
+    assert_new_token, assert_requests, assert_same_token, business, client_builder, emulator,
+    eventually, multi_thread_runtime, wait_for,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A client on a clock of its own, with access tokens that live for so long.
-fn on_a_test_clock(layer: &Emulator, lifetime: u32) -> (Client, TestClock) {
+/// A client with a test clock, and access tokens with this lifetime in seconds.
+fn with_test_clock(layer: &Emulator, lifetime: u32) -> (Client, TestClock) {
     layer.set_access_token_lifetime(SECOND * lifetime);
     let clock = TestClock::new();
     let client = client_builder(layer)
@@ -23,38 +24,42 @@ fn on_a_test_clock(layer: &Emulator, lifetime: u32) -> (Client, TestClock) {
 }
 
 #[test]
-fn b04_in_the_window_nobody_waits() {
+fn b04_no_caller_waits_in_the_refresh_window() {
     let layer = emulator();
-    let (client, clock) = on_a_test_clock(&layer, 1_000);
+    let (client, clock) = with_test_clock(&layer, 1_000);
     let runtime = multi_thread_runtime(2);
     let first = runtime.block_on(client.token()).unwrap();
     clock.advance(SECOND * 749);
     runtime.block_on(client.token()).unwrap();
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
 
-    // Past 85 %: due, whatever the jitter. The answer is held, and nobody minds.
+    // After 85 % of the lifetime a refresh is due with any jitter. No call waits for it.
     layer.fault(Endpoint::Token, Fault::hold()).unwrap();
     clock.advance(SECOND * 150);
     for _ in 0..100 {
         let token = runtime.block_on(client.token()).unwrap();
-        assert!(token.secret() == first.secret());
+        assert_same_token(&token, &first);
     }
     eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
     layer.release();
     eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 0);
-    while runtime.block_on(client.token()).unwrap().secret() == first.secret() {
-        std::thread::yield_now();
-    }
+    wait_for("the refreshed token is served", || {
+        runtime.block_on(client.token()).unwrap().secret() != first.secret()
+    });
     assert_requests(&layer, &[(Endpoint::Token, 2)]);
     let stats = client.stats();
-    assert_eq!((stats.refreshes, stats.misses), (1, 1));
-    assert!(stats.stale_serves >= 100);
+    assert_eq!((stats.refreshes, stats.misses), (1, 1), "refreshes, misses");
+    assert!(
+        stats.stale_serves >= 100,
+        "{} stale serves",
+        stats.stale_serves
+    );
 }
 
 #[test]
-fn b04_a_short_life_is_not_a_request_per_call() {
+fn b04_short_lifetime_does_not_cause_a_request_per_call() {
     let layer = emulator();
-    let (client, clock) = on_a_test_clock(&layer, 15);
+    let (client, clock) = with_test_clock(&layer, 15);
     let runtime = multi_thread_runtime(2);
     for _ in 0..11 {
         for _ in 0..50 {
@@ -66,9 +71,9 @@ fn b04_a_short_life_is_not_a_request_per_call() {
 }
 
 #[test]
-fn b05_a_failed_refresh_is_nobodys_business_until_the_token_dies() {
+fn b05_token_is_served_until_expiry_while_refreshes_fail() {
     let layer = emulator();
-    let (client, clock) = on_a_test_clock(&layer, 1_000);
+    let (client, clock) = with_test_clock(&layer, 1_000);
     let runtime = multi_thread_runtime(2);
     let first = runtime.block_on(client.token()).unwrap();
     layer
@@ -77,8 +82,11 @@ fn b05_a_failed_refresh_is_nobodys_business_until_the_token_dies() {
     clock.advance(SECOND * 860);
     for second in 860..999 {
         let token = runtime.block_on(client.token()).unwrap();
-        assert!(token.secret() == first.secret(), "at {second} s");
-        // The first refresh gets its time; the others as they come.
+        assert!(
+            token.secret() == first.secret(),
+            "the token was replaced after {second} s"
+        );
+        // Wait for the first refresh; later ones follow the back-off.
         eventually(&layer, |now| {
             let refreshes = now.endpoint(Endpoint::Token);
             refreshes.total >= 2 && refreshes.in_flight == 0
@@ -88,7 +96,7 @@ fn b05_a_failed_refresh_is_nobodys_business_until_the_token_dies() {
     let refreshes = layer.count(Endpoint::Token) - 1;
     assert!(
         (1..=12).contains(&refreshes),
-        "{refreshes} refreshes in 140 s: from 1 s on, doubling"
+        "{refreshes} refreshes in 140 s; the back-off starts at 1 s and doubles"
     );
     clock.advance(SECOND);
     let error = runtime.block_on(client.token()).unwrap_err();
@@ -99,9 +107,9 @@ fn b05_a_failed_refresh_is_nobodys_business_until_the_token_dies() {
 }
 
 #[test]
-fn b09_life_counts_from_before_the_request() {
+fn b09_lifetime_counts_from_before_the_request() {
     let layer = emulator();
-    let (client, clock) = on_a_test_clock(&layer, 100);
+    let (client, clock) = with_test_clock(&layer, 100);
     let runtime = multi_thread_runtime(2);
     layer.fault(Endpoint::Token, Fault::hold()).unwrap();
     let task = runtime.spawn({
@@ -113,21 +121,21 @@ fn b09_life_counts_from_before_the_request() {
     layer.release();
     let first = runtime.block_on(task).unwrap().unwrap();
 
-    // Of its 100 seconds 40 went by on the way.
+    // 40 of its 100 seconds passed before the response arrived.
     clock.advance(SECOND * 30);
     let same = runtime.block_on(client.token()).unwrap();
-    assert!(same.secret() == first.secret());
+    assert_same_token(&same, &first);
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
     clock.advance(SECOND * 30);
     let next = runtime.block_on(client.token()).unwrap();
-    assert!(next.secret() != first.secret());
+    assert_new_token(&next, &first);
     assert_requests(&layer, &[(Endpoint::Token, 2)]);
 }
 
 #[test]
-fn b09_a_token_that_died_on_the_way_is_not_served() {
+fn b09_token_that_expires_in_transit_is_not_served() {
     let layer = emulator();
-    let (client, clock) = on_a_test_clock(&layer, 100);
+    let (client, clock) = with_test_clock(&layer, 100);
     let runtime = multi_thread_runtime(2);
     layer.fault(Endpoint::Token, Fault::hold()).unwrap();
     let task = runtime.spawn({
@@ -145,36 +153,36 @@ fn b09_a_token_that_died_on_the_way_is_not_served() {
 }
 
 #[test]
-fn b09_a_suspended_machine_serves_nothing_dead() {
+fn b09_no_expired_token_is_served_after_a_suspend() {
     let layer = emulator();
-    let (client, clock) = on_a_test_clock(&layer, 3_600);
+    let (client, clock) = with_test_clock(&layer, 3_600);
     let runtime = multi_thread_runtime(2);
     let first = runtime.block_on(client.token()).unwrap();
     clock.suspend(SECOND * 3_600);
     let next = runtime.block_on(client.token()).unwrap();
-    assert!(next.secret() != first.secret());
+    assert_new_token(&next, &first);
     assert_requests(&layer, &[(Endpoint::Token, 2)]);
 }
 
 #[test]
-fn b09_a_wall_clock_set_back_extends_nothing() {
+fn b09_wall_clock_set_back_does_not_extend_a_token() {
     let layer = emulator();
-    let (client, clock) = on_a_test_clock(&layer, 3_600);
+    let (client, clock) = with_test_clock(&layer, 3_600);
     let runtime = multi_thread_runtime(2);
     let first = runtime.block_on(client.token()).unwrap();
     clock.set_wall_back(SECOND * 86_400);
     clock.advance(SECOND * 3_599);
     let same = runtime.block_on(client.token()).unwrap();
-    assert!(same.secret() == first.secret());
+    assert_same_token(&same, &first);
     clock.advance(SECOND);
     let next = runtime.block_on(client.token()).unwrap();
-    assert!(next.secret() != first.secret());
+    assert_new_token(&next, &first);
 }
 
 #[test]
-fn b09_a_server_whose_clock_is_ahead_is_believed() {
+fn b09_token_rejected_by_a_server_with_a_fast_clock_is_replaced() {
     let layer = emulator();
-    let (client, _clock) = on_a_test_clock(&layer, 3_600);
+    let (client, _clock) = with_test_clock(&layer, 3_600);
     let runtime = multi_thread_runtime(2);
     runtime.block_on(client.whoami()).unwrap();
     layer.advance(SECOND * 3_600);
@@ -183,29 +191,29 @@ fn b09_a_server_whose_clock_is_ahead_is_believed() {
 }
 
 #[test]
-fn b16_a_page_gets_a_token_with_enough_life() {
+fn b16_business_token_has_at_least_half_its_lifetime_left() {
     let layer = emulator();
-    let (client, clock) = on_a_test_clock(&layer, 86_400);
+    let (client, clock) = with_test_clock(&layer, 86_400);
     let runtime = multi_thread_runtime(2);
     let business = business();
     let first = runtime.block_on(client.business_token(&business)).unwrap();
-    assert_eq!(first.expires_in(), SECOND * 3_600);
+    assert_eq!(first.expires_in(), SECOND * 3_600, "lifetime");
     clock.advance(SECOND * 1_300);
     let same = runtime.block_on(client.business_token(&business)).unwrap();
-    assert!(same.secret() == first.secret());
+    assert_same_token(&same, &first);
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 1)]);
 
-    // Less than half of it is left: good for the API, not for a page.
+    // Less than half of the lifetime is left, which is too short for a browser session.
     clock.advance(SECOND * 500);
     let next = runtime.block_on(client.business_token(&business)).unwrap();
-    assert!(next.secret() != first.secret());
+    assert_new_token(&next, &first);
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 2)]);
 }
 
 #[test]
-fn b16_less_than_half_a_life_is_better_than_a_failure() {
+fn b16_old_business_token_is_served_if_minting_fails() {
     let layer = emulator();
-    let (client, clock) = on_a_test_clock(&layer, 86_400);
+    let (client, clock) = with_test_clock(&layer, 86_400);
     let runtime = multi_thread_runtime(2);
     let business = business();
     let first = runtime.block_on(client.business_token(&business)).unwrap();
@@ -214,7 +222,7 @@ fn b16_less_than_half_a_life_is_better_than_a_failure() {
         .unwrap();
     clock.advance(SECOND * 2_000);
     let same = runtime.block_on(client.business_token(&business)).unwrap();
-    assert!(same.secret() == first.secret());
+    assert_same_token(&same, &first);
     clock.advance(SECOND * 1_600);
     let error = runtime
         .block_on(client.business_token(&business))
@@ -223,9 +231,9 @@ fn b16_less_than_half_a_life_is_better_than_a_failure() {
 }
 
 #[test]
-fn b16_a_mint_is_always_new() {
+fn b16_mint_always_returns_a_new_token() {
     let layer = emulator();
-    let (client, _clock) = on_a_test_clock(&layer, 86_400);
+    let (client, _clock) = with_test_clock(&layer, 86_400);
     let runtime = multi_thread_runtime(2);
     let business = business();
     runtime.block_on(async {
@@ -237,47 +245,53 @@ fn b16_a_mint_is_always_new() {
         }
         secrets.sort();
         secrets.dedup();
-        assert!(secrets.len() == 6, "a token came twice");
+        assert!(secrets.len() == 6, "a minted token was returned twice");
         let same = client.business_token(&business).await.unwrap();
-        assert!(same.secret() == kept.secret());
+        assert_same_token(&same, &kept);
     });
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 6)]);
 }
 
 #[test]
-fn b16_a_refused_business_token_is_replaced() {
+fn b16_invalidated_business_token_is_replaced() {
     let layer = emulator();
-    let (client, _clock) = on_a_test_clock(&layer, 86_400);
+    let (client, _clock) = with_test_clock(&layer, 86_400);
     let runtime = multi_thread_runtime(2);
     let business = business();
     let first = runtime.block_on(client.business_token(&business)).unwrap();
-    assert!(client.invalidate_business_token(&first));
+    assert!(
+        client.invalidate_business_token(&first),
+        "the current token was not invalidated"
+    );
     let next = runtime.block_on(client.business_token(&business)).unwrap();
-    assert!(next.secret() != first.secret());
-    assert!(!client.invalidate_business_token(&first));
+    assert_new_token(&next, &first);
+    assert!(
+        !client.invalidate_business_token(&first),
+        "an old token invalidated the new one"
+    );
 }
 
 #[test]
-fn b04_kept_warm_a_token_is_replaced_with_nobody_asking() {
+fn b04_keep_warm_refreshes_without_callers_until_the_client_is_dropped() {
     let layer = emulator();
     layer.set_access_token_lifetime(SECOND * 2);
     let client = client_builder(&layer)
         .keep_warm(true)
         .build_blocking()
         .unwrap();
-    // Built, and idle: nobody has asked yet.
+    // Building the client sends no request.
     assert_requests(&layer, &[]);
     client.token().unwrap();
     eventually(&layer, |now| {
         now.endpoint(Endpoint::Token).by_status.get(&200) >= Some(&3)
     });
-    assert_eq!(client.stats().misses, 1, "a token was missed");
+    assert_eq!(client.stats().misses, 1, "a caller had to wait");
     drop(client);
-    // The task ends with its client: at its next look, within two seconds.
+    // The background task ends at its next check, within two seconds of the drop.
     layer.clear_log();
-    let went_on = |now: &layerfi_auth_emulator::Counters| now.endpoint(Endpoint::Token).total > 1;
+    let continues = |now: &layerfi_auth_emulator::Counters| now.endpoint(Endpoint::Token).total > 1;
     assert!(
-        !layer.wait_until(went_on, SECOND * 4),
-        "it goes on without a client"
+        !layer.wait_until(continues, SECOND * 4),
+        "refreshes continue after the client was dropped"
     );
 }

@@ -1,4 +1,4 @@
-//! Where a credential may go, and how much of an answer is taken.
+//! Where credentials are sent, and limits for responses.
 
 use std::time::{Duration, Instant};
 
@@ -30,12 +30,12 @@ fn b19_execute_follows_no_redirect() {
         let answer = client.execute(request("/whoami")).unwrap();
         assert_eq!(answer.status(), status);
     }
-    assert!(!canary.was_met());
+    assert!(!canary.was_contacted(), "a redirect was followed");
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::Whoami, 5)]);
 }
 
 #[test]
-fn b19_the_token_goes_to_the_api_and_nowhere_else() {
+fn b19_token_is_sent_only_to_the_api_url() {
     let layer = emulator();
     let canary = Canary::new();
     let client = client_builder(&layer).build_blocking().unwrap();
@@ -52,17 +52,17 @@ fn b19_the_token_goes_to_the_api_and_nowhere_else() {
         };
         match client.execute(request) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{uri}: {error}"),
-            // Where the other host was read as a path of our own.
+            // The other host was parsed as a path of the API.
             Ok(answer) => assert_eq!(answer.status(), 404, "{uri}"),
         }
     }
-    assert!(!canary.was_met());
+    assert!(!canary.was_contacted(), "another host got a request");
     let answer = client.execute(request(&format!("{own}/whoami"))).unwrap();
     assert_eq!(answer.status(), 200);
 }
 
 #[test]
-fn b19_execute_brings_its_own_authorization_only() {
+fn b19_execute_replaces_a_given_authorization_header() {
     let layer = emulator();
     let client = client_builder(&layer).build_blocking().unwrap();
     let mut request = request("/whoami");
@@ -72,13 +72,13 @@ fn b19_execute_brings_its_own_authorization_only() {
     assert_eq!(client.execute(request).unwrap().status(), 200);
     let token = client.token().unwrap();
     let log = layer.log();
-    let mark = log.last().unwrap().authorization.clone().unwrap();
-    assert_eq!(mark.scheme, "Bearer");
-    assert_eq!(mark.fingerprint, layer.fingerprint(token.secret()));
+    let authorization = log.last().unwrap().authorization.clone().unwrap();
+    assert_eq!(authorization.scheme, "Bearer");
+    assert_eq!(authorization.fingerprint, layer.fingerprint(token.secret()));
 }
 
 #[test]
-fn b19_what_execute_takes_is_bounded() {
+fn b19_execute_rejects_a_response_above_the_size_limit() {
     let layer = emulator();
     layer
         .fault(Endpoint::Whoami, Fault::default().pad_body_to(17 << 20))
@@ -90,7 +90,7 @@ fn b19_what_execute_takes_is_bounded() {
 }
 
 #[test]
-fn b19_a_drip_ends_with_the_callers_time() {
+fn b19_slow_response_ends_at_the_callers_timeout() {
     let layer = emulator();
     let drip = |part| {
         Fault::wire(Wire::Drip(layerfi_auth_emulator::Drip {
@@ -104,13 +104,17 @@ fn b19_a_drip_ends_with_the_callers_time() {
         let runtime = multi_thread_runtime(1);
         let started = Instant::now();
         let error = runtime.block_on(client.whoami()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert!(started.elapsed() < Duration::from_secs(8));
+        let elapsed = started.elapsed();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(
+            elapsed < Duration::from_secs(20),
+            "a timeout of 400 ms ended the call after {elapsed:?}"
+        );
     }
 }
 
 #[test]
-fn b18_an_opaque_id_is_one_segment_of_the_path() {
+fn b18_opaque_id_is_encoded_as_one_path_segment() {
     let layer = emulator();
     let client = client_builder(&layer)
         .allow_opaque_business_ids(true)
@@ -127,13 +131,13 @@ fn b18_an_opaque_id_is_one_segment_of_the_path() {
         client.mint_business_token(&business, hour).unwrap_err();
         assert_eq!(layer.log().last().unwrap().path, path);
     }
-    // A UUID stays one.
+    // A UUID is still parsed as a UUID.
     let upper = client.business_id(&BUSINESS.to_uppercase()).unwrap();
     assert_eq!(upper, BUSINESS.parse::<BusinessId>().unwrap());
 }
 
 #[test]
-fn what_is_sent_is_what_layer_documents() {
+fn requests_match_layers_documentation() {
     use base64::Engine as _;
 
     let layer = emulator();
@@ -148,13 +152,13 @@ fn what_is_sent_is_what_layer_documents() {
         .unwrap();
     let log = layer.log();
     let [token, whoami, mint] = &log[..] else {
-        panic!("{} requests", log.len());
+        panic!("the emulator received {} requests, expected 3", log.len());
     };
     let basic = base64::engine::general_purpose::STANDARD
         .encode(format!("{DEFAULT_CLIENT_ID}:{DEFAULT_CLIENT_SECRET}"));
-    let mark = token.authorization.as_ref().unwrap();
-    assert_eq!(mark.scheme, "Basic");
-    assert_eq!(mark.fingerprint, layer.fingerprint(&basic));
+    let authorization = token.authorization.as_ref().unwrap();
+    assert_eq!(authorization.scheme, "Basic");
+    assert_eq!(authorization.fingerprint, layer.fingerprint(&basic));
     assert_eq!(token.method, "POST");
     assert_eq!(
         token.headers["content-type"],
@@ -171,15 +175,20 @@ fn what_is_sent_is_what_layer_documents() {
         assert_eq!(entry.headers["accept"], "application/json");
         let agent = &entry.headers["user-agent"];
         assert!(agent.starts_with("my-service/1.2 layerfi-auth/"), "{agent}");
-        // Compression is not offered: a small answer could become a large one.
-        assert!(!entry.headers.contains_key("accept-encoding"));
-        // One connection for all of it.
-        assert_eq!(entry.connection, token.connection);
+        // Without compression a small response cannot expand to a large one.
+        assert!(
+            !entry.headers.contains_key("accept-encoding"),
+            "the client offers compression"
+        );
+        assert_eq!(
+            entry.connection, token.connection,
+            "the client used a second connection"
+        );
     }
 }
 
 #[test]
-fn b24_what_happened_is_counted() {
+fn b24_stats_count_every_event() {
     let layer = emulator();
     layer
         .fault(Endpoint::Token, Fault::status(503).times(2))
@@ -207,7 +216,7 @@ fn b24_what_happened_is_counted() {
         (10, 0, 0)
     );
     assert_eq!(stats.expires_at, Some(token.expires_at()));
-    assert!(stats.failures.is_empty());
+    assert!(stats.failures.is_empty(), "failures: {:?}", stats.failures);
 
     client.business_token(&business).unwrap();
     client.business_token(&business).unwrap();
@@ -217,7 +226,7 @@ fn b24_what_happened_is_counted() {
     let stats = client.stats();
     assert_eq!((stats.mints, stats.business_tokens), (2, 1));
 
-    assert!(client.invalidate(&token));
+    assert!(client.invalidate(&token), "the token was not invalidated");
     layer
         .fault(
             Endpoint::Token,
@@ -229,5 +238,8 @@ fn b24_what_happened_is_counted() {
     assert_eq!(stats.invalidations, 1);
     assert_eq!(stats.failures, [(ErrorKind::OAuth, 1)]);
     assert_eq!(stats.expires_at, None);
-    assert!(!format!("{stats:?}").contains(token.secret()));
+    assert!(
+        !format!("{stats:?}").contains(token.secret()),
+        "the statistics contain a token"
+    );
 }

@@ -1,22 +1,21 @@
-//! No secret and no token in anything that is shown or logged, with the logs
-//! of every library below switched on. One test: a process has one logger.
+//! No secret and no token is in any output or log, with the logs of all libraries
+//! enabled. This is one test, because a process has one logger.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
 use layerfi_auth::{Client, Error, SessionDuration};
 use layerfi_auth_emulator::{
     At, DEFAULT_CLIENT_ID, Emulator, EmulatorBuilder, Endless, Endpoint, Fault, HttpVersions, Wire,
 };
-use layerfi_auth_tests::{business, businesses, client_builder, multi_thread_runtime};
+use layerfi_auth_tests::{Secrets, business, businesses, client_builder, multi_thread_runtime};
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
 const SECRET: &str = "canary-0f6e2a9b41d7-secret";
 
-/// Keeps what is logged, the emulator's part apart: its thread is the server.
+/// Collects log lines, except those of the emulator's thread, which is the server.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
 
@@ -54,37 +53,17 @@ impl log::Log for Sink {
     fn flush(&self) {}
 }
 
-/// What must not be seen, and by which of its forms it would be known.
-#[derive(Default)]
-struct Secrets(Vec<(&'static str, String)>);
-
-impl Secrets {
-    fn add(&mut self, what: &'static str, secret: &str) {
-        let mut forms = vec![secret.to_owned()];
-        // Parts: a cut or wrapped token is a token's part all the same. The
-        // head of a JWT says nothing, so the parts are its middle and its end.
-        if let Some(start) = secret.len().checked_sub(24) {
-            forms.push(secret[start..].to_owned());
-            forms.push(secret[secret.len() / 2..][..12].to_owned());
-        }
-        // As a list of bytes, which is how a careless `Debug` shows them.
-        let tail = &secret.as_bytes()[secret.len().saturating_sub(12)..];
-        forms.push(format!("{tail:?}").trim_matches(['[', ']']).to_owned());
-        self.0.extend(forms.into_iter().map(|form| (what, form)));
-    }
-
-    fn assert_unseen(&self, place: &str, text: &str) {
-        for (what, form) in &self.0 {
-            if let Some(at) = text.find(form.as_str()) {
-                let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
-                // The line up to the secret tells who said it.
-                panic!("{place} shows the {what} after {:?}", &text[line..at]);
-            }
+/// Asserts that no line of a text contains a secret; the message is redacted.
+#[track_caller]
+fn assert_absent(secrets: &Secrets, place: &str, text: &str) {
+    for line in text.lines() {
+        if let Some(name) = secrets.find_in(line.as_bytes()) {
+            panic!("{place} contains the {name}: {}", secrets.redact(line));
         }
     }
 }
 
-/// Everything that a program might print of an error.
+/// Everything that a program may print of an error.
 fn shown(error: &Error) -> String {
     format!(
         "{error} {error:?} {error:#?} {} {} {:?} {:?} {:?}\n",
@@ -96,10 +75,10 @@ fn shown(error: &Error) -> String {
     )
 }
 
-/// Good calls and bad ones. Adds the tokens to the secrets, and everything
-/// that can be shown to the text.
+/// Makes successful and failing calls. Adds their tokens to the secrets, and every
+/// printable result to the text.
 async fn everything(layer: &Emulator, secrets: &Mutex<Secrets>, text: &Mutex<String>) {
-    let keep = |what, secret: &str| secrets.lock().unwrap().add(what, secret);
+    let keep = |name, secret: &str| secrets.lock().unwrap().add_text(name, secret);
     let show = |more: String| text.lock().unwrap().push_str(&more);
     let client = |secret: &str| -> Client {
         client_builder(layer)
@@ -130,10 +109,10 @@ async fn everything(layer: &Emulator, secrets: &Mutex<Secrets>, text: &Mutex<Str
     let stream = good.business_tokens(businesses(2));
     show(format!("{stream:?} {:?}\n", good.stats()));
 
-    // Refused: the secret is not one, and the answer repeats what was sent.
+    // The secret is rejected, and the response repeats it.
     let wrong = format!("{SECRET}-wrong");
-    let refused = client(&wrong);
-    show(shown(&refused.token().await.unwrap_err()));
+    let rejected = client(&wrong);
+    show(shown(&rejected.token().await.unwrap_err()));
     let echo = json!({"error": wrong, "error_description": wrong, "access_token": wrong});
     for status in [200, 400, 401, 503] {
         layer
@@ -145,7 +124,7 @@ async fn everything(layer: &Emulator, secrets: &Mutex<Secrets>, text: &Mutex<Str
         show(shown(&client(SECRET).token().await.unwrap_err()));
     }
     layer.clear_faults();
-    // A token in an answer that is refused for something else.
+    // A token in a response that is invalid for another reason.
     for patch in [
         json!({"token_type": token.secret()}),
         json!({"expires_in": token.secret()}),
@@ -167,7 +146,7 @@ async fn everything(layer: &Emulator, secrets: &Mutex<Secrets>, text: &Mutex<Str
     }
     let fresh = good.token().await.unwrap();
     keep("access token", fresh.secret());
-    // What breaks on the way.
+    // Connections that break.
     for wire in [
         Wire::Reset(At::Before),
         Wire::Close(At::MidHead),
@@ -202,7 +181,7 @@ async fn everything(layer: &Emulator, secrets: &Mutex<Secrets>, text: &Mutex<Str
 }
 
 #[test]
-fn b20_no_secret_is_shown_or_logged_by_anyone() {
+fn b20_no_secret_is_printed_or_logged() {
     let sink = Sink::default();
     tracing::subscriber::set_global_default(
         tracing_subscriber::fmt()
@@ -219,10 +198,7 @@ fn b20_no_secret_is_shown_or_logged_by_anyone() {
     let secrets = Mutex::new(Secrets::default());
     {
         let mut secrets = secrets.lock().unwrap();
-        secrets.add("client secret", SECRET);
-        let pair = format!("{DEFAULT_CLIENT_ID}:{SECRET}");
-        let basic = base64::engine::general_purpose::STANDARD.encode(pair);
-        secrets.add("Basic header", &basic);
+        secrets.add_client(DEFAULT_CLIENT_ID, SECRET);
     }
     let text = Mutex::new(String::new());
     let start = |change: fn(EmulatorBuilder) -> EmulatorBuilder| {
@@ -238,23 +214,23 @@ fn b20_no_secret_is_shown_or_logged_by_anyone() {
         start(|builder| builder.tls(true)),
     ] {
         runtime.block_on(everything(&layer, &secrets, &text));
-        // A handshake that fails, with the secret in hand.
+        // A handshake that fails.
         if layer.ca_pem().is_some() {
-            let stranger = client_builder(&layer).ca_pem("").build().unwrap();
-            let error = runtime.block_on(stranger.token()).unwrap_err();
+            let untrusting = client_builder(&layer).ca_pem("").build().unwrap();
+            let error = runtime.block_on(untrusting.token()).unwrap_err();
             text.lock().unwrap().push_str(&shown(&error));
         }
     }
     drop(runtime);
 
     let secrets = secrets.into_inner().unwrap();
-    secrets.assert_unseen("what is shown", &text.into_inner().unwrap());
+    assert_absent(&secrets, "the output", &text.into_inner().unwrap());
     let logged = String::from_utf8_lossy(&sink.0.lock().unwrap()).into_owned();
     for library in ["layerfi_auth", "reqwest", "hyper_util", "h2", "rustls"] {
         assert!(
             logged.contains(library),
-            "{library} logged nothing: no test"
+            "{library} logged nothing, so its log was not tested"
         );
     }
-    secrets.assert_unseen("the log", &logged);
+    assert_absent(&secrets, "the log", &logged);
 }

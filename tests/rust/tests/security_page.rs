@@ -1,8 +1,8 @@
-//! `docs/security.md` names the tests that show what it claims. They exist.
+//! Every test that `docs/security.md` names exists.
 
 use std::path::{Path, PathBuf};
 
-/// The sources in which tests are, without what is built.
+/// Collects source files, without build output.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -23,15 +23,15 @@ fn every_test_that_the_security_page_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
     let mut files = Vec::new();
-    for room in ["core", "cli", "ffi", "python", "tests", "emulator", "fuzz"] {
-        sources(&root.join(room), &mut files);
+    for part in ["core", "cli", "ffi", "python", "tests", "emulator", "fuzz"] {
+        sources(&root.join(part), &mut files);
     }
     let sources: String = files
         .iter()
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
     let mut named = 0;
-    // The last column of each table, and what is in code there.
+    // The code spans in the last column of each table.
     for line in page.lines().filter(|line| line.starts_with('|')) {
         let column = line.trim_end_matches('|').rsplit('|').next().unwrap();
         let words = column.split('`').skip(1).step_by(2);
@@ -45,9 +45,9 @@ fn every_test_that_the_security_page_names_exists() {
             ];
             assert!(
                 known.iter().any(|text| sources.contains(text)),
-                "docs/security.md names {word}, which is not there"
+                "docs/security.md names {word}, which does not exist"
             );
         }
     }
-    assert!(named > 30, "the tables were not found");
+    assert!(named > 30, "only {named} names were found in the tables");
 }

@@ -1,6 +1,6 @@
-//! Threads, tasks, faults, refusals, clock jumps and cancellations at once,
-//! over the emulator. `make stress` runs it for a minute, `cargo test` for a
-//! few seconds; `LAYERFI_STRESS_SECONDS` says otherwise.
+//! Stress test against the emulator: threads, tasks, faults, rejected tokens, clock
+//! jumps and cancellations at the same time. `make stress` runs it for a minute,
+//! `cargo test` for a few seconds; `LAYERFI_STRESS_SECONDS` sets the duration.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use layerfi_auth::{BusinessId, Client, TestClock};
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault, LogEntry, TokenKind, Wire};
-use layerfi_auth_tests::{Dice, client_builder};
+use layerfi_auth_tests::{Random, client_builder};
 
 const THREADS: usize = 64;
 const TASKS: usize = 1_000;
 const BUSINESSES: usize = 20;
-const LIFE: Duration = Duration::from_secs(60);
-/// Time runs this much faster on the test clock than on the wall.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// The test clock runs this many times faster than real time.
 const SPEED: u32 = 10;
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -31,32 +31,32 @@ struct Run {
     set_back: AtomicU64,
 }
 
-/// When a caller asked.
-struct Asked {
+/// The start of a call on the test clock.
+struct CallStart {
     at: SystemTime,
     set_back: u64,
 }
 
 impl Run {
-    fn ask(&self) -> Asked {
-        Asked {
+    fn start_call(&self) -> CallStart {
+        CallStart {
             set_back: self.set_back.load(Ordering::SeqCst),
             at: self.clock.system_time(),
         }
     }
 
-    /// The promise: what is handed out was alive when it was asked for. (If
-    /// the wall clock was set back since, it may have come to life again.)
-    fn check(&self, asked: &Asked, expires_at: SystemTime) {
-        let same_time = self.set_back.load(Ordering::SeqCst) == asked.set_back;
+    /// Checks that a token was valid when it was requested. (If the wall clock was set
+    /// back in between, an expired token may be valid again.)
+    fn check(&self, start: &CallStart, expires_at: SystemTime) {
+        let same_time = self.set_back.load(Ordering::SeqCst) == start.set_back;
         assert!(
-            expires_at > asked.at || !same_time,
-            "a dead token was served"
+            expires_at > start.at || !same_time,
+            "an expired token was served"
         );
         self.served.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn goes_on(&self) -> bool {
+    fn is_running(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
     }
 }
@@ -67,16 +67,15 @@ fn business(number: u64) -> BusinessId {
         .unwrap()
 }
 
-/// One task: calls of every kind, some dropped half-way.
+/// One task: all kinds of calls, some of them cancelled.
 async fn task(run: Arc<Run>, number: u64) {
-    let mut dice = Dice(number * 7_919 + 1);
-    while run.goes_on() {
-        let asked = run.ask();
-        let patience = Duration::from_micros(200 + dice.roll(20_000));
-        match dice.roll(10) {
+    let mut random = Random(number * 7_919 + 1);
+    while run.is_running() {
+        let start = run.start_call();
+        let cancel_after = Duration::from_micros(200 + random.below(20_000));
+        match random.below(10) {
             0 => {
-                // Given up in the middle.
-                if tokio::time::timeout(patience, run.client.token())
+                if tokio::time::timeout(cancel_after, run.client.token())
                     .await
                     .is_err()
                 {
@@ -84,81 +83,82 @@ async fn task(run: Arc<Run>, number: u64) {
                 }
             }
             1..=2 => {
-                let business = business(dice.roll(BUSINESSES as u64));
+                let business = business(random.below(BUSINESSES as u64));
                 let call = run.client.business_token(&business);
-                match tokio::time::timeout(patience, call).await {
-                    Ok(Ok(token)) => run.check(&asked, token.expires_at()),
+                match tokio::time::timeout(cancel_after, call).await {
+                    Ok(Ok(token)) => run.check(&start, token.expires_at()),
                     Ok(Err(_)) => drop(run.failed.fetch_add(1, Ordering::Relaxed)),
                     Err(_) => drop(run.cancelled.fetch_add(1, Ordering::Relaxed)),
                 }
             }
-            3 if dice.roll(40) == 0 => {
+            3 if random.below(40) == 0 => {
                 if let Ok(token) = run.client.token().await {
                     run.client.invalidate(&token);
                 }
             }
             _ => match run.client.token().await {
-                Ok(token) => run.check(&asked, token.expires_at()),
+                Ok(token) => run.check(&start, token.expires_at()),
                 Err(_) => drop(run.failed.fetch_add(1, Ordering::Relaxed)),
             },
         }
-        tokio::time::sleep(Duration::from_millis(1 + dice.roll(20))).await;
+        tokio::time::sleep(Duration::from_millis(1 + random.below(20))).await;
     }
 }
 
-/// One thread: the blocking client, and the borrowed read.
+/// One thread: the blocking client, and a reader.
 fn thread(run: &Run, number: u64) {
     let client = layerfi_auth::blocking::Client::from(run.client.clone());
     let mut reader = client.reader();
-    let mut dice = Dice(number * 104_729 + 1);
-    while run.goes_on() {
-        let asked = run.ask();
+    let mut random = Random(number * 104_729 + 1);
+    while run.is_running() {
+        let start = run.start_call();
         if let Some(token) = reader.borrow_token() {
-            run.check(&asked, token.expires_at());
+            run.check(&start, token.expires_at());
         }
         match client.token() {
-            Ok(token) => run.check(&asked, token.expires_at()),
+            Ok(token) => run.check(&start, token.expires_at()),
             Err(_) => drop(run.failed.fetch_add(1, Ordering::Relaxed)),
         }
-        std::thread::sleep(Duration::from_millis(dice.roll(5)));
+        std::thread::sleep(Duration::from_millis(random.below(5)));
     }
 }
 
-/// The world: faults, revocations, and time.
-fn trouble(run: &Run, emulator: &Emulator, for_so_long: Duration) {
-    let mut dice = Dice(42);
+/// Causes faults, revocations and clock jumps.
+fn disrupt(run: &Run, emulator: &Emulator, duration: Duration) {
+    let mut random = Random(42);
     let start = Instant::now();
-    while start.elapsed() < for_so_long {
+    while start.elapsed() < duration {
         let step = Duration::from_millis(20);
         std::thread::sleep(step);
         run.clock.advance(step * SPEED);
-        match dice.roll(60) {
+        match random.below(60) {
             0 => {
                 run.jumps.fetch_add(1, Ordering::Relaxed);
-                run.clock.suspend(Duration::from_secs(dice.roll(300)));
+                run.clock.suspend(Duration::from_secs(random.below(300)));
             }
             1 => {
                 run.set_back.fetch_add(1, Ordering::SeqCst);
-                run.clock.set_wall_back(Duration::from_secs(dice.roll(100)));
+                run.clock
+                    .set_wall_back(Duration::from_secs(random.below(100)));
                 run.set_back.fetch_add(1, Ordering::SeqCst);
             }
             2 => emulator.revoke_all(TokenKind::Access),
             3..=9 => {
-                let fault = match dice.roll(6) {
+                let fault = match random.below(6) {
                     1 => Fault::status(429).header("retry-after", "0"),
                     2 => Fault::wire(Wire::Reset(layerfi_auth_emulator::At::Before)),
-                    // Seldom: it is not retried, and followed by quiet.
-                    3 if dice.roll(8) == 0 => Fault::text("<html>"),
+                    // Rare, because it is not retried and a back-off follows.
+                    3 if random.below(8) == 0 => Fault::text("<html>"),
                     0 | 3 => Fault::status(503),
                     4 => Fault::wire(Wire::Close(layerfi_auth_emulator::At::MidBody)),
-                    _ => Fault::delay(Duration::from_millis(dice.roll(60))),
+                    _ => Fault::delay(Duration::from_millis(random.below(60))),
                 };
-                let endpoint = match dice.roll(2) {
+                let endpoint = match random.below(2) {
                     0 => Endpoint::Token,
                     _ => Endpoint::AuthToken,
                 };
                 emulator
-                    .fault(endpoint, fault.times(1 + dice.roll(3) as u32))
+                    .fault(endpoint, fault.times(1 + random.below(3) as u32))
                     .unwrap();
             }
             _ => {}
@@ -167,20 +167,19 @@ fn trouble(run: &Run, emulator: &Emulator, for_so_long: Duration) {
     emulator.clear_faults();
 }
 
-/// Whether two requests for one thing were ever in the air at once.
+/// Counts requests with the same key that were in flight at the same time.
 fn overlaps(log: &[LogEntry], key: impl Fn(&LogEntry) -> Option<String>) -> usize {
-    let mut over: HashMap<String, u64> = HashMap::new();
+    let mut end_of_last: HashMap<String, u64> = HashMap::new();
     let mut overlaps = 0;
     for entry in log {
         let Some(key) = key(entry) else { continue };
-        // What the client was cut off from ends there for it, and only later
-        // in the emulator's book.
+        // A fault may end a request for the client earlier than in the emulator's log.
         let ends = if entry.fault.is_some() {
             entry.at_ms
         } else {
             entry.at_ms + entry.took_ms.unwrap_or(0)
         };
-        let last = over.entry(key).or_insert(0);
+        let last = end_of_last.entry(key).or_insert(0);
         if entry.at_ms < *last {
             overlaps += 1;
         }
@@ -197,8 +196,8 @@ fn b02_b05_b07_b09_b15_stress() {
         .unwrap_or(5);
     let emulator = Emulator::builder()
         .rate_limit(None)
-        .access_token_lifetime(LIFE)
-        .business_token_lifetime(LIFE)
+        .access_token_lifetime(LIFETIME)
+        .business_token_lifetime(LIFETIME)
         .start_blocking()
         .unwrap();
     let clock = TestClock::new();
@@ -233,36 +232,36 @@ fn b02_b05_b07_b09_b15_stress() {
         })
         .collect();
 
-    let start = Instant::now();
-    trouble(&run, &emulator, Duration::from_secs(seconds));
+    let began = Instant::now();
+    disrupt(&run, &emulator, Duration::from_secs(seconds));
     run.stop.store(true, Ordering::Relaxed);
 
-    // Nobody hangs: every call ends within its own timeout, and all is over.
+    // Every call ends within its own timeout.
     runtime.block_on(async {
         let all = futures_util::future::join_all(tasks);
-        let results = tokio::time::timeout(Duration::from_secs(30), all)
+        let results = tokio::time::timeout(Duration::from_secs(60), all)
             .await
-            .expect("tasks hang");
+            .expect("tasks did not end within 60 s");
         for result in results {
-            result.expect("a task failed");
+            result.expect("a task panicked");
         }
-        // What is left runs out by itself: no task is leaked.
-        let over = Instant::now() + Duration::from_secs(15);
+        // Background tasks end by themselves: no task is leaked.
+        let deadline = Instant::now() + Duration::from_secs(30);
         while runtime.metrics().num_alive_tasks() > 2 * BUSINESSES + 8 {
             assert!(
-                Instant::now() < over,
-                "{} tasks left",
+                Instant::now() < deadline,
+                "{} background tasks did not end",
                 runtime.metrics().num_alive_tasks()
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
     for thread in threads {
-        assert!(thread.join().is_ok(), "a thread failed");
+        assert!(thread.join().is_ok(), "a thread panicked");
     }
 
     let stats = run.client.stats();
-    let elapsed = start.elapsed().as_secs_f64() * f64::from(SPEED);
+    let elapsed = began.elapsed().as_secs_f64() * f64::from(SPEED);
     let failures: u64 = stats.failures.iter().map(|(_, count)| count).sum();
     println!(
         "{} served, {} failed, {} cancelled, {} clock jumps, {elapsed:.0} s of token time\n{stats:?}",
@@ -272,11 +271,15 @@ fn b02_b05_b07_b09_b15_stress() {
         run.jumps.load(Ordering::Relaxed),
     );
 
-    // No two requests for the access token at once, nor for one business.
+    // At most one request for the access token and one per business at a time.
     let log = emulator.log();
     let tokens =
         |entry: &LogEntry| (entry.endpoint == Endpoint::Token).then(|| "access".to_owned());
-    assert_eq!(overlaps(&log, tokens), 0, "two token requests at once");
+    assert_eq!(
+        overlaps(&log, tokens),
+        0,
+        "two token requests were in flight at the same time"
+    );
     let mints = |entry: &LogEntry| {
         (entry.endpoint == Endpoint::AuthToken)
             .then(|| entry.business_id.clone())
@@ -285,15 +288,15 @@ fn b02_b05_b07_b09_b15_stress() {
     assert_eq!(
         overlaps(&log, mints),
         0,
-        "two mints of one business at once"
+        "two mints of one business were in flight at the same time"
     );
 
-    // No request beyond what the policy allows: by age, by refusals (five and
-    // one in ten seconds), one and its refresh per jump, and what failed.
-    let by_age = elapsed / (LIFE.as_secs_f64() * 0.75);
-    let refusals = 5.0 + elapsed / 10.0;
+    // The policy limits the number of requests: by expiry, by rejected tokens (five and
+    // one per ten seconds), by clock jumps (a request and its refresh), and by failures.
+    let by_age = elapsed / (LIFETIME.as_secs_f64() * 0.75);
+    let rejections = 5.0 + elapsed / 10.0;
     let jumps = 2.0 * run.jumps.load(Ordering::Relaxed) as f64;
-    let flights = 2.0 + by_age + refusals + jumps + failures as f64;
+    let flights = 2.0 + by_age + rejections + jumps + failures as f64;
     let bound = flights + stats.retries as f64;
     assert!(
         (stats.token_requests as f64) <= bound,
@@ -302,6 +305,6 @@ fn b02_b05_b07_b09_b15_stress() {
     );
     assert!(
         run.served.load(Ordering::Relaxed) > 1_000,
-        "hardly anything happened"
+        "too little happened: at most 1,000 tokens were served"
     );
 }

@@ -1,14 +1,14 @@
-//! The shared table of cases through both Rust clients.
+//! The shared table of cases, run with both Rust clients.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use layerfi_auth_tests::{Case, Face, Transport, multi_thread_runtime, read_table, run};
+use layerfi_auth_tests::{Binding, Case, Transport, multi_thread_runtime, read_table, run};
 use serde_json::json;
 
-/// Many cases wait rather than work; more than these would wait for one another.
+/// Number of threads. Most cases wait for a timeout or a back-off.
 const WORKERS: usize = 8;
 
 fn files() -> Vec<PathBuf> {
@@ -26,23 +26,23 @@ fn cases() -> Vec<Case> {
     files().iter().flat_map(|file| read_table(file)).collect()
 }
 
-/// Runs every case, or those that `LAYERFI_CASE` is a part of the name of, and
-/// reports all that fail.
-fn run_all(face: Face, transport: Transport) {
+/// Runs every case, or those whose name contains `LAYERFI_CASE`, and reports all
+/// failures.
+fn run_all(binding: Binding, transport: Transport) {
     let wanted = std::env::var("LAYERFI_CASE").unwrap_or_default();
     let mut cases = cases();
     cases.retain(|case| case.name.contains(&wanted));
-    let failures = failures(&cases, face, transport);
+    let failures = failures(&cases, binding, transport);
     assert!(
         failures.is_empty(),
-        "{} of {} cases failed ({face:?}, {transport:?}):\n{}",
+        "{} of {} cases failed ({binding:?}, {transport:?}):\n{}",
         failures.len(),
         cases.len(),
         failures.join("\n")
     );
 }
 
-fn failures(cases: &[Case], face: Face, transport: Transport) -> Vec<String> {
+fn failures(cases: &[Case], binding: Binding, transport: Transport) -> Vec<String> {
     let runtime = multi_thread_runtime(2);
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
@@ -50,7 +50,7 @@ fn failures(cases: &[Case], face: Face, transport: Transport) -> Vec<String> {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(why) = run(case, face, transport, &runtime) {
+                    if let Err(why) = run(case, binding, transport, &runtime) {
                         failures
                             .lock()
                             .unwrap()
@@ -64,32 +64,36 @@ fn failures(cases: &[Case], face: Face, transport: Transport) -> Vec<String> {
 }
 
 #[test]
-fn every_case_has_its_own_name() {
+fn every_case_has_a_unique_name() {
     let mut names = HashSet::new();
     for case in cases() {
-        assert!(names.insert(case.name.clone()), "twice: {}", case.name);
+        assert!(
+            names.insert(case.name.clone()),
+            "duplicate name: {}",
+            case.name
+        );
     }
-    assert!(names.len() > 70, "the table was not found");
+    assert!(names.len() > 70, "only {} cases were found", names.len());
 }
 
 #[test]
-fn the_table_through_the_async_client() {
-    run_all(Face::Async, Transport::Plain);
+fn table_passes_with_the_async_client() {
+    run_all(Binding::Async, Transport::Plain);
 }
 
 #[test]
-fn the_table_through_the_blocking_client() {
-    run_all(Face::Blocking, Transport::Plain);
+fn table_passes_with_the_blocking_client() {
+    run_all(Binding::Blocking, Transport::Plain);
 }
 
 #[test]
-fn the_table_over_tls_and_http_2() {
-    run_all(Face::Async, Transport::Tls);
+fn table_passes_over_tls_and_http_2() {
+    run_all(Binding::Async, Transport::Tls);
 }
 
-/// A runner that checks nothing passes everything.
+/// Shows that the runner checks: every case with a wrong expectation fails.
 #[test]
-fn what_is_not_so_is_noticed() {
+fn case_with_a_wrong_expectation_fails() {
     let mut altered = Vec::new();
     for case in cases() {
         altered.push(case.altered(|case| {
@@ -102,8 +106,11 @@ fn what_is_not_so_is_noticed() {
         }));
         altered.push(case.altered(|case| case["requests"]["preflight"] = json!(1)));
     }
-    // As many failures as cases: each was noticed.
     let expected = altered.len();
-    let failures = failures(&altered, Face::Async, Transport::Plain);
-    assert_eq!(failures.len(), expected);
+    let failures = failures(&altered, Binding::Async, Transport::Plain);
+    assert_eq!(
+        failures.len(),
+        expected,
+        "some cases with a wrong expectation passed"
+    );
 }

@@ -1,4 +1,5 @@
-//! The steps. Each asks the emulator what it saw and holds the engine to it.
+//! The steps of `demo`. Each compares the emulator's counters with the expected
+//! values.
 
 use std::time::{Duration, Instant};
 
@@ -8,59 +9,65 @@ use layerfi_auth::{BusinessId, BusinessToken, Client};
 use layerfi_auth_emulator::{DEMO_BUSINESS_ID, Emulator, Endpoint, Fault, TokenKind};
 use tokio::net::TcpStream;
 
-use super::page::Page;
+use crate::commands::demo::client::new_client;
+use crate::commands::demo::report::Report;
 use crate::failure::Failure;
-use crate::net::place::Place;
-use crate::net::{request, tls};
+use crate::net::{endpoint, request, tls};
+use crate::time_format::short;
 
 const CALLERS: usize = 1_000;
 const MORE_CALLS: u32 = 100_000;
-/// Few enough for the sandbox's rate limit, twice over.
+/// Each makes two requests; all fit in the sandbox's rate limit.
 const REFUSED_CALLERS: usize = 20;
-/// A life so short that its end can be waited for.
-const SHORT_LIFE: Duration = Duration::from_secs(2);
-const WATCHED: Duration = Duration::from_secs(3);
+const SHORT_LIFETIME: Duration = Duration::from_secs(2);
+/// Longer than `SHORT_LIFETIME`: the first token expires meanwhile.
+const READ_FOR: Duration = Duration::from_secs(3);
 
-pub(super) struct Stage<'a> {
+pub(super) struct Demo<'a> {
     pub(super) emulator: &'a Emulator,
     pub(super) client: Client,
 }
 
-/// Fails the demonstration where a promise is not kept.
-fn hold(kept: bool, promise: &str) -> Result<(), Failure> {
-    if kept {
+/// Fails if a result differs from what the engine guarantees.
+fn ensure(correct: bool, guarantee: &str) -> Result<(), Failure> {
+    if correct {
         return Ok(());
     }
     Err(Failure::internal(format!(
-        "the demonstration did not show what it should: {promise}"
+        "the demonstration failed: expected that {guarantee}"
     )))
 }
 
-impl Stage<'_> {
+impl Demo<'_> {
     fn token_requests(&self) -> u64 {
         self.emulator.count(Endpoint::Token)
     }
 
-    pub(super) async fn access_token(&self, page: &mut Page<'_>) -> Result<(), Failure> {
+    pub(super) async fn access_token(&self, report: &mut Report<'_>) -> Result<(), Failure> {
         let start = Instant::now();
         let token = self.client.token().await?;
         let took = start.elapsed();
-        hold(self.token_requests() == 1, "one token request")?;
-        let life = token.remaining().as_secs();
-        page.step(
+        ensure(
+            self.token_requests() == 1,
+            "the first call makes one token request",
+        )?;
+        let lifetime = token.remaining().as_secs();
+        report.step(
             "An access token for client credentials",
             took,
-            vec![format!("token requests: 1; the token has {life} s to live")],
+            vec![format!(
+                "token requests: 1; the token expires in {lifetime} s"
+            )],
         )
     }
 
-    pub(super) async fn whoami(&self, page: &mut Page<'_>) -> Result<(), Failure> {
+    pub(super) async fn whoami(&self, report: &mut Report<'_>) -> Result<(), Failure> {
         let start = Instant::now();
         let me = self.client.whoami().await?;
         let took = start.elapsed();
-        hold(self.token_requests() == 1, "the token is used again")?;
-        page.step(
-            "Whose credentials are these? GET /whoami",
+        ensure(self.token_requests() == 1, "whoami uses the same token")?;
+        report.step(
+            "The client of these credentials: GET /whoami",
             took,
             vec![
                 format!("{} ({})", me.client_name, me.client_id),
@@ -71,7 +78,7 @@ impl Stage<'_> {
 
     pub(super) async fn business_token(
         &self,
-        page: &mut Page<'_>,
+        report: &mut Report<'_>,
     ) -> Result<BusinessToken, Failure> {
         let business: BusinessId = DEMO_BUSINESS_ID.parse()?;
         let start = Instant::now();
@@ -84,49 +91,56 @@ impl Stage<'_> {
         let foreign = self.status(other, token.authorization()).await?;
         self.client.business_token(&business).await?;
         let mints = self.emulator.count(Endpoint::AuthToken);
-        hold(own == StatusCode::OK, "a business token opens its business")?;
-        hold(
-            foreign == StatusCode::FORBIDDEN,
-            "a business token opens no other business",
+        ensure(
+            own == StatusCode::OK,
+            "a business token gives access to its business",
         )?;
-        hold(mints == 1, "a business token is minted once")?;
-        page.step(
-            "A token for one business, to be handed to a browser",
+        ensure(
+            foreign == StatusCode::FORBIDDEN,
+            "a business token gives access to no other business",
+        )?;
+        ensure(
+            mints == 1,
+            "the second call returns the cached business token",
+        )?;
+        report.step(
+            "A token for one business, for use in a browser",
             took,
             vec![
                 format!("GET /v1/businesses/{business}  -> {}", own.as_u16()),
                 format!("GET /v1/businesses/{other}  -> {}", foreign.as_u16()),
-                format!("asked for once more: from the cache; mints: {mints}"),
+                format!("second call: served from the cache; tokens minted: {mints}"),
             ],
         )?;
         Ok(token)
     }
 
-    /// What the API says to a bare request with a token of ours.
+    /// Sends a request without the engine and returns its status.
     async fn status(
         &self,
         business: &str,
         authorization: &HeaderValue,
     ) -> Result<StatusCode, Failure> {
-        let failed = |why: String| Failure::internal(format!("the emulator did not answer: {why}"));
-        let place = Place::of(&self.emulator.url())?;
+        let failed =
+            |error: String| Failure::internal(format!("the emulator did not respond: {error}"));
+        let api = endpoint::Endpoint::of(&self.emulator.url())?;
         let stream = TcpStream::connect(self.emulator.address())
             .await
             .map_err(|error| failed(error.to_string()))?;
         let ca = self.emulator.ca_pem().unwrap_or_default();
-        let secure = tls::handshake(stream, &place, tls::roots(ca.as_bytes()))
+        let secure = tls::handshake(stream, &api, tls::roots(ca.as_bytes()))
             .await
-            .map_err(|refused| failed(refused.what))?;
+            .map_err(|problem| failed(problem.message))?;
         let path = format!("/v1/businesses/{business}");
-        let head = request::get(secure.stream, &place, &path, Some(authorization))
+        let head = request::get(secure.stream, &api, &path, Some(authorization))
             .await
             .map_err(failed)?;
         Ok(head.status)
     }
 
-    pub(super) async fn herd(&self, page: &mut Page<'_>) -> Result<(), Failure> {
+    pub(super) async fn concurrent_callers(&self, report: &mut Report<'_>) -> Result<(), Failure> {
         let before = self.token_requests();
-        let client = super::client(self.emulator)?;
+        let client = new_client(self.emulator)?;
         let start = Instant::now();
         let callers = (0..CALLERS).map(|_| {
             let client = client.clone();
@@ -143,10 +157,13 @@ impl Stage<'_> {
             [one, other] => one.secret() == other.secret(),
             _ => true,
         });
-        hold(requests == 1, "a cold herd costs one request")?;
-        hold(same, "a cold herd shares one token")?;
-        page.step(
-            "1,000 callers at once, and no token at hand",
+        ensure(
+            requests == 1,
+            "1,000 concurrent callers make one token request",
+        )?;
+        ensure(same, "1,000 concurrent callers get the same token")?;
+        report.step(
+            "1,000 concurrent callers with an empty cache",
             took,
             vec![format!(
                 "token requests: {requests}; all 1,000 got the same token"
@@ -159,15 +176,15 @@ impl Stage<'_> {
         }
         let took = start.elapsed();
         let more = self.token_requests() - before - requests;
-        hold(more == 0, "a token at hand costs no request")?;
-        page.step(
-            "100,000 more calls",
+        ensure(more == 0, "calls with a cached token make no token request")?;
+        report.step(
+            "100,000 calls with a cached token",
             took,
             vec![format!(
                 "token requests: {more}; {} ns per call{}",
                 (took / MORE_CALLS).as_nanos(),
                 if cfg!(debug_assertions) {
-                    ", in a build for debugging"
+                    " (debug build)"
                 } else {
                     ""
                 }
@@ -175,12 +192,12 @@ impl Stage<'_> {
         )
     }
 
-    pub(super) async fn revoked(&self, page: &mut Page<'_>) -> Result<(), Failure> {
+    pub(super) async fn revoked_token(&self, report: &mut Report<'_>) -> Result<(), Failure> {
         let before = self.token_requests();
         let refused_before = self.emulator.counters().status(401);
         self.emulator.revoke_all(TokenKind::Access);
-        // All refusals are held back until all calls are there, so that none
-        // is made late enough to have the new token from the start.
+        // Holds all responses until all requests have arrived. Otherwise a late
+        // request could be sent with the new token.
         self.emulator.fault(
             Endpoint::Business,
             Fault::hold().times(REFUSED_CALLERS as u32),
@@ -188,53 +205,50 @@ impl Stage<'_> {
         let path = format!("/v1/businesses/{DEMO_BUSINESS_ID}");
         let start = Instant::now();
         let calls = join_all((0..REFUSED_CALLERS).map(|_| self.client.get(&path)));
-        let (answers, ()) = tokio::join!(calls, self.release_when_all_are_there());
+        let (responses, ()) = tokio::join!(calls, self.release_when_all_have_arrived());
         let took = start.elapsed();
-        for answer in answers {
-            hold(
-                answer?.status() == StatusCode::OK,
-                "a refused call is made again",
+        for response in responses {
+            ensure(
+                response?.status() == StatusCode::OK,
+                "a refused call is sent again with a new token",
             )?;
         }
         let requests = self.token_requests() - before;
         let refused = self.emulator.counters().status(401) - refused_before;
-        hold(
-            requests == 1,
-            "any number of refusals cost one token request",
-        )?;
-        page.step(
-            "The server revokes the token under 20 calls at once",
+        ensure(requests == 1, "20 refused calls make one token request")?;
+        report.step(
+            "The server revokes the token during 20 concurrent calls",
             took,
             vec![format!(
-                "token requests: {requests}; refused with 401: {refused}; answered with 200: all 20"
+                "token requests: {requests}; HTTP 401: {refused}; HTTP 200 after the retry: all 20"
             )],
         )
     }
 
-    async fn release_when_all_are_there(&self) {
-        let all_are_there = || {
+    async fn release_when_all_have_arrived(&self) {
+        let all_have_arrived = || {
             let business = self.emulator.counters().endpoint(Endpoint::Business);
             business.in_flight == REFUSED_CALLERS as u64
         };
         let start = Instant::now();
-        while !all_are_there() && start.elapsed() < Duration::from_secs(5) {
+        while !all_have_arrived() && start.elapsed() < Duration::from_secs(8) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.emulator.clear_faults();
         self.emulator.release();
     }
 
-    pub(super) async fn refresh_ahead(&self, page: &mut Page<'_>) -> Result<(), Failure> {
-        self.emulator.set_access_token_lifetime(SHORT_LIFE);
-        let client = super::client(self.emulator)?;
+    pub(super) async fn background_refresh(&self, report: &mut Report<'_>) -> Result<(), Failure> {
+        self.emulator.set_access_token_lifetime(SHORT_LIFETIME);
+        let client = new_client(self.emulator)?;
         client.token().await?;
         let before = self.token_requests();
         let waited_before = client.stats().waits;
-        page.meanwhile("reading a token that lives 2 s, for 3 s ...")?;
+        report.status("reading a token with a lifetime of 2 s, for 3 s ...")?;
         let start = Instant::now();
         let mut reads = 0u32;
         let mut slowest = Duration::ZERO;
-        while start.elapsed() < WATCHED {
+        while start.elapsed() < READ_FOR {
             let read = Instant::now();
             client.token().await?;
             slowest = slowest.max(read.elapsed());
@@ -244,13 +258,13 @@ impl Stage<'_> {
         let took = start.elapsed();
         let requests = self.token_requests() - before;
         let waited = client.stats().waits - waited_before;
-        hold(requests >= 1, "a token is refreshed before it expires")?;
-        page.step(
-            "A token that lives 2 s, read for 3 s",
+        ensure(requests >= 1, "a token is refreshed before it expires")?;
+        report.step(
+            "A token with a lifetime of 2 s, read for 3 s",
             took,
             vec![format!(
-                "refreshed in the background: {requests}; of {reads} reads waited: {waited}; slowest: {}",
-                crate::when::short(slowest)
+                "background refreshes: {requests}; reads: {reads}, {waited} of them waited; slowest: {}",
+                short(slowest)
             )],
         )
     }

@@ -1,4 +1,4 @@
-//! Many slots.
+//! Tests of slots by key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,9 @@ use futures_util::FutureExt as _;
 use super::super::Keyed;
 use super::{Act, Script, context, permanent, settle};
 use crate::cache::Context;
-use crate::clock::TestClock;
-use crate::fork;
+use crate::deadline::Progress;
+use crate::sys::clock::TestClock;
+use crate::sys::fork;
 
 struct Bench {
     clock: TestClock,
@@ -33,17 +34,20 @@ impl Bench {
 
     fn hit(&self, key: u32) -> Option<u32> {
         self.keyed
-            .hit(&self.cx, &key, || self.script(), |entry| entry.value)
+            .hit(&self.cx, &key, None, || self.script(), |entry| entry.value)
     }
 
     async fn get(&self, key: u32, script: &Script) -> crate::Result<u32> {
-        let get = self.keyed.get(&self.cx, &key, script.clone(), None);
+        let progress = Progress::default();
+        let get = self
+            .keyed
+            .get(&self.cx, &key, script.clone(), None, &progress);
         get.await.map(|entry| entry.value)
     }
 }
 
 #[tokio::test]
-async fn b15_one_key_never_waits_for_another() {
+async fn b15_one_key_does_not_wait_for_another() {
     let bench = Bench::new(10);
     let slow = bench.script();
     slow.hold();
@@ -55,7 +59,7 @@ async fn b15_one_key_never_waits_for_another() {
     assert_eq!(bench.get(3, &good).await.unwrap(), 1);
     assert_eq!(bench.hit(3), Some(1));
     assert_eq!(bench.hit(2), None);
-    slow.let_go();
+    slow.release();
     settle().await;
     assert_eq!(bench.hit(1), Some(1));
     assert_eq!(
@@ -65,15 +69,19 @@ async fn b15_one_key_never_waits_for_another() {
 }
 
 #[tokio::test]
-async fn b04_b17_a_look_starts_no_refresh_and_one_is_started_when_it_is_wanted() {
+async fn b04_b17_look_starts_no_refresh_but_refresh_does() {
     let bench = Bench::new(10);
     let script = bench.script();
     let look = || bench.keyed.look(&bench.cx, &1, |entry| entry.value);
-    assert_eq!(look(), None, "not there");
+    assert_eq!(look(), None, "a key that is not there");
     bench.get(1, &script).await.unwrap();
     bench.keyed.refresh(&bench.cx, &1, script.clone());
     settle().await;
-    assert_eq!((look(), script.fetches()), (Some((1, false)), 1), "not due");
+    assert_eq!(
+        (look(), script.fetches()),
+        (Some((1, false)), 1),
+        "a refresh ran before it was due"
+    );
     bench.clock.advance(Duration::from_secs(3_100));
     for _ in 0..100 {
         assert_eq!(look(), Some((1, true)));
@@ -85,17 +93,17 @@ async fn b04_b17_a_look_starts_no_refresh_and_one_is_started_when_it_is_wanted()
         bench.keyed.refresh(&bench.cx, &1, script.clone());
         bench.keyed.refresh(&bench.cx, &2, script.clone());
     }
-    assert_eq!(look(), Some((1, false)), "under way");
+    assert_eq!(look(), Some((1, false)), "while the refresh runs");
     settle().await;
-    script.let_go();
+    script.release();
     settle().await;
     assert_eq!((look(), script.fetches()), (Some((2, false)), 2));
     bench.clock.advance(Duration::from_secs(3_600));
-    assert_eq!(look(), None, "dead");
+    assert_eq!(look(), None, "an expired value");
 }
 
 #[tokio::test]
-async fn b15_the_number_is_bounded_and_what_is_asked_for_again_stays() {
+async fn b15_number_of_keys_is_bounded_and_used_keys_stay() {
     let bench = Bench::new(10);
     for key in 0..10 {
         bench.get(key, &bench.script()).await.unwrap();
@@ -112,7 +120,7 @@ async fn b15_the_number_is_bounded_and_what_is_asked_for_again_stays() {
 }
 
 #[tokio::test]
-async fn b15_nothing_dead_is_kept() {
+async fn b15_expired_keys_are_removed() {
     let bench = Bench::new(1_000);
     for key in 0..100 {
         let script = bench.script();
@@ -138,7 +146,7 @@ async fn b15_nothing_dead_is_kept() {
 }
 
 #[tokio::test]
-async fn b15_a_thousand_deaths_at_once_are_not_one_callers_burden() {
+async fn b15_one_call_removes_a_bounded_number_of_expired_keys() {
     let bench = Bench::new(2_000);
     for key in 0..1_000 {
         let script = bench.script();
@@ -148,14 +156,14 @@ async fn b15_a_thousand_deaths_at_once_are_not_one_callers_burden() {
     bench.clock.advance(Duration::from_secs(60));
     for newcomer in 1..=3 {
         bench.get(10_000 + newcomer, &bench.script()).await.unwrap();
-        let there = bench.keyed.places();
-        assert!((500..1_000).contains(&there), "{there}");
+        let there = bench.keyed.nodes();
+        assert!((500..1_000).contains(&there), "{there} keys are left");
     }
     assert_eq!(bench.keyed.len(&bench.cx), 3);
 }
 
 #[tokio::test]
-async fn b15_a_refreshed_one_outlives_its_first_death() {
+async fn b15_refreshed_key_outlives_its_first_expiry() {
     let bench = Bench::new(10);
     let script = bench.script();
     script.then(Act::Give(Duration::from_secs(100)));
@@ -164,7 +172,7 @@ async fn b15_a_refreshed_one_outlives_its_first_death() {
     assert_eq!(
         bench
             .keyed
-            .hit(&bench.cx, &1, || script.clone(), |entry| entry.value),
+            .hit(&bench.cx, &1, None, || script.clone(), |entry| entry.value),
         Some(1)
     );
     settle().await;
@@ -176,7 +184,7 @@ async fn b15_a_refreshed_one_outlives_its_first_death() {
 }
 
 #[tokio::test]
-async fn b15_the_bound_holds_with_everything_in_flight() {
+async fn b15_bound_holds_while_all_keys_are_fetched() {
     let bench = Bench::new(3);
     let scripts: Vec<_> = (0..8)
         .map(|key| {
@@ -188,14 +196,14 @@ async fn b15_the_bound_holds_with_everything_in_flight() {
         .collect();
     assert!(bench.keyed.len(&bench.cx) <= 3);
     for script in &scripts {
-        script.let_go();
+        script.release();
     }
     settle().await;
     assert!(bench.keyed.len(&bench.cx) <= 3);
 }
 
 #[tokio::test]
-async fn b13_the_tokens_of_the_parent_are_the_childs_too() {
+async fn b13_forked_child_serves_the_parents_values() {
     let bench = Bench::new(10);
     for key in 0..5 {
         bench.get(key, &bench.script()).await.unwrap();
@@ -208,4 +216,41 @@ async fn b13_the_tokens_of_the_parent_are_the_childs_too() {
         assert_eq!(bench.hit(key), Some(1));
     }
     assert_eq!(bench.keyed.len(&bench.cx), 5);
+}
+
+#[tokio::test]
+async fn b15_expired_keys_are_evicted_before_keys_that_are_alive() {
+    let bench = Bench::new(10);
+    for key in 0..10 {
+        let script = bench.script();
+        let seconds = if key % 2 == 0 { 3_600 } else { 60 };
+        script.then(Act::Give(Duration::from_secs(seconds)));
+        bench.get(key, &script).await.unwrap();
+    }
+    bench.clock.advance(Duration::from_secs(60));
+    for key in 10..15 {
+        bench.get(key, &bench.script()).await.unwrap();
+    }
+    let kept: Vec<u32> = (0..15).filter(|key| bench.hit(*key).is_some()).collect();
+    assert_eq!(kept, [0, 2, 4, 6, 8, 10, 11, 12, 13, 14]);
+}
+
+#[tokio::test]
+async fn b11_refused_value_is_found_without_its_key() {
+    let bench = Bench::new(10);
+    for key in 0..5 {
+        let script = bench.script();
+        for _ in 0..key {
+            script.then(Act::Fail(permanent()));
+        }
+        for _ in 0..=key {
+            let _ = bench.get(key, &script).await;
+            bench.clock.advance(Duration::from_secs(61));
+        }
+    }
+    // The value of key 3 is 4, the number of its fetch.
+    assert!(bench.keyed.invalidate_any(&bench.cx, |value| *value == 4));
+    assert!(!bench.keyed.invalidate_any(&bench.cx, |value| *value == 4));
+    let left: Vec<u32> = (0..5).filter(|key| bench.hit(*key).is_some()).collect();
+    assert_eq!(left, [0, 1, 2, 4]);
 }

@@ -1,4 +1,4 @@
-//! The cache on a test clock and a scripted source.
+//! Tests of the cache, with a test clock and a scripted source.
 
 #[cfg(not(shuttle))]
 mod keyed;
@@ -18,14 +18,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::{Context, Fetched, Mode, Outcome, Slot, Source, Spawn};
-use crate::clock::{Clock, Now, TestClock};
+use super::{Ask, Context, Fetched, Mode, Outcome, Slot, Source, Spawn};
+use crate::deadline::Progress;
 use crate::error::{Details, Error, ErrorKind, Result};
 use crate::stats::Counters;
+use crate::sys::clock::{Clock, Now, TestClock};
 
 pub(super) const LIFE: Duration = Duration::from_secs(3_600);
 
-/// Runs flights as tasks of Tokio, or of the model checker.
+/// Runs fetches as tasks of Tokio, or of the model checker.
 struct Tasks;
 
 impl Spawn for Tasks {
@@ -46,21 +47,19 @@ pub(super) fn context(clock: &TestClock) -> Context {
     }
 }
 
-/// What a fetch is to come to.
+/// Result of a scripted fetch.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     Give(Duration),
     Fail(Error),
-    FailEarlier(Error),
-    /// Only when it is told to come home.
-    FailLate(Error),
+    FailUpstream(Error),
     Panic,
-    /// The task is never finished.
+    /// The fetch never ends.
     Hang,
 }
 
-/// A source that does as it is told; when it is told nothing more, it gives
-/// values that live an hour. Its values are the numbers of their fetches.
+/// Source that plays a script, and after its end gives values that live an hour.
+/// Each value is the number of its fetch.
 #[derive(Clone)]
 pub(super) struct Script(Arc<Inner>);
 
@@ -69,8 +68,9 @@ struct Inner {
     acts: Mutex<VecDeque<Act>>,
     fetches: AtomicU32,
     probes: AtomicU32,
-    in_the_air: AtomicU32,
-    homecoming: tokio::sync::Notify,
+    running: AtomicU32,
+    /// Failures in a row that the last fetch was told.
+    failures: AtomicU32,
     /// A permit per fetch that may end.
     gate: Semaphore,
     changed: std::sync::atomic::AtomicBool,
@@ -90,8 +90,8 @@ impl Script {
             acts: Mutex::default(),
             fetches: AtomicU32::new(0),
             probes: AtomicU32::new(0),
-            in_the_air: AtomicU32::new(0),
-            homecoming: tokio::sync::Notify::new(),
+            running: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
             gate: Semaphore::new(1_000_000),
             changed: std::sync::atomic::AtomicBool::new(false),
             can_change,
@@ -105,25 +105,21 @@ impl Script {
         self
     }
 
-    /// From now on fetches wait until they are let go.
+    /// Makes fetches wait for a permit from now on.
     pub(super) fn hold(&self) {
         self.0.gate.forget_permits(usize::MAX);
     }
 
-    pub(super) fn let_go(&self) {
+    /// Lets one waiting fetch end.
+    pub(super) fn release(&self) {
         self.0.gate.add_permits(1);
-    }
-
-    /// The fetches that are late end now.
-    pub(super) fn come_home(&self) {
-        self.0.homecoming.notify_waiters();
     }
 
     pub(super) fn change_credentials(&self) {
         self.0.changed.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a value may be served, by arithmetic of this test's own.
+    /// Whether a value may be served, computed independently of the cache.
     pub(super) fn is_alive(&self, value: u32) -> bool {
         let now = Clock::Test(self.0.clock.clone()).now();
         let given = self.0.given.lock().unwrap();
@@ -134,21 +130,28 @@ impl Script {
         by_mono && by_wall
     }
 
-    /// Fetches that made a request.
+    /// Number of fetches that made a request.
     pub(super) fn fetches(&self) -> u32 {
         self.0.fetches.load(Ordering::SeqCst)
     }
 
+    /// Number of fetches that only checked for changed credentials, or began so.
     pub(super) fn probes(&self) -> u32 {
         self.0.probes.load(Ordering::SeqCst)
+    }
+
+    /// Failures in a row that the last fetch was told.
+    pub(super) fn failures(&self) -> u32 {
+        self.0.failures.load(Ordering::SeqCst)
     }
 }
 
 impl Source<u32> for Script {
-    fn fetch(&self, mode: Mode) -> BoxFuture<'static, Outcome<u32>> {
+    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<u32>> {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
-            if mode == Mode::IfChanged {
+            inner.failures.store(ask.failures, Ordering::SeqCst);
+            if ask.mode == Mode::IfChanged {
                 inner.probes.fetch_add(1, Ordering::SeqCst);
                 if !inner.changed.swap(false, Ordering::SeqCst) {
                     return Outcome::Unchanged;
@@ -157,11 +160,11 @@ impl Source<u32> for Script {
             let requested_at = Clock::Test(inner.clock.clone()).now();
             let number = inner.fetches.fetch_add(1, Ordering::SeqCst) + 1;
             assert_eq!(
-                inner.in_the_air.fetch_add(1, Ordering::SeqCst),
+                inner.running.fetch_add(1, Ordering::SeqCst),
                 0,
-                "two flights at once"
+                "two fetches at once"
             );
-            let down = Down(&inner.in_the_air);
+            let running = Running(&inner.running);
             inner.gate.acquire().await.unwrap().forget();
             #[cfg(shuttle)]
             shuttle::future::yield_now().await;
@@ -181,7 +184,7 @@ impl Source<u32> for Script {
                 .lock()
                 .unwrap()
                 .push((number, requested_at, life));
-            drop(down);
+            drop(running);
             match act {
                 Act::Give(lifetime) => Outcome::Fetched(Fetched {
                     value: number,
@@ -190,12 +193,8 @@ impl Source<u32> for Script {
                     reserve: inner.reserve,
                 }),
                 Act::Fail(error) => Outcome::Failed(error),
-                Act::FailEarlier(error) => Outcome::FailedEarlier(error),
-                Act::FailLate(error) => {
-                    inner.homecoming.notified().await;
-                    Outcome::Failed(error)
-                }
-                Act::Panic => panic!("as told"),
+                Act::FailUpstream(error) => Outcome::FailedUpstream(error),
+                Act::Panic => panic!("scripted panic"),
                 Act::Hang => std::future::pending().await,
             }
         })
@@ -210,9 +209,9 @@ impl Source<u32> for Script {
     }
 }
 
-struct Down<'a>(&'a AtomicU32);
+struct Running<'a>(&'a AtomicU32);
 
-impl Drop for Down<'_> {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -238,14 +237,14 @@ pub(super) fn permanent() -> Error {
     Error::with_details(ErrorKind::OAuth, "refused", "", details)
 }
 
-/// Lets every task run until nothing moves.
+/// Runs all tasks until none can go on.
 pub(super) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
 }
 
-/// A slot with all that goes with it.
+/// Slot with a clock and a scripted source.
 pub(super) struct Bench {
     pub(super) clock: TestClock,
     pub(super) cx: Context,
@@ -268,20 +267,29 @@ impl Bench {
         }
     }
 
-    /// As a client does it: a look, then the wait.
+    /// Gets the value as a client does: a hit, or a wait.
     pub(super) async fn get(&self) -> Result<u32> {
         if let Some(value) = self.hit() {
             return Ok(value);
         }
+        self.get_with(None).await
+    }
+
+    pub(super) async fn get_with(&self, min_remaining: Option<Duration>) -> Result<u32> {
+        let progress = Progress::default();
         self.slot
-            .get(&self.cx, &self.script, None)
+            .get(&self.cx, &self.script, min_remaining, &progress)
             .await
             .map(|entry| entry.value)
     }
 
     pub(super) fn hit(&self) -> Option<u32> {
+        self.hit_with(None)
+    }
+
+    pub(super) fn hit_with(&self, min_remaining: Option<Duration>) -> Option<u32> {
         self.slot
-            .hit(&self.cx, || self.script.clone())
+            .hit(&self.cx, min_remaining, || self.script.clone())
             .map(|borrowed| *borrowed.value())
     }
 

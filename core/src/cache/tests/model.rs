@@ -13,9 +13,9 @@ use shuttle::thread;
 
 use super::super::{Context, Spawn};
 use super::{Act, Bench, Script, permanent, transient};
-use crate::clock::TestClock;
-use crate::error::Result;
-use crate::fork;
+use crate::error::{ErrorKind, Result};
+use crate::sys::clock::TestClock;
+use crate::sys::fork;
 
 /// Schedules per scenario; more with `LAYERFI_MODEL_RUNS`.
 fn explore(scenario: impl Fn() + Send + Sync + 'static) {
@@ -26,11 +26,11 @@ fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     let scenario = Arc::new(scenario);
     let same = Arc::clone(&scenario);
     shuttle::check_random(move || scenario(), runs);
-    // Few switches in the worst places, where random schedules have many.
+    // Few task switches at the worst points; random schedules have many.
     shuttle::check_pct(move || same(), runs, 3);
 }
 
-/// Runs `call` in so many threads and gives their results.
+/// Runs `call` in `count` threads and returns their results.
 fn threads<T: Send + 'static>(
     count: u32,
     bench: &Arc<Bench>,
@@ -50,7 +50,7 @@ fn threads<T: Send + 'static>(
 }
 
 #[test]
-fn b02_model_cold_herd() {
+fn b02_model_cold_herd_makes_one_request() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         let values = threads(3, &bench, |bench| block_on(bench.get()).unwrap());
@@ -60,7 +60,7 @@ fn b02_model_cold_herd() {
 }
 
 #[test]
-fn b03_model_failing_herd() {
+fn b03_model_failing_herd_makes_one_request() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         bench.script.then(Act::Fail(permanent()));
@@ -71,12 +71,12 @@ fn b03_model_failing_herd() {
 }
 
 #[test]
-fn b04_model_refresh() {
+fn b04_model_no_caller_waits_for_a_refresh() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         block_on(bench.get()).unwrap();
         bench.advance(3_100);
-        // Nobody waits, so a call ends at its first poll.
+        // A call that does not wait ends at its first poll.
         let values = threads(3, &bench, |bench| {
             bench.get().now_or_never().expect("waits").unwrap()
         });
@@ -86,7 +86,7 @@ fn b04_model_refresh() {
 }
 
 #[test]
-fn b05_model_failing_refresh() {
+fn b05_model_failing_refresh_keeps_the_value() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         block_on(bench.get()).unwrap();
@@ -103,7 +103,7 @@ fn b05_model_failing_refresh() {
 }
 
 #[test]
-fn b07_model_cancelled_callers() {
+fn b07_model_cancelled_caller_does_not_cancel_the_fetch() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         let dropped = Arc::new(AtomicU32::new(0));
@@ -120,7 +120,7 @@ fn b07_model_cancelled_callers() {
 }
 
 #[test]
-fn b11_model_refusals() {
+fn b11_model_refused_value_is_replaced_once() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         block_on(bench.get()).unwrap();
@@ -134,7 +134,7 @@ fn b11_model_refusals() {
 }
 
 #[test]
-fn b09_model_expiry_amid_a_refresh() {
+fn b09_model_value_that_expires_during_a_refresh_is_replaced_once() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         block_on(bench.get()).unwrap();
@@ -149,8 +149,8 @@ fn b09_model_expiry_amid_a_refresh() {
     });
 }
 
-/// Does not finish the first task: loses it half-way, as a runtime does that
-/// is being dropped, or keeps it for ever, as it is after a fork.
+/// Does not finish the first task: drops it, as a runtime does that ends, or keeps
+/// it for ever, as after a fork.
 struct Unlucky {
     tasks: AtomicU32,
     forked: bool,
@@ -189,20 +189,26 @@ impl Spawn for Unlucky {
 }
 
 #[test]
-fn b12_model_lost_flight() {
+fn b12_model_dropped_fetch_leaves_no_caller_waiting() {
     explore(|| {
         let bench = Arc::new(Unlucky::bench(false));
-        let values = threads(3, &bench, |bench| block_on(bench.get()).unwrap());
-        assert_eq!(values, [1, 1, 1]);
+        let results = threads(3, &bench, |bench| block_on(bench.get()));
+        for result in results {
+            match result {
+                Ok(value) => assert_eq!(value, 1),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Internal),
+            }
+        }
+        assert_eq!(block_on(bench.get()).unwrap(), 1);
     });
 }
 
 #[test]
-fn b13_model_fork() {
+fn b13_model_child_does_not_wait_for_the_parents_fetch() {
     explore(|| {
         let bench = Arc::new(Unlucky::bench(true));
-        // A parent in the middle of its first flight forks; the child's
-        // threads find its state as it was at that moment.
+        // The parent forks during its first fetch; the child's threads find the
+        // state of that moment.
         assert!(bench.get().now_or_never().is_none());
         fork::pretend::fork();
         let values = threads(3, &bench, |bench| block_on(bench.get()).unwrap());
@@ -210,10 +216,10 @@ fn b13_model_fork() {
     });
 }
 
-/// Everything at once: whatever the schedule, nobody is given a dead value,
-/// nobody hangs, and no two flights are up (the source checks that).
+/// All events together: whatever the schedule, no expired value is returned, no
+/// caller waits for ever, and no two fetches run at once (the source checks that).
 #[test]
-fn b02_b05_b07_b11_model_mix() {
+fn b02_b05_b07_b11_model_mixed_events() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         bench
@@ -240,8 +246,7 @@ fn b02_b05_b07_b11_model_mix() {
                 }
             }
         });
-        // Heals: at the latest after the quiet time. (Less than a flight's budget passes
-        // in all, so that none is given up for lost.)
+        // Recovers at the latest after the quiet time.
         bench.advance(5);
         let value = block_on(bench.get())
             .or_else(|_| block_on(bench.get()))

@@ -1,5 +1,5 @@
-//! Random histories: whatever happens, never a dead value, never two flights,
-//! never more requests than the policy allows.
+//! Random histories: no expired value is served, no two fetches run at once, and
+//! there are no more requests than the policy allows.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{Act, Bench, permanent, settle, transient};
 #[derive(Clone, Debug)]
 enum Step {
     Call,
-    /// Many calls at once, some of them dropped half-way.
+    /// Many calls at once, some of which are cancelled.
     Herd(u8),
     Pass(u64),
     Suspend(u64),
@@ -35,11 +35,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the bound on requests is made of.
+/// Terms of the bound on requests.
 struct Model {
     /// Time passed, in milliseconds.
     mono: u64,
-    /// Requests that the policy grants for what has happened.
+    /// Requests that the policy allows for what has happened.
     allowed: f64,
 }
 
@@ -57,7 +57,7 @@ proptest! {
                 match step {
                     Step::Call => {
                         if let Ok(value) = bench.get().await {
-                            assert!(bench.script.is_alive(value), "given dead");
+                            assert!(bench.script.is_alive(value), "an expired value is returned");
                         }
                     }
                     Step::Herd(callers) => {
@@ -93,7 +93,7 @@ proptest! {
                             shortest = shortest.min(life.as_millis() as u64);
                         }
                         if matches!(act, Act::Fail(_) | Act::Panic) {
-                            // A failure is met by one request more.
+                            // A failure allows one more request.
                             model.allowed += 1.0;
                         }
                         let _ = bench.script.then(act);
@@ -101,12 +101,12 @@ proptest! {
                 }
                 settle().await;
                 if let Some(value) = bench.hit() {
-                    assert!(bench.script.is_alive(value), "served dead");
+                    assert!(bench.script.is_alive(value), "an expired value is served");
                 }
                 settle().await;
             }
-            // Each value may be asked for after 75 % of its life at the soonest;
-            // refusals by rations of five and one in ten seconds.
+            // Each value is refreshed after 75 % of its life at the soonest; five
+            // refusals are met at once, and one in ten seconds.
             let life = shortest.min(3_600_000) as f64;
             let by_time = model.mono as f64 / (life * 0.75);
             let refusals = 5.0 + model.mono as f64 / 10_000.0;

@@ -1,4 +1,4 @@
-//! One slot, one promise at a time.
+//! Tests of one slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use futures_util::future::join_all;
 
 use super::super::Reader;
 use super::{Act, Bench, LIFE, Script, limited, permanent, settle, transient};
-use crate::clock::TestClock;
 use crate::error::ErrorKind;
-use crate::fork;
 use crate::stats::Event;
+use crate::sys::clock::TestClock;
+use crate::sys::fork;
 
 #[tokio::test]
-async fn b01_a_hit_is_served_where_it_lies() {
+async fn b01_hit_is_served_without_a_fetch() {
     let bench = Bench::new();
     assert_eq!(bench.hit(), None);
     assert_eq!(bench.get().await.unwrap(), 1);
@@ -34,13 +34,13 @@ async fn b01_a_hit_is_served_where_it_lies() {
 }
 
 #[tokio::test]
-async fn b02_a_cold_herd_makes_one_request() {
+async fn b02_cold_herd_makes_one_request() {
     let bench = Bench::new();
     bench.script.hold();
     let herd = join_all((0..1_000).map(|_| bench.get()));
     let both = futures_util::future::join(herd, async {
         settle().await;
-        bench.script.let_go();
+        bench.script.release();
     });
     let (results, ()) = both.await;
     assert!(results.into_iter().all(|result| result.unwrap() == 1));
@@ -50,13 +50,13 @@ async fn b02_a_cold_herd_makes_one_request() {
 }
 
 #[tokio::test]
-async fn b03_a_failing_herd_gets_one_error() {
+async fn b03_failing_herd_gets_one_error() {
     let bench = Bench::new();
     bench.script.then(Act::Fail(transient())).hold();
     let herd = join_all((0..1_000).map(|_| bench.get()));
     let (results, ()) = futures_util::future::join(herd, async {
         settle().await;
-        bench.script.let_go();
+        bench.script.release();
     })
     .await;
     assert!(
@@ -68,7 +68,7 @@ async fn b03_a_failing_herd_gets_one_error() {
 }
 
 #[tokio::test]
-async fn b04_in_the_window_nobody_waits_and_one_refresh_runs() {
+async fn b04_no_caller_waits_while_one_refresh_runs() {
     let bench = Bench::new();
     bench.get().await.unwrap();
     bench.advance(2_699);
@@ -76,7 +76,7 @@ async fn b04_in_the_window_nobody_waits_and_one_refresh_runs() {
     assert_eq!(
         bench.script.fetches(),
         1,
-        "no refresh before 75 % of the life"
+        "refreshed before 75 % of the life"
     );
     bench.script.hold();
     bench.advance(362); // 85 %: due, whatever the jitter
@@ -85,7 +85,7 @@ async fn b04_in_the_window_nobody_waits_and_one_refresh_runs() {
     }
     settle().await;
     assert_eq!(bench.script.fetches(), 2);
-    bench.script.let_go();
+    bench.script.release();
     settle().await;
     assert_eq!(bench.hit(), Some(2));
     assert_eq!(bench.cx.stats.get(Event::Refresh), 1);
@@ -93,7 +93,7 @@ async fn b04_in_the_window_nobody_waits_and_one_refresh_runs() {
 }
 
 #[tokio::test]
-async fn b04_a_short_life_is_not_refreshed_on_each_call() {
+async fn b04_short_lived_value_is_not_refreshed_on_each_call() {
     let bench = Bench::new();
     for _ in 0..100 {
         bench.script.then(Act::Give(Duration::from_secs(15)));
@@ -107,13 +107,13 @@ async fn b04_a_short_life_is_not_refreshed_on_each_call() {
     // 300 s / (15 s * 0.75) = 26.7 at the most.
     assert!(
         (20..=27).contains(&bench.script.fetches()),
-        "{}",
+        "{} requests in five minutes",
         bench.script.fetches()
     );
 }
 
 #[tokio::test]
-async fn b05_a_failing_refresh_serves_the_current_one_to_its_end_and_backs_off() {
+async fn b05_value_is_served_until_it_expires_while_refreshes_fail() {
     let bench = Bench::new();
     bench.get().await.unwrap();
     for _ in 0..10_000 {
@@ -129,16 +129,16 @@ async fn b05_a_failing_refresh_serves_the_current_one_to_its_end_and_backs_off()
         settle().await;
         bench.advance(1);
     }
-    // 540 s: 1, 2, 4, … 32 s, then each minute, halves of it by jitter.
+    // 540 s: after 1, 2, 4, … 32 s, then each minute; by jitter half of that.
     let refreshes = bench.script.fetches() - 1;
     assert!((12..=26).contains(&refreshes), "{refreshes} refreshes");
-    // Dead is dead.
+    // Expired.
     assert_eq!(bench.hit(), None);
     assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Transport);
 }
 
 #[tokio::test]
-async fn b05_a_refusal_in_the_window_does_not_take_the_current_one_away() {
+async fn b05_refused_refresh_keeps_the_current_value() {
     let bench = Bench::new();
     bench.get().await.unwrap();
     bench.script.then(Act::Fail(permanent()));
@@ -149,11 +149,11 @@ async fn b05_a_refusal_in_the_window_does_not_take_the_current_one_away() {
     bench.advance(60);
     assert_eq!(bench.hit(), Some(1));
     settle().await;
-    assert_eq!(bench.hit(), Some(3), "and it heals");
+    assert_eq!(bench.hit(), Some(3), "it does not recover");
 }
 
 #[tokio::test]
-async fn b06_a_permanent_failure_is_asked_about_once_and_heals() {
+async fn b06_permanent_failure_makes_one_request_per_quiet_time() {
     let bench = Bench::new();
     bench
         .script
@@ -170,13 +170,13 @@ async fn b06_a_permanent_failure_is_asked_about_once_and_heals() {
     for _ in 0..20 {
         bench.get().await.unwrap_err();
     }
-    assert_eq!(bench.script.fetches(), 2, "after the quiet time, one more");
+    assert_eq!(bench.script.fetches(), 2, "requests after the quiet time");
     bench.advance(4);
     assert_eq!(bench.get().await.unwrap(), 3);
 }
 
 #[tokio::test]
-async fn b06_changed_credentials_heal_at_once() {
+async fn b06_changed_credentials_are_used_within_a_second() {
     let clock = TestClock::new();
     let bench = Bench::with(Script::with(&clock, true, 0.0), clock);
     bench.script.then(Act::Fail(permanent()));
@@ -186,18 +186,19 @@ async fn b06_changed_credentials_heal_at_once() {
             Some("invalid_client")
         );
     }
-    assert_eq!((bench.script.fetches(), bench.script.probes()), (1, 19));
+    assert_eq!((bench.script.fetches(), bench.script.probes()), (1, 1));
     bench.script.change_credentials();
+    bench.advance(1);
     assert_eq!(bench.get().await.unwrap(), 2);
 }
 
 #[tokio::test]
-async fn b06_a_poll_tells_of_the_failure_that_stands_and_asks_again_after_it() {
+async fn b06_try_get_returns_the_last_failure_during_the_quiet_time() {
     for can_change in [false, true] {
         let clock = TestClock::new();
         let bench = Bench::with(Script::with(&clock, can_change, 0.0), clock);
         bench.script.then(Act::Fail(permanent()));
-        let poll = || bench.slot.poll(&bench.cx, &bench.script);
+        let poll = || bench.slot.try_get(&bench.cx, &bench.script, None);
         assert!(poll().unwrap().is_none());
         settle().await;
         for _ in 0..20 {
@@ -207,14 +208,14 @@ async fn b06_a_poll_tells_of_the_failure_that_stands_and_asks_again_after_it() {
         }
         assert_eq!(bench.script.fetches(), 1);
         bench.advance(2);
-        assert!(poll().unwrap().is_none(), "time to ask again");
+        assert!(poll().unwrap().is_none(), "no request after the quiet time");
         settle().await;
         assert_eq!(poll().unwrap().map(|entry| entry.value), Some(2));
     }
 }
 
 #[tokio::test]
-async fn b06_b14_other_credentials_are_no_cure_for_a_server_that_is_busy() {
+async fn b06_b14_rate_limit_is_not_met_by_rereading_credentials() {
     let clock = TestClock::new();
     let bench = Bench::with(Script::with(&clock, true, 0.0), clock);
     bench
@@ -230,14 +231,18 @@ async fn b06_b14_other_credentials_are_no_cure_for_a_server_that_is_busy() {
 }
 
 #[tokio::test]
-async fn b06_a_failure_of_what_it_is_made_from_is_not_its_own() {
+async fn b06_upstream_failure_causes_no_quiet_time() {
     let bench = Bench::new();
-    bench.script.then(Act::FailEarlier(permanent()));
+    bench.script.then(Act::FailUpstream(permanent()));
     assert!(bench.get().await.is_err());
-    assert_eq!(bench.get().await.unwrap(), 2, "no quiet of its own");
-    // Nor is a refresh tried on every call.
+    assert_eq!(
+        bench.get().await.unwrap(),
+        2,
+        "it has a quiet time of its own"
+    );
+    // A refresh is not tried on each call.
     for _ in 0..100 {
-        bench.script.then(Act::FailEarlier(permanent()));
+        bench.script.then(Act::FailUpstream(permanent()));
     }
     bench.advance(3_100);
     for _ in 0..100 {
@@ -248,7 +253,7 @@ async fn b06_a_failure_of_what_it_is_made_from_is_not_its_own() {
 }
 
 #[tokio::test]
-async fn b03_transient_failures_in_a_row_grow_quiet() {
+async fn b03_transient_failures_in_a_row_make_few_requests() {
     let bench = Bench::new();
     for _ in 0..1_000 {
         bench.script.then(Act::Fail(transient()));
@@ -259,14 +264,14 @@ async fn b03_transient_failures_in_a_row_grow_quiet() {
         bench.clock.advance(Duration::from_millis(10));
     }
     assert!(
-        (10..=35).contains(&bench.script.fetches()),
-        "{}",
+        (10..=20).contains(&bench.script.fetches()),
+        "{} requests in a minute",
         bench.script.fetches()
     );
 }
 
 #[tokio::test]
-async fn b07_a_cancelled_leader_leaves_the_flight_to_the_others() {
+async fn b07_cancelled_caller_does_not_cancel_the_fetch_of_others() {
     let bench = Bench::new();
     bench.script.hold();
     let mut leader = Box::pin(bench.get());
@@ -275,30 +280,30 @@ async fn b07_a_cancelled_leader_leaves_the_flight_to_the_others() {
     assert!(follower.as_mut().now_or_never().is_none());
     drop(leader);
     settle().await;
-    bench.script.let_go();
+    bench.script.release();
     assert_eq!(follower.await.unwrap(), 1);
     assert_eq!(bench.script.fetches(), 1);
 }
 
 #[tokio::test]
-async fn b07_a_flight_without_any_caller_left_still_lands() {
+async fn b07_fetch_without_callers_is_still_used() {
     let bench = Bench::new();
     bench.script.hold();
     assert!(bench.get().now_or_never().is_none());
     settle().await;
-    bench.script.let_go();
+    bench.script.release();
     settle().await;
     assert_eq!(bench.hit(), Some(1));
 }
 
 #[tokio::test]
-async fn b09_either_clock_kills() {
+async fn b09_value_expires_by_either_clock() {
     for (what, how) in [
         (
             "time passes",
             (|clock: &TestClock| clock.advance(LIFE)) as fn(&TestClock),
         ),
-        ("the machine sleeps", |clock| clock.suspend(LIFE)),
+        ("the machine is suspended", |clock| clock.suspend(LIFE)),
         ("the wall clock is set back", |clock| {
             clock.set_wall_back(LIFE);
             clock.advance(LIFE);
@@ -313,7 +318,7 @@ async fn b09_either_clock_kills() {
         assert_eq!(
             bench.get().await.unwrap(),
             2,
-            "{what}: one extra request, no storm"
+            "{what}: more than one request"
         );
     }
 }
@@ -325,8 +330,8 @@ async fn b09_life_is_counted_from_before_the_request() {
     assert!(bench.get().now_or_never().is_none());
     settle().await;
     bench.advance(600);
-    // The flight is long given up; what it brings is still good.
-    bench.script.let_go();
+    // The fetch took ten minutes; its value is still good.
+    bench.script.release();
     settle().await;
     assert_eq!(bench.hit(), Some(1));
     bench.advance(3_000);
@@ -334,33 +339,33 @@ async fn b09_life_is_counted_from_before_the_request() {
 }
 
 #[tokio::test]
-async fn b10_a_token_that_is_dead_on_arrival_is_not_served() {
+async fn b10_value_that_expired_on_arrival_is_not_served() {
     let bench = Bench::new();
     bench.script.then(Act::Give(Duration::from_secs(1))).hold();
     let waiting = bench.get();
     let late = async {
         settle().await;
         bench.advance(2);
-        bench.script.let_go();
+        bench.script.release();
     };
     let (result, ()) = futures_util::future::join(waiting, late).await;
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test]
-async fn b11_only_the_current_one_can_be_invalidated() {
+async fn b11_only_the_current_value_can_be_invalidated() {
     let bench = Bench::new();
     bench.get().await.unwrap();
     let refused: u32 = (0..100).map(|_| u32::from(bench.invalidate(1))).sum();
-    assert_eq!(refused, 1, "a hundred refusals of one token are one");
+    assert_eq!(refused, 1, "invalidations of one value");
     let results = join_all((0..100).map(|_| bench.get())).await;
     assert!(results.into_iter().all(|result| result.unwrap() == 2));
-    assert!(!bench.invalidate(1), "the old one is not the current one");
+    assert!(!bench.invalidate(1), "an old value was invalidated");
     assert_eq!(bench.script.fetches(), 2);
 }
 
 #[tokio::test]
-async fn b11_a_server_that_refuses_all_tokens_costs_few_requests() {
+async fn b11_server_that_refuses_all_values_gets_few_requests() {
     let bench = Bench::new();
     for _ in 0..1_000 {
         let value = bench.get().await.unwrap();
@@ -370,20 +375,20 @@ async fn b11_a_server_that_refuses_all_tokens_costs_few_requests() {
     // Ten seconds: five at once, one more, and the first.
     assert!(
         (6..=8).contains(&bench.script.fetches()),
-        "{}",
+        "{} requests in ten seconds",
         bench.script.fetches()
     );
 }
 
 #[tokio::test]
-async fn b13_after_a_fork_the_value_is_served_and_the_flight_is_not_waited_for() {
+async fn b13_forked_child_serves_the_value_and_does_not_wait_for_the_parents_fetch() {
     let bench = Bench::new();
     bench.get().await.unwrap();
     fork::pretend::fork();
     assert_eq!(bench.get().now_or_never().unwrap().unwrap(), 1);
     assert_eq!(bench.script.fetches(), 1);
 
-    // In the middle of a flight, whose thread the child does not have.
+    // During a fetch, whose thread does not exist in the child.
     assert!(bench.invalidate(1));
     bench.script.then(Act::Hang);
     assert!(bench.get().now_or_never().is_none());
@@ -393,130 +398,198 @@ async fn b13_after_a_fork_the_value_is_served_and_the_flight_is_not_waited_for()
 }
 
 #[tokio::test]
-async fn b13_a_lock_held_at_the_fork_is_not_waited_for() {
+async fn b13_lock_held_at_the_fork_is_not_waited_for() {
     let bench = Bench::new();
-    let held = bench.slot.with_lock_held_across(fork::pretend::fork);
+    let held = bench.slot.hold_lock();
+    fork::pretend::fork();
     assert_eq!(bench.get().await.unwrap(), 1);
     drop(held);
 }
 
 #[tokio::test]
-async fn b12_a_flight_that_dies_with_its_runtime_is_started_again() {
+async fn b12_dropped_fetch_is_an_error_and_the_next_call_fetches_again() {
     let bench = Bench::new();
     bench.script.hold();
     let script = bench.script.clone();
     let (cx, slot) = (bench.cx.clone(), Arc::clone(&bench.slot));
-    std::thread::spawn(move || {
+    let waiter = std::thread::spawn(move || {
         let other = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
+        let call = async move {
+            let progress = crate::deadline::Progress::default();
+            slot.get(&cx, &script, None, &progress).await.map(|_| ())
+        };
+        let mut call = Box::pin(call);
         other.block_on(async {
-            let mut call = Box::pin(slot.get(&cx, &script, None));
             assert!(call.as_mut().now_or_never().is_none());
             settle().await;
         });
-    })
-    .join()
-    .unwrap();
-    bench.script.let_go();
+        // Its fetch is dropped with its runtime.
+        drop(other);
+        call.now_or_never()
+    });
+    let result = waiter.join().unwrap().expect("the waiter still waits");
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Internal);
+    bench.script.release();
     assert_eq!(bench.get().await.unwrap(), 2);
 }
 
 #[tokio::test]
-async fn b12_a_flight_in_a_runtime_that_stands_still_is_given_up() {
+async fn b06_source_that_gives_new_wrong_credentials_gets_few_requests() {
+    let clock = TestClock::new();
+    let bench = Bench::with(Script::with(&clock, true, 0.0), clock);
+    for _ in 0..10_000 {
+        bench.script.then(Act::Fail(permanent()));
+    }
+    // A call each 10 ms for a minute, and other credentials at each.
+    for _ in 0..6_000 {
+        bench.script.change_credentials();
+        bench.get().await.unwrap_err();
+        bench.clock.advance(Duration::from_millis(10));
+    }
+    let (requests, reads) = (bench.script.fetches(), bench.script.probes());
+    assert!(requests <= 16, "{requests} requests in a minute");
+    assert!(reads <= 60, "{reads} reads in a minute");
+}
+
+#[tokio::test]
+async fn b03_fetch_is_told_how_many_failed_before_it() {
     let bench = Bench::new();
-    bench.script.then(Act::Hang);
-    assert!(bench.get().now_or_never().is_none());
-    settle().await;
-    bench.advance(32); // its budget of 30 s, and some grace
-    assert_eq!(bench.get().await.unwrap(), 2);
+    for _ in 0..3 {
+        bench.script.then(Act::Fail(transient()));
+    }
+    for failures in 0..=3 {
+        let _ = bench.get().await;
+        assert_eq!(bench.script.failures(), failures);
+        bench.advance(5);
+    }
 }
 
 #[tokio::test]
-async fn b12_a_flight_that_was_given_up_has_no_say_in_what_came_after_it() {
+async fn b16_caller_with_a_minimum_does_not_wait_for_a_refresh() {
     let bench = Bench::new();
-    bench.script.then(Act::FailLate(permanent()));
-    assert!(bench.get().now_or_never().is_none());
-    settle().await;
-    bench.advance(32);
-    assert_eq!(bench.get().await.unwrap(), 2);
-    bench.script.come_home();
-    settle().await;
-    // Neither is the successor refreshed before its time, nor is it quiet after it.
-    bench.advance(120);
-    assert_eq!(bench.hit(), Some(2));
-    settle().await;
-    assert_eq!(bench.script.fetches(), 2);
-    assert!(bench.invalidate(2));
-    assert_eq!(bench.get().await.unwrap(), 3);
+    let minimum = Some(Duration::from_secs(1_800));
+    bench.get().await.unwrap();
+    for second in 0..12 * 3_600 {
+        assert!(
+            bench.hit_with(minimum).is_some(),
+            "a caller waits at {second} s"
+        );
+        settle().await;
+        bench.advance(1);
+    }
+    // One per 75 to 85 % of half an hour.
+    let requests = bench.script.fetches();
+    assert!(
+        (28..=33).contains(&requests),
+        "{requests} requests in 12 hours"
+    );
+}
+
+/// Subscriber that calls back into the cache, as a log callback of the user's may.
+struct Reentrant(Arc<Bench>);
+
+impl tracing::Subscriber for Reentrant {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        // Takes the slot's lock.
+        self.0.invalidate(u32::MAX);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[tokio::test]
-async fn b09_what_has_died_between_its_landing_and_the_waiters_look_is_not_served() {
+async fn b27_log_subscriber_may_call_the_client() {
+    let bench = Arc::new(Bench::new());
+    bench.get().await.unwrap();
+    bench.script.then(Act::Fail(transient()));
+    bench.advance(3_100);
+    let _default = tracing::subscriber::set_default(Reentrant(Arc::clone(&bench)));
+    assert_eq!(bench.hit(), Some(1));
+    settle().await;
+    assert_eq!(bench.script.fetches(), 2, "the refresh did not run");
+}
+
+#[tokio::test]
+async fn b09_value_that_expired_before_a_waiter_woke_is_not_served() {
     let bench = Bench::new();
     bench.script.hold();
     let mut waiter = Box::pin(bench.get());
     assert!(waiter.as_mut().now_or_never().is_none());
     settle().await;
-    bench.script.let_go();
+    bench.script.release();
     settle().await;
-    // It is there, and the machine sleeps before the waiter is woken.
+    // The value is there, and the machine is suspended before the waiter wakes.
     bench.clock.suspend(LIFE);
-    bench.script.let_go();
+    bench.script.release();
     assert_eq!(waiter.await.unwrap(), 2);
 }
 
 #[tokio::test]
-async fn b16_a_reserve_is_kept_and_given_up_only_when_nothing_else_is_to_be_had() {
+async fn b16_value_below_its_reserve_is_served_only_if_minting_fails() {
     let clock = TestClock::new();
     let bench = Bench::with(Script::with(&clock, false, 0.5), clock);
     bench.get().await.unwrap();
     bench.advance(1_799);
-    assert_eq!(bench.hit(), Some(1), "half of its life is left");
+    assert_eq!(bench.hit(), Some(1), "more than half of its life is left");
     settle().await;
-    assert_eq!(bench.hit(), Some(2), "and a refresh was due before");
+    assert_eq!(bench.hit(), Some(2), "the refresh that was due did not run");
 
     for _ in 0..3 {
         bench.script.then(Act::Fail(transient()));
     }
     bench.advance(1_801);
     assert_eq!(bench.hit(), None);
-    assert_eq!(bench.get().await.unwrap(), 2, "better than nothing");
+    assert_eq!(
+        bench.get().await.unwrap(),
+        2,
+        "not the value that is still alive"
+    );
     bench.advance(1_799);
     bench.script.then(Act::Fail(permanent()));
-    assert!(bench.get().await.is_err(), "dead is dead");
+    assert!(bench.get().await.is_err(), "an expired value is served");
 }
 
 #[tokio::test]
-async fn b16_a_wish_for_more_life_than_is_left_fetches_anew() {
+async fn b16_minimum_above_the_remaining_life_fetches_a_new_value() {
     let bench = Bench::new();
-    let with = |seconds| {
-        let wish = Some(Duration::from_secs(seconds));
-        let get = bench.slot.get(&bench.cx, &bench.script, wish);
-        async { get.await.map(|entry| entry.value) }
-    };
+    let with = |seconds| bench.get_with(Some(Duration::from_secs(seconds)));
     assert_eq!(with(3_000).await.unwrap(), 1);
     bench.advance(601);
     assert_eq!(with(2_000).await.unwrap(), 1);
     assert_eq!(with(3_000).await.unwrap(), 2);
-    // More than a new one has: not a request per call.
+    // More than a new value has: not a request per call.
     for _ in 0..10 {
         assert_eq!(with(1_000_000).await.unwrap(), 2);
     }
 }
 
 #[tokio::test]
-async fn b16_a_wish_is_met_or_fails_and_is_no_matter_of_others() {
+async fn b16_failed_minimum_does_not_affect_other_callers() {
     let bench = Bench::new();
     bench.get().await.unwrap();
     bench.advance(601);
     for _ in 0..4 {
         bench.script.then(Act::Fail(transient()));
-        let wish = Some(Duration::from_secs(3_000));
-        let error = bench.slot.get(&bench.cx, &bench.script, wish).await;
-        assert_eq!(error.err().unwrap().kind(), ErrorKind::Transport);
+        let error = bench.get_with(Some(Duration::from_secs(3_000))).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Transport);
     }
-    // The others have their token as before, and no refresh before its time.
+    // Other callers get their value as before, and no early refresh.
     let fetches = bench.script.fetches();
     bench.advance(120);
     assert_eq!(bench.hit(), Some(1));
@@ -526,7 +599,7 @@ async fn b16_a_wish_is_met_or_fails_and_is_no_matter_of_others() {
 }
 
 #[tokio::test]
-async fn b23_a_panic_in_a_fetch_is_an_error_and_no_end() {
+async fn b23_panic_in_a_fetch_is_an_error() {
     let bench = Bench::new();
     bench.script.then(Act::Panic);
     let error = bench.get().await.unwrap_err();

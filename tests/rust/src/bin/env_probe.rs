@@ -1,7 +1,7 @@
-//! A client made from nothing but the environment. Driven by
-//! `tests/environment.rs`: variables are a process's own, so each case is one.
+//! Makes a client from environment variables and calls `whoami`.
+//! `tests/environment.rs` runs it once per case.
 //!
-//! Prints `ok`, or the kind of the error, its field and its text.
+//! Prints `ok` and the client's name, or the error's kind, field and text.
 
 use layerfi_auth::blocking::Client;
 

@@ -1,18 +1,19 @@
-//! Forks in the middle of things. Driven by `tests/fork.rs`: a program of its
-//! own, since forking inside a multi-threaded test harness proves little.
+//! Uses a client before and after `fork()`. `tests/fork.rs` runs it; it is a
+//! separate program because a fork inside the multi-threaded test harness would
+//! prove little.
 //!
-//! `fork_probe <scenario>`, with the client's settings in the environment. It
-//! ends with 0 if every process kept the promise; what went wrong is on
-//! standard error.
+//! Usage: `fork_probe <scenario>`, with the client's settings in the environment.
+//! The exit code is 0 if all processes succeed; errors are printed to standard error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use layerfi_auth::{BatchOptions, BusinessId, SessionDuration, blocking};
+use layerfi_auth_tests::{assert_new_token, assert_same_token};
 
-/// A child that hangs is a failure, not a wait.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Time limit for a child process.
+const CHILD_LIMIT: Duration = Duration::from_secs(60);
 
 fn main() {
     let scenario = std::env::args().nth(1).unwrap_or_default();
@@ -25,7 +26,7 @@ fn main() {
         "batch" => batch(&client),
         "storm" => storm(&client),
         "grandchild" => grandchild(&client),
-        other => panic!("no scenario is called {other}"),
+        other => panic!("unknown scenario: {other}"),
     }
 }
 
@@ -33,71 +34,71 @@ fn business() -> BusinessId {
     "3fa85f64-5717-4562-b3fc-2c963f66afa6".parse().unwrap()
 }
 
-/// Forks; the child runs `child` and ends with its verdict.
+/// Forks. The child runs `child` and exits with 0 unless it panicked.
 fn fork(child: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: the child goes on as an ordinary program, which POSIX leaves
-    // undefined in the child of a threaded process and glibc supports: its
-    // allocator and standard streams are put in order by its own handlers.
-    // That the library under test does so too is what is tested.
+    // SAFETY: the child continues as an ordinary program. POSIX leaves that
+    // undefined for a process with threads, but glibc supports it: its own fork
+    // handlers reset its allocator and standard streams. These tests check the
+    // same for the library.
     #[allow(unsafe_code)]
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork failed");
     if pid > 0 {
         return pid;
     }
-    let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
-    // SAFETY: ends the process at once, with no handler of the parent's run.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+    // SAFETY: ends the process at once, without running the parent's exit handlers.
     #[allow(unsafe_code)]
     unsafe {
-        libc::_exit(i32::from(verdict.is_err()))
+        libc::_exit(i32::from(result.is_err()))
     }
 }
 
-/// Waits for a child, and ends the one that hangs.
+/// Waits for a child process; kills it after the time limit.
 fn join(pid: libc::pid_t) {
     let started = Instant::now();
     loop {
         let mut status = 0;
-        // SAFETY: `status` is a valid place for the status, and the process is
-        // a child of this one that nobody else waits for.
+        // SAFETY: `status` is a valid pointer, and the process is a child of this
+        // one that no other code waits for.
         #[allow(unsafe_code)]
         let done = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
         if done == pid {
             assert!(
                 libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
-                "the child failed with status {status:#x}"
+                "a child process failed with status {status:#x}"
             );
             return;
         }
-        if started.elapsed() > PATIENCE {
-            // SAFETY: it is this process's own child, not waited for yet.
+        if started.elapsed() > CHILD_LIMIT {
+            // SAFETY: the process is a child of this one that has not been waited for.
             #[allow(unsafe_code)]
             unsafe {
                 libc::kill(pid, libc::SIGKILL);
             }
-            panic!("the child hangs");
+            panic!("a child process did not end within {CHILD_LIMIT:?}");
         }
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Everything that a worker does with a client from its parent.
+/// Uses an inherited client in every way.
 fn work(client: &blocking::Client, inherited: &layerfi_auth::AccessToken) {
     let token = client.token().unwrap();
-    assert!(token.secret() == inherited.secret(), "asked for a new one");
+    assert_same_token(&token, inherited);
     client.whoami().unwrap();
-    assert!(client.invalidate(&token));
+    assert!(client.invalidate(&token), "the token was not invalidated");
     let fresh = client.token().unwrap();
-    assert!(fresh.secret() != inherited.secret());
+    assert_new_token(&fresh, inherited);
     client.business_token(&business()).unwrap();
     client
         .mint_business_token(&business(), SessionDuration::default())
         .unwrap();
 }
 
-/// The parent's token, untouched by what children do.
-fn untouched(client: &blocking::Client, token: &layerfi_auth::AccessToken) {
-    assert!(client.token().unwrap().secret() == token.secret());
+/// Checks that the calls of a child did not change the parent's token.
+fn check_parent(client: &blocking::Client, token: &layerfi_auth::AccessToken) {
+    assert_same_token(&client.token().unwrap(), token);
     client.whoami().unwrap();
 }
 
@@ -105,7 +106,7 @@ fn used_in_the_parent(client: &blocking::Client) {
     let token = client.token().unwrap();
     let child = fork(|| work(client, &token));
     join(child);
-    untouched(client, &token);
+    check_parent(client, &token);
 }
 
 fn used_in_a_runtime(client: &blocking::Client) {
@@ -121,23 +122,23 @@ fn used_in_a_runtime(client: &blocking::Client) {
     let token = parents.block_on(client.token()).unwrap();
     parents.block_on(client.whoami()).unwrap();
     let child = fork(|| {
-        // The parent's runtime has lost its threads.
+        // The threads of the parent's runtime do not exist in the child.
         let own = runtime();
         own.block_on(async {
             let same = client.token().await.unwrap();
-            assert!(same.secret() == token.secret());
+            assert_same_token(&same, &token);
             client.whoami().await.unwrap();
-            assert!(client.invalidate(&same));
+            assert!(client.invalidate(&same), "the token was not invalidated");
             client.whoami().await.unwrap();
             client.business_token(&business()).await.unwrap();
         });
     });
     join(child);
-    assert!(parents.block_on(client.token()).unwrap().secret() == token.secret());
+    assert_same_token(&parents.block_on(client.token()).unwrap(), &token);
     parents.block_on(client.whoami()).unwrap();
 }
 
-/// Built before the fork, first used after it.
+/// The client is made before the fork and first used after it.
 fn cold(client: &blocking::Client) {
     let children: Vec<_> = (0..4)
         .map(|_| fork(|| drop(client.whoami().unwrap())))
@@ -146,8 +147,8 @@ fn cold(client: &blocking::Client) {
     client.whoami().unwrap();
 }
 
-/// Another thread waits for the token while the main thread forks, at a word
-/// from the server's side; the server answers it after the child's request.
+/// Another thread waits for the token while the main thread forks, after a line on
+/// standard input. The server answers the parent's request after the child's.
 fn mid_flight(client: &blocking::Client) {
     let waiting = {
         let client = client.clone();
@@ -160,26 +161,26 @@ fn mid_flight(client: &blocking::Client) {
     });
     join(child);
     let token = waiting.join().unwrap().unwrap();
-    assert!(client.token().unwrap().secret() == token);
+    assert!(
+        client.token().unwrap().secret() == token,
+        "the parent requested a second token"
+    );
     client.whoami().unwrap();
 }
 
-/// A batch of so many, of businesses that are this process's own.
+/// Runs a batch of `count` businesses whose ids contain the process number.
 fn run_batch(client: &blocking::Client, process: u16, count: u32) {
     let businesses = (0..count)
         .map(|number| format!("{number:08x}-{process:04x}-4000-8000-000000000000"))
         .map(|id| id.parse::<BusinessId>().unwrap());
-    let options = BatchOptions {
-        max_in_flight: 200,
-        ..BatchOptions::default()
-    };
+    let options = BatchOptions::default().max_in_flight(200);
     for result in client.business_tokens(businesses, options, |_| true) {
         result.unwrap();
     }
 }
 
-/// A batch has all in flight that its pace allows while the main thread forks,
-/// at a word from the server's side; the child has a batch of its own.
+/// A batch has as many requests in flight as its rate limiter permits while the main
+/// thread forks, after a line on standard input. The child runs another batch.
 fn batch(client: &blocking::Client) {
     let parents = {
         let client = client.clone();
@@ -191,8 +192,8 @@ fn batch(client: &blocking::Client) {
     parents.join().unwrap();
 }
 
-/// Threads do everything at once, every lock is taken all the time, and the
-/// main thread forks and forks.
+/// Threads make all kinds of calls, so that every lock is taken often, and the main
+/// thread forks many times.
 fn storm(client: &blocking::Client) {
     client.token().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -223,7 +224,10 @@ fn storm(client: &blocking::Client) {
             client.business_token(&business()).unwrap();
             run_batch(client, 9, 2);
             client.whoami().unwrap();
-            assert!(client.stats().token_requests > 0);
+            assert!(
+                client.stats().token_requests > 0,
+                "no token request was counted"
+            );
         });
         join(child);
     }
@@ -234,7 +238,7 @@ fn storm(client: &blocking::Client) {
     client.whoami().unwrap();
 }
 
-/// A fork of a fork.
+/// A child forks again.
 fn grandchild(client: &blocking::Client) {
     let token = client.token().unwrap();
     let child = fork(|| {
@@ -242,8 +246,8 @@ fn grandchild(client: &blocking::Client) {
         let own = client.token().unwrap();
         let grandchild = fork(|| work(client, &own));
         join(grandchild);
-        untouched(client, &own);
+        check_parent(client, &own);
     });
     join(child);
-    untouched(client, &token);
+    check_parent(client, &token);
 }

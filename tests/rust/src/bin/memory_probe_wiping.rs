@@ -1,4 +1,4 @@
-//! See `layerfi_auth_tests::memory_probe`: with the allocator that wipes.
+//! The memory probe with the allocator that zeroes freed memory; see `layerfi_auth_tests::memory_probe`.
 
 use layerfi_auth::ZeroOnFree;
 

@@ -1,13 +1,13 @@
-//! The Rust client's part in `tests/soak`: tasks and threads that call all the
-//! time, and clients that come and go. The environment has `LAYER_*`; the
-//! arguments are timeouts in milliseconds (of a call, of an attempt, of
-//! connecting) and a number of businesses. tests/hostile/soak.c and soak.py are
-//! the same in their languages.
+//! The Rust program of the soak test: tasks and threads that make calls all the
+//! time, and clients that are created and dropped. The settings are in `LAYER_*`
+//! variables; the arguments are timeouts in milliseconds (call, attempt, connect)
+//! and the number of businesses. `tests/soak/soak.c` and `soak.py` are the programs
+//! in the other languages.
 //!
-//! It prints a line when it is at rest, begins to work at a line that it is sent,
-//! heals and ends at the next, and prints its figures when all of that is over.
-//! It stays until one more line comes, so that what is left in it can be looked
-//! at, and goes at any time when its standard input ends.
+//! Protocol: the program prints one line when it is idle. The first line on
+//! standard input starts the calls; the second one makes it recover, stop and
+//! print its results. It then waits for a third line, so that its remaining
+//! resources can be sampled. It exits at any time if standard input is closed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,16 +15,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use layerfi_auth::{BusinessId, Client, ClientBuilder, Error, ErrorKind, Stats, blocking};
-use layerfi_auth_tests::{Dice, businesses, multi_thread_runtime};
+use layerfi_auth_tests::{Random, businesses, multi_thread_runtime};
 use serde_json::{Value, json};
 
 const TASKS: u64 = 24;
 const THREADS: u64 = 8;
-/// The client's clock is the kernel's coarse one, which is behind by up to a
-/// tick: 10 ms at 100 Hz, the slowest kernel there is.
+/// The client reads the kernel's coarse clock, which lags by up to one tick:
+/// 10 ms with the slowest tick, 100 Hz.
 const CLOCK_TICK: Duration = Duration::from_millis(10);
-/// The longest quiet time after failures is 5 s.
-const HEALED_WITHIN: Duration = Duration::from_secs(10);
+/// The longest back-off after failures is 5 s; the rest is for a busy machine.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(20);
 
 struct Run {
     timeouts: [Duration; 3],
@@ -33,8 +33,8 @@ struct Run {
     served: AtomicU64,
     failed: Mutex<BTreeMap<&'static str, u64>>,
     slowest_ms: AtomicU64,
-    deadest_us: AtomicU64,
-    passed: AtomicU64,
+    max_expired_us: AtomicU64,
+    short_lived: AtomicU64,
 }
 
 impl Run {
@@ -47,8 +47,8 @@ impl Run {
             served: AtomicU64::new(0),
             failed: Mutex::default(),
             slowest_ms: AtomicU64::new(0),
-            deadest_us: AtomicU64::new(0),
-            passed: AtomicU64::new(0),
+            max_expired_us: AtomicU64::new(0),
+            short_lived: AtomicU64::new(0),
         }
     }
 
@@ -64,35 +64,38 @@ impl Run {
             .unwrap()
     }
 
-    fn goes_on(&self) -> bool {
+    fn is_running(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
     }
 
-    /// Notes how a call ended. What it gave must have been alive when asked
-    /// for, and what it failed with must be the world's fault.
-    fn note(&self, asked_at: (Instant, SystemTime), outcome: Result<Option<SystemTime>, Error>) {
+    /// Records the outcome of a call. A token must have been valid when it was
+    /// requested, and an error must have a cause outside the client.
+    fn record(&self, asked_at: (Instant, SystemTime), outcome: Result<Option<SystemTime>, Error>) {
         let took = asked_at.0.elapsed().as_millis() as u64;
         self.slowest_ms.fetch_max(took, Ordering::Relaxed);
         match outcome {
             Ok(Some(expires_at)) => {
-                let dead_for = asked_at.1.duration_since(expires_at).unwrap_or_default();
+                let expired_for = asked_at.1.duration_since(expires_at).unwrap_or_default();
                 assert!(
-                    dead_for < CLOCK_TICK,
-                    "a token was served that had been dead for {dead_for:?}"
+                    expired_for < CLOCK_TICK,
+                    "an expired token was served, {expired_for:?} after its expiry"
                 );
-                let dead_us = dead_for.as_micros() as u64;
-                self.deadest_us.fetch_max(dead_us, Ordering::Relaxed);
+                let expired_us = expired_for.as_micros() as u64;
+                self.max_expired_us.fetch_max(expired_us, Ordering::Relaxed);
                 self.served.fetch_add(1, Ordering::Relaxed);
             }
             Ok(None) => {}
             Err(error) => {
-                let ours = [
+                let internal_causes = [
                     ErrorKind::Config,
                     ErrorKind::InvalidArgument,
                     ErrorKind::Credentials,
                     ErrorKind::Internal,
                 ];
-                assert!(!ours.contains(&error.kind()), "{error}");
+                assert!(
+                    !internal_causes.contains(&error.kind()),
+                    "a call failed because of the client itself: {error}"
+                );
                 let mut failed = self.failed.lock().unwrap();
                 *failed.entry(error.kind().as_str()).or_default() += 1;
             }
@@ -105,43 +108,43 @@ fn now() -> (Instant, SystemTime) {
 }
 
 async fn task(run: Arc<Run>, client: Client, number: u64) {
-    let mut dice = Dice(number * 7_919 + 1);
-    while run.goes_on() {
+    let mut random = Random(number * 7_919 + 1);
+    while run.is_running() {
         let asked_at = now();
-        let outcome = match dice.roll(8) {
+        let outcome = match random.below(8) {
             0 => {
-                let business = &run.businesses[dice.roll(run.businesses.len() as u64) as usize];
+                let business = &run.businesses[random.below(run.businesses.len() as u64) as usize];
                 let token = client.business_token(business).await;
                 token.map(|token| Some(token.expires_at()))
             }
             1 => client.whoami().await.map(|_| None),
             _ => client.token().await.map(|token| Some(token.expires_at())),
         };
-        run.note(asked_at, outcome);
-        tokio::time::sleep(Duration::from_millis(5 + dice.roll(50))).await;
+        run.record(asked_at, outcome);
+        tokio::time::sleep(Duration::from_millis(5 + random.below(50))).await;
     }
 }
 
 fn thread(run: &Run, client: &blocking::Client, number: u64) {
-    let mut dice = Dice(number * 104_729 + 1);
-    while run.goes_on() {
-        // A client that comes and goes, with all that it opens.
-        let passing = (dice.roll(64) == 0).then(|| {
-            run.passed.fetch_add(1, Ordering::Relaxed);
+    let mut random = Random(number * 104_729 + 1);
+    while run.is_running() {
+        // A client that is created and dropped, with its connections.
+        let short_lived = (random.below(64) == 0).then(|| {
+            run.short_lived.fetch_add(1, Ordering::Relaxed);
             blocking::Client::from(run.client())
         });
         let asked_at = now();
-        let outcome = match (passing, dice.roll(8)) {
-            (Some(passing), _) => passing.token().map(|token| Some(token.expires_at())),
+        let outcome = match (short_lived, random.below(8)) {
+            (Some(client), _) => client.token().map(|token| Some(token.expires_at())),
             (None, 1) => client.whoami().map(|_| None),
             (None, _) => client.token().map(|token| Some(token.expires_at())),
         };
-        run.note(asked_at, outcome);
-        std::thread::sleep(Duration::from_millis(5 + dice.roll(50)));
+        run.record(asked_at, outcome);
+        std::thread::sleep(Duration::from_millis(5 + random.below(50)));
     }
 }
 
-fn figures(stats: &Stats) -> Value {
+fn stats_as_json(stats: &Stats) -> Value {
     json!({
         "hits": stats.hits,
         "stale_serves": stats.stale_serves,
@@ -154,7 +157,7 @@ fn figures(stats: &Stats) -> Value {
     })
 }
 
-/// Ends the process where there will be none: whoever started it is gone.
+/// Reads one line; exits if standard input is closed because the parent ended.
 fn wait_for_a_line() {
     if std::io::stdin().read_line(&mut String::new()).unwrap() == 0 {
         std::process::exit(1);
@@ -163,9 +166,9 @@ fn wait_for_a_line() {
 
 fn main() {
     let run = Arc::new(Run::from_arguments());
-    let (of_tasks, of_threads) = (run.client(), blocking::Client::from(run.client()));
-    // The background thread stays for the process's life; it is there from now on.
-    of_threads.token().unwrap();
+    let (task_client, thread_client) = (run.client(), blocking::Client::from(run.client()));
+    // The background thread lives as long as the process; it exists from now on.
+    thread_client.token().unwrap();
     println!(
         "{}",
         json!({"callers": TASKS + THREADS + run.businesses.len() as u64})
@@ -174,47 +177,50 @@ fn main() {
     wait_for_a_line();
     let runtime = multi_thread_runtime(2);
     let tasks: Vec<_> = (0..TASKS)
-        .map(|number| runtime.spawn(task(Arc::clone(&run), of_tasks.clone(), number)))
+        .map(|number| runtime.spawn(task(Arc::clone(&run), task_client.clone(), number)))
         .collect();
     let threads: Vec<_> = (0..THREADS)
         .map(|number| {
-            let (run, client) = (Arc::clone(&run), of_threads.clone());
+            let (run, client) = (Arc::clone(&run), thread_client.clone());
             std::thread::spawn(move || thread(&run, &client, number))
         })
         .collect();
 
     wait_for_a_line();
     let started = Instant::now();
-    for client in [of_tasks.clone(), of_threads.as_async().clone()] {
+    for client in [task_client.clone(), thread_client.as_async().clone()] {
         while let Err(error) = runtime.block_on(client.whoami()) {
-            assert!(started.elapsed() < HEALED_WITHIN, "not healed: {error}");
+            assert!(
+                started.elapsed() < RECOVERY_LIMIT,
+                "no recovery within {RECOVERY_LIMIT:?}: {error}"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    let healed_ms = started.elapsed().as_millis() as u64;
+    let recovered_ms = started.elapsed().as_millis() as u64;
     run.stop.store(true, Ordering::Relaxed);
     runtime.block_on(async {
         for task in tasks {
             tokio::time::timeout(Duration::from_secs(20), task)
                 .await
-                .expect("a task hangs")
-                .expect("a task failed");
+                .expect("a task did not end within 20 s")
+                .expect("a task panicked");
         }
     });
     for thread in threads {
-        assert!(thread.join().is_ok(), "a thread failed");
+        assert!(thread.join().is_ok(), "a thread panicked");
     }
-    let clients = [of_tasks.stats(), of_threads.stats()].map(|stats| figures(&stats));
-    drop((of_tasks, of_threads, runtime));
+    let clients = [task_client.stats(), thread_client.stats()].map(|stats| stats_as_json(&stats));
+    drop((task_client, thread_client, runtime));
     println!(
         "{}",
         json!({
             "served": run.served.load(Ordering::Relaxed),
-            "deadest_us": run.deadest_us.load(Ordering::Relaxed),
+            "max_expired_us": run.max_expired_us.load(Ordering::Relaxed),
             "failed": *run.failed.lock().unwrap(),
             "slowest_ms": run.slowest_ms.load(Ordering::Relaxed),
-            "healed_ms": healed_ms,
-            "passed": run.passed.load(Ordering::Relaxed),
+            "recovered_ms": recovered_ms,
+            "short_lived": run.short_lived.load(Ordering::Relaxed),
             "clients": clients,
         })
     );

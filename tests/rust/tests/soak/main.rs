@@ -1,43 +1,42 @@
-//! Long life in a bad world: the emulator is a process of its own that
-//! misbehaves, is killed and started again, and freezes, behind a line that is
-//! cut and loses packets, while programs in each language work on, in tasks and
-//! threads, and with clients that come and go. At the end no dead token was
-//! served, the requests are bounded, all clients have healed by themselves, and
-//! nothing has grown.
+//! Soak test. The emulator runs in its own process: it returns faults, is killed,
+//! restarted and frozen, and the network to it is cut and loses packets. Meanwhile
+//! one program per language makes calls from tasks and threads and creates and
+//! drops clients. At the end no expired token was served, the number of requests
+//! is bounded, all clients have recovered, and no resource has grown.
 //!
 //! `cargo test` runs it for a few seconds with the Rust program on loopback.
-//! `make soak` runs it for ten minutes with all of them (`LAYERFI_SOAK=all`),
-//! over TLS and HTTP/2, between two network namespaces where the system lets it
-//! have some. `LAYERFI_SOAK_SECONDS` says for how long.
+//! `make soak` runs it for ten minutes with all programs (`LAYERFI_SOAK=all`),
+//! over TLS and HTTP/2, between two network namespaces if the system allows them.
+//! `LAYERFI_SOAK_SECONDS` sets the duration.
 #![cfg(target_os = "linux")]
 
-mod faces;
-mod laws;
-mod line;
+mod invariants;
+mod network;
+mod programs;
 mod samples;
-mod world;
+mod test_bed;
 
 use std::time::{Duration, Instant};
 
-use faces::Face;
-use line::Line;
-use world::World;
+use network::Network;
+use programs::Program;
+use test_bed::TestBed;
 
-/// Short, so that a run has many.
+/// Lifetime of tokens: short, so that a run contains many expiries.
 const LIFE: Duration = Duration::from_secs(8);
 const TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(700);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const BUSINESSES: usize = 12;
 
-/// What the run itself may take, beyond the trouble: to start, heal and end.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Time limit for starting, recovering and ending, beyond the disruptions.
+const SETUP_LIMIT: Duration = Duration::from_secs(180);
 
-/// Ends all when something hangs that must not; the processes end with it.
-fn watch(for_so_long: Duration) {
+/// Ends this process, and with it the others, if the run takes too long.
+fn limit_run_time(duration: Duration) {
     std::thread::spawn(move || {
-        std::thread::sleep(for_so_long);
-        eprintln!("the soak is ended: it took more than {for_so_long:?}");
+        std::thread::sleep(duration);
+        eprintln!("ending the soak test: it took more than {duration:?}");
         std::process::exit(1);
     });
 }
@@ -49,44 +48,49 @@ fn b05_b06_b08_b14_soak() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(8);
     let everything = std::env::var("LAYERFI_SOAK").is_ok_and(|what| what == "all");
-    let for_so_long = Duration::from_secs(seconds);
-    let line = everything.then(|| {
-        // Does not return where it can be done: the process begins again there.
-        Line::move_into_namespaces().unwrap_or_else(|why| {
-            println!("NO NETWORK NAMESPACES, so no cut lines and no lost packets: {why}");
-            Line::loopback_over_tls()
+    let duration = Duration::from_secs(seconds);
+    let network = everything.then(|| {
+        // On success this does not return: the process is executed again in the namespace.
+        Network::move_into_namespaces().unwrap_or_else(|why| {
+            let text = format!(
+                "NO NETWORK NAMESPACES, so the link is not cut and loses no packets: {why}"
+            );
+            // In CI nothing may be skipped.
+            assert!(std::env::var_os("CI").is_none(), "{text}");
+            println!("{text}");
+            Network::loopback_over_tls()
         })
     });
-    watch(for_so_long + PATIENCE);
-    let mut world = World::new(line.unwrap_or_else(Line::loopback));
-    println!("{}", world.describe());
+    limit_run_time(duration + SETUP_LIMIT);
+    let mut test_bed = TestBed::new(network.unwrap_or_else(Network::loopback));
+    println!("{}", test_bed.describe());
 
-    let mut faces = vec![Face::rust(&mut world)];
+    let mut programs = vec![Program::rust(&mut test_bed)];
     if everything {
-        faces.push(Face::c(&mut world));
-        faces.push(Face::python(&mut world));
+        programs.push(Program::c(&mut test_bed));
+        programs.push(Program::python(&mut test_bed));
     }
     let started = Instant::now();
-    world.trouble(for_so_long, &mut || {
-        for face in &mut faces {
-            face.look();
+    test_bed.disrupt(duration, &mut || {
+        for program in &mut programs {
+            program.record_sample();
         }
     });
 
-    // All are told before one is waited for, since they heal at the same time.
-    for face in &mut faces {
-        face.tell_to_end();
+    // All programs are told to end before waiting for one: they recover at the same time.
+    for program in &mut programs {
+        program.tell_to_end();
     }
-    let reports: Vec<_> = faces.into_iter().map(Face::end).collect();
+    let reports: Vec<_> = programs.into_iter().map(Program::end).collect();
     let elapsed = started.elapsed();
-    let trouble = world.account();
-    println!("{:.0} s: {trouble}", elapsed.as_secs_f64());
+    let disruptions = test_bed.into_disruptions();
+    println!("{:.0} s: {disruptions}", elapsed.as_secs_f64());
     for report in &reports {
         println!("{report}");
     }
-    let mut broken = laws::broken_by_all(&trouble, &reports, for_so_long);
+    let mut violations = invariants::violations_of_all(&disruptions, &reports, duration);
     for report in &reports {
-        broken.extend(laws::broken_by(report, elapsed));
+        violations.extend(invariants::violations_of(report, elapsed));
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
 }

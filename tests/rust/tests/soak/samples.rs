@@ -1,9 +1,9 @@
-//! What a process holds, as the kernel sees it.
+//! Resources of a process, as the kernel reports them.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// The figures of one moment, or the median or largest ones of many.
+/// Resources at one moment, or the median or maximum over several moments.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
     pub kib: u64,
@@ -22,7 +22,7 @@ impl fmt::Display for Sample {
     }
 }
 
-/// Fails where the process is gone.
+/// Samples a process; fails if it has ended.
 pub fn sample(process: u32) -> std::io::Result<Sample> {
     let folder = PathBuf::from(format!("/proc/{process}"));
     let status = std::fs::read_to_string(folder.join("status"))?;
@@ -31,7 +31,7 @@ pub fn sample(process: u32) -> std::io::Result<Sample> {
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|number| number.parse().ok())
-        // A process that has ended and was not waited for has no memory.
+        // A zombie process has no memory.
         .ok_or(std::io::ErrorKind::NotFound)?;
     let count = |name| Ok::<_, std::io::Error>(std::fs::read_dir(folder.join(name))?.count());
     Ok(Sample {
@@ -41,7 +41,7 @@ pub fn sample(process: u32) -> std::io::Result<Sample> {
     })
 }
 
-/// One figure at a time, sorted: what is in the middle and at the end of it.
+/// Applies `which` to the sorted values of each field.
 fn pick(samples: &[Sample], which: impl Fn(&[u64]) -> u64) -> Sample {
     let figure = |of: fn(&Sample) -> u64| {
         let mut all: Vec<u64> = samples.iter().map(of).collect();
@@ -55,7 +55,7 @@ fn pick(samples: &[Sample], which: impl Fn(&[u64]) -> u64) -> Sample {
     }
 }
 
-pub fn most(samples: &[Sample]) -> Sample {
+pub fn max(samples: &[Sample]) -> Sample {
     pick(samples, |all| all.last().copied().unwrap_or_default())
 }
 

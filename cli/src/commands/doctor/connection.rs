@@ -1,0 +1,212 @@
+//! Checks the connection to one host: name resolution, TCP, proxy and TLS.
+
+use std::net::SocketAddr;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout_at;
+use tokio_rustls::client::TlsStream;
+
+use crate::args::SettingsArgs;
+use crate::commands::doctor::deadline::Deadline;
+use crate::commands::doctor::report::Report;
+use crate::failure::Failure;
+use crate::net::endpoint::Endpoint;
+use crate::net::proxy::{self, Proxy, TunnelError};
+use crate::net::tls::{self, Handshake, Problem};
+
+const HTTPS_PROXY_SKIPPED: &str = "not checked through an https:// proxy";
+
+/// A connection that is ready for HTTP.
+pub(super) enum Connection {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// The client can connect, but `doctor` cannot: through an https:// proxy.
+    NotOpened,
+}
+
+/// Reads the PEM text of the CAs to trust in addition to the system's.
+pub(super) fn extra_roots(settings: &SettingsArgs) -> Vec<u8> {
+    let path = settings.ca_file.clone().or_else(|| {
+        std::env::var_os("LAYER_CA_FILE")
+            .filter(|path| !path.is_empty())
+            .map(Into::into)
+    });
+    // The client read the same file when it was built.
+    path.and_then(|path| std::fs::read(path).ok())
+        .unwrap_or_default()
+}
+
+/// Opens a connection to a host. `None` if a step fails.
+pub(super) async fn check(
+    endpoint: &Endpoint,
+    settings: &SettingsArgs,
+    extra_roots: &[u8],
+    deadline: Deadline,
+    report: &mut Report<'_>,
+) -> Result<Option<Connection>, Failure> {
+    let authority = endpoint.authority();
+    let host = Some(authority.as_str());
+    let proxy = proxy::select(settings, endpoint);
+    // With a proxy, this machine connects to the proxy, and the proxy resolves
+    // the host's name.
+    let (peer, via) = match &proxy {
+        Some(proxy) => (
+            &proxy.endpoint,
+            format!("proxy {}, ", proxy.endpoint.authority()),
+        ),
+        None => (endpoint, String::new()),
+    };
+
+    let addresses = match resolve(peer, proxy.is_some(), deadline).await {
+        Ok(addresses) => addresses,
+        Err(problem) => {
+            let detail = format!("{via}{}", problem.message);
+            report.failed_as("dns", host, detail, problem.remedy)?;
+            report.skipped("tcp", host, "the name was not resolved")?;
+            report.skipped("tls", host, "the name was not resolved")?;
+            return Ok(None);
+        }
+    };
+    report.passed("dns", host, format!("{via}{}", summary(&addresses)))?;
+
+    let stream = match connect(&addresses, proxy.is_some(), deadline).await {
+        Ok(stream) => stream,
+        Err(problem) => {
+            let detail = format!("{via}{}", problem.message);
+            report.failed_as("tcp", host, detail, problem.remedy)?;
+            report.skipped("tls", host, "no TCP connection")?;
+            return Ok(None);
+        }
+    };
+    report.passed("tcp", host, format!("{via}connected"))?;
+
+    match &proxy {
+        Some(proxy) if proxy.endpoint.tls => {
+            report.skipped("tls", host, HTTPS_PROXY_SKIPPED)?;
+            return Ok(Some(Connection::NotOpened));
+        }
+        _ if !endpoint.tls => {
+            report.passed("tls", host, "not used: plain HTTP on loopback is allowed")?;
+            return Ok(Some(Connection::Plain(stream)));
+        }
+        _ => {}
+    }
+    match handshake(stream, endpoint, proxy.as_ref(), extra_roots, deadline).await {
+        Ok(done) => {
+            let certificate = done.certificate.map_or_else(String::new, |certificate| {
+                format!(
+                    ", issuer {}, {}",
+                    certificate.issuer,
+                    certificate.lifetime()
+                )
+            });
+            report.passed("tls", host, format!("{}{certificate}", done.version))?;
+            Ok(Some(Connection::Tls(Box::new(done.stream))))
+        }
+        Err(problem) => {
+            let detail = format!("{via}{}", problem.message);
+            report.failed_as("tls", host, detail, problem.remedy)?;
+            Ok(None)
+        }
+    }
+}
+
+async fn resolve(
+    peer: &Endpoint,
+    is_proxy: bool,
+    deadline: Deadline,
+) -> Result<Vec<SocketAddr>, Problem> {
+    let lookup = lookup_host((peer.host.as_str(), peer.port));
+    let message = match timeout_at(deadline.of_step(), lookup).await {
+        Ok(Ok(addresses)) => return Ok(addresses.collect()),
+        Ok(Err(error)) => format!("cannot resolve the name: {error}"),
+        Err(_) => "the name was not resolved in time".to_owned(),
+    };
+    Err(Problem {
+        message,
+        remedy: if is_proxy {
+            "check the proxy's host name in --proxy or HTTPS_PROXY, and this machine's DNS"
+        } else {
+            "check the host in the URL and this machine's DNS; behind a proxy, set HTTPS_PROXY"
+        },
+    })
+}
+
+fn summary(addresses: &[SocketAddr]) -> String {
+    let first = addresses
+        .first()
+        .map_or_else(String::new, |address| address.ip().to_string());
+    match addresses.len() {
+        0 | 1 => first,
+        count => format!("{first} and {} more", count - 1),
+    }
+}
+
+/// Connects to the first address that accepts a connection.
+async fn connect(
+    addresses: &[SocketAddr],
+    is_proxy: bool,
+    deadline: Deadline,
+) -> Result<TcpStream, Problem> {
+    let message = match timeout_at(deadline.of_step(), TcpStream::connect(addresses)).await {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(error)) => format!("cannot connect: {error}"),
+        Err(_) => "no connection in time".to_owned(),
+    };
+    Err(Problem {
+        message,
+        remedy: if is_proxy {
+            "check the proxy's host and port in --proxy or HTTPS_PROXY, and that it is running"
+        } else {
+            "check that the server is running and that no firewall blocks the connection; behind \
+             a proxy, set HTTPS_PROXY"
+        },
+    })
+}
+
+/// Opens the proxy's tunnel, if there is a proxy, and performs the TLS
+/// handshake.
+async fn handshake(
+    mut stream: TcpStream,
+    endpoint: &Endpoint,
+    proxy: Option<&Proxy>,
+    extra_roots: &[u8],
+    deadline: Deadline,
+) -> Result<Handshake, Problem> {
+    if let Some(proxy) = proxy {
+        timeout_at(deadline.of_step(), proxy.tunnel(&mut stream, endpoint))
+            .await
+            .unwrap_or_else(|_| {
+                Err(TunnelError::Other(
+                    "the proxy did not respond in time".to_owned(),
+                ))
+            })
+            .map_err(tunnel_problem)?;
+    }
+    let handshake = tls::handshake(stream, endpoint, tls::roots(extra_roots));
+    timeout_at(deadline.of_step(), handshake)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Problem {
+                message: "the server did not answer the TLS handshake in time".to_owned(),
+                remedy: "check that the URL's port serves TLS; a firewall may block the connection",
+            })
+        })
+}
+
+fn tunnel_problem(error: TunnelError) -> Problem {
+    match error {
+        TunnelError::Status(407) => Problem {
+            message: "the proxy refused the tunnel (HTTP 407)".to_owned(),
+            remedy: "set the proxy's user name and password in HTTPS_PROXY",
+        },
+        TunnelError::Status(status) => Problem {
+            message: format!("the proxy refused the tunnel (HTTP {status})"),
+            remedy: "ask the proxy's administrator to allow this host, or exempt it with NO_PROXY",
+        },
+        TunnelError::Other(message) => Problem {
+            message,
+            remedy: "check the proxy's host and port in --proxy or HTTPS_PROXY",
+        },
+    }
+}

@@ -1,0 +1,201 @@
+//! The report of `doctor`: a line per check, or one JSON object.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::terminal::{Style, sanitize};
+use crate::time_format::short;
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    /// `host:port`, if the check is about one host.
+    host: Option<String>,
+    status: Status,
+    detail: String,
+    remedy: Option<String>,
+    took_ms: u64,
+    /// The engine's error, if there is one.
+    error: Option<Value>,
+}
+
+/// Collects the checks and prints each when it is added.
+pub(super) struct Report<'a> {
+    output: &'a Output,
+    style: Style,
+    checks: Vec<Check>,
+    /// When the previous check ended.
+    last: Instant,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(output: &'a Output) -> Self {
+        Self {
+            output,
+            style: Style::stdout(),
+            checks: Vec::new(),
+            last: Instant::now(),
+        }
+    }
+
+    pub(super) fn passed(
+        &mut self,
+        name: &'static str,
+        host: Option<&str>,
+        detail: impl Into<String>,
+    ) -> Result<(), Failure> {
+        self.add(name, host, Status::Passed, detail.into(), None, None)
+    }
+
+    pub(super) fn failed_as(
+        &mut self,
+        name: &'static str,
+        host: Option<&str>,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Result<(), Failure> {
+        let remedy = Some(remedy.into());
+        self.add(name, host, Status::Failed, detail.into(), remedy, None)
+    }
+
+    /// Adds a failed check with the failure's message and remedy.
+    pub(super) fn failed_with(
+        &mut self,
+        name: &'static str,
+        host: Option<&str>,
+        failure: &Failure,
+    ) -> Result<(), Failure> {
+        let error_report = failure.report().unwrap_or_default();
+        let remedy = Some(error_report.remedy().to_owned());
+        let error = serde_json::to_value(&error_report).ok();
+        let detail = error_report.message().to_owned();
+        self.add(name, host, Status::Failed, detail, remedy, error)
+    }
+
+    pub(super) fn skipped(
+        &mut self,
+        name: &'static str,
+        host: Option<&str>,
+        reason: impl Into<String>,
+    ) -> Result<(), Failure> {
+        self.add(name, host, Status::Skipped, reason.into(), None, None)
+    }
+
+    fn add(
+        &mut self,
+        name: &'static str,
+        host: Option<&str>,
+        status: Status,
+        detail: String,
+        remedy: Option<String>,
+        error: Option<Value>,
+    ) -> Result<(), Failure> {
+        let took = self.last.elapsed();
+        self.last = Instant::now();
+        let check = Check {
+            name,
+            host: host.map(str::to_owned),
+            status,
+            detail,
+            remedy,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            error,
+        };
+        let printed = if self.output.json() {
+            Ok(())
+        } else {
+            self.output.line(&line(&check, took, self.style))
+        };
+        self.checks.push(check);
+        printed
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        self.checks
+            .iter()
+            .any(|check| check.status == Status::Failed)
+    }
+
+    /// Prints the summary, or the whole report in JSON.
+    pub(super) fn finish(&self) -> Result<(), Failure> {
+        let count = |status| {
+            self.checks
+                .iter()
+                .filter(|check| check.status == status)
+                .count()
+        };
+        let json = json!({ "ok": !self.failed(), "checks": self.checks });
+        self.output.result(&json, || {
+            let (failed, skipped) = (count(Status::Failed), count(Status::Skipped));
+            let summary = match failed {
+                0 => self.style.green("All checks passed."),
+                1 => self.style.red("1 check failed."),
+                _ => self.style.red(&format!("{failed} checks failed.")),
+            };
+            match skipped {
+                0 => format!("\n{summary}"),
+                _ => format!("\n{summary} {skipped} skipped."),
+            }
+        })
+    }
+}
+
+fn line(check: &Check, took: Duration, style: Style) -> String {
+    // Padded before escape codes are added, since they have no width.
+    let status = match check.status {
+        Status::Passed => style.green("ok     "),
+        Status::Failed => style.red("FAILED "),
+        Status::Skipped => style.dim("skipped"),
+    };
+    let mut text = format!("{:<14} {status} ", check.name);
+    if let Some(host) = &check.host {
+        text.push_str(&format!("{host}: "));
+    }
+    text.push_str(&sanitize(&check.detail));
+    if took >= Duration::from_millis(1) && check.status == Status::Passed {
+        text.push_str(&style.dim(&format!(" ({})", short(took))));
+    }
+    if let Some(remedy) = &check.remedy {
+        text.push_str(&format!(
+            "\n{:<14} {} {}",
+            "",
+            style.bold("-> try:"),
+            sanitize(remedy)
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_check_prints_its_remedy_on_the_next_line() {
+        let check = Check {
+            name: "tcp",
+            host: Some("h:1".to_owned()),
+            status: Status::Failed,
+            detail: "no connection\x1b".to_owned(),
+            remedy: Some("check the port".to_owned()),
+            took_ms: 0,
+            error: None,
+        };
+        assert_eq!(
+            line(&check, Duration::ZERO, Style::off()),
+            "tcp            FAILED  h:1: no connection\n               -> try: check the port"
+        );
+    }
+}

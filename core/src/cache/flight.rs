@@ -1,0 +1,144 @@
+//! Single flight: the fetch that all callers without a value share, and what
+//! past failures mean for the next fetch.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::entry::Entry;
+use super::policy;
+use crate::deadline::Progress;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::clock::Now;
+use crate::sys::jitter::random;
+
+/// State of a slot, under its lock.
+pub(super) struct State<V> {
+    flight: Option<Flight<V>>,
+    /// Failed fetches in a row.
+    failures: u32,
+    last_error: Option<Error>,
+    quiet_until: u64,
+    /// From when on credentials may be read again during the quiet time.
+    reread_at: u64,
+    /// Times in a row that changed credentials failed too.
+    changes: u32,
+    /// Changed credentials failed during this quiet time.
+    changed_failed: bool,
+    pub(super) invalidations: policy::Invalidations,
+}
+
+/// Fetch that is under way. Clones are held by the callers that wait for it.
+pub(super) struct Flight<V> {
+    pub(super) result: watch::Receiver<Option<FlightResult<V>>>,
+    pub(super) progress: Progress,
+}
+
+impl<V> Clone for Flight<V> {
+    fn clone(&self) -> Self {
+        Self {
+            result: self.result.clone(),
+            progress: self.progress.clone(),
+        }
+    }
+}
+
+pub(super) type FlightResult<V> = Result<Arc<Entry<V>>>;
+pub(super) type FlightSender<V> = watch::Sender<Option<FlightResult<V>>>;
+
+impl<V> State<V> {
+    pub(super) fn new() -> Self {
+        Self {
+            flight: None,
+            failures: 0,
+            last_error: None,
+            quiet_until: 0,
+            reread_at: 0,
+            changes: 0,
+            changed_failed: false,
+            invalidations: policy::Invalidations::new(),
+        }
+    }
+
+    pub(super) fn flight(&self) -> Option<&Flight<V>> {
+        self.flight.as_ref()
+    }
+
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Notes that a fetch starts.
+    pub(super) fn start(&mut self) -> (FlightSender<V>, Flight<V>) {
+        let (sender, result) = watch::channel(None);
+        let flight = Flight {
+            result,
+            progress: Progress::default(),
+        };
+        self.flight = Some(flight.clone());
+        (sender, flight)
+    }
+
+    /// Notes that the fetch is over.
+    pub(super) fn finish(&mut self) {
+        self.flight = None;
+    }
+
+    /// Notes a success. Returns the last error, to be dropped without the lock.
+    pub(super) fn succeeded(&mut self) -> Option<Error> {
+        self.failures = 0;
+        self.quiet_until = 0;
+        self.changes = 0;
+        self.changed_failed = false;
+        self.last_error.take()
+    }
+
+    /// Notes a failure. Returns how long to wait before the next refresh, and
+    /// the error before this one, to be dropped without the lock.
+    pub(super) fn failed(
+        &mut self,
+        error: &Error,
+        was_reread: bool,
+        now: Now,
+    ) -> (u64, Option<Error>) {
+        self.failures = self.failures.saturating_add(1);
+        // A source that has no credentials made no request: it may be read again.
+        self.changed_failed = was_reread && error.kind() != ErrorKind::Credentials;
+        // New credentials start with a short quiet time again, since a secret may be
+        // written in two steps; it grows while each change fails.
+        let failures = if self.changed_failed {
+            self.changes = self.changes.saturating_add(1);
+            self.changes
+        } else {
+            self.failures
+        };
+        let quiet = policy::quiet_time(failures, error, random());
+        self.quiet_until = now.mono.saturating_add(quiet);
+        let before = self.last_error.replace(error.clone());
+        let wait = policy::refresh_backoff(self.failures, error, random()).max(quiet);
+        (wait, before)
+    }
+
+    pub(super) fn last_error(&self) -> Option<&Error> {
+        self.last_error.as_ref()
+    }
+
+    /// Error to return at once while it is too early for another request.
+    pub(super) fn quiet(&self, now: Now) -> Option<&Error> {
+        if now.mono < self.quiet_until {
+            self.last_error.as_ref()
+        } else {
+            None
+        }
+    }
+
+    /// Permission to read the credentials again during a quiet time: once a
+    /// second, until changed credentials have failed too.
+    pub(super) fn may_reread(&mut self, now: Now) -> bool {
+        if self.changed_failed || now.mono < self.reread_at {
+            return false;
+        }
+        self.reread_at = now.mono.saturating_add(policy::REREAD_INTERVAL);
+        true
+    }
+}

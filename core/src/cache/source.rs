@@ -1,0 +1,90 @@
+//! What the cache works with: the source of values, the tasks that fetch them,
+//! and what is common to all slots of a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::deadline::Progress;
+use crate::error::{Error, Result};
+use crate::stats::Counters;
+use crate::sys::clock::{Clock, Now};
+
+/// Source of a slot's values.
+pub(crate) trait Source<V>: Send + Sync {
+    /// Fetches a new value. It runs as a task of its own that no caller's
+    /// cancellation ends, and must end by itself within [`Source::budget`].
+    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<V>>;
+
+    /// Whether [`Mode::IfChanged`] is understood.
+    fn can_change(&self) -> bool;
+
+    /// The longest time that a fetch takes.
+    fn budget(&self) -> Duration;
+
+    /// Called about once per clock tick while hits are served.
+    fn on_tick(&self) {}
+}
+
+/// What a fetch is asked for.
+pub(crate) struct Ask {
+    pub(crate) mode: Mode,
+    /// Failed fetches in a row before this one.
+    pub(crate) failures: u32,
+    /// What the fetch has tried, for the callers that wait for it.
+    pub(crate) progress: Progress,
+}
+
+/// Whether a fetch may do without a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Get a value.
+    Always,
+    /// The last fetch failed permanently and its quiet time is not over: get a
+    /// value only if what it failed with (the credentials) has changed.
+    IfChanged,
+}
+
+/// How a fetch ends.
+pub(crate) enum Outcome<V> {
+    Fetched(Fetched<V>),
+    Failed(Error),
+    /// Another slot, which this value is made from, failed. That slot keeps the
+    /// quiet time, so this one need not, and recovers together with it.
+    FailedUpstream(Error),
+    /// Answer to [`Mode::IfChanged`]: nothing has changed, and no request was made.
+    Unchanged,
+}
+
+/// New value, with what determines its life.
+pub(crate) struct Fetched<V> {
+    pub(crate) value: V,
+    /// Read before the request was sent, since the server may count from then.
+    pub(crate) requested_at: Now,
+    pub(crate) lifetime: Duration,
+    /// Share of the life that must be left for a caller to get the value without
+    /// a wait: 0 for a value that is good until it expires.
+    pub(crate) reserve: f64,
+}
+
+impl<V> Fetched<V> {
+    /// When it expires, by the monotonic clock alone.
+    pub(super) fn expires_at(&self) -> u64 {
+        let lifetime = u64::try_from(self.lifetime.as_nanos()).unwrap_or(u64::MAX);
+        self.requested_at.mono.saturating_add(lifetime)
+    }
+}
+
+/// Runs fetches as background tasks.
+pub(crate) trait Spawn: Send + Sync {
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<()>;
+}
+
+/// What all slots of a client share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) clock: Clock,
+    pub(crate) spawn: Arc<dyn Spawn>,
+    pub(crate) stats: Arc<Counters>,
+}

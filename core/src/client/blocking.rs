@@ -1,0 +1,353 @@
+//! Blocking client, for threads.
+//!
+//! Hits are served on the calling thread. All else runs on the engine's background
+//! thread while the caller waits.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+
+use super::batch::{BatchProgress, BusinessTokens};
+use super::builder::ClientBuilder;
+use super::options::{BatchOptions, BusinessTokenOptions};
+pub use super::pending::Pending;
+use super::reader::{TokenReader, TokenRef};
+use crate::business_id::BusinessId;
+use crate::engine::runtime;
+use crate::environment::Environment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session_duration::SessionDuration;
+use crate::stats::Stats;
+use crate::sys::fork;
+use crate::token::{AccessToken, BusinessToken};
+use crate::whoami::WhoAmI;
+
+/// How often the progress of a batch is reported at least.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Generation of this process, which changes with each fork: for bindings that
+/// have threads of their own. The first client starts the count.
+#[doc(hidden)]
+#[must_use]
+pub fn process_generation() -> u32 {
+    fork::watch();
+    fork::generation()
+}
+
+/// [`crate::Client`] whose calls block the thread.
+///
+/// [`Client::from`] and [`Client::as_async`] convert between the two, which share
+/// one cache. Each call ends within the client's timeout. Do not use it on the
+/// threads of an async runtime, which must not block, nor in a log subscriber.
+#[derive(Clone, Debug)]
+pub struct Client {
+    client: crate::Client,
+}
+
+impl From<crate::Client> for Client {
+    fn from(client: crate::Client) -> Self {
+        Self { client }
+    }
+}
+
+impl Client {
+    /// Returns a builder; make the client with [`ClientBuilder::build_blocking`].
+    pub fn builder() -> ClientBuilder {
+        crate::Client::builder()
+    }
+
+    /// Makes a client from environment variables; see [`ClientBuilder::from_env`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming what is missing or invalid.
+    pub fn from_env() -> Result<Self> {
+        crate::Client::from_env().map(Self::from)
+    }
+
+    /// The same client, for async calls.
+    #[must_use]
+    pub fn as_async(&self) -> &crate::Client {
+        &self.client
+    }
+
+    /// As [`crate::Client::with_timeout`].
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            client: self.client.with_timeout(timeout),
+        }
+    }
+
+    /// Starts a call in the background and returns at once, for callers that check
+    /// something else while they wait, such as signals.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Transport`] if no thread can be started.
+    pub fn start<T, F>(&self, call: impl FnOnce(crate::Client) -> F) -> Result<Pending<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        Pending::start(self.client.timeout(), call(self.client.clone()))
+    }
+
+    fn run<T, F>(&self, call: impl FnOnce(crate::Client) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.start(call)?.join()
+    }
+
+    /// As [`crate::Client::token`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::token`].
+    pub fn token(&self) -> Result<AccessToken> {
+        if let Some(token) = self.client.borrow_token() {
+            return Ok(token.clone());
+        }
+        self.run(|client| async move { client.token().await })
+    }
+
+    /// As [`crate::Client::try_token`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::try_token`].
+    pub fn try_token(&self) -> Result<Option<AccessToken>> {
+        self.client.try_token()
+    }
+
+    /// As [`crate::Client::borrow_token`].
+    #[must_use]
+    #[inline]
+    pub fn borrow_token(&self) -> Option<TokenRef> {
+        self.client.borrow_token()
+    }
+
+    /// As [`crate::Client::reader`].
+    #[must_use]
+    pub fn reader(&self) -> TokenReader {
+        self.client.reader()
+    }
+
+    /// As [`crate::Client::whoami`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::whoami`].
+    pub fn whoami(&self) -> Result<WhoAmI> {
+        self.run(|client| async move { client.whoami().await })
+    }
+
+    /// As [`crate::Client::business_token`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::business_token`].
+    pub fn business_token(&self, business: &BusinessId) -> Result<BusinessToken> {
+        self.business_token_with(business, BusinessTokenOptions::default())
+    }
+
+    /// As [`crate::Client::business_token_with`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::business_token_with`].
+    pub fn business_token_with(
+        &self,
+        business: &BusinessId,
+        options: BusinessTokenOptions,
+    ) -> Result<BusinessToken> {
+        if let Some(token) = self.client.cached_business_token(business, options) {
+            return Ok(token);
+        }
+        let business = business.clone();
+        self.run(|client| async move { client.business_token_with(&business, options).await })
+    }
+
+    /// As [`crate::Client::try_business_token`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::try_business_token`].
+    pub fn try_business_token(
+        &self,
+        business: &BusinessId,
+        options: impl Into<BusinessTokenOptions>,
+    ) -> Result<Option<BusinessToken>> {
+        self.client.try_business_token(business, options)
+    }
+
+    /// As [`crate::Client::mint_business_token`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::mint_business_token`].
+    pub fn mint_business_token(
+        &self,
+        business: &BusinessId,
+        session_duration: SessionDuration,
+    ) -> Result<BusinessToken> {
+        let business = business.clone();
+        self.run(|client| async move {
+            client
+                .mint_business_token(&business, session_duration)
+                .await
+        })
+    }
+
+    /// Returns tokens for many businesses, one result per input, in order; see
+    /// [`crate::Client::business_tokens`]. `progress` is called on the calling thread,
+    /// with each result and at least four times a second. If it returns `false`, the
+    /// batch ends, and what is missing is an error in its place. The client's timeout
+    /// bounds the request of each business, not the batch.
+    pub fn business_tokens(
+        &self,
+        businesses: impl IntoIterator<Item = BusinessId>,
+        options: BatchOptions,
+        progress: impl FnMut(BatchProgress) -> bool,
+    ) -> Vec<Result<BusinessToken>> {
+        collect(
+            self.client.business_tokens_with(businesses, options),
+            progress,
+        )
+    }
+
+    /// [`business_tokens`](Self::business_tokens) for ids as text. An invalid id is an
+    /// error in its place.
+    pub fn business_tokens_for_ids(
+        &self,
+        ids: impl IntoIterator<Item = impl Into<String>>,
+        options: BatchOptions,
+        progress: impl FnMut(BatchProgress) -> bool,
+    ) -> Vec<Result<BusinessToken>> {
+        collect(self.client.business_tokens_for_ids(ids, options), progress)
+    }
+
+    /// As [`crate::Client::invalidate`].
+    pub fn invalidate(&self, token: &AccessToken) -> bool {
+        self.client.invalidate(token)
+    }
+
+    /// As [`crate::Client::invalidate_business_token`].
+    pub fn invalidate_business_token(&self, token: &BusinessToken) -> bool {
+        self.client.invalidate_business_token(token)
+    }
+
+    /// As [`crate::Client::invalidate_text`].
+    pub fn invalidate_text(&self, token: &str) -> bool {
+        self.client.invalidate_text(token)
+    }
+
+    /// As [`crate::Client::execute`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::execute`].
+    pub fn execute(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>> {
+        self.run(|client| async move { client.execute(request).await })
+    }
+
+    /// As [`crate::Client::get`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::get`].
+    pub fn get(&self, path: &str) -> Result<http::Response<Bytes>> {
+        let path = path.to_owned();
+        self.run(|client| async move { client.get(&path).await })
+    }
+
+    /// As [`crate::Client::business_id`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::business_id`].
+    pub fn business_id(&self, id: &str) -> Result<BusinessId> {
+        self.client.business_id(id)
+    }
+
+    /// As [`crate::Client::timeout`].
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.client.timeout()
+    }
+
+    /// As [`crate::Client::environment`].
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        self.client.environment()
+    }
+
+    /// As [`crate::Client::api_url`].
+    #[must_use]
+    pub fn api_url(&self) -> &str {
+        self.client.api_url()
+    }
+
+    /// As [`crate::Client::auth_url`].
+    #[must_use]
+    pub fn auth_url(&self) -> &str {
+        self.client.auth_url()
+    }
+
+    /// As [`crate::Client::scope`].
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        self.client.scope()
+    }
+
+    /// As [`crate::Client::stats`].
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.client.stats()
+    }
+}
+
+/// Runs a batch to its end, or until `progress` ends it.
+fn collect(
+    mut stream: BusinessTokens,
+    mut progress: impl FnMut(BatchProgress) -> bool,
+) -> Vec<Result<BusinessToken>> {
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+
+    let count = stream.progress().total;
+    let progress_of_batch = stream.observer();
+    let mut results = Vec::with_capacity(count);
+    let (sender, receiver) = channel();
+    let task = runtime::spawn(async move {
+        while let Some(result) = stream.next().await {
+            if sender.send(result).is_err() {
+                return;
+            }
+        }
+    });
+    let missing = match task {
+        Ok(_) if runtime::is_engine_thread() => Error::new(
+            ErrorKind::Internal,
+            "a blocking call on the library's own thread would wait for itself",
+            "do not make blocking calls in a log callback or subscriber",
+        ),
+        // The task lives as long as this arm: its end cancels what is left.
+        Ok(_task) => {
+            loop {
+                match receiver.recv_timeout(PROGRESS_INTERVAL) {
+                    Ok(result) => results.push(result),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+                if !progress(progress_of_batch()) {
+                    break;
+                }
+            }
+            Error::attempt_timeout("the batch was ended before this business's result")
+        }
+        Err(error) => error,
+    };
+    results.resize(count, Err(missing));
+    results
+}
+
+impl ClientBuilder {
+    /// [`build`](Self::build) for a blocking client.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_blocking(self) -> Result<Client> {
+        self.build().map(Client::from)
+    }
+}

@@ -1,0 +1,524 @@
+//! Client: the public API.
+
+pub(crate) mod batch;
+#[cfg(feature = "blocking")]
+pub mod blocking;
+pub(crate) mod builder;
+pub(crate) mod options;
+mod pending;
+pub(crate) mod reader;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use url::Url;
+
+use self::batch::BusinessTokens;
+use self::builder::ClientBuilder;
+use self::options::{BatchOptions, BusinessTokenOptions};
+use self::reader::{TokenReader, TokenRef};
+use crate::business_id::BusinessId;
+use crate::deadline::Deadline;
+use crate::engine::business::Wanted;
+use crate::engine::{Engine, keep_warm};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::protocol::layer_api;
+use crate::protocol::message::Request;
+use crate::secret::Secret;
+use crate::session_duration::SessionDuration;
+use crate::stats::Stats;
+use crate::sys::fork;
+use crate::token::{AccessToken, BusinessToken};
+use crate::url::parse_url;
+use crate::whoami::WhoAmI;
+
+/// Largest response that [`Client::execute`] accepts, in bytes.
+const MAX_EXECUTE_BODY: usize = 16 * 1024 * 1024;
+
+/// Client of Layer's authentication. Make one per set of credentials, for the
+/// whole program.
+///
+/// Clones share one cache and are cheap. A client may be used from any number of
+/// threads and tasks at once, and in the child after a `fork()`.
+///
+/// All I/O runs on one background thread per process, which the first request
+/// starts. So async methods work under any executor, with or without a Tokio
+/// runtime. Each call ends within the client's timeout (30 seconds by default, see
+/// [`with_timeout`](Self::with_timeout)). Dropping a future cancels the call; a
+/// token request that other calls wait for goes on.
+#[derive(Clone)]
+pub struct Client {
+    engine: Arc<Engine>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Returns a builder.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Makes a client from environment variables; see [`ClientBuilder::from_env`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming what is missing or invalid.
+    pub fn from_env() -> Result<Self> {
+        ClientBuilder::from_env()?.build()
+    }
+
+    /// Returns the same client, with the same cache, and another timeout for each
+    /// call, waits and retries included. A day at most.
+    ///
+    /// A token request is shared by all callers, so its own timeout is the one that
+    /// the client was built with ([`ClientBuilder::timeout`]).
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            engine: Arc::clone(&self.engine),
+            timeout: timeout.min(Duration::from_secs(24 * 60 * 60)),
+        }
+    }
+
+    /// Timeout of each call.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns a valid access token: at once if there is one, else from a request
+    /// that all callers share. A token that is about to expire is returned at once
+    /// and refreshed in the background.
+    ///
+    /// # Errors
+    /// The failure of the token request, after its retries; the same for all that
+    /// waited. For some time after a failure (2 to 60 seconds after the credentials
+    /// were refused) the same error is returned without a request.
+    pub async fn token(&self) -> Result<AccessToken> {
+        if let Some(token) = self.borrow_token() {
+            return Ok(token.clone());
+        }
+        self.run(|engine, deadline| async move { engine.access_token(deadline.progress()).await })
+            .await
+    }
+
+    /// Returns the access token if there is one, and never waits. `None` means that
+    /// a request is under way and a later call may succeed.
+    ///
+    /// # Errors
+    /// The failure of the last token request, while it is too early for another.
+    pub fn try_token(&self) -> Result<Option<AccessToken>> {
+        match self.borrow_token() {
+            Some(token) => Ok(Some(token.clone())),
+            None => self.engine.try_access_token(),
+        }
+    }
+
+    /// Returns the access token for reading in place: no lock, no allocation, no
+    /// shared count, so threads do not slow one another. `None` where
+    /// [`token`](Self::token) would wait; no request is started then.
+    ///
+    /// Hold it for a moment only: copy what you need.
+    #[must_use]
+    #[inline]
+    pub fn borrow_token(&self) -> Option<TokenRef> {
+        let hit = self.engine.cached_access_token().map(TokenRef::new);
+        if hit.is_none() {
+            keep_warm::ensure(&self.engine);
+        }
+        hit
+    }
+
+    /// Returns a reader for one thread or task, for hot loops: as long as the token
+    /// stays the same, a read writes nothing that other threads use.
+    #[must_use]
+    pub fn reader(&self) -> TokenReader {
+        TokenReader::new(Arc::clone(&self.engine))
+    }
+
+    /// Asks Layer whose credentials these are: `GET /whoami`.
+    ///
+    /// # Errors
+    /// As [`token`](Self::token), and [`ErrorKind::Api`](crate::ErrorKind::Api).
+    pub async fn whoami(&self) -> Result<WhoAmI> {
+        self.run(|engine, deadline| async move { engine.whoami(&deadline).await })
+            .await
+    }
+
+    /// Returns a token for one business, to be handed to a browser: from the cache,
+    /// with at least half of its life left, or newly minted. For one hour; see
+    /// [`business_token_with`](Self::business_token_with) for options.
+    ///
+    /// # Errors
+    /// As [`whoami`](Self::whoami). If minting fails in a way that a retry may mend,
+    /// a cached token with less than half of its life is returned instead.
+    pub async fn business_token(&self, business: &BusinessId) -> Result<BusinessToken> {
+        self.business_token_with(business, BusinessTokenOptions::default())
+            .await
+    }
+
+    /// [`business_token`](Self::business_token) with options.
+    ///
+    /// # Errors
+    /// As [`business_token`](Self::business_token).
+    pub async fn business_token_with(
+        &self,
+        business: &BusinessId,
+        options: BusinessTokenOptions,
+    ) -> Result<BusinessToken> {
+        if let Some(token) = self.cached_business_token(business, options) {
+            return Ok(token);
+        }
+        let wanted = wanted(business, options);
+        self.run(|engine, deadline| async move {
+            let get = engine.business_token(&wanted, None, deadline.progress());
+            Ok(get.await?.value.clone())
+        })
+        .await
+    }
+
+    /// Returns a business token if there is one in the cache that meets the options,
+    /// and never waits. `None` means that a request is under way and a later call may
+    /// succeed.
+    ///
+    /// # Errors
+    /// The failure of the last request for this token, while it is too early for
+    /// another.
+    pub fn try_business_token(
+        &self,
+        business: &BusinessId,
+        options: impl Into<BusinessTokenOptions>,
+    ) -> Result<Option<BusinessToken>> {
+        let options = options.into();
+        match self.cached_business_token(business, options) {
+            Some(token) => Ok(Some(token)),
+            None => self.engine.try_business_token(&wanted(business, options)),
+        }
+    }
+
+    /// Returns a business token from the cache that meets the options; starts no
+    /// request. `None` where [`business_token_with`](Self::business_token_with) would
+    /// wait.
+    #[must_use]
+    pub fn cached_business_token(
+        &self,
+        business: &BusinessId,
+        options: BusinessTokenOptions,
+    ) -> Option<BusinessToken> {
+        let BusinessTokenOptions {
+            session_duration,
+            min_remaining,
+        } = options;
+        self.engine
+            .cached_business_token(business, session_duration, min_remaining)
+    }
+
+    /// Mints a new token for one business. It is not cached.
+    ///
+    /// # Errors
+    /// As [`whoami`](Self::whoami).
+    pub async fn mint_business_token(
+        &self,
+        business: &BusinessId,
+        session_duration: SessionDuration,
+    ) -> Result<BusinessToken> {
+        let business = business.clone();
+        self.run(|engine, deadline| async move {
+            let mint = engine.mint(&business, session_duration, None, &deadline);
+            Ok(mint.await?.value)
+        })
+        .await
+    }
+
+    /// Returns tokens for many businesses: a stream of one result per input, in the
+    /// order of the input. Duplicates are minted once; at most 32 requests are in
+    /// flight, within Layer's rate limit. The client's timeout bounds the request of
+    /// each business, not the batch.
+    ///
+    /// Cached tokens are returned as they are. Those that are due for refresh are
+    /// refreshed after all missing ones, within the same limits, until the batch ends.
+    pub fn business_tokens(
+        &self,
+        businesses: impl IntoIterator<Item = BusinessId>,
+    ) -> BusinessTokens {
+        self.business_tokens_with(businesses, BatchOptions::default())
+    }
+
+    /// [`business_tokens`](Self::business_tokens) with options.
+    pub fn business_tokens_with(
+        &self,
+        businesses: impl IntoIterator<Item = BusinessId>,
+        options: BatchOptions,
+    ) -> BusinessTokens {
+        let inputs = businesses.into_iter().map(|id| (String::new(), Ok(id)));
+        BusinessTokens::new(Arc::clone(&self.engine), self.timeout, inputs, options)
+    }
+
+    /// [`business_tokens_with`](Self::business_tokens_with) for ids as text. An
+    /// invalid id is an error in its place, and nothing is sent for it.
+    pub fn business_tokens_for_ids(
+        &self,
+        ids: impl IntoIterator<Item = impl Into<String>>,
+        options: BatchOptions,
+    ) -> BusinessTokens {
+        let inputs = ids.into_iter().map(|id| {
+            let text = id.into();
+            let id = self.business_id(&text);
+            (text, id)
+        });
+        BusinessTokens::new(Arc::clone(&self.engine), self.timeout, inputs, options)
+    }
+
+    /// Removes the access token from the cache because a server refused it with
+    /// 401, if it is still the current one; the next call gets a new one. `false` if
+    /// it is not, or if this happens so often that new tokens do not help (five times
+    /// at once, then once in ten seconds).
+    pub fn invalidate(&self, token: &AccessToken) -> bool {
+        self.engine
+            .invalidate_access_token(|current| current == token)
+    }
+
+    /// Removes a business token from the cache, if it is still the current one.
+    /// Limited as [`invalidate`](Self::invalidate).
+    pub fn invalidate_business_token(&self, token: &BusinessToken) -> bool {
+        self.engine.invalidate_business_token(token)
+    }
+
+    /// Removes a token from the cache that a server refused with 401, an access token
+    /// or a business token, given as the value of the `Authorization` header or as
+    /// the token alone. Compares in constant time. Limited as
+    /// [`invalidate`](Self::invalidate).
+    pub fn invalidate_text(&self, token: &str) -> bool {
+        self.engine
+            .invalidate_access_token(|current| current.is(token))
+            || self
+                .engine
+                .business
+                .invalidate_any(&self.engine.cx, |current| current.is(token))
+    }
+
+    /// Sends a request to the Layer API with the access token in its header. On 401
+    /// the token is invalidated and the request sent once more with a new one. Any
+    /// other status is a response, not an error; redirects are not followed.
+    ///
+    /// The URI is a path such as `/v1/businesses`, or a URL of the API: the token is
+    /// not sent to any other host. Responses over 16 MiB are refused. The request is
+    /// bounded by the client's timeout only.
+    ///
+    /// # Errors
+    /// As [`token`](Self::token); [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument)
+    /// if the URI leads elsewhere.
+    pub async fn execute(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let request = Request {
+            url: self.request_url(&parts.uri)?,
+            method: parts.method,
+            headers: parts.headers,
+            body,
+            max_body: MAX_EXECUTE_BODY,
+            bounded_attempt: false,
+            secret: Secret::new(""),
+        };
+        let mut received = self
+            .run(|engine, deadline| async move { engine.execute(request, &deadline).await })
+            .await?;
+        let body = Bytes::from(std::mem::take(&mut *received.body));
+        let mut response = http::Response::new(body);
+        *response.status_mut() = received.status;
+        *response.headers_mut() = received.headers;
+        Ok(response)
+    }
+
+    /// Sends a `GET` of a path by [`execute`](Self::execute).
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn get(&self, path: &str) -> Result<http::Response<Bytes>> {
+        let mut request = http::Request::new(Bytes::new());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = path.parse().map_err(|_| {
+            Error::invalid_argument(
+                "path",
+                "path is not a valid URI",
+                "give a path such as /whoami",
+            )
+        })?;
+        self.execute(request).await
+    }
+
+    /// URL of a request, if it leads to the API.
+    fn request_url(&self, uri: &http::Uri) -> Result<Url> {
+        let endpoints = &self.engine.config.endpoints;
+        let path = uri
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str);
+        let url = if uri.authority().is_none() {
+            layer_api::api_url(endpoints, path).ok()
+        } else {
+            parse_url(&uri.to_string()).ok()
+        };
+        let api = layer_api::api_url(endpoints, "")?;
+        // The same origin, and below the same path.
+        url.filter(|url| {
+            url.origin() == api.origin()
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url
+                    .path()
+                    .strip_prefix(api.path().trim_end_matches('/'))
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+        .ok_or_else(|| {
+            Error::invalid_argument(
+                "uri",
+                format!("uri does not lead to {}", endpoints.api_url),
+                "give a path, or a URL of the API; the token is not sent elsewhere",
+            )
+        })
+    }
+
+    /// Parses a business id: a UUID, or any plain text if the client was built with
+    /// [`allow_opaque_business_ids`](ClientBuilder::allow_opaque_business_ids).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    pub fn business_id(&self, id: &str) -> Result<BusinessId> {
+        match id.parse() {
+            Err(_) if self.engine.config.allow_opaque_business_ids => BusinessId::opaque(id),
+            result => result,
+        }
+    }
+
+    /// Environment that the client was built for.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        self.engine.config.endpoints.environment
+    }
+
+    /// Base URL of the API, without a trailing slash.
+    #[must_use]
+    pub fn api_url(&self) -> &str {
+        &self.engine.config.endpoints.api_url
+    }
+
+    /// URL of the token endpoint.
+    #[must_use]
+    pub fn auth_url(&self) -> &str {
+        self.engine.config.endpoints.auth_url.as_str()
+    }
+
+    /// OAuth scope of the token request.
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        &self.engine.config.endpoints.scope
+    }
+
+    /// Counters of what has happened since the client was made.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            business_tokens: self.engine.business.len(&self.engine.cx),
+            expires_at: self
+                .engine
+                .access
+                .peek()
+                .map(|entry| entry.value.expires_at()),
+            ..self.engine.cx.stats.snapshot()
+        }
+    }
+
+    async fn run<T, F>(&self, call: impl FnOnce(Arc<Engine>, Deadline) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        pending::run(&self.engine, self.timeout, call).await
+    }
+}
+
+fn wanted(business: &BusinessId, options: BusinessTokenOptions) -> Wanted {
+    Wanted {
+        business: business.clone(),
+        session_duration: options.session_duration,
+        min_remaining: options.min_remaining,
+    }
+}
+
+impl ClientBuilder {
+    /// Validates the settings and makes the client. It makes no request and needs no
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config); [`Error::field`] names the setting.
+    pub fn build(self) -> Result<Client> {
+        let config = self.resolve(|name| std::env::var(name).ok())?;
+        fork::watch();
+        let timeout = config.timeout;
+        Ok(Client {
+            engine: Arc::new(Engine::new(config)),
+            timeout,
+        })
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("environment", &self.environment())
+            .field("api_url", &self.api_url())
+            .field("credentials", &self.engine.config.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn builder(api_url: &str) -> ClientBuilder {
+        Client::builder()
+            .environment(Environment::Custom)
+            .credentials("id", "a secret")
+            .api_url(api_url)
+            .auth_url("https://127.0.0.1:1/oauth2/token")
+            .scope("scope")
+            .no_proxy()
+    }
+
+    /// Engine of a client that makes no requests.
+    pub(crate) fn engine(set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Arc<Engine> {
+        let client = set(builder("https://127.0.0.1:1")).build().unwrap();
+        Arc::clone(&client.engine)
+    }
+
+    #[test]
+    fn b19_uri_leads_to_the_api_or_is_refused() {
+        let client = builder("https://gateway.example/layer").build().unwrap();
+        for (uri, leads_to) in [
+            ("/whoami", Some("https://gateway.example/layer/whoami")),
+            ("/a?b=c", Some("https://gateway.example/layer/a?b=c")),
+            (
+                "https://gateway.example/layer/x",
+                Some("https://gateway.example/layer/x"),
+            ),
+            ("/a/../b", Some("https://gateway.example/layer/b")),
+            ("/../other", None),
+            ("/%2e%2e/other", None),
+            ("*", None),
+            ("https://gateway.example/other", None),
+            ("https://gateway.example/layers", None),
+            ("https://gateway.example:8443/layer/x", None),
+            ("http://gateway.example/layer/x", None),
+            ("https://user@gateway.example/layer/x", None),
+            ("https://gateway.example.evil.example/layer/x", None),
+        ] {
+            let url = client.request_url(&uri.parse().unwrap());
+            let url = url.as_ref().map(Url::as_str);
+            assert_eq!(url.ok(), leads_to, "uri {uri}");
+        }
+    }
+}

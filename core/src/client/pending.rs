@@ -1,0 +1,109 @@
+//! Calls that run on the engine's thread while the caller waits.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::deadline::Deadline;
+use crate::engine::runtime::{self, Task};
+use crate::engine::{Engine, keep_warm};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Runs an async call on the engine's thread, until its deadline. The returned
+/// future only waits; dropping it cancels the call, though never a request that
+/// other calls share.
+pub(super) async fn run<T, F>(
+    engine: &Arc<Engine>,
+    timeout: Duration,
+    call: impl FnOnce(Arc<Engine>, Deadline) -> F,
+) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    keep_warm::ensure(engine);
+    let deadline = Deadline::after(timeout);
+    let call = call(Arc::clone(engine), deadline.clone());
+    let bounded = async move { deadline.bound(call).await };
+    if runtime::is_engine_thread() {
+        // A call within a call that was started as a whole.
+        return bounded.await;
+    }
+    runtime::spawn(bounded)?.await
+}
+
+/// Call that was started by [`Client::start`](super::blocking::Client::start).
+/// Dropping it cancels the call, though never a request that other calls share.
+#[must_use]
+pub struct Pending<T> {
+    result: mpsc::Receiver<Result<T>>,
+    task: Task<()>,
+    deadline: Instant,
+    timeout: Duration,
+}
+
+impl<T: Send + 'static> Pending<T> {
+    pub(super) fn start(
+        timeout: Duration,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<Self> {
+        if runtime::is_engine_thread() {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a blocking call on the library's own thread would wait for itself",
+                "do not make blocking calls in a log callback or subscriber",
+            ));
+        }
+        let (sender, result) = mpsc::sync_channel(1);
+        let task = runtime::spawn(async move {
+            // The waiting thread may have given up.
+            let _ = sender.send(call.await);
+        })?;
+        Ok(Self {
+            result,
+            task,
+            deadline: Instant::now() + timeout,
+            timeout,
+        })
+    }
+
+    /// Waits for at most this long; `None` means not yet. After the call's own
+    /// deadline it is an error.
+    pub fn wait(&self, at_most: Duration) -> Option<Result<T>> {
+        // The call ends at its deadline by itself, with an error that says what it
+        // tried; this is for an engine thread that is stopped.
+        const GRACE: Duration = Duration::from_millis(250);
+        let left = (self.deadline + GRACE).saturating_duration_since(Instant::now());
+        match self.result.recv_timeout(at_most.min(left)) {
+            Ok(result) => Some(result),
+            Err(mpsc::RecvTimeoutError::Timeout) if at_most < left => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => Some(Err(Error::attempt_timeout(format!(
+                "no result within {:?}",
+                self.timeout
+            )))),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(Error::new(
+                ErrorKind::Internal,
+                "the call's background task ended without a result",
+                "if it panicked, report this, with the panic's text from standard error",
+            ))),
+        }
+    }
+
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// Those of the call, or [`ErrorKind::Timeout`] at its deadline.
+    pub fn join(self) -> Result<T> {
+        loop {
+            if let Some(result) = self.wait(Duration::MAX) {
+                return result;
+            }
+        }
+    }
+
+    /// Cancels the call.
+    pub fn cancel(self) {
+        drop(self.task);
+    }
+}

@@ -1,0 +1,129 @@
+//! Deadline of a call, and what the call has tried so far.
+//!
+//! A deadline is made once, where a call enters, and handed down. When it
+//! passes, the error says what was tried: attempts, the last failure, the host.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::sys::sync::{Mutex, lock};
+
+/// The longest timeout: more is as good as none, and would overflow a clock.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// End of a call, with the call's progress.
+#[derive(Clone)]
+pub(crate) struct Deadline {
+    at: Instant,
+    timeout: Duration,
+    progress: Progress,
+}
+
+impl Deadline {
+    /// Deadline `timeout` from now; a day at most.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self::with_progress(timeout, Progress::default())
+    }
+
+    pub(crate) fn with_progress(timeout: Duration, progress: Progress) -> Self {
+        let timeout = timeout.min(MAX_TIMEOUT);
+        Self {
+            at: Instant::now() + timeout,
+            timeout,
+            progress,
+        }
+    }
+
+    /// Moment at which the call ends.
+    pub(crate) fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// Time left; zero once it has passed.
+    pub(crate) fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Runs `call` until the deadline. Needs the timers of the engine's runtime.
+    pub(crate) async fn bound<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        match tokio::time::timeout_at(self.at.into(), call).await {
+            Ok(result) => result,
+            Err(_) => Err(self.expired()),
+        }
+    }
+
+    /// Error of a call that reached its deadline.
+    pub(crate) fn expired(&self) -> Error {
+        let Tried {
+            attempts,
+            last,
+            waits_for,
+        } = self.progress.tried();
+        Error::deadline(self.timeout, attempts, last, waits_for)
+    }
+}
+
+/// What a call has tried so far. Clones share it, so that a call that waits for
+/// a shared request can report what that request tried.
+#[derive(Clone, Default)]
+pub(crate) struct Progress(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    own: Tried,
+    /// The shared request that the call waits for.
+    shared: Option<Progress>,
+}
+
+/// Attempts of a call and how the last of them failed.
+#[derive(Clone, Default)]
+pub(crate) struct Tried {
+    pub(crate) attempts: u32,
+    pub(crate) last: Option<Error>,
+    /// What the call is waiting for, such as a host.
+    pub(crate) waits_for: Option<Arc<str>>,
+}
+
+impl Progress {
+    /// Notes what the call waits for from here on.
+    pub(crate) fn waits_for(&self, what: &str) {
+        let what = Arc::from(what);
+        lock(&self.0).own.waits_for = Some(what);
+    }
+
+    /// Notes a failed attempt.
+    pub(crate) fn failed(&self, error: &Error) {
+        let error = error.clone();
+        let mut state = lock(&self.0);
+        state.own.attempts += 1;
+        let before = state.own.last.replace(error);
+        drop(state);
+        // Dropped without the lock: an error may hold a user's own.
+        drop(before);
+    }
+
+    /// Notes that the call waits for a request that other calls share.
+    pub(crate) fn share(&self, shared: &Progress) {
+        if !Arc::ptr_eq(&self.0, &shared.0) {
+            let before = lock(&self.0).shared.replace(shared.clone());
+            drop(before);
+        }
+    }
+
+    fn tried(&self) -> Tried {
+        let (own, shared) = {
+            let state = lock(&self.0);
+            (state.own.clone(), state.shared.clone())
+        };
+        match shared.map(|shared| shared.tried()) {
+            Some(shared) if own.attempts == 0 => shared,
+            _ => own,
+        }
+    }
+}

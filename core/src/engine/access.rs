@@ -1,0 +1,173 @@
+//! Slot of the access token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tracing::Instrument as _;
+
+use super::{Engine, keep_warm};
+use crate::cache::{Ask, Borrowed, Fetched, Mode, Outcome, Source};
+use crate::credentials::Credentials;
+use crate::deadline::{Deadline, Progress};
+use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::oauth;
+use crate::stats::Event;
+use crate::token::{AccessToken, Life};
+
+impl Engine {
+    /// Access token, from the cache or from the fetch that all callers share.
+    pub(crate) async fn access_token(self: &Arc<Self>, progress: &Progress) -> Result<AccessToken> {
+        let entry = self
+            .access
+            .get(&self.cx, &self.access_source(), None, progress)
+            .await?;
+        Ok(entry.value.clone())
+    }
+
+    /// Access token in the cache, if one can be served now.
+    #[inline]
+    pub(crate) fn cached_access_token(self: &Arc<Self>) -> Option<Borrowed<AccessToken>> {
+        self.access.hit(&self.cx, None, || self.access_source())
+    }
+
+    /// As [`Slot::try_get`](crate::cache::Slot::try_get).
+    pub(crate) fn try_access_token(self: &Arc<Self>) -> Result<Option<AccessToken>> {
+        let source = self.access_source();
+        let entry = self.access.try_get(&self.cx, &source, None)?;
+        Ok(entry.map(|entry| entry.value.clone()))
+    }
+
+    /// Fetches or refreshes the access token if that is due.
+    pub(super) async fn keep_access_token_fresh(self: &Arc<Self>) -> Result<()> {
+        let source = self.access_source();
+        self.access.keep_fresh(&self.cx, &source).await
+    }
+
+    pub(crate) fn access_source(self: &Arc<Self>) -> AccessTokenSource {
+        AccessTokenSource(Arc::clone(self))
+    }
+
+    /// Removes the access token if it is this one. See [`crate::Client::invalidate`].
+    pub(crate) fn invalidate_access_token(&self, is_it: impl Fn(&AccessToken) -> bool) -> bool {
+        self.access.invalidate(&self.cx, is_it)
+    }
+
+    /// Gets an access token with client credentials, with retries. If the server
+    /// refuses credentials that may have been rotated, they are read again.
+    async fn acquire(
+        &self,
+        mode: Mode,
+        failures: u32,
+        deadline: &Deadline,
+    ) -> Result<Option<Fetched<AccessToken>>> {
+        let mut credentials = self.credentials.read(deadline.progress()).await?;
+        if mode == Mode::IfChanged && self.was_refused(&credentials) {
+            return Ok(None);
+        }
+        // Read again once at most: a provider that returns other credentials each
+        // time must not cause a loop of requests.
+        let mut may_reread = self.credentials.can_change() && mode == Mode::Always;
+        loop {
+            let error = match self.request_token(&credentials, failures, deadline).await {
+                Ok(fetched) => {
+                    self.refused.store(None);
+                    return Ok(Some(fetched));
+                }
+                Err(error) => error,
+            };
+            if error.kind() != ErrorKind::OAuth
+                || error.is_retryable()
+                || !self.credentials.can_change()
+            {
+                return Err(error);
+            }
+            self.refused.store(Some(Arc::new(credentials)));
+            if !may_reread {
+                return Err(error);
+            }
+            may_reread = false;
+            credentials = self.credentials.read(deadline.progress()).await?;
+            if self.was_refused(&credentials) {
+                return Err(error);
+            }
+        }
+    }
+
+    fn was_refused(&self, credentials: &Credentials) -> bool {
+        self.refused
+            .load()
+            .as_ref()
+            .is_some_and(|refused| **refused == *credentials)
+    }
+
+    async fn request_token(
+        &self,
+        credentials: &Credentials,
+        failures: u32,
+        deadline: &Deadline,
+    ) -> Result<Fetched<AccessToken>> {
+        let endpoints = &self.config.endpoints;
+        let request = oauth::token_request(endpoints, credentials, self.config.basic_encoding)?;
+        let policy = self.retry.after_failures(failures);
+        self.retrying(policy, deadline, || async {
+            self.cx.stats.count(Event::TokenRequest);
+            // The life is counted from before the request is sent.
+            let requested_at = self.cx.clock.now();
+            let response = self.http.send(&request, deadline).await?;
+            let token = oauth::read_response(&request.url, &response)?;
+            let life = Life {
+                requested_at,
+                lifetime: token.lifetime,
+                clock: self.cx.clock.clone(),
+            };
+            let value = AccessToken::new(&token.access_token, life).map_err(|why| {
+                Error::protocol(format!("token response: {why}"), response.details())
+            })?;
+            tracing::debug!(
+                target: "layerfi_auth",
+                expires_in = token.lifetime.as_secs(),
+                "got an access token"
+            );
+            Ok(Fetched {
+                value,
+                requested_at,
+                lifetime: token.lifetime,
+                reserve: 0.0,
+            })
+        })
+        .await
+    }
+}
+
+/// Source of access tokens.
+pub(crate) struct AccessTokenSource(Arc<Engine>);
+
+impl Source<AccessToken> for AccessTokenSource {
+    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<AccessToken>> {
+        let engine = Arc::clone(&self.0);
+        let span = tracing::debug_span!(target: "layerfi_auth", "get_access_token");
+        let fetch = async move {
+            let deadline = Deadline::with_progress(engine.config.timeout, ask.progress);
+            let acquire = engine.acquire(ask.mode, ask.failures, &deadline);
+            match deadline.bound(acquire).await {
+                Ok(Some(fetched)) => Outcome::Fetched(fetched),
+                Ok(None) => Outcome::Unchanged,
+                Err(error) => Outcome::Failed(error),
+            }
+        };
+        Box::pin(fetch.instrument(span))
+    }
+
+    fn can_change(&self) -> bool {
+        self.0.credentials.can_change()
+    }
+
+    fn budget(&self) -> Duration {
+        self.0.config.timeout
+    }
+
+    fn on_tick(&self) {
+        keep_warm::ensure(&self.0);
+    }
+}

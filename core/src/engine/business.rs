@@ -1,0 +1,260 @@
+//! Business tokens: slots by business and session duration, and minting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::Engine;
+use super::exchange::is_401;
+use super::key::{Key, KeyRef};
+use crate::business_id::BusinessId;
+use crate::cache::{Ask, Entry, Fetched, Outcome, Source};
+use crate::deadline::{Deadline, Progress};
+use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::layer_api;
+use crate::rate_limit::Permit;
+use crate::session_duration::SessionDuration;
+use crate::stats::Event;
+use crate::sys::sync::{Mutex, lock};
+use crate::token::{BusinessToken, Life};
+
+/// Share of a business token's life that must be left when it is handed out.
+const RESERVE: f64 = 0.5;
+
+/// Which business token a caller asks for.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) business: BusinessId,
+    pub(crate) session_duration: SessionDuration,
+    pub(crate) min_remaining: Option<Duration>,
+}
+
+impl Engine {
+    /// Business token, from the cache or from its key's fetch. With a permit its
+    /// requests keep to the rate limit, the first of them by that permit.
+    pub(crate) async fn business_token(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        permit: Option<Permit>,
+        progress: &Progress,
+    ) -> Result<Arc<Entry<BusinessToken>>> {
+        let source = self.business_source(wanted, permit);
+        let key = wanted.key();
+        self.business
+            .get(&self.cx, &key, source, wanted.min_remaining, progress)
+            .await
+    }
+
+    /// Business token in the cache, if one can be served now.
+    pub(crate) fn cached_business_token(
+        self: &Arc<Self>,
+        business: &BusinessId,
+        session_duration: SessionDuration,
+        min_remaining: Option<Duration>,
+    ) -> Option<BusinessToken> {
+        let key = KeyRef {
+            business,
+            session_duration,
+        };
+        let source = || {
+            let wanted = Wanted {
+                business: business.clone(),
+                session_duration,
+                min_remaining,
+            };
+            self.business_source(&wanted, None)
+        };
+        self.business
+            .hit(&self.cx, &key, min_remaining, source, |entry| {
+                entry.value.clone()
+            })
+    }
+
+    /// As [`Slot::try_get`](crate::cache::Slot::try_get).
+    pub(crate) fn try_business_token(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+    ) -> Result<Option<BusinessToken>> {
+        let source = self.business_source(wanted, None);
+        let entry = self
+            .business
+            .try_get(&self.cx, &wanted.key(), source, wanted.min_remaining)?;
+        Ok(entry.map(|entry| entry.value.clone()))
+    }
+
+    /// Starts a refresh for a batch, if it is still due. It counts as one of the
+    /// batch's requests in flight until the receiver resolves.
+    pub(crate) fn refresh_business_token(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        permit: Permit,
+    ) -> oneshot::Receiver<()> {
+        let (sender, over) = oneshot::channel();
+        let mut source = self.business_source(wanted, Some(permit));
+        source.over = Mutex::new(Some(sender));
+        let key = KeyRef {
+            business: &wanted.business,
+            session_duration: wanted.session_duration,
+        };
+        self.business.refresh(&self.cx, &key, source);
+        over
+    }
+
+    /// Removes a cached business token if it is this one.
+    pub(crate) fn invalidate_business_token(&self, token: &BusinessToken) -> bool {
+        let key = KeyRef {
+            business: token.business_id(),
+            session_duration: token.session_duration(),
+        };
+        self.business
+            .invalidate(&self.cx, &key, |current| current == token)
+    }
+
+    fn business_source(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        permit: Option<Permit>,
+    ) -> BusinessTokenSource {
+        BusinessTokenSource {
+            engine: Arc::clone(self),
+            business: wanted.business.clone(),
+            session_duration: wanted.session_duration,
+            is_paced: permit.is_some(),
+            permit: Mutex::new(permit),
+            over: Mutex::new(None),
+        }
+    }
+
+    /// Mints a token, which is not cached. With a permit all its requests keep to
+    /// the rate limit, the first of them by that permit.
+    #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all, fields(%business))]
+    pub(crate) async fn mint(
+        self: &Arc<Self>,
+        business: &BusinessId,
+        session_duration: SessionDuration,
+        permit: Option<Permit>,
+        deadline: &Deadline,
+    ) -> Result<Fetched<BusinessToken>> {
+        let is_paced = permit.is_some();
+        let first = Mutex::new(permit);
+        let first = &first;
+        let endpoints = &self.config.endpoints;
+        self.authorized(deadline, is_401, |token| async move {
+            let request = layer_api::mint_request(endpoints, &token, business, session_duration)?;
+            let request = &request;
+            let attempt = || async move {
+                let held = lock(first).take();
+                let mut permit = match held {
+                    None if is_paced => Some(self.rate_limiter.acquire().await),
+                    held => held,
+                };
+                if let Some(permit) = &mut permit {
+                    permit.sent();
+                }
+                self.cx.stats.count(Event::Mint);
+                // The life is counted from before the request is sent.
+                let requested_at = self.cx.clock.now();
+                let response = self.http.send(request, deadline).await;
+                let minted = response.and_then(|response| {
+                    let minted = layer_api::read_mint(&request.url, business, &response)?;
+                    Ok((minted, response))
+                });
+                if let Some(permit) = permit {
+                    permit.answered(minted.as_ref().map(|(_, response)| &response.headers));
+                }
+                let (minted, response) = minted?;
+                let life = Life {
+                    requested_at,
+                    lifetime: minted.lifetime,
+                    clock: self.cx.clock.clone(),
+                };
+                let value = BusinessToken::new(
+                    &minted.access_token,
+                    business.clone(),
+                    session_duration,
+                    life,
+                    Arc::clone(endpoints),
+                )
+                .map_err(|why| {
+                    Error::protocol(format!("minting a token: {why}"), response.details())
+                })?;
+                Ok(Fetched {
+                    value,
+                    requested_at,
+                    lifetime: minted.lifetime,
+                    reserve: RESERVE,
+                })
+            };
+            self.retrying(self.retry, deadline, attempt).await
+        })
+        .await
+    }
+}
+
+impl Wanted {
+    fn key(&self) -> Key {
+        Key {
+            business: self.business.clone(),
+            session_duration: self.session_duration,
+        }
+    }
+}
+
+/// Source of the business tokens of one key.
+pub(crate) struct BusinessTokenSource {
+    engine: Arc<Engine>,
+    business: BusinessId,
+    session_duration: SessionDuration,
+    is_paced: bool,
+    /// For the first fetch.
+    permit: Mutex<Option<Permit>>,
+    /// Dropped when the first fetch is over.
+    over: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Source<BusinessToken> for BusinessTokenSource {
+    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<BusinessToken>> {
+        let engine = Arc::clone(&self.engine);
+        let business = self.business.clone();
+        let (session_duration, is_paced) = (self.session_duration, self.is_paced);
+        let permit = lock(&self.permit).take();
+        let over = lock(&self.over).take();
+        Box::pin(async move {
+            let deadline = Deadline::with_progress(engine.config.timeout, ask.progress);
+            let mint = async {
+                // The access token first, by itself: its failure is not this
+                // business's, and its own slot keeps the quiet time.
+                if let Err(error) = engine.access_token(deadline.progress()).await {
+                    return Ok(Outcome::FailedUpstream(error));
+                }
+                let permit = match permit {
+                    None if is_paced => Some(engine.rate_limiter.acquire().await),
+                    permit => permit,
+                };
+                let minted = engine
+                    .mint(&business, session_duration, permit, &deadline)
+                    .await;
+                Ok(match minted {
+                    Ok(fetched) => Outcome::Fetched(fetched),
+                    Err(error) => match error.kind() {
+                        ErrorKind::OAuth | ErrorKind::Credentials => Outcome::FailedUpstream(error),
+                        _ => Outcome::Failed(error),
+                    },
+                })
+            };
+            let outcome = deadline.bound(mint).await;
+            drop(over);
+            outcome.unwrap_or_else(Outcome::Failed)
+        })
+    }
+
+    fn can_change(&self) -> bool {
+        false
+    }
+
+    fn budget(&self) -> Duration {
+        self.engine.config.timeout
+    }
+}

@@ -1,0 +1,46 @@
+//! Reads credentials, on a thread that they may block.
+
+use crate::credentials::{BasicEncoding, Credentials, CredentialsSource};
+use crate::deadline::Progress;
+use crate::engine::runtime::BackgroundThread;
+use crate::error::Result;
+use crate::sys::fork::PerProcess;
+
+/// Reader of one client's credentials. Files and providers may block, so they are
+/// read on a thread of this client's own: that delays no other client.
+pub(crate) struct CredentialsReader {
+    source: CredentialsSource,
+    encoding: BasicEncoding,
+    thread: PerProcess<BackgroundThread>,
+}
+
+impl CredentialsReader {
+    pub(crate) fn new(source: CredentialsSource, encoding: BasicEncoding) -> Self {
+        Self {
+            source,
+            encoding,
+            thread: PerProcess::new(),
+        }
+    }
+
+    /// Whether reading again may give other credentials.
+    pub(crate) fn can_change(&self) -> bool {
+        self.source.can_change()
+    }
+
+    /// Reads the current credentials.
+    pub(crate) async fn read(&self, progress: &Progress) -> Result<Credentials> {
+        progress.waits_for(match &self.source {
+            CredentialsSource::Given(credentials) => return Ok(credentials.clone()),
+            CredentialsSource::SecretFile { .. } => "client_secret_file",
+            CredentialsSource::Provider(_) => "the credentials provider",
+        });
+        let thread = self
+            .thread
+            .get_or_try_init(|| BackgroundThread::start("layerfi-secrets", false))?;
+        let (source, encoding) = (self.source.clone(), self.encoding);
+        thread
+            .spawn(async move { source.read(encoding).await })
+            .await
+    }
+}

@@ -1,0 +1,108 @@
+//! Calls of the Layer API on the wire, and the one routine for 401.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{StatusCode, header};
+
+use super::Engine;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::protocol::layer_api;
+use crate::protocol::message::{Request, Response};
+use crate::retry::{self, RetryPolicy};
+use crate::stats::Event;
+use crate::token::AccessToken;
+use crate::whoami::WhoAmI;
+
+impl Engine {
+    /// Runs a call of the API with the access token. On 401 the token is
+    /// invalidated and the call made once more with a new one. If that is refused
+    /// too, or there is no other token, the 401 stands.
+    pub(super) async fn authorized<T, F>(
+        self: &Arc<Self>,
+        deadline: &Deadline,
+        is_unauthorized: impl Fn(&Result<T>) -> bool,
+        mut call: impl FnMut(AccessToken) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let token = self.access_token(deadline.progress()).await?;
+        let result = call(token.clone()).await;
+        if !is_unauthorized(&result) {
+            return result;
+        }
+        self.invalidate_access_token(|current| *current == token);
+        let fresh = self.access_token(deadline.progress()).await?;
+        if fresh == token {
+            return result;
+        }
+        call(fresh).await
+    }
+
+    /// Runs `attempt` with retries.
+    pub(super) async fn retrying<T, F>(
+        &self,
+        policy: RetryPolicy,
+        deadline: &Deadline,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let on_retry = |error: &Error, delay: Duration| {
+            self.cx.stats.count(Event::Retry);
+            tracing::debug!(target: "layerfi_auth", %error, ?delay, "request failed, retrying");
+        };
+        retry::run(policy, deadline, on_retry, attempt).await
+    }
+
+    /// Calls `GET /whoami`.
+    #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all)]
+    pub(crate) async fn whoami(self: &Arc<Self>, deadline: &Deadline) -> Result<WhoAmI> {
+        self.authorized(deadline, is_401, |token| async move {
+            let request = layer_api::whoami_request(&self.config.endpoints, &token)?;
+            let attempt = || async {
+                let response = self.http.send(&request, deadline).await?;
+                layer_api::read_whoami(&request.url, &response)
+            };
+            self.retrying(self.retry, deadline, attempt).await
+        })
+        .await
+    }
+
+    /// Sends a request of the user's with the access token. Each status is a
+    /// response; only 401 is met with one more try.
+    #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all, fields(method = %request.method, path = request.url.path()))]
+    pub(crate) async fn execute(
+        self: &Arc<Self>,
+        request: Request,
+        deadline: &Deadline,
+    ) -> Result<Response> {
+        let is_unauthorized = |result: &Result<Response>| {
+            result
+                .as_ref()
+                .is_ok_and(|response| response.status == StatusCode::UNAUTHORIZED)
+        };
+        let send = |token: AccessToken| {
+            let mut request = request.clone();
+            let authorization = token.authorization().clone();
+            request.headers.insert(header::AUTHORIZATION, authorization);
+            request.secret = token.shared_secret();
+            async move {
+                let sent = self.http.send(&request, deadline).await;
+                sent.inspect_err(|error| deadline.progress().failed(error))
+            }
+        };
+        self.authorized(deadline, is_unauthorized, send).await
+    }
+}
+
+/// Whether a call failed with HTTP 401.
+pub(super) fn is_401<T>(result: &Result<T>) -> bool {
+    result
+        .as_ref()
+        .is_err_and(|error| error.http_status() == Some(401))
+}

@@ -1,0 +1,72 @@
+//! Engine: the calls on the wire, and the caches that make them.
+
+mod access;
+pub(crate) mod business;
+mod credentials;
+mod exchange;
+pub(crate) mod keep_warm;
+pub(crate) mod key;
+pub(crate) mod runtime;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use arc_swap::ArcSwapOption;
+
+use self::credentials::CredentialsReader;
+use self::key::Key;
+use self::runtime::EngineThread;
+use crate::cache::{Context, Keyed, Slot};
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::environment::Environment;
+use crate::http::Http;
+use crate::rate_limit::RateLimiter;
+use crate::retry::RetryPolicy;
+use crate::stats::Counters;
+use crate::token::{AccessToken, BusinessToken};
+
+/// State that all clones of a client share.
+pub(crate) struct Engine {
+    pub(crate) config: Config,
+    pub(crate) cx: Context,
+    pub(crate) access: Arc<Slot<AccessToken>>,
+    pub(crate) business: Keyed<Key, BusinessToken>,
+    /// Rate limiter of batches.
+    pub(crate) rate_limiter: RateLimiter,
+    http: Http,
+    retry: RetryPolicy,
+    credentials: CredentialsReader,
+    /// Credentials that the server refused last.
+    refused: ArcSwapOption<Credentials>,
+    /// Process generation in which `keep_warm` runs.
+    warm_in: AtomicU32,
+}
+
+impl Engine {
+    pub(crate) fn new(config: Config) -> Self {
+        let environment = config.endpoints.environment;
+        Self {
+            cx: Context {
+                clock: config.clock.clone(),
+                spawn: Arc::new(EngineThread),
+                stats: Arc::new(Counters::default()),
+            },
+            access: Arc::new(Slot::new()),
+            business: Keyed::new(config.business_token_capacity),
+            rate_limiter: RateLimiter::new(
+                environment.requests_per_second(),
+                environment != Environment::Custom,
+            ),
+            http: Http::new(config.http.clone()),
+            retry: RetryPolicy {
+                max_attempts: config.max_attempts,
+                ..RetryPolicy::default()
+            },
+            credentials: CredentialsReader::new(config.credentials.clone(), config.basic_encoding),
+            refused: ArcSwapOption::empty(),
+            warm_in: AtomicU32::new(0),
+            config,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Explains the errors of reqwest.
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+
+use super::tls;
+use crate::config::HttpConfig;
+use crate::error::{Details, Error, ErrorKind, clipped};
+
+/// Error of an exchange with `host`. Its text never shows the URL, which reqwest's
+/// would.
+pub(super) fn explain(error: reqwest::Error, host: &str, config: &HttpConfig) -> Error {
+    let error = error.without_url();
+    let proxied = match (&config.proxies.http, &config.proxies.https) {
+        (None, None) => "",
+        _ => " (a proxy is configured)",
+    };
+    if error.is_timeout() {
+        let what = if error.is_connect() {
+            let limit = config.connect_timeout;
+            format!("cannot connect to {host}{proxied} within {limit:?}")
+        } else {
+            format!("no response from {host}{proxied} in time")
+        };
+        return Error::attempt_timeout(what);
+    }
+    if let Some(tls) = tls::find_error(&error) {
+        let text = clipped(&tls.to_string());
+        return Error::new(
+            ErrorKind::Tls,
+            format!("TLS verification of {host} failed: {text}"),
+            "check the host name and the system's certificates; for a private CA set ca_file or \
+             LAYER_CA_FILE",
+        )
+        .caused_by(Arc::new(tls));
+    }
+    let cause = root_cause(&error);
+    if is_malformed_http(&error) {
+        let what = format!("{host} does not speak HTTP: {cause}");
+        return Error::protocol(what, Details::default());
+    }
+    let what = if error.is_connect() {
+        format!("cannot connect to {host}{proxied}: {cause}")
+    } else {
+        format!("the connection to {host} broke: {cause}")
+    };
+    let explained = Error::new(
+        ErrorKind::Transport,
+        what,
+        "check the network; a retry may help",
+    );
+    match io_cause(&error) {
+        Some(io) => explained.caused_by(Arc::new(io)),
+        None => explained,
+    }
+}
+
+/// Whether a verification failed because the issuer is not trusted.
+pub(super) fn is_unknown_issuer(error: &Error) -> bool {
+    error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>())
+        .is_some_and(|error| {
+            let issuer = rustls::CertificateError::UnknownIssuer;
+            *error == rustls::Error::InvalidCertificate(issuer)
+        })
+}
+
+/// Text of the innermost cause, which says the most. Below hyper only a system
+/// error is used: HTTP/2's errors quote the server.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        if cause.is::<hyper::Error>() && !next.is::<io::Error>() {
+            break;
+        }
+        cause = next;
+    }
+    clipped(&cause.to_string())
+}
+
+/// System error in a chain of causes, made anew from its code: the original one
+/// belongs to a chain that may quote the server.
+fn io_cause(error: &reqwest::Error) -> Option<io::Error> {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(next) = cause {
+        if let Some(io) = next.downcast_ref::<io::Error>() {
+            return Some(match io.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::from(io.kind()),
+            });
+        }
+        cause = next.source();
+    }
+    None
+}
+
+fn is_malformed_http(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(next) = cause {
+        if next
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+        {
+            return true;
+        }
+        cause = next.source();
+    }
+    false
+}

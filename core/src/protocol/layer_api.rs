@@ -1,0 +1,253 @@
+//! The two calls of the Layer API that this library makes for itself, and the
+//! envelope of the API's responses.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use url::Url;
+
+use super::message::{MAX_BODY, Request, Response};
+use super::token_response::{self, TokenResponse};
+use crate::business_id::BusinessId;
+use crate::environment::Endpoints;
+use crate::error::{Details, Error, ErrorKind, Result};
+use crate::session_duration::SessionDuration;
+use crate::token::AccessToken;
+use crate::url::{host, parse_url};
+use crate::whoami::WhoAmI;
+
+/// Request of `GET /whoami` (Layer's page "Authentication").
+pub(crate) fn whoami_request(endpoints: &Endpoints, token: &AccessToken) -> Result<Request> {
+    request(endpoints, Method::GET, "/whoami", token, Bytes::new())
+}
+
+/// Reads the response of `GET /whoami`.
+pub(crate) fn read_whoami(url: &Url, response: &Response) -> Result<WhoAmI> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        data: Data,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data {
+        client_name: String,
+        client_id: String,
+    }
+
+    let what = || format!("GET {}/whoami", host(url));
+    check_status(what, Resource::Whoami, response)?;
+    let envelope: Envelope = serde_json::from_slice(&response.body).map_err(|_| {
+        let what = format!("{}: the response is not a whoami response", what());
+        Error::protocol(what, response.details())
+    })?;
+    let Data {
+        client_name,
+        client_id,
+    } = envelope.data;
+    Ok(WhoAmI::new(client_name, client_id))
+}
+
+/// Request of `POST /v1/businesses/{id}/auth-token` (Layer's page "Create
+/// business auth token").
+pub(crate) fn mint_request(
+    endpoints: &Endpoints,
+    token: &AccessToken,
+    business: &BusinessId,
+    session_duration: SessionDuration,
+) -> Result<Request> {
+    let path = format!("/v1/businesses/{}/auth-token", business.path_segment());
+    let body = format!(r#"{{"session_duration":{}}}"#, session_duration.as_secs());
+    request(endpoints, Method::POST, &path, token, Bytes::from(body))
+}
+
+/// Reads the response of `POST /v1/businesses/{id}/auth-token`.
+pub(crate) fn read_mint(
+    url: &Url,
+    business: &BusinessId,
+    response: &Response,
+) -> Result<TokenResponse> {
+    let what = || format!("minting a token for business {business} at {}", host(url));
+    check_status(what, Resource::Business, response)?;
+    token_response::parse(what, &response.body, || response.details())
+}
+
+fn request(
+    endpoints: &Endpoints,
+    method: Method,
+    path: &str,
+    token: &AccessToken,
+    body: Bytes,
+) -> Result<Request> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, token.authorization().clone());
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    if !body.is_empty() {
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+    }
+    Ok(Request {
+        method,
+        url: api_url(endpoints, path)?,
+        headers,
+        body,
+        max_body: MAX_BODY,
+        bounded_attempt: true,
+        secret: token.shared_secret(),
+    })
+}
+
+/// URL of a path of the API.
+pub(crate) fn api_url(endpoints: &Endpoints, path: &str) -> Result<Url> {
+    parse_url(&format!("{}{path}", endpoints.api_url)).map_err(|why| {
+        Error::invalid_argument(
+            "path",
+            format!("path does not make a valid URL ({why})"),
+            "give a path such as /v1/businesses",
+        )
+    })
+}
+
+/// Envelope of a failure (Layer's page "JSON data").
+#[derive(Deserialize)]
+struct ErrorEnvelope {
+    errors: Vec<ErrorEntry>,
+}
+
+#[derive(Deserialize)]
+struct ErrorEntry {
+    error_enum: Option<String>,
+}
+
+/// What a call is about, for the remedy of a 404.
+#[derive(Clone, Copy)]
+pub(crate) enum Resource {
+    Whoami,
+    Business,
+}
+
+/// Turns every status except 200 and 201 into an error.
+pub(crate) fn check_status(
+    what: impl Fn() -> String,
+    resource: Resource,
+    response: &Response,
+) -> Result<()> {
+    let status = response.status;
+    if matches!(status, StatusCode::OK | StatusCode::CREATED) {
+        return Ok(());
+    }
+    let (what, details) = (what(), response.details());
+    let http = format!("HTTP {}", status.as_u16());
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        let remedy = "Layer grants each client a number of requests a second";
+        return Err(rate_limited(format!("{what}: {http}"), remedy, details));
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        let why = if status.is_redirection() {
+            format!("a redirect ({http}), which is not followed with a credential")
+        } else {
+            format!("unexpected {http}")
+        };
+        return Err(Error::protocol(format!("{what}: {why}"), details));
+    }
+    let error_enum = serde_json::from_slice::<ErrorEnvelope>(&response.body)
+        .ok()
+        .and_then(|envelope| {
+            envelope
+                .errors
+                .into_iter()
+                .find_map(|entry| entry.error_enum)
+        })
+        .and_then(|code| response.showable(&code));
+    let what = match &error_enum {
+        Some(code) => format!("{what}: {code} ({http})"),
+        None => format!("{what}: {http}"),
+    };
+    let details = Details {
+        error_enum,
+        ..details
+    };
+    let remedy = remedy(status, resource);
+    Err(Error::with_details(ErrorKind::Api, what, remedy, details))
+}
+
+/// Error for HTTP 429, with the time to wait in its text.
+pub(crate) fn rate_limited(what: String, remedy: &str, details: Details) -> Error {
+    let wait = match details.retry_after {
+        Some(delay) => format!("retry in {} s", delay.as_secs_f64().ceil()),
+        None => "retry in a second".to_owned(),
+    };
+    let what = format!("{what}, too many requests");
+    Error::with_details(
+        ErrorKind::RateLimited,
+        what,
+        format!("{wait}; {remedy}"),
+        details,
+    )
+}
+
+fn remedy(status: StatusCode, resource: Resource) -> &'static str {
+    match (status.as_u16(), resource) {
+        (401, _) => {
+            "Layer refuses the access token, also a new one: check that the API URL and the scope \
+             belong to one environment"
+        }
+        (403, _) => "these credentials have no permission for this: ask Layer for access",
+        (404, Resource::Whoami) => "check that the API URL (LAYER_API_URL) is the Layer API's",
+        (404, Resource::Business) => {
+            "check that the business exists and belongs to this client and environment"
+        }
+        (500.., _) => "the server has a problem; a retry may help",
+        _ => "retrying does not help",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+    use zeroize::Zeroizing;
+
+    #[test]
+    fn error_kind_depends_on_status_and_envelope() {
+        for (status, body, kind, error_enum) in [
+            (
+                404,
+                r#"{"errors":[{"error_enum":"NOT_FOUND"}]}"#,
+                ErrorKind::Api,
+                Some("NOT_FOUND"),
+            ),
+            (
+                422,
+                r#"{"errors":[{"type":"a"},{"error_enum":"SECOND"}]}"#,
+                ErrorKind::Api,
+                Some("SECOND"),
+            ),
+            (403, r#"{"errors":[]}"#, ErrorKind::Api, None),
+            (
+                403,
+                r#"{"errors":[{"error_enum":"two words"}]}"#,
+                ErrorKind::Api,
+                None,
+            ),
+            (404, "<html>", ErrorKind::Api, None),
+            (401, "", ErrorKind::Api, None),
+            (500, r#"{"errors":"no list"}"#, ErrorKind::Api, None),
+            (429, "", ErrorKind::RateLimited, None),
+            (301, "", ErrorKind::Protocol, None),
+            (204, "", ErrorKind::Protocol, None),
+        ] {
+            let response = Response {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers: HeaderMap::new(),
+                body: Zeroizing::new(body.into()),
+                secret: Secret::new(""),
+                authorization: None,
+            };
+            let error = check_status(|| "x".to_owned(), Resource::Business, &response).unwrap_err();
+            assert_eq!(error.kind(), kind, "{status}");
+            assert_eq!(error.error_enum(), error_enum, "{status} {body}");
+        }
+    }
+}

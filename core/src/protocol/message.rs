@@ -1,0 +1,135 @@
+//! HTTP requests and responses as the engine sees them.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::redact::{repeats, showable};
+use crate::error::Details;
+use crate::retry::parse_retry_after;
+use crate::secret::Secret;
+
+/// Largest response body that this library reads for itself, in bytes. Layer's
+/// have 2 KiB at most.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
+
+/// Request that can be sent any number of times.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Largest response body that is read, in bytes.
+    pub(crate) max_body: usize,
+    /// Whether an attempt ends after the attempt timeout, or only at the call's
+    /// deadline.
+    pub(crate) bounded_attempt: bool,
+    /// The secret in its `Authorization`: a response may repeat it, and what is
+    /// shown of the response must not.
+    pub(crate) secret: Secret,
+}
+
+/// Response, read to its end.
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Wiped when dropped: it may hold a token.
+    pub(crate) body: Zeroizing<Vec<u8>>,
+    /// The secret or token of the request, and the header value that held it.
+    pub(crate) secret: Secret,
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+/// Headers in which servers and gateways send a request's id.
+const REQUEST_IDS: [HeaderName; 4] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+    HeaderName::from_static("x-amz-cf-id"),
+];
+
+impl Response {
+    /// What each error made from this response reports. Made on failure only.
+    pub(crate) fn details(&self) -> Details {
+        Details {
+            http_status: Some(self.status.as_u16()),
+            request_id: self.request_id(),
+            retry_after: retry_after(&self.headers),
+            ..Details::default()
+        }
+    }
+
+    /// A word of this response, if it may be shown.
+    pub(crate) fn showable(&self, word: &str) -> Option<String> {
+        self.checked(word, 64)
+    }
+
+    fn request_id(&self) -> Option<String> {
+        REQUEST_IDS
+            .into_iter()
+            .find_map(|name| text(&self.headers, &name))
+            .and_then(|id| self.checked(id, 128))
+    }
+
+    fn checked(&self, word: &str, max_len: usize) -> Option<String> {
+        // Length and alphabet first: the comparison is only for short words.
+        let word = showable(word, max_len)?;
+        let value = self.authorization.as_ref().map(HeaderValue::as_bytes);
+        let value = std::str::from_utf8(value.unwrap_or_default()).unwrap_or_default();
+        let credential = value
+            .split_once(' ')
+            .map_or(value, |(_, credential)| credential);
+        let is_secret = repeats(&word, self.secret.expose()) || repeats(&word, credential);
+        (!is_secret).then_some(word)
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    // The server's own clock where it tells it, since its date refers to that.
+    let now = text(headers, &header::DATE)
+        .and_then(|date| httpdate::parse_http_date(date).ok())
+        .unwrap_or_else(SystemTime::now);
+    parse_retry_after(text(headers, &header::RETRY_AFTER)?, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b20_request_id_that_repeats_a_credential_is_not_shown() {
+        const BASIC: &str = "YWxpY2U6b3BlbnNlc2FtZW9wZW5zZXNhbWU";
+        for (id, is_shown) in [
+            ("1-67891233-abcdef012345678912345678", true),
+            ("sesame", true),
+            ("opensesameopensesame", false),
+            ("x-opensesameopensesame-x", false),
+            ("sameopens", false),
+            (BASIC, false),
+            ("YWxpY2U6b3Bl", false),
+            ("x-YWxpY2U6b3Bl-x", false),
+            ("req-YWxpY2U6b3BlbnNlc2FtZW9wZW5zZXNhbWU", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-request-id", HeaderValue::from_static(id));
+            let response = Response {
+                status: StatusCode::UNAUTHORIZED,
+                headers,
+                body: Zeroizing::default(),
+                secret: Secret::new("opensesameopensesame"),
+                authorization: HeaderValue::from_str(&format!("Basic {BASIC}")).ok(),
+            };
+            let shown = response.details().request_id;
+            assert_eq!(shown.is_some(), is_shown, "request id {id}");
+            assert_eq!(response.showable(id).is_some(), is_shown, "word {id}");
+        }
+    }
+}

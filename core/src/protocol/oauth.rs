@@ -1,0 +1,255 @@
+//! Token endpoint, `POST /oauth2/token`: exchanges client credentials for an
+//! access token (RFC 6749 section 4.4; Layer's page "Authentication").
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::message::{MAX_BODY, Request, Response};
+use super::token_response::{self, TokenResponse};
+use crate::credentials::{BasicEncoding, Credentials};
+use crate::environment::Endpoints;
+use crate::error::{Details, Error, ErrorKind, Result};
+use crate::secret::{Secret, SecretBuffer};
+use crate::url::host;
+
+/// Token request for these credentials.
+pub(crate) fn token_request(
+    endpoints: &Endpoints,
+    credentials: &Credentials,
+    encoding: BasicEncoding,
+) -> Result<Request> {
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("grant_type", "client_credentials")
+        .append_pair("scope", &endpoints.scope)
+        .append_pair("client_id", credentials.client_id())
+        .finish();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, basic(credentials, encoding)?);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    Ok(Request {
+        method: Method::POST,
+        url: endpoints.auth_url.clone(),
+        headers,
+        body: Bytes::from(body),
+        max_body: MAX_BODY,
+        bounded_attempt: true,
+        secret: credentials.client_secret().clone(),
+    })
+}
+
+/// Basic header (RFC 7617), in memory that is wiped after use.
+fn basic(credentials: &Credentials, encoding: BasicEncoding) -> Result<HeaderValue> {
+    let id = credentials.client_id();
+    let secret = credentials.client_secret().expose();
+    let mut pair = SecretBuffer::with_capacity(3 * (id.len() + secret.len()) + 1);
+    match encoding {
+        BasicEncoding::Raw => {
+            pair.push(id.as_bytes());
+            pair.push(b":");
+            pair.push(secret.as_bytes());
+        }
+        BasicEncoding::Form => {
+            for piece in url::form_urlencoded::byte_serialize(id.as_bytes()) {
+                pair.push(piece.as_bytes());
+            }
+            pair.push(b":");
+            for piece in url::form_urlencoded::byte_serialize(secret.as_bytes()) {
+                pair.push(piece.as_bytes());
+            }
+        }
+    }
+    let pair = pair.into_bytes();
+    let mut encoded = Zeroizing::new(String::with_capacity(6 + pair.len().div_ceil(3) * 4));
+    encoded.push_str("Basic ");
+    BASE64.encode_string(&*pair, &mut encoded);
+    let text = Secret::new(std::mem::take(&mut *encoded));
+    let mut value = HeaderValue::from_maybe_shared(text.bytes()).map_err(|_| {
+        Error::new(
+            ErrorKind::Internal,
+            "cannot make the Basic header",
+            "report this",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[derive(Deserialize)]
+struct OAuthError {
+    error: String,
+}
+
+/// Reads a response of the token endpoint.
+pub(crate) fn read_response(url: &Url, response: &Response) -> Result<TokenResponse> {
+    let status = response.status;
+    if status == StatusCode::OK {
+        let details = || response.details();
+        let what = || format!("token endpoint {}", host(url));
+        return token_response::parse(what, &response.body, details);
+    }
+    Err(refusal(url, response))
+}
+
+/// Error for a response that is not 200.
+fn refusal(url: &Url, response: &Response) -> Error {
+    let status = response.status;
+    let what = format!("token endpoint {} returned", host(url));
+    let http = format!("HTTP {}", status.as_u16());
+    let details = response.details();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        let remedy = "share one client instead of creating many";
+        return super::layer_api::rate_limited(format!("{what} {http}"), remedy, details);
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        let what = if status.is_redirection() {
+            format!("{what} a redirect ({http}), which is not followed with a credential")
+        } else {
+            format!("{what} unexpected {http} without a token")
+        };
+        return Error::protocol(what, details);
+    }
+    let oauth_error = serde_json::from_slice::<OAuthError>(&response.body)
+        .ok()
+        .and_then(|body| response.showable(&body.error));
+    let what = match &oauth_error {
+        Some(code) => format!("{what} {code} ({http})"),
+        None => format!("{what} {http}"),
+    };
+    let remedy = remedy(oauth_error.as_deref(), status);
+    let details = Details {
+        oauth_error,
+        ..details
+    };
+    Error::with_details(ErrorKind::OAuth, what, remedy, details)
+}
+
+/// What to do about a refusal, by its code (RFC 6749 section 5.2).
+fn remedy(code: Option<&str>, status: StatusCode) -> &'static str {
+    match code {
+        Some("invalid_client") => {
+            "check client_id and client_secret (LAYER_CLIENT_ID, LAYER_CLIENT_SECRET), and that \
+             they belong to this environment; retrying does not help"
+        }
+        Some("invalid_scope") => {
+            "the scope does not fit these credentials: check the environment or LAYER_SCOPE; \
+             retrying does not help"
+        }
+        Some("unauthorized_client" | "unsupported_grant_type") => {
+            "ask Layer to allow client credentials for this client; retrying does not help"
+        }
+        Some("invalid_request") => {
+            "check that LAYER_AUTH_URL is a token endpoint; retrying does not help"
+        }
+        _ if status.is_server_error() => "the server has a problem; a retry may help",
+        _ => "check LAYER_AUTH_URL and the credentials",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Environment;
+
+    fn header(id: &str, secret: &str, encoding: BasicEncoding) -> String {
+        let value = basic(&Credentials::new(id, secret), encoding).unwrap();
+        assert!(value.is_sensitive());
+        let encoded = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
+        String::from_utf8(BASE64.decode(encoded).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn basic_value_is_raw_by_default_and_form_encoded_on_request() {
+        for (id, secret, raw, form) in [
+            ("id", "secret", "id:secret", "id:secret"),
+            ("i+d", "s%c:r t", "i+d:s%c:r t", "i%2Bd:s%25c%3Ar+t"),
+            ("id", "sé", "id:sé", "id:s%C3%A9"),
+        ] {
+            assert_eq!(header(id, secret, BasicEncoding::Raw), raw);
+            assert_eq!(header(id, secret, BasicEncoding::Form), form);
+        }
+    }
+
+    #[test]
+    fn token_request_is_the_documented_one() {
+        let endpoints = Endpoints::new(Environment::Sandbox, None, None, None, false).unwrap();
+        let request = token_request(
+            &endpoints,
+            &Credentials::new("id", "secret"),
+            BasicEncoding::Raw,
+        )
+        .unwrap();
+        assert_eq!(request.method, Method::POST);
+        assert_eq!(
+            request.url.as_str(),
+            "https://auth.layerfi.com/oauth2/token"
+        );
+        assert_eq!(
+            request.body,
+            "grant_type=client_credentials&scope=https%3A%2F%2Fsandbox.layerfi.com%2Fsandbox&\
+             client_id=id"
+        );
+        assert_eq!(
+            request.headers.get(header::CONTENT_TYPE).unwrap(),
+            "application/x-www-form-urlencoded"
+        );
+    }
+
+    #[test]
+    fn refusal_kind_depends_on_the_status() {
+        let url = Url::parse("https://auth.layerfi.com/oauth2/token").unwrap();
+        for (status, body, kind, code) in [
+            (
+                400,
+                r#"{"error":"invalid_client"}"#,
+                ErrorKind::OAuth,
+                Some("invalid_client"),
+            ),
+            (
+                401,
+                r#"{"error":"invalid_client"}"#,
+                ErrorKind::OAuth,
+                Some("invalid_client"),
+            ),
+            (400, r#"{"error":"<script>"}"#, ErrorKind::OAuth, None),
+            (
+                400,
+                r#"{"error":"no-not-a-secret"}"#,
+                ErrorKind::OAuth,
+                None,
+            ),
+            (400, "not json", ErrorKind::OAuth, None),
+            (403, "", ErrorKind::OAuth, None),
+            (405, "", ErrorKind::OAuth, None),
+            (429, "", ErrorKind::RateLimited, None),
+            (503, "<html>", ErrorKind::OAuth, None),
+            (204, "", ErrorKind::Protocol, None),
+            (302, "", ErrorKind::Protocol, None),
+            (200, "<html>", ErrorKind::Protocol, None),
+        ] {
+            let response = Response {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers: HeaderMap::new(),
+                body: Zeroizing::new(body.into()),
+                secret: Secret::new("not-a-secret"),
+                authorization: None,
+            };
+            match read_response(&url, &response) {
+                Ok(_) => panic!("accepted {status}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), kind, "{status}");
+                    assert_eq!(error.oauth_error(), code, "{status}");
+                    assert_eq!(error.http_status(), Some(status), "{status}");
+                }
+            }
+        }
+    }
+}

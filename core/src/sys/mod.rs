@@ -1,0 +1,9 @@
+//! What the engine needs of the operating system: process generations, clocks,
+//! locks, jitter, signals, and an allocator that wipes.
+
+pub(crate) mod clock;
+pub(crate) mod fork;
+pub(crate) mod jitter;
+pub(crate) mod signals;
+pub(crate) mod sync;
+pub(crate) mod zero_on_free;

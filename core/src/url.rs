@@ -1,0 +1,152 @@
+//! Checks of URLs, before a credential is sent to one.
+
+use url::{Host, Url};
+
+use crate::error::{Error, Result};
+
+/// Parses the URL of a setting and refuses one that no credential may be sent to.
+pub(crate) fn check_url(field: &'static str, text: &str, loopback_http: bool) -> Result<Url> {
+    // The text is not shown: it may have a user name and a password.
+    let url = parse_url(text).map_err(|why| {
+        Error::config(
+            field,
+            format!("{field} is not a valid URL ({why})"),
+            "give an absolute URL such as https://api.layerfi.com",
+        )
+    })?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::config(
+            field,
+            format!("{field} has a user name or a password"),
+            "give the credentials as client_id and client_secret",
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Error::config(
+            field,
+            format!("{field} has a query or a fragment"),
+            "give scheme, host, port and path only",
+        ));
+    }
+    // RFC 1035, section 2.3.4. A longer name cannot be resolved, and would be shown in each error.
+    if url.host_str().is_some_and(|host| host.len() > 253) {
+        return Err(Error::config(
+            field,
+            format!("{field} has a host name of more than 253 characters"),
+            "give an absolute URL such as https://api.layerfi.com",
+        ));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        _ if !is_loopback(&url) => Err(Error::config(
+            field,
+            format!(
+                "{field} is http:// to {}, which would send the secret unencrypted",
+                host(&url)
+            ),
+            "use https://; plain HTTP is for loopback only",
+        )),
+        _ if !loopback_http => Err(Error::config(
+            field,
+            format!("{field} is http://, which must be allowed explicitly, even for loopback"),
+            "for an emulator, set allow_http_loopback or LAYER_ALLOW_HTTP_LOOPBACK=1",
+        )),
+        _ => Ok(url),
+    }
+}
+
+/// Parses an absolute URL with a host of plain ASCII (RFC 3986, section 3.2.2,
+/// without percent signs). The `url` crate accepts what a browser does, such as
+/// `https:7/x` or letters that look like others, which must not decide who gets
+/// the secret. An international name is written in its ASCII form, `xn--...`.
+pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, &'static str> {
+    let (scheme, rest) = text.split_once("://").ok_or("it is not absolute")?;
+    if !(scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http")) {
+        return Err("its scheme is neither https nor http");
+    }
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or(rest);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+    if host.is_empty() || !host.bytes().all(is_plain) {
+        return Err("its host is not plain ASCII");
+    }
+    Url::parse(text).map_err(|_| "its host or port is not valid")
+}
+
+/// Whether a URL names this machine. Names other than `localhost` are not
+/// resolved: their address can change between the check and the call.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Host and port of a URL, for messages.
+pub(crate) fn host(url: &Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (Some(host), None) => host.to_owned(),
+        (None, _) => "an unnamed host".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b19_http_is_refused_except_for_loopback_on_request() {
+        for (url, opted_in, accepted) in [
+            ("https://api.layerfi.com", false, true),
+            ("http://api.layerfi.com", true, false),
+            ("http://127.0.0.1:8080", true, true),
+            ("http://127.0.0.1:8080", false, false),
+            ("http://127.9.9.9", true, true),
+            ("http://[::1]:1", true, true),
+            ("http://localhost", true, true),
+            ("http://LOCALHOST", true, true),
+            ("http://localhost.example.com", true, false),
+            ("http://127.0.0.1.example.com", true, false),
+            ("http://0.0.0.0", true, false),
+            ("http://10.0.0.1", true, false),
+            ("ftp://127.0.0.1", true, false),
+            ("https://user:canary@api.layerfi.com", true, false),
+            ("https://api.layerfi.com?x=1", true, false),
+            ("https://api.layerfi.com#x", true, false),
+            ("https://\u{430}pi.layerfi.com", true, false),
+            ("https://xn--pi-6kc.layerfi.com", true, true),
+            ("https://api.layerfi.com/\u{430}", true, true),
+            // Forms that only a browser accepts.
+            ("https://%D0%B0PI.layerfi.com", true, false),
+            ("https:/%D0%B0PI.layerfi.com://x", true, false),
+            ("https:api.layerfi.com", true, false),
+            ("https:///api.layerfi.com", true, false),
+            ("https://api.layerfi.com:99999", true, false),
+            (" https://api.layerfi.com", true, false),
+            ("file://\u{430}PI@api.layerfi.com/", true, false),
+            ("HTTPS://API.layerfi.com", true, true),
+            ("api.layerfi.com", true, false),
+            ("", true, false),
+        ] {
+            let result = check_url("api_url", url, opted_in);
+            assert_eq!(result.is_ok(), accepted, "{url} {opted_in} {result:?}");
+            if let Err(error) = result {
+                assert_eq!(error.field(), Some("api_url"));
+                assert!(!error.to_string().contains("canary"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn b19_host_that_is_too_long_is_refused_with_a_short_error() {
+        let long = "a.".repeat(1_000);
+        for (scheme, host) in [("https", &*long), ("http", &long), ("https", &long[..254])] {
+            let error = check_url("api_url", &format!("{scheme}://{host}/"), true).unwrap_err();
+            assert!(error.to_string().len() < 300, "{error}");
+        }
+        assert!(check_url("api_url", &format!("https://{}/", &long[..253]), true).is_ok());
+    }
+}

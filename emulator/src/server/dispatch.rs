@@ -1,0 +1,134 @@
+//! Handling of one request: log, fault, endpoint, headers, delivery.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, DATE};
+use http::{HeaderName, Request, Response, Version};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+
+use crate::endpoint::Endpoint;
+use crate::ids::random_uuid;
+use crate::response::{cors, scripted};
+use crate::routes::request::{LogNotes, ReceivedRequest};
+use crate::routes::router;
+use crate::routes::target::{Target, classify};
+use crate::server::body::ResponseBody;
+use crate::server::delivery::{Delivery, deliver};
+use crate::server::takeover::ConnectionHandle;
+use crate::state::clock::http_date;
+use crate::state::log::{LogEntry, logged_headers, truncated};
+use crate::state::shared::State;
+
+/// Limit of a request body. Layer's requests are a form or one JSON field.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Records a request, finds its fault and sends the response.
+pub(crate) async fn dispatch<B>(
+    state: Arc<State>,
+    handle: ConnectionHandle,
+    request: Request<B>,
+) -> Result<Response<ResponseBody>, Infallible>
+where
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>,
+{
+    let (parts, body) = request.into_parts();
+    let target = classify(&parts.method, parts.uri.path());
+    let request_id = random_uuid().to_string();
+    // Both come before the request is counted: a test that sees the request in
+    // the counters may then release held responses or clear the faults.
+    let releases = state.releases.count();
+    let fault = state.faults.take(target.endpoint, target.business);
+    let mut entry = entry(&state, &parts, &target, &handle, &request_id);
+    entry.fault = fault.as_ref().map(|(id, _)| *id);
+    let in_flight = state.traffic.arrived(entry);
+    let fault = fault.as_ref().map(|(_, fault)| fault.as_ref());
+
+    let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    let body = body.ok().map(http_body_util::Collected::to_bytes);
+    let received = ReceivedRequest {
+        method: &parts.method,
+        target: &target,
+        headers: &parts.headers,
+        body,
+    };
+    let mut response = match fault {
+        Some(fault) if fault.is_fixed() => {
+            scripted::fixed(fault, || router::token_for_body(&state, &received))
+        }
+        _ => {
+            let mut notes = LogNotes::default();
+            let response = router::respond(&state, &received, &mut notes);
+            in_flight.update_entry(|entry| {
+                entry.client_id = notes.client_id;
+                entry.session_duration = notes.session_duration;
+            });
+            response
+        }
+    };
+    response.set(REQUEST_ID, &request_id);
+    if target.endpoint != Endpoint::Token {
+        cors::allow(&parts.headers, &mut response);
+    }
+
+    if fault.is_some_and(|fault| fault.hold) {
+        state.releases.wait_for_more_than(releases).await;
+    }
+    if let Some(fault) = fault
+        && fault.delay_ms > 0
+    {
+        tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
+    }
+    // After the wait, so that the date is the time of sending.
+    response.set(DATE, &http_date(state.clock.now()));
+    if let Some(fault) = fault {
+        scripted::modify(&mut response, fault);
+    }
+
+    match deliver(response, fault, parts.version, &handle) {
+        Delivery::Respond(response) => {
+            in_flight.answered(response.status().as_u16());
+            Ok(response)
+        }
+        Delivery::TakeOver(steps, end) => match handle.take_over(steps, end).await {},
+        Delivery::Never => std::future::pending().await,
+    }
+}
+
+/// The log entry of a request that has just arrived.
+fn entry(
+    state: &State,
+    parts: &http::request::Parts,
+    target: &Target<'_>,
+    handle: &ConnectionHandle,
+    request_id: &str,
+) -> LogEntry {
+    let authorization = parts.headers.get(AUTHORIZATION);
+    LogEntry {
+        number: 0,
+        at_ms: 0,
+        took_ms: None,
+        connection: handle.number,
+        http_version: if parts.version == Version::HTTP_2 {
+            "HTTP/2"
+        } else {
+            "HTTP/1.1"
+        },
+        method: truncated(parts.method.as_str()),
+        path: truncated(parts.uri.path()),
+        endpoint: target.endpoint,
+        status: None,
+        done: false,
+        request_id: request_id.to_owned(),
+        client_id: None,
+        business_id: target.business.map(truncated),
+        session_duration: None,
+        authorization: authorization.map(|value| state.fingerprints.mark(value.as_bytes())),
+        headers: logged_headers(&parts.headers),
+        fault: None,
+    }
+}

@@ -1,0 +1,4 @@
+//! TLS: options, and a certificate authority made at start.
+
+pub(crate) mod authority;
+pub(crate) mod options;

@@ -1,0 +1,48 @@
+"""Types for the package's annotations. Not imported at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar
+
+__all__ = ["ClientOptions", "P", "Post", "Settle", "T"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_T_contra = TypeVar("_T_contra", contravariant=True)
+
+Post: TypeAlias = Callable[..., object]
+"""Calls a function with arguments on an event loop's thread."""
+
+
+class Settle(Protocol[_T_contra]):
+    """Takes a call's value or its error on the event loop's thread."""
+
+    def __call__(self, value: _T_contra, error: BaseException | None, /) -> None: ...
+
+
+class ClientOptions(TypedDict, total=False):
+    """The options of `layerfi_auth.Client`."""
+
+    environment: str | None
+    client_id: str | None
+    client_secret: str | None
+    client_secret_file: str | PathLike[str] | None
+    credentials: Callable[[], tuple[str, str]] | None
+    api_url: str | None
+    auth_url: str | None
+    scope: str | None
+    basic_encoding: Literal["raw", "form"] | None
+    ca_file: str | PathLike[str] | None
+    ca_pem: str | bytes | None
+    proxy: str | Literal[False] | None
+    allow_http_loopback: bool | None
+    allow_opaque_business_ids: bool | None
+    timeout: float | None
+    connect_timeout: float | None
+    attempt_timeout: float | None
+    max_attempts: int | None
+    business_token_capacity: int | None
+    keep_warm: bool | None
+    user_agent: str | None

@@ -1,0 +1,37 @@
+//! Hooks for the end of the interpreter and for forks.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::{gil, logging, pending};
+
+/// Registers the hooks of `module`, when it is imported.
+pub(crate) fn register_hooks(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    py.import("atexit")?
+        .call_method1("register", (module.getattr("shut_down")?,))?;
+    let os = py.import("os")?;
+    if os.hasattr("register_at_fork")? {
+        let hooks = PyDict::new(py);
+        hooks.set_item("after_in_child", module.getattr("after_fork")?)?;
+        os.call_method("register_at_fork", (), Some(&hooks))?;
+    }
+    Ok(())
+}
+
+/// Stops the module's threads when the interpreter shuts down.
+#[pyfunction]
+pub(crate) fn shut_down(py: Python<'_>) {
+    gil::CALLS.close(py);
+    py.detach(|| {
+        pending::WORKER.stop();
+        logging::WORKER.stop();
+    });
+    gil::WORKERS.close(py);
+}
+
+/// Resets state that refers to the parent's threads, in the child of a fork.
+#[pyfunction]
+pub(crate) fn after_fork() {
+    gil::reset_after_fork();
+}

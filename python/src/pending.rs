@@ -1,0 +1,241 @@
+//! Calls in progress: engine futures that a Python thread waits for,
+//! or whose result a worker passes to an event loop.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use layerfi_auth::blocking::{self, Client};
+use layerfi_auth::{Error, Result};
+use pyo3::IntoPyObjectExt as _;
+use pyo3::prelude::*;
+
+use crate::client_state::ClientState;
+use crate::errors::{call_not_started, call_without_result, invalid_argument};
+use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
+use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
+use crate::worker::{Call, Worker};
+
+/// Longest timeout of a call. Longer ones could overflow sums of times.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
+
+/// Time after a call's timeout within which its result reaches the event loop.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Passes results of async calls to their event loops.
+pub(crate) static WORKER: Worker<Completion> = Worker::new("layerfi-results", to_call);
+
+/// Converts a `timeout` argument.
+pub(crate) fn call_timeout(py: Python<'_>, seconds: f64) -> PyResult<Duration> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(timeout) if !timeout.is_zero() => Ok(timeout.min(MAX_TIMEOUT)),
+        _ => Err(invalid_argument(
+            py,
+            "timeout",
+            &format!("timeout is {seconds} seconds"),
+            "use a positive number of seconds",
+        )),
+    }
+}
+
+/// An engine result that becomes a Python object.
+pub(crate) trait ToPython: Send + 'static {
+    /// The Python object.
+    type Object: for<'py> IntoPyObject<'py> + 'static;
+
+    fn to_python(self, py: Python<'_>, state: &ClientState) -> PyResult<Self::Object>;
+}
+
+impl ToPython for layerfi_auth::AccessToken {
+    type Object = Py<AccessToken>;
+
+    fn to_python(self, py: Python<'_>, state: &ClientState) -> PyResult<Self::Object> {
+        state.token_object(py, &self)
+    }
+}
+
+impl ToPython for layerfi_auth::WhoAmI {
+    type Object = Py<WhoAmI>;
+
+    fn to_python(self, py: Python<'_>, _: &ClientState) -> PyResult<Self::Object> {
+        Py::new(py, WhoAmI(self))
+    }
+}
+
+impl ToPython for layerfi_auth::BusinessToken {
+    type Object = Py<BusinessToken>;
+
+    fn to_python(self, py: Python<'_>, _: &ClientState) -> PyResult<Self::Object> {
+        Py::new(py, BusinessToken { token: self })
+    }
+}
+
+/// The client, with this call's own timeout if one is given.
+fn client_with(state: &ClientState, py: Python<'_>, timeout: Option<f64>) -> PyResult<Client> {
+    match timeout {
+        None => Ok(state.client.clone()),
+        Some(seconds) => Ok(state.client.with_timeout(call_timeout(py, seconds)?)),
+    }
+}
+
+/// Starts a call and waits for its result. Other Python threads run meanwhile.
+/// A signal whose Python handler raises ends the wait and cancels the call.
+pub(crate) fn block<T, F>(
+    py: Python<'_>,
+    state: &ClientState,
+    timeout: Option<f64>,
+    call: impl FnOnce(layerfi_auth::Client) -> F + Send,
+) -> PyResult<T::Object>
+where
+    T: ToPython,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let client = client_with(state, py, timeout)?;
+    let raise = |error: Error| state.raise(py, &error);
+    let mut pending = gil::released(py, || client.start(call)).map_err(raise)?;
+    loop {
+        let (back, result) = gil::released(py, move || {
+            let result = pending.wait(SIGNAL_CHECK_INTERVAL);
+            (pending, result)
+        });
+        if let Some(result) = result {
+            return result.map_err(raise)?.to_python(py, state);
+        }
+        py.check_signals()?;
+        pending = back;
+    }
+}
+
+/// Starts a call for an event loop. `target` gets the result from another
+/// thread.
+pub(crate) fn start<T, F>(
+    py: Python<'_>,
+    state: &Arc<ClientState>,
+    target: EventLoopTarget,
+    timeout: Option<f64>,
+    call: impl FnOnce(layerfi_auth::Client) -> F + Send,
+) -> PyResult<PendingCall>
+where
+    T: ToPython,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let client = client_with(state, py, timeout)?;
+    if !gil::is_open() {
+        return Err(call_not_started(
+            py,
+            "the interpreter is shutting down",
+            "await it earlier, or make the blocking call",
+        ));
+    }
+    WORKER.ensure_started(py).map_err(|cause| {
+        let error = call_not_started(
+            py,
+            "no thread could be started to return the call's result",
+            "check the process's limits on threads and memory",
+        );
+        error.set_cause(py, Some(cause));
+        error
+    })?;
+    let max_wait = client.as_async().timeout() + DELIVERY_TIMEOUT;
+    let mut sender = ResultSender {
+        target: Some(target),
+        state: Arc::clone(state),
+    };
+    let start = || {
+        client.start(|client| {
+            let call = call(client);
+            async move {
+                let result = call.await;
+                sender.send(result);
+                Ok(())
+            }
+        })
+    };
+    let pending = gil::released(py, start).map_err(|error| state.raise(py, &error))?;
+    Ok(PendingCall {
+        pending: Mutex::new(Some(pending)),
+        max_wait: max_wait.as_secs_f64(),
+    })
+}
+
+/// The two Python functions that pass a result to an event loop.
+pub(crate) struct EventLoopTarget {
+    /// Calls a function with arguments on the loop's own thread.
+    pub(crate) post: Py<PyAny>,
+    /// Takes a value and an error, one of which is `None`.
+    pub(crate) settle: Py<PyAny>,
+}
+
+/// Sends one result to an event loop. If it is dropped before, it sends an
+/// error instead.
+struct ResultSender {
+    target: Option<EventLoopTarget>,
+    state: Arc<ClientState>,
+}
+
+type MakeObject = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+/// The result of an async call, with its target.
+pub(crate) struct Completion {
+    target: EventLoopTarget,
+    object: MakeObject,
+}
+
+impl ResultSender {
+    fn send<T: ToPython>(&mut self, result: Result<T>) {
+        let Some(target) = self.target.take() else {
+            return;
+        };
+        let state = Arc::clone(&self.state);
+        let object: MakeObject = Box::new(move |py| match result {
+            Ok(value) => value.to_python(py, &state)?.into_py_any(py),
+            Err(error) => Err(state.raise(py, &error)),
+        });
+        WORKER.submit(Completion { target, object });
+    }
+}
+
+impl Drop for ResultSender {
+    fn drop(&mut self) {
+        // The call panicked, or it was cancelled and ignores this result.
+        if let Some(target) = self.target.take() {
+            let object: MakeObject = Box::new(|py| Err(call_without_result(py)));
+            WORKER.submit(Completion { target, object });
+        }
+    }
+}
+
+fn to_call(py: Python<'_>, completion: Completion) -> Option<Call> {
+    let Completion { target, object } = completion;
+    let (value, error) = match object(py) {
+        Ok(value) => (value, py.None()),
+        Err(error) => (py.None(), error.into_value(py).into_any()),
+    };
+    let args = (target.settle, value, error).into_pyobject(py).ok()?;
+    Some((target.post, args.unbind()))
+}
+
+/// A call in progress that was started for an event loop.
+#[pyclass(frozen, module = "layerfi_auth._native")]
+pub(crate) struct PendingCall {
+    pending: Mutex<Option<blocking::Pending<()>>>,
+    max_wait: f64,
+}
+
+#[pymethods]
+impl PendingCall {
+    /// Seconds after which the result has arrived or never will.
+    #[getter]
+    fn max_wait(&self) -> f64 {
+        self.max_wait
+    }
+
+    /// Ends this wait. A token request that other callers wait for continues.
+    fn cancel(&self) {
+        drop(
+            self.pending
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+}

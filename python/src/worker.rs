@@ -1,0 +1,272 @@
+//! Worker threads: they take jobs from the engine and call Python functions.
+//!
+//! The engine's background thread never enters the interpreter, because a wait
+//! for the GIL would delay every request. It submits a job to a worker
+//! instead, which does nothing else.
+//!
+//! Functions of the user's program, such as a log handler, may still run when
+//! the interpreter shuts down. Python then ends their threads as `gil.rs`
+//! describes. They are therefore called from Python threads, by
+//! `layerfi_auth/_worker.py`, with no frame of this module on the stack.
+
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use layerfi_auth::blocking::process_generation;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyTuple};
+
+use crate::gil;
+
+/// Longest time that `stop` waits for the jobs that were submitted before it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A Python function and the arguments to call it with.
+pub(crate) type Call = (Py<PyAny>, Py<PyTuple>);
+
+/// Converts a job into a call; `None` if there is nothing to call.
+type ToCall<T> = fn(Python<'_>, T) -> Option<Call>;
+
+/// A worker for jobs of type `T`. Its thread starts when first needed.
+pub(crate) struct Worker<T: 'static> {
+    name: &'static str,
+    to_call: ToCall<T>,
+    channel: ArcSwapOption<Channel<T>>,
+}
+
+/// The sending side of a worker's queue. The child of a fork has no thread that
+/// reads it and opens another channel.
+struct Channel<T> {
+    generation: u32,
+    /// Never dropped in another process: its lock may be held there for ever.
+    sender: ManuallyDrop<mpsc::Sender<Message<T>>>,
+}
+
+enum Message<T> {
+    Job(T),
+    /// Ends the thread; answered when all earlier jobs are done.
+    Stop(mpsc::SyncSender<()>),
+}
+
+/// The receiving side of a worker's queue.
+struct JobQueue<T> {
+    receiver: mpsc::Receiver<Message<T>>,
+    to_call: ToCall<T>,
+}
+
+/// A worker's channel, with its queue if this caller has to start the thread.
+type Opened<T> = (Arc<Channel<T>>, Option<JobQueue<T>>);
+
+impl<T: Send + 'static> Worker<T> {
+    pub(crate) const fn new(name: &'static str, to_call: ToCall<T>) -> Self {
+        Self {
+            name,
+            to_call,
+            channel: ArcSwapOption::const_empty(),
+        }
+    }
+
+    /// Submits a job without waiting. The job is dropped if no thread can be
+    /// started or the interpreter is shutting down.
+    pub(crate) fn submit(&'static self, job: T) {
+        let mut message = Message::Job(job);
+        // A thread that has ended (out of memory, for example) is replaced once.
+        for _ in 0..2 {
+            let Some(channel) = self.channel() else {
+                return;
+            };
+            match channel.sender.send(message) {
+                Ok(()) => return,
+                Err(mpsc::SendError(unsent)) => message = unsent,
+            }
+            self.discard(&channel);
+        }
+    }
+
+    /// Starts the thread if it does not run; fails if it cannot be started.
+    /// Called before a job whose result a caller waits for.
+    pub(crate) fn ensure_started(&'static self, py: Python<'_>) -> PyResult<()> {
+        if self.current().is_some() {
+            return Ok(());
+        }
+        let threads = has_threads(py)?;
+        match self.open() {
+            Some((channel, Some(queue))) if threads => {
+                let started = queue.run(py);
+                started.inspect_err(|_| self.discard(&channel))
+            }
+            Some((channel, Some(queue))) => Ok(self.spawn(&channel, queue)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets a channel; the next job opens another.
+    fn discard(&self, channel: &Arc<Channel<T>>) {
+        self.channel.compare_and_swap(channel, None);
+    }
+
+    /// The channel of this process, if it is open.
+    fn current(&self) -> Option<Arc<Channel<T>>> {
+        self.channel
+            .load_full()
+            .filter(|channel| channel.generation == process_generation())
+    }
+
+    fn channel(&'static self) -> Option<Arc<Channel<T>>> {
+        if let Some(channel) = self.current() {
+            return Some(channel);
+        }
+        match self.open()? {
+            (channel, Some(queue)) => self.spawn(&channel, queue).ok().map(|()| channel),
+            (channel, None) => Some(channel),
+        }
+    }
+
+    /// Opens a channel. The caller that gets the queue starts the thread.
+    fn open(&'static self) -> Option<Opened<T>> {
+        if !gil::is_open() {
+            return None;
+        }
+        let stale = self.channel.load_full();
+        let (sender, receiver) = mpsc::channel();
+        let opened = Arc::new(Channel {
+            generation: process_generation(),
+            sender: ManuallyDrop::new(sender),
+        });
+        let before = self
+            .channel
+            .compare_and_swap(&stale, Some(Arc::clone(&opened)));
+        if !ptr_eq(before.as_ref(), stale.as_ref()) {
+            // Another thread opened one first. No other thread has a reference
+            // to this one.
+            if let Some(unused) = Arc::into_inner(opened) {
+                drop(ManuallyDrop::into_inner(unused.sender));
+            }
+            return self.current().map(|channel| (channel, None));
+        }
+        let queue = JobQueue {
+            receiver,
+            to_call: self.to_call,
+        };
+        Some((opened, Some(queue)))
+    }
+
+    /// Starts the thread from a caller that does not hold the GIL and must not
+    /// wait for it.
+    fn spawn(&'static self, channel: &Arc<Channel<T>>, queue: JobQueue<T>) -> std::io::Result<()> {
+        let opened = Arc::clone(channel);
+        let started = std::thread::Builder::new()
+            .name(self.name.to_owned())
+            .spawn(move || {
+                // If no thread can be started, the queue and its jobs are dropped.
+                let started = Python::try_attach(|py| queue.run(py));
+                if !matches!(started, Some(Ok(()))) {
+                    self.discard(&opened);
+                }
+            });
+        started.map(drop).inspect_err(|_| self.discard(channel))
+    }
+
+    /// Ends the thread after the jobs that were submitted before.
+    pub(crate) fn stop(&self) {
+        if let Some(channel) = self.current() {
+            let (done, wait) = mpsc::sync_channel(1);
+            if channel.sender.send(Message::Stop(done)).is_ok() {
+                let _ = wait.recv_timeout(STOP_TIMEOUT);
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> JobQueue<T> {
+    /// Starts a Python thread that runs the jobs.
+    fn run(self, py: Python<'_>) -> PyResult<()> {
+        let jobs = Jobs(Mutex::new(Box::new(self)));
+        in_thread(py, "run_worker", (jobs,))
+    }
+}
+
+trait NextCall: Send {
+    /// Waits for the next call without the GIL; `None` at the end.
+    fn next_call(&mut self, py: Python<'_>) -> Option<Call>;
+}
+
+impl<T: Send> NextCall for JobQueue<T> {
+    fn next_call(&mut self, py: Python<'_>) -> Option<Call> {
+        loop {
+            // Jobs that are already queued are run without releasing the GIL.
+            let message = match self.receiver.try_recv() {
+                Ok(message) => message,
+                Err(mpsc::TryRecvError::Disconnected) => return None,
+                Err(mpsc::TryRecvError::Empty) => {
+                    let receiver = &mut self.receiver;
+                    gil::WORKERS.released(py, move || receiver.recv()).ok()?
+                }
+            };
+            match message {
+                Message::Job(job) => {
+                    if let Some(call) = (self.to_call)(py, job) {
+                        return Some(call);
+                    }
+                }
+                Message::Stop(done) => {
+                    let _ = done.try_send(());
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Iterator over the calls of one worker, for its thread only.
+#[pyclass(frozen, module = "layerfi_auth._native")]
+pub(crate) struct Jobs(Mutex<Box<dyn NextCall>>);
+
+#[pymethods]
+impl Jobs {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> Option<Call> {
+        // A second thread would wait for the lock with the GIL held.
+        self.0.try_lock().ok()?.next_call(py)
+    }
+}
+
+/// Calls a function of `layerfi_auth/_worker.py` in a new Python thread. Where
+/// greenlets replace threads (gevent), it is called on the current thread,
+/// which must be a thread of this module.
+pub(crate) fn in_thread<'py, A>(py: Python<'py>, function: &str, args: A) -> PyResult<()>
+where
+    A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+{
+    let function = py.import("layerfi_auth._worker")?.getattr(function)?;
+    let args = args.into_pyobject(py)?;
+    if has_threads(py)? {
+        start_new_thread(py)?.call1((function, args))?;
+    } else {
+        function.call1(args)?;
+    }
+    Ok(())
+}
+
+fn start_new_thread(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("_thread")?.getattr("start_new_thread")
+}
+
+/// Whether `_thread` still starts threads, and not greenlets.
+fn has_threads(py: Python<'_>) -> PyResult<bool> {
+    Ok(start_new_thread(py)?.is_instance_of::<PyCFunction>())
+}
+
+/// Whether both are the same object, or both `None`.
+pub(crate) fn ptr_eq<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    }
+}

@@ -1,1 +1,0 @@
-//! The benches are in `benches/`; `make bench` runs them.

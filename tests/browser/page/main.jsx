@@ -1,0 +1,30 @@
+// The page of an application: `<LayerProvider {...props}>` around components.
+// It has no error boundary, so an error while rendering empties the page.
+
+import { createRoot } from 'react-dom/client'
+import { AccountingOverview, LayerProvider, ProfitAndLoss } from '@layerfi/components'
+import '@layerfi/components/index.css'
+
+const COMPONENTS = {
+  AccountingOverview: () => <AccountingOverview />,
+  ProfitAndLoss: () => (
+    <ProfitAndLoss>
+      <ProfitAndLoss.Summaries />
+      <ProfitAndLoss.Chart />
+      <ProfitAndLoss.Report />
+    </ProfitAndLoss>
+  ),
+}
+
+// render.mjs sets this before the page loads.
+const { props, components } = window.testCase
+
+createRoot(document.getElementById('root')).render(
+  <LayerProvider {...props} onError={(error) => window.layerErrors.push(error.type)}>
+    {components.map((name) => (
+      <section key={name} data-component={name}>
+        {COMPONENTS[name]()}
+      </section>
+    ))}
+  </LayerProvider>,
+)

@@ -1,0 +1,34 @@
+# Browser tests: the published React components in headless Chromium. They need Chromium,
+# Node.js 18.17 or later and npm. CHROMIUM names a browser that is not in the PATH.
+
+BROWSER = tests/browser
+BROWSER_APT = apt-get -qq -o DPkg::Lock::Timeout=300
+
+.PHONY: setup-browser browser-tools test-browser lint-browser
+
+setup-browser: $(BROWSER)/node_modules/.ready ## Installs what the browser tests need
+
+browser-tools:
+	@missing=""; \
+	test -n "$$CHROMIUM" || command -v chromium >/dev/null || missing="chromium"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	test -z "$$missing" || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
+			echo "make setup-browser: please install:" $$missing >&2; exit 1; }; \
+		$(BROWSER_APT) update && \
+			$(BROWSER_APT) install -y --no-install-recommends $$missing; }
+	@node --eval 'process.exit(typeof URL.canParse === "function" ? 0 : 1)' || { \
+		echo "make setup-browser: Node.js 18.17 or later is needed; found $$(node --version)" >&2; \
+		exit 1; }
+
+$(BROWSER)/node_modules/.ready: $(BROWSER)/package.json | browser-tools
+	cd $(BROWSER) && npm install --loglevel=error --no-audit --no-fund --no-package-lock
+	touch $@
+
+test-browser: setup-browser python-dev-wheel ## The React components with the props of the Python package
+	$(VENV_PYTHON) -m pytest -p no:cacheprovider $(BROWSER)
+
+lint-browser: $(VENV)/.ready ## Formatting and lints of the browser tests
+	$(VENV)/bin/ruff check --config tests/python/ruff.toml $(BROWSER)
+	$(VENV)/bin/ruff format --config tests/python/ruff.toml --check $(BROWSER)

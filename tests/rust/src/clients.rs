@@ -1,0 +1,95 @@
+//! Clients for an emulator, business ids, and comparisons of tokens.
+
+use layerfi_auth::{AccessToken, BusinessId, BusinessToken, Client, ClientBuilder, Environment};
+use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
+
+/// A business id. The emulator's default client owns every UUID.
+pub const BUSINESS: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+
+/// A builder for a client of this emulator, independent of the environment.
+pub fn client_builder(layer: &Emulator) -> ClientBuilder {
+    let builder = Client::builder()
+        .environment(Environment::Custom)
+        .credentials(DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET)
+        .api_url(layer.url())
+        .auth_url(layer.token_url())
+        .scope(layer.scope())
+        .allow_http_loopback(true)
+        .no_proxy();
+    match layer.ca_pem() {
+        Some(pem) => builder.ca_pem(pem),
+        None => builder,
+    }
+}
+
+/// A client of this emulator with default settings.
+pub fn client(layer: &Emulator) -> Client {
+    client_builder(layer).build().unwrap()
+}
+
+/// [`BUSINESS`], parsed.
+pub fn business() -> BusinessId {
+    BUSINESS.parse().unwrap()
+}
+
+/// This many different business ids.
+pub fn businesses(count: usize) -> Vec<BusinessId> {
+    (0..count)
+        .map(|number| {
+            format!("00000000-0000-4000-8000-{number:012x}")
+                .parse()
+                .unwrap()
+        })
+        .collect()
+}
+
+/// A token whose text can be compared.
+pub trait Token {
+    /// The token's text.
+    fn text(&self) -> &str;
+}
+
+impl Token for AccessToken {
+    fn text(&self) -> &str {
+        self.secret()
+    }
+}
+
+impl Token for BusinessToken {
+    fn text(&self) -> &str {
+        self.secret()
+    }
+}
+
+/// Asserts that two tokens are the same, without printing them.
+#[track_caller]
+pub fn assert_same_token<T: Token>(actual: &T, expected: &T) {
+    assert!(
+        actual.text() == expected.text(),
+        "got another token, expected the same one"
+    );
+}
+
+/// Asserts that two tokens differ, without printing them.
+#[track_caller]
+pub fn assert_new_token<T: Token>(actual: &T, old: &T) {
+    assert!(
+        actual.text() != old.text(),
+        "got the old token, expected a new one"
+    );
+}
+
+/// Unwraps the results of a batch; panics with the number of failures and the
+/// first error.
+#[track_caller]
+pub fn unwrap_all<T>(results: Vec<layerfi_auth::Result<T>>) -> Vec<T> {
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    let mut tokens = Vec::new();
+    for result in results {
+        match result {
+            Ok(token) => tokens.push(token),
+            Err(error) => panic!("{failed} results failed, the first with: {error}"),
+        }
+    }
+    tokens
+}

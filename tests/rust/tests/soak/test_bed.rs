@@ -1,0 +1,352 @@
+//! The emulator in its own process, and the disruptions of it and of the network.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use layerfi_auth_tests::{Random, remove_settings};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::network::{End, Network};
+use crate::{ATTEMPT_TIMEOUT, BUSINESSES, CONNECT_TIMEOUT, LIFE, TIMEOUT};
+
+/// How often the client processes are sampled.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+
+const CLIENT_ID: &str = "soak-client-id";
+const CLIENT_SECRET: &str = "soak-client-secret-not-a-secret";
+
+fn random_end(random: &mut Random) -> End {
+    [End::Clients, End::Emulator][random.below(2) as usize]
+}
+
+fn up_to(random: &mut Random, longest: Duration) -> Duration {
+    Duration::from_millis(random.below(longest.as_millis() as u64))
+}
+
+/// The emulator's process. It takes commands on standard input, because the
+/// network to it may be cut.
+struct EmulatorProcess {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    port: u16,
+}
+
+impl EmulatorProcess {
+    fn start(network: &Network, port: u16, authority_key: Option<&str>) -> Self {
+        let mut process = network
+            .command(End::Emulator, env!("CARGO_BIN_EXE_emulator_process"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = process.stdin.take().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let mut layer = Self {
+            process,
+            input,
+            output,
+            port,
+        };
+        let started = layer.send(&json!({
+            "address": network.address(),
+            "port": port,
+            "life_seconds": LIFE.as_secs(),
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "authority_key": authority_key,
+        }));
+        layer.port = started.as_u64().unwrap() as u16;
+        layer
+    }
+
+    fn send(&mut self, message: &Value) -> Value {
+        writeln!(self.input, "{message}").unwrap();
+        let mut response = String::new();
+        self.output.read_line(&mut response).unwrap();
+        serde_json::from_str(&response).expect("the emulator's process ended early")
+    }
+
+    fn control(&mut self, method: &str, path: &str, body: &Value) -> Value {
+        self.send(&json!({"method": method, "path": path, "body": body}))
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the process is a child of this one that has not been waited for.
+        #[allow(unsafe_code)]
+        let sent = unsafe { libc::kill(self.process.id() as libc::pid_t, signal) };
+        assert_eq!(sent, 0, "the signal could not be sent");
+    }
+
+    fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for EmulatorProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// How often each disruption occurred.
+#[derive(Debug, Default)]
+pub struct Disruptions {
+    pub kills: u64,
+    pub freezes: u64,
+    pub revocations: u64,
+    pub bad_handshakes: u64,
+    pub faults: u64,
+    /// Token requests that the emulator received.
+    pub token_requests: u64,
+    /// Whether the link could be cut and lose packets.
+    pub can_cut: bool,
+    pub cuts: u64,
+    pub lossy_periods: u64,
+    pub packets_lost: u64,
+}
+
+impl fmt::Display for Disruptions {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{} token requests, {} kills, {} freezes, {} revocations, {} faults, {} bad \
+             handshakes",
+            self.token_requests,
+            self.kills,
+            self.freezes,
+            self.revocations,
+            self.faults,
+            self.bad_handshakes
+        )?;
+        if self.can_cut {
+            write!(
+                out,
+                ", {} cuts, {} lossy periods ({} packets lost)",
+                self.cuts, self.lossy_periods, self.packets_lost
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A period in which the link loses packets.
+struct Loss {
+    end: End,
+    until: Instant,
+}
+
+pub struct TestBed {
+    layer: EmulatorProcess,
+    network: Network,
+    authority_key: Option<String>,
+    files: TempDir,
+    loss: Option<Loss>,
+    disruptions: Disruptions,
+}
+
+impl TestBed {
+    pub fn new(network: Network) -> Self {
+        let authority_key = network
+            .is_tls()
+            .then(|| rcgen::KeyPair::generate().unwrap().serialize_pem());
+        let mut layer = EmulatorProcess::start(&network, 0, authority_key.as_deref());
+        // Not in /tmp: a signal that ends the run leaves the folder behind.
+        let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let about = layer.control("GET", "/", &Value::Null);
+        if let Some(pem) = about["ca_pem"].as_str() {
+            std::fs::write(files.path().join("ca.pem"), pem).unwrap();
+        }
+        Self {
+            layer,
+            authority_key,
+            files,
+            loss: None,
+            disruptions: Disruptions {
+                can_cut: network.can_be_cut(),
+                ..Disruptions::default()
+            },
+            network,
+        }
+    }
+
+    /// The folder for temporary files.
+    pub fn files(&self) -> &Path {
+        self.files.path()
+    }
+
+    pub fn describe(&self) -> String {
+        format!(
+            "the emulator is at {}, {}",
+            self.url(),
+            if self.network.can_be_cut() {
+                "in its own network namespace"
+            } else {
+                "on loopback"
+            }
+        )
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.network.is_tls() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}:{}", self.network.address(), self.layer.port)
+    }
+
+    /// Passes a client program the emulator's address, the timeouts and the number
+    /// of businesses.
+    pub fn configure(&self, command: &mut Command) {
+        remove_settings(command);
+        let url = self.url();
+        command
+            .env("LAYER_ENVIRONMENT", "custom")
+            .env("LAYER_API_URL", &url)
+            .env("LAYER_AUTH_URL", format!("{url}/oauth2/token"))
+            .env("LAYER_SCOPE", "https://sandbox.layerfi.com/sandbox")
+            .env("LAYER_CLIENT_ID", CLIENT_ID)
+            .env("LAYER_CLIENT_SECRET", CLIENT_SECRET);
+        if self.network.is_tls() {
+            command.env("LAYER_CA_FILE", self.files.path().join("ca.pem"));
+        } else {
+            command.env("LAYER_ALLOW_HTTP_LOOPBACK", "1");
+        }
+        for timeout in [TIMEOUT, ATTEMPT_TIMEOUT, CONNECT_TIMEOUT] {
+            command.arg(timeout.as_millis().to_string());
+        }
+        command.arg(BUSINESSES.to_string());
+    }
+
+    /// Causes disruptions for `duration`, then stops them. `record` is called every
+    /// quarter of a second.
+    pub fn disrupt(&mut self, duration: Duration, record: &mut dyn FnMut()) {
+        let mut random = Random(20_261_124);
+        let started = Instant::now();
+        // In random order, but each kind occurs about once in 15 s.
+        let mut pending = Vec::new();
+        while started.elapsed() < duration {
+            pause(SAMPLE_INTERVAL, record);
+            if pending.is_empty() {
+                pending = random.shuffled(28);
+            }
+            self.cause(pending.pop(), &mut random, record);
+            if self
+                .loss
+                .as_ref()
+                .is_some_and(|loss| loss.until < Instant::now())
+            {
+                self.stop_losing();
+            }
+        }
+        self.stop_losing();
+        self.layer.control("DELETE", "/faults", &Value::Null);
+    }
+
+    /// Returns the counts. Call it after the clients have ended.
+    pub fn into_disruptions(mut self) -> Disruptions {
+        self.count();
+        std::mem::take(&mut self.disruptions)
+    }
+
+    /// Adds the emulator's count of token requests, which is lost when it is killed.
+    fn count(&mut self) {
+        let counters = self.layer.control("GET", "/counters", &Value::Null);
+        let total = &counters["endpoints"]["token"]["total"];
+        self.disruptions.token_requests += total.as_u64().unwrap();
+    }
+
+    /// Causes one disruption, or none.
+    fn cause(&mut self, what: Option<u64>, random: &mut Random, record: &mut dyn FnMut()) {
+        match what {
+            Some(0) => {
+                self.disruptions.kills += 1;
+                self.count();
+                self.layer.kill();
+                pause(up_to(random, Duration::from_secs(2)), record);
+                let key = self.authority_key.as_deref();
+                self.layer = EmulatorProcess::start(&self.network, self.layer.port, key);
+            }
+            Some(1) => {
+                self.disruptions.freezes += 1;
+                self.layer.signal(libc::SIGSTOP);
+                pause(up_to(random, Duration::from_secs(2)), record);
+                self.layer.signal(libc::SIGCONT);
+            }
+            Some(2) => {
+                self.disruptions.revocations += 1;
+                let all = json!({"all": "access"});
+                self.layer.control("POST", "/revoke", &all);
+            }
+            Some(3 | 4) if self.network.can_be_cut() => {
+                self.disruptions.cuts += 1;
+                let end = random_end(random);
+                self.network.cut(end);
+                pause(up_to(random, Duration::from_secs(3)), record);
+                self.network.restore(end);
+            }
+            Some(5 | 6) if self.network.can_be_cut() && self.loss.is_none() => {
+                self.disruptions.lossy_periods += 1;
+                let end = random_end(random);
+                self.network.lose(end, 20 << random.below(5));
+                self.loss = Some(Loss {
+                    end,
+                    until: Instant::now() + Duration::from_secs(2 + random.below(4)),
+                });
+            }
+            Some(7) if self.network.is_tls() => {
+                self.disruptions.bad_handshakes += 1;
+                let kind = ["handshake_stall", "expired", "self_signed"][random.below(3) as usize];
+                let settings = json!({"tls_trouble": kind});
+                self.layer.control("POST", "/settings", &settings);
+                pause(up_to(random, Duration::from_secs(2)), record);
+                let none = json!({"tls_trouble": null});
+                self.layer.control("POST", "/settings", &none);
+            }
+            Some(8..=17) => {
+                self.disruptions.faults += 1;
+                self.layer.control("POST", "/faults", &fault(random));
+            }
+            _ => {}
+        }
+    }
+
+    fn stop_losing(&mut self) {
+        if let Some(loss) = self.loss.take() {
+            self.disruptions.packets_lost += self.network.stop_losing(loss.end);
+        }
+    }
+}
+
+fn pause(length: Duration, record: &mut dyn FnMut()) {
+    let until = Instant::now() + length;
+    while Instant::now() < until {
+        record();
+        std::thread::sleep(SAMPLE_INTERVAL.min(until.saturating_duration_since(Instant::now())));
+    }
+}
+
+/// A random fault as JSON for the control API.
+fn fault(random: &mut Random) -> Value {
+    let endpoint = ["token", "auth_token", "whoami"][random.below(3) as usize];
+    let mut fault = match random.below(9) {
+        0 => json!({"status": 503}),
+        1 => json!({"status": 429, "headers": {"retry-after": "0"}}),
+        2 => json!({"status": 401, "body": {"errors": []}}),
+        3 => json!({"body": "<html>"}),
+        4 => json!({"wire": {"reset": "before"}}),
+        5 => json!({"wire": {"close": "mid_body"}}),
+        6 => json!({"wire": {"stall": "mid_head"}}),
+        7 => json!({"wire": {"endless": "body"}}),
+        _ => json!({"delay_ms": random.below(900)}),
+    };
+    fault["endpoint"] = json!(endpoint);
+    fault["times"] = json!(1 + random.below(4));
+    fault
+}

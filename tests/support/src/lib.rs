@@ -1,0 +1,26 @@
+//! Helpers that the tests of all packages share.
+
+mod control;
+mod emulator;
+mod listener;
+mod process;
+mod random;
+mod secrets;
+
+pub use control::control;
+pub use emulator::{
+    MAX_WAIT, assert_requests, emulator, emulator_variables, eventually, remove_settings, wait_for,
+};
+pub use listener::{Canary, CuttableLink, Proxy, accept};
+pub use process::Watchdog;
+pub use random::Random;
+pub use secrets::{Secrets, find};
+
+/// A multi-thread runtime with this many worker threads.
+pub fn multi_thread_runtime(threads: usize) -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .unwrap()
+}

@@ -1,0 +1,40 @@
+//! Time limits for child processes.
+
+use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Kills a child process that does not end in time; dropping it cancels that.
+pub struct Watchdog {
+    cancel: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// Starts the watchdog for a child that has not been waited for yet.
+    pub fn new(child: u32, limit: Duration) -> Self {
+        let (cancel, cancelled) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            if cancelled.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("killing process {child}: it ran for more than {limit:?}");
+                let _ = Command::new("kill")
+                    .args(["-9", &child.to_string()])
+                    .status();
+            }
+        });
+        Self {
+            cancel: Some(cancel),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.cancel = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
