@@ -121,6 +121,23 @@ static void try_token_returns_the_last_failure(bool from_file) {
     layerfi_client_free(client);
 }
 
+static void try_business_token_starts_a_request(void) {
+    layerfi_client *client = new_client();
+    layerfi_business_token *token = UNTOUCHED;
+    CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE,
+                 layerfi_client_try_business_token(client, BUSINESS, 3600, &token, &error));
+    CHECK(token == UNTOUCHED);
+    layerfi_result result;
+    while ((result = layerfi_client_try_business_token(client, BUSINESS, 3600, &token, NULL)) ==
+           LAYERFI_RESULT_NOT_AVAILABLE) {
+        sleep_ms(5);
+    }
+    CHECK(result == LAYERFI_RESULT_OK);
+    CHECK(is(layerfi_business_token_business_id(token), BUSINESS));
+    layerfi_business_token_free(token);
+    layerfi_client_free(client);
+}
+
 static void businesses(void) {
     layerfi_client *client = new_client();
     const uint64_t hour = LAYERFI_SESSION_DURATION_DEFAULT;
@@ -422,6 +439,7 @@ int main(void) {
     try_token_starts_a_request();
     try_token_returns_the_last_failure(false);
     try_token_returns_the_last_failure(true);
+    try_business_token_starts_a_request();
     copies();
     businesses();
     batches();
