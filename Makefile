@@ -22,7 +22,7 @@ demo: ## Run the main use case against the emulator, without an account or a net
 LINTS = lint
 TESTS = unit model stress
 BENCHES = bench-rust
-include $(sort $(wildcard */rules.mk))
+include $(sort $(wildcard */rules.mk */*/rules.mk))
 
 test: SOAK_SECONDS = 30
 test: STRESS_SECONDS = 30

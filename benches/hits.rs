@@ -99,7 +99,7 @@ fn main() {
         );
     });
     let clone = nanos(|| {
-        let _ = black_box(client.try_token());
+        black_box(client.try_token().ok());
     });
     let awaited = runtime.block_on(async {
         let mut best = f64::MAX;
@@ -113,7 +113,7 @@ fn main() {
         best
     });
     let keyed = nanos(|| {
-        let _ = black_box(client.try_business_token(&business, session));
+        black_box(client.try_business_token(&business, session).ok());
     });
     let through_blocking = nanos(|| {
         black_box(blocking.token().unwrap());
@@ -182,7 +182,7 @@ fn main() {
     let cloning = |threads| {
         throughput(threads, || {
             || {
-                let _ = black_box(client.try_token());
+                black_box(client.try_token().ok());
             }
         })
     };
@@ -190,7 +190,7 @@ fn main() {
     let keyed = |threads| {
         throughput(threads, || {
             || {
-                let _ = black_box(client.try_business_token(&business, session));
+                black_box(client.try_business_token(&business, session).ok());
             }
         })
     };

@@ -61,7 +61,8 @@ fn main() {
             })
         };
         // Allocate connections, pools and the runtime's tables first.
-        let options = BatchOptions::default().session_duration(SessionDuration::MAX);
+        let options =
+            BatchOptions::default().session_duration(SessionDuration::from_secs(86_400).unwrap());
         let first = client.business_tokens_with(businesses(0, 1_000), options);
         assert_eq!(
             first

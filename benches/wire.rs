@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use layerfi_auth::{BatchOptions, BusinessId, Client, ClientBuilder, Environment, TestClock};
+use layerfi_auth::{
+    BatchOptions, BusinessId, Client, ClientBuilder, Environment, SessionDuration, TestClock,
+};
 use layerfi_auth_bench::{median, print, row};
 use layerfi_auth_emulator::{
     DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID, Emulator, Endpoint, Fault,
@@ -162,10 +164,10 @@ async fn warm() -> Vec<layerfi_auth_bench::Row> {
         .build()
         .unwrap();
     let bare = Bare::new(&emulator);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut with_library, mut with_reqwest) = (Vec::new(), Vec::new());
     for _ in 0..10 {
-        theirs.push(micros(300, || bare.token()).await);
-        ours.push(
+        with_reqwest.push(micros(300, || bare.token()).await);
+        with_library.push(
             micros(300, || {
                 clock.advance(Duration::from_secs(4_000));
                 client.token()
@@ -173,16 +175,16 @@ async fn warm() -> Vec<layerfi_auth_bench::Row> {
             .await,
         );
     }
-    let ratios = ours
+    let ratios = with_library
         .iter()
-        .zip(&theirs)
-        .map(|(ours, theirs)| ours / theirs)
+        .zip(&with_reqwest)
+        .map(|(with_library, with_reqwest)| with_library / with_reqwest)
         .collect();
-    let (theirs, ratio) = (median(theirs), median(ratios));
+    let (with_reqwest, ratio) = (median(with_reqwest), median(ratios));
     vec![
-        row("bare reqwest POST, warm connection", theirs, "us"),
-        row("token(), warm connection", theirs * ratio, "us")
-            .over("bare reqwest", theirs)
+        row("bare reqwest POST, warm connection", with_reqwest, "us"),
+        row("token(), warm connection", with_reqwest * ratio, "us")
+            .over("bare reqwest", with_reqwest)
             .target("<= 1.05 x"),
     ]
 }
@@ -205,7 +207,7 @@ async fn first() -> Vec<layerfi_auth_bench::Row> {
     let start = Instant::now();
     builder(&emulator).build().unwrap().token().await.unwrap();
     let very_first = start.elapsed().as_nanos() as f64 / 1e3;
-    let (mut raw, mut bare, mut bare_h2, mut ours) =
+    let (mut raw, mut bare, mut bare_h2, mut with_library) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..10 {
         raw.push(
@@ -233,7 +235,7 @@ async fn first() -> Vec<layerfi_auth_bench::Row> {
             })
             .await,
         );
-        ours.push(
+        with_library.push(
             micros(30, || {
                 let client = builder(&emulator).build().unwrap();
                 async move { client.token().await.unwrap() }
@@ -246,12 +248,12 @@ async fn first() -> Vec<layerfi_auth_bench::Row> {
         row("raw TLS 1.3 connection and POST", raw, "us"),
         row("a new reqwest client's POST", median(bare), "us").over("raw", raw),
         row(
-            "the same, offering HTTP/2 as ours does",
+            "the same, offering HTTP/2 as this library does",
             median(bare_h2),
             "us",
         )
         .over("raw", raw),
-        row("a new client's first token", median(ours), "us")
+        row("a new client's first token", median(with_library), "us")
             .over("raw", raw)
             .target("<= 1.3 x"),
         row(
@@ -329,7 +331,7 @@ fn batch(mints: usize) -> Vec<layerfi_auth_bench::Row> {
         .rate_limit(None)
         .start_blocking()
         .unwrap();
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut with_library, mut with_reqwest) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         runtime.block_on(async {
             let client = builder(&emulator).build().unwrap();
@@ -358,25 +360,25 @@ fn batch(mints: usize) -> Vec<layerfi_auth_bench::Row> {
                 .buffer_unordered(32)
                 .collect::<Vec<_>>()
                 .await;
-            theirs.push(mints as f64 / start.elapsed().as_secs_f64());
+            with_reqwest.push(mints as f64 / start.elapsed().as_secs_f64());
             let start = Instant::now();
             let tokens = client
                 .business_tokens((0..mints).map(business))
                 .collect::<Vec<_>>()
                 .await;
-            ours.push(mints as f64 / start.elapsed().as_secs_f64());
+            with_library.push(mints as f64 / start.elapsed().as_secs_f64());
             assert!(tokens.iter().all(Result::is_ok));
         });
     }
-    let theirs = median(theirs);
+    let with_reqwest = median(with_reqwest);
     vec![
         row(
             format!("bare reqwest, 32 at once, {mints} mints"),
-            theirs,
+            with_reqwest,
             "/s",
         ),
-        row("business_tokens(), no limit", median(ours), "/s")
-            .over("bare reqwest", theirs)
+        row("business_tokens(), no limit", median(with_library), "/s")
+            .over("bare reqwest", with_reqwest)
             .target(">= 0.90 x"),
     ]
 }
@@ -394,7 +396,7 @@ fn limited(limit: u32, seconds: u32) -> Vec<layerfi_auth_bench::Row> {
     runtime.block_on(async {
         let client = builder(&emulator).build().unwrap();
         let start = Instant::now();
-        let options = BatchOptions::default();
+        let options = BatchOptions::default().session_duration(SessionDuration::default());
         let tokens = client.business_tokens_with((0..mints).map(business), options);
         let failed = tokens
             .filter(|result| std::future::ready(result.is_err()))

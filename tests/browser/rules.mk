@@ -4,9 +4,11 @@
 BROWSER = tests/browser
 BROWSER_APT = apt-get -qq -o DPkg::Lock::Timeout=300
 
-.PHONY: setup-browser browser-tools test-browser lint-browser
+.PHONY: setup-browser browser-tools test-browser check-browser lint-browser
+LINTS += lint-browser
+TESTS += test-browser
 
-setup-browser: $(BROWSER)/node_modules/.ready ## Installs what the browser tests need
+setup-browser: $(BROWSER)/node_modules/.ready ## Install the tools that the browser tests need
 
 browser-tools:
 	@missing=""; \
@@ -26,9 +28,11 @@ $(BROWSER)/node_modules/.ready: $(BROWSER)/package.json | browser-tools
 	cd $(BROWSER) && npm install --loglevel=error --no-audit --no-fund --no-package-lock
 	touch $@
 
-test-browser: setup-browser python-dev-wheel ## The React components with the props of the Python package
+test-browser: setup-browser python-dev-wheel ## Test the React components with the props of the Python package
 	$(VENV_PYTHON) -m pytest -p no:cacheprovider $(BROWSER)
 
-lint-browser: $(VENV)/.ready ## Formatting and lints of the browser tests
+check-browser: lint-browser test-browser
+
+lint-browser: $(VENV)/.ready ## Check the formatting and lints of the browser tests
 	$(VENV)/bin/ruff check --config tests/python/ruff.toml $(BROWSER)
 	$(VENV)/bin/ruff format --config tests/python/ruff.toml --check $(BROWSER)

@@ -71,9 +71,11 @@ fn options(
     session_duration: Option<u64>,
     min_remaining: Option<u64>,
 ) -> Result<BusinessTokenOptions, Error> {
-    let mut options = BusinessTokenOptions::from(duration(session_duration)?);
-    options.min_remaining = min_remaining.map(Duration::from_secs);
-    Ok(options)
+    let options = BusinessTokenOptions::default().session_duration(duration(session_duration)?);
+    Ok(match min_remaining {
+        Some(seconds) => options.min_remaining(Duration::from_secs(seconds)),
+        None => options,
+    })
 }
 
 async fn call_async(client: &Client, call: Call) -> Outcome {

@@ -165,17 +165,17 @@ fn proxy_credentials_are_sent_to_the_proxy() {
 #[test]
 fn error_of_a_failing_proxy_does_not_contain_its_password() {
     let layer = Layer::start();
-    let gone = {
+    let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
-    let refusing = [
+    let failing = [
         Proxy::rejecting("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
         Proxy::rejecting("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"),
         Proxy::rejecting(""),
         Proxy::rejecting("SSH-2.0-x\r\n\r\n"),
     ];
-    let addresses = refusing.iter().map(Proxy::address).chain([gone]);
+    let addresses = failing.iter().map(Proxy::address).chain([closed]);
     for (number, address) in addresses.enumerate() {
         let proxy_url = format!("http://user:canary@{address}");
         let client = layer.builder().proxy(proxy_url).build_blocking().unwrap();

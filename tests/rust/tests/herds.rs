@@ -152,13 +152,18 @@ fn b06_b14_secret_file_does_not_bypass_retry_after() {
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
 }
 
+/// Credentials are read again at most once in this time.
+const REREAD_INTERVAL: Duration = Duration::from_secs(1);
+
 #[test]
-fn b06_rotated_secret_file_is_used_at_once() {
+fn b06_rotated_secret_file_is_used_before_the_back_off_ends() {
     let layer = emulator();
+    let clock = TestClock::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     std::fs::write(&file, "not-the-secret\n").unwrap();
     let client = client_builder(&layer)
+        .test_clock(clock.clone())
         .client_secret_file(&file)
         .build_blocking()
         .unwrap();
@@ -171,6 +176,7 @@ fn b06_rotated_secret_file_is_used_at_once() {
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
 
     std::fs::write(&file, format!("{DEFAULT_CLIENT_SECRET}\n")).unwrap();
+    clock.advance(REREAD_INTERVAL);
     client.business_token(&business()).unwrap();
     client.token().unwrap();
     assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::AuthToken, 1)]);
@@ -222,7 +228,9 @@ fn b06_provider_is_called_again_before_the_call_fails() {
 fn b06_wrong_secret_of_a_provider_is_sent_once_until_it_changes() {
     let layer = emulator();
     let secrets = Arc::new(Mutex::new(vec!["old"]));
+    let clock = TestClock::new();
     let client = client_builder(&layer)
+        .test_clock(clock.clone())
         .credentials_provider(Vault(Arc::clone(&secrets)))
         .build_blocking()
         .unwrap();
@@ -232,6 +240,7 @@ fn b06_wrong_secret_of_a_provider_is_sent_once_until_it_changes() {
     }
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
     *secrets.lock().unwrap() = vec![DEFAULT_CLIENT_SECRET];
+    clock.advance(REREAD_INTERVAL);
     client.token().unwrap();
     assert_requests(&layer, &[(Endpoint::Token, 2)]);
 }
@@ -406,23 +415,23 @@ fn b08_zero_and_maximum_timeouts_work() {
     let layer = emulator();
     let client = client(&layer);
     let runtime = multi_thread_runtime(1);
-    let none = client.with_timeout(Duration::ZERO);
+    let zero = client.with_timeout(Duration::ZERO);
     for endpoint in [Endpoint::Token, Endpoint::Whoami] {
         layer.fault(endpoint, Fault::hold()).unwrap();
     }
-    let error = runtime.block_on(none.token()).unwrap_err();
+    let error = runtime.block_on(zero.token()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    let error = blocking::Client::from(none.clone()).whoami().unwrap_err();
+    let error = blocking::Client::from(zero.clone()).whoami().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     layer.clear_faults();
     layer.release();
-    let endless = client.with_timeout(Duration::MAX);
-    runtime.block_on(endless.token()).unwrap();
-    let endless = blocking::Client::from(endless);
-    endless.whoami().unwrap();
-    endless.business_token(&business()).unwrap();
+    let unlimited = client.with_timeout(Duration::MAX);
+    runtime.block_on(unlimited.token()).unwrap();
+    let unlimited = blocking::Client::from(unlimited);
+    unlimited.whoami().unwrap();
+    unlimited.business_token(&business()).unwrap();
     // With a cached token there is nothing to wait for.
-    runtime.block_on(none.token()).unwrap();
+    runtime.block_on(zero.token()).unwrap();
 }
 
 #[test]
