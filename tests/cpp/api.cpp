@@ -107,7 +107,7 @@ static void calls() {
         return so_far.total == 3;
     };
     const auto results = client.business_tokens(ids, batch);
-    CHECK(results.size() == 3 && calls == 2);
+    CHECK(results.size() == 3 && calls >= 3);
     CHECK(results[0] && results[2] && results[0]->secret() == results[2]->secret());
     CHECK(results[1].error().result() == layerfi::Result::InvalidArgument);
     batch.progress = [](const layerfi::BatchProgress &) -> bool { throw 7; };
