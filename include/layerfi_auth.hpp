@@ -564,8 +564,9 @@ class Client {
     }
 
     /**
-     * Returns a cached business token that has at least half of its lifetime left. Never
-     * waits and sends no request; empty if there is none.
+     * Returns a cached business token that has at least half of its lifetime left, and
+     * never waits. Empty if there is none; a request for one is started. Throws the failure
+     * of the last request while it is too early for a new one.
      */
     std::optional<BusinessToken>
     try_business_token(ZString business_id,

@@ -1,4 +1,4 @@
-//! Measures C calls, beside the cost of a memcpy on this machine. `make bench-ffi`.
+//! Measures C calls and compares them with a memcpy. `make bench-ffi`.
 
 #![allow(
     clippy::print_stdout,
@@ -82,7 +82,7 @@ fn main() {
         .arg(format!("-Wl,{}", place.display())));
 
     let layer = Emulator::builder().start_blocking().unwrap();
-    let said = run(Command::new(&program)
+    let output = run(Command::new(&program)
         .env("LAYER_ENVIRONMENT", "custom")
         .env("LAYER_API_URL", layer.url())
         .env("LAYER_AUTH_URL", layer.token_url())
@@ -90,7 +90,7 @@ fn main() {
         .env("LAYER_ALLOW_HTTP_LOOPBACK", "1")
         .env("LAYER_CLIENT_ID", DEFAULT_CLIENT_ID)
         .env("LAYER_CLIENT_SECRET", DEFAULT_CLIENT_SECRET));
-    let c: BTreeMap<&str, f64> = said
+    let c: BTreeMap<&str, f64> = output
         .lines()
         .filter_map(|line| line.split_once(' '))
         .map(|(name, value)| (name, value.parse().unwrap()))

@@ -27,9 +27,9 @@ pub struct layerfi_batch_progress {
 }
 
 /// Receives the progress of a batch after each result, and at least four times a
-/// second. If it returns false, the
-/// batch ends, and missing results are LAYERFI_RESULT_TIMEOUT. `progress` is valid
-/// during the call only. It must not throw or longjmp.
+/// second. If it returns false, the batch ends, and missing results are
+/// LAYERFI_RESULT_TIMEOUT. `progress` is valid during the call only. It must not
+/// throw or longjmp.
 pub type layerfi_progress_callback = Option<
     unsafe extern "C" fn(userdata: *mut c_void, progress: *const layerfi_batch_progress) -> bool,
 >;

@@ -12,7 +12,7 @@ use crate::environment::layerfi_environment;
 use crate::error::layerfi_error;
 use crate::failure::Failure;
 use crate::guard::guard;
-use crate::macros::{borrow, borrow_mut, check_out, free, read_str, set, set_text, write_out};
+use crate::macros::{borrow, borrow_mut, check_out, free, read_str, write_out};
 use crate::result::layerfi_result;
 
 /// How client id and secret are written in the Basic header.
@@ -51,6 +51,29 @@ impl layerfi_client_builder {
     fn change(&mut self, change: impl FnOnce(ClientBuilder) -> ClientBuilder) {
         self.settings = change(std::mem::take(&mut self.settings));
     }
+}
+
+/// The body of a setter: applies `$change` to the settings.
+macro_rules! set {
+    ($builder:ident, $error:ident, $change:expr) => {
+        guard($error, || {
+            let builder = borrow_mut!($builder);
+            builder.change($change);
+            Ok(())
+        })
+    };
+}
+
+/// The body of a setter that takes a string.
+macro_rules! set_text {
+    ($builder:ident, $text:ident, $error:ident, $setter:path) => {
+        guard($error, || {
+            let builder = borrow_mut!($builder);
+            let text = read_str!($text).to_owned();
+            builder.change(|settings| $setter(settings, text));
+            Ok(())
+        })
+    };
 }
 
 /// Makes a builder without settings. Free it with layerfi_client_builder_free().

@@ -106,30 +106,7 @@ macro_rules! free {
     }};
 }
 
-/// The body of a setter of the builder: applies `$change` to its settings.
-macro_rules! set {
-    ($builder:ident, $error:ident, $change:expr) => {
-        $crate::guard::guard($error, || {
-            let builder = $crate::macros::borrow_mut!($builder);
-            builder.change($change);
-            Ok(())
-        })
-    };
-}
-
-/// The body of a setter of the builder that takes a string.
-macro_rules! set_text {
-    ($builder:ident, $text:ident, $error:ident, $setter:path) => {
-        $crate::guard::guard($error, || {
-            let builder = $crate::macros::borrow_mut!($builder);
-            let text = $crate::macros::read_str!($text).to_owned();
-            builder.change(|settings| $setter(settings, text));
-            Ok(())
-        })
-    };
-}
-
 pub(crate) use {
-    borrow, borrow_mut, check_out, free, get, get_str, read_slice, read_str, read_strs, set,
-    set_text, write_optional, write_out,
+    borrow, borrow_mut, check_out, free, get, get_str, read_slice, read_str, read_strs,
+    write_optional, write_out,
 };

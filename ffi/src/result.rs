@@ -87,7 +87,7 @@ impl layerfi_result {
             ErrorKind::Api => Self::Api,
             ErrorKind::RateLimited => Self::RateLimited,
             ErrorKind::Protocol => Self::Protocol,
-            // Internal, and a kind that is newer than this table, which a test finds.
+            // Internal. A new kind without a code here fails the test below.
             _ => Self::Internal,
         }
     }

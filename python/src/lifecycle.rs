@@ -27,6 +27,7 @@ pub(crate) fn shut_down(py: Python<'_>) {
         pending::WORKER.stop();
         logging::WORKER.stop();
     });
+    logging::WORKER.run_remaining(py);
     gil::WORKERS.close(py);
 }
 

@@ -27,7 +27,7 @@ const MAX_QUEUED: usize = 10_000;
 
 static QUEUED: AtomicUsize = AtomicUsize::new(0);
 
-pub(crate) static WORKER: Worker<Record> = Worker::new("layerfi-logging", to_call);
+pub(crate) static WORKER: Worker<Record> = Worker::new("layerfi-logging", to_call).keep_remaining();
 
 /// An event in the queue.
 pub(crate) struct Record {

@@ -11,7 +11,7 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use layerfi_auth::blocking::process_generation;
@@ -23,6 +23,10 @@ use crate::gil;
 /// Longest time that `stop` waits for the jobs that were submitted before it.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Time between two checks of `stop` for a channel that was discarded because its
+/// thread failed to start.
+const STOP_INTERVAL: Duration = Duration::from_millis(10);
+
 /// A Python function and the arguments to call it with.
 pub(crate) type Call = (Py<PyAny>, Py<PyTuple>);
 
@@ -33,7 +37,17 @@ type ToCall<T> = fn(Python<'_>, T) -> Option<Call>;
 pub(crate) struct Worker<T: 'static> {
     name: &'static str,
     to_call: ToCall<T>,
+    /// Whether `run_remaining` is called at exit.
+    runs_remaining: bool,
     channel: ArcSwapOption<Channel<T>>,
+    /// Jobs whose thread failed to start, for `run_remaining`.
+    remaining: ArcSwapOption<Remaining>,
+}
+
+/// Jobs of one process whose threads failed to start, in order.
+struct Remaining {
+    generation: u32,
+    queues: Vec<Py<Jobs>>,
 }
 
 /// The sending side of a worker's queue. The child of a fork has no thread that
@@ -64,12 +78,20 @@ impl<T: Send + 'static> Worker<T> {
         Self {
             name,
             to_call,
+            runs_remaining: false,
             channel: ArcSwapOption::const_empty(),
+            remaining: ArcSwapOption::const_empty(),
         }
     }
 
-    /// Submits a job without waiting. The job is dropped if no thread can be
-    /// started or the interpreter is shutting down.
+    /// Keeps jobs whose thread failed to start, for `run_remaining`.
+    pub(crate) const fn keep_remaining(mut self) -> Self {
+        self.runs_remaining = true;
+        self
+    }
+
+    /// Submits a job without waiting. The job is dropped if the interpreter is
+    /// shutting down or the thread fails to start (but see `keep_remaining`).
     pub(crate) fn submit(&'static self, job: T) {
         let mut message = Message::Job(job);
         // A thread that has ended (out of memory, for example) is replaced once.
@@ -94,7 +116,7 @@ impl<T: Send + 'static> Worker<T> {
         let threads = has_threads(py)?;
         match self.open() {
             Some((channel, Some(queue))) if threads => {
-                let started = queue.run(py);
+                let started = Bound::new(py, Jobs::new(queue)).and_then(|jobs| run_jobs(&jobs));
                 started.inspect_err(|_| self.discard(&channel))
             }
             Some((channel, Some(queue))) => Ok(self.spawn(&channel, queue)?),
@@ -160,8 +182,14 @@ impl<T: Send + 'static> Worker<T> {
         let started = std::thread::Builder::new()
             .name(self.name.to_owned())
             .spawn(move || {
-                // If no thread can be started, the queue and its jobs are dropped.
-                let started = Python::try_attach(|py| queue.run(py));
+                let started = Python::try_attach(|py| {
+                    let jobs = Bound::new(py, Jobs::new(queue))?;
+                    let started = run_jobs(&jobs);
+                    if started.is_err() && self.runs_remaining {
+                        self.keep(jobs);
+                    }
+                    started
+                });
                 if !matches!(started, Some(Ok(()))) {
                     self.discard(&opened);
                 }
@@ -173,33 +201,74 @@ impl<T: Send + 'static> Worker<T> {
     pub(crate) fn stop(&self) {
         if let Some(channel) = self.current() {
             let (done, wait) = mpsc::sync_channel(1);
-            if channel.sender.send(Message::Stop(done)).is_ok() {
-                let _ = wait.recv_timeout(STOP_TIMEOUT);
+            if channel.sender.send(Message::Stop(done)).is_err() {
+                return;
+            }
+            let until = Instant::now() + STOP_TIMEOUT;
+            while wait.recv_timeout(STOP_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout)
+                && ptr_eq(self.channel.load().as_ref(), Some(&channel))
+                && Instant::now() < until
+            {}
+        }
+    }
+
+    fn keep(&self, jobs: Bound<'_, Jobs>) {
+        let py = jobs.py();
+        let generation = process_generation();
+        let earlier = self.remaining.load_full();
+        let earlier = earlier
+            .iter()
+            .filter(|earlier| earlier.generation == generation);
+        let mut queues: Vec<_> = earlier
+            .flat_map(|earlier| earlier.queues.iter().map(|queue| queue.clone_ref(py)))
+            .collect();
+        queues.push(jobs.unbind());
+        let remaining = Remaining { generation, queues };
+        self.remaining.store(Some(Arc::new(remaining)));
+    }
+
+    /// Runs the jobs whose thread failed to start, on the current thread.
+    /// Python 3.12 starts no thread once the interpreter shuts down.
+    pub(crate) fn run_remaining(&self, py: Python<'_>) {
+        let Some(remaining) = self.remaining.swap(None) else {
+            return;
+        };
+        if remaining.generation == process_generation() {
+            for jobs in &remaining.queues {
+                while let Some((function, args)) = jobs.get().next(py, Wait::No) {
+                    // A log handler has reported its error.
+                    let _ = function.call1(py, args);
+                }
             }
         }
     }
 }
 
-impl<T: Send + 'static> JobQueue<T> {
-    /// Starts a Python thread that runs the jobs.
-    fn run(self, py: Python<'_>) -> PyResult<()> {
-        let jobs = Jobs(Mutex::new(Box::new(self)));
-        in_thread(py, "run_worker", (jobs,))
-    }
+/// Starts a Python thread that runs `jobs`.
+fn run_jobs(jobs: &Bound<'_, Jobs>) -> PyResult<()> {
+    in_thread(jobs.py(), "run_worker", (jobs.clone(),))
 }
 
 trait NextCall: Send {
-    /// Waits for the next call without the GIL; `None` at the end.
-    fn next_call(&mut self, py: Python<'_>) -> Option<Call>;
+    /// The next call; `None` at the end. Waits for it without the GIL.
+    fn next_call(&mut self, py: Python<'_>, wait: Wait) -> Option<Call>;
+}
+
+/// Whether to wait for a job if the queue is empty.
+#[derive(Clone, Copy, PartialEq)]
+enum Wait {
+    Yes,
+    No,
 }
 
 impl<T: Send> NextCall for JobQueue<T> {
-    fn next_call(&mut self, py: Python<'_>) -> Option<Call> {
+    fn next_call(&mut self, py: Python<'_>, wait: Wait) -> Option<Call> {
         loop {
             // Jobs that are already queued are run without releasing the GIL.
             let message = match self.receiver.try_recv() {
                 Ok(message) => message,
                 Err(mpsc::TryRecvError::Disconnected) => return None,
+                Err(mpsc::TryRecvError::Empty) if wait == Wait::No => return None,
                 Err(mpsc::TryRecvError::Empty) => {
                     let receiver = &mut self.receiver;
                     gil::WORKERS.released(py, move || receiver.recv()).ok()?
@@ -224,6 +293,17 @@ impl<T: Send> NextCall for JobQueue<T> {
 #[pyclass(frozen, module = "layerfi_auth._native")]
 pub(crate) struct Jobs(Mutex<Box<dyn NextCall>>);
 
+impl Jobs {
+    fn new<T: Send + 'static>(queue: JobQueue<T>) -> Self {
+        Self(Mutex::new(Box::new(queue)))
+    }
+
+    fn next(&self, py: Python<'_>, wait: Wait) -> Option<Call> {
+        // A second thread would wait for the lock with the GIL held.
+        self.0.try_lock().ok()?.next_call(py, wait)
+    }
+}
+
 #[pymethods]
 impl Jobs {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -231,8 +311,7 @@ impl Jobs {
     }
 
     fn __next__(&self, py: Python<'_>) -> Option<Call> {
-        // A second thread would wait for the lock with the GIL held.
-        self.0.try_lock().ok()?.next_call(py)
+        self.next(py, Wait::Yes)
     }
 }
 

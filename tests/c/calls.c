@@ -83,7 +83,7 @@ static void try_token_starts_a_request(void) {
 
 /* try_token returns the failure of the last request, and a token once the secret in
  * the file is right. */
-static void try_token_returns_the_last_failure(bool from_file) {
+static void b06_try_token_returns_the_last_failure(bool from_file) {
     layerfi_client_builder *builder = new_builder();
     char path[] = "/tmp/layerfi-calls-XXXXXX";
     int file = -1;
@@ -118,6 +118,23 @@ static void try_token_returns_the_last_failure(bool from_file) {
         layerfi_token_free(token);
         CHECK(unlink(path) == 0);
     }
+    layerfi_client_free(client);
+}
+
+static void try_business_token_starts_a_request(void) {
+    layerfi_client *client = new_client();
+    layerfi_business_token *token = UNTOUCHED;
+    CHECK_RESULT(LAYERFI_RESULT_NOT_AVAILABLE,
+                 layerfi_client_try_business_token(client, BUSINESS, 3600, &token, &error));
+    CHECK(token == UNTOUCHED);
+    layerfi_result result;
+    while ((result = layerfi_client_try_business_token(client, BUSINESS, 3600, &token, NULL)) ==
+           LAYERFI_RESULT_NOT_AVAILABLE) {
+        sleep_ms(5);
+    }
+    CHECK(result == LAYERFI_RESULT_OK);
+    CHECK(is(layerfi_business_token_business_id(token), BUSINESS));
+    layerfi_business_token_free(token);
     layerfi_client_free(client);
 }
 
@@ -165,7 +182,7 @@ static bool stop_at_once(void *userdata, const layerfi_batch_progress *so_far) {
     return false;
 }
 
-static void batches(void) {
+static void b17_batches_keep_order_and_report_progress(void) {
     layerfi_client *client = new_client();
     const char *ids[] = {
         "00000000-0000-4000-8000-000000000001", "no-uuid", "00000000-0000-4000-8000-000000000002",
@@ -281,7 +298,7 @@ static void failures(void) {
     layerfi_client_free(client);
 }
 
-static void stats(void) {
+static void b24_stats_count_events(void) {
     layerfi_client *client = new_client();
     layerfi_stats stats;
     CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
@@ -305,12 +322,12 @@ static void stats(void) {
     union {
         layerfi_stats stats;
         unsigned char bytes[sizeof(layerfi_stats) + 64];
-    } room;
-    memset(&room, 0xee, sizeof room);
-    CHECK_OK(layerfi_client_stats(client, &room.stats, 16, &error));
-    CHECK(room.stats.hits == stats.hits && room.bytes[16] == 0xee);
-    CHECK_OK(layerfi_client_stats(client, &room.stats, sizeof room, &error));
-    CHECK(room.bytes[sizeof(layerfi_stats)] == 0 && room.bytes[sizeof room - 1] == 0);
+    } larger;
+    memset(&larger, 0xee, sizeof larger);
+    CHECK_OK(layerfi_client_stats(client, &larger.stats, 16, &error));
+    CHECK(larger.stats.hits == stats.hits && larger.bytes[16] == 0xee);
+    CHECK_OK(layerfi_client_stats(client, &larger.stats, sizeof larger, &error));
+    CHECK(larger.bytes[sizeof(layerfi_stats)] == 0 && larger.bytes[sizeof larger - 1] == 0);
     CHECK_RESULT(LAYERFI_RESULT_BUFFER_TOO_SMALL, layerfi_client_stats(client, &stats, 7, &error));
     CHECK(layerfi_client_environment(client) == LAYERFI_ENVIRONMENT_CUSTOM);
     CHECK(is(layerfi_client_api_url(client), getenv("LAYER_API_URL")));
@@ -420,14 +437,15 @@ static void logs(void) {
 
 int main(void) {
     try_token_starts_a_request();
-    try_token_returns_the_last_failure(false);
-    try_token_returns_the_last_failure(true);
+    b06_try_token_returns_the_last_failure(false);
+    b06_try_token_returns_the_last_failure(true);
+    try_business_token_starts_a_request();
     copies();
     businesses();
-    batches();
+    b17_batches_keep_order_and_report_progress();
     execute();
     failures();
-    stats();
+    b24_stats_count_events();
     credentials();
     logs();
     puts("ok");

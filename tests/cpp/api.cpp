@@ -107,7 +107,7 @@ static void calls() {
         return so_far.total == 3;
     };
     const auto results = client.business_tokens(ids, batch);
-    CHECK(results.size() == 3 && calls == 2);
+    CHECK(results.size() == 3 && calls >= 3);
     CHECK(results[0] && results[2] && results[0]->secret() == results[2]->secret());
     CHECK(results[1].error().result() == layerfi::Result::InvalidArgument);
     batch.progress = [](const layerfi::BatchProgress &) -> bool { throw 7; };
@@ -179,12 +179,12 @@ static void errors() {
         CHECK(error.result() == layerfi::Result::Oauth && !error.is_retryable());
     }
 
-    auto gone = layerfi::Client::from_env();
-    const layerfi::Client here = std::move(gone);
-    CHECK(here.try_business_token(std::nothrow, business).error().result() ==
+    auto moved = layerfi::Client::from_env();
+    const layerfi::Client client_again = std::move(moved);
+    CHECK(client_again.try_business_token(std::nothrow, business).error().result() ==
           layerfi::Result::NotAvailable);
     try {
-        gone.try_token();
+        moved.try_token();
         CHECK(false);
     } catch (const layerfi::Error &error) {
         CHECK(error.result() == layerfi::Result::NullPointer);

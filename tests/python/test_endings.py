@@ -1,4 +1,4 @@
-"""B27: a program ends at once whenever it wants, on every interpreter, whatever still runs.
+"""B27: a program ends at once on every interpreter, also while calls or user functions run.
 
 On Python 3.12 and earlier, the thread that first imports `threading` counts as the main thread,
 and the interpreter waits for it at exit. Each program here runs in a new process that has not
@@ -77,7 +77,7 @@ from layerfi_auth import Client, LayerAuthError
 os.environ["SSL_CERT_DIR"] = os.environ["CERTIFICATES"]
 os.environ.pop("SSL_CERT_FILE", None)
 client = Client.from_env(proxy=False, max_attempts=1, timeout=5)
-# Nothing listens with TLS. The engine reads the root certificates all the same.
+# The server speaks no TLS. The engine reads the root certificates before it finds that out.
 try:
     client.token()
 except LayerAuthError:
@@ -159,7 +159,7 @@ def work():
     done.release()
     time.sleep(60)
 _thread.start_new_thread(work, ())
-# The main thread runs Python code and is not blocked in C.
+# The main thread runs Python code here; it is not blocked in C.
 while not done.acquire(False):
     time.sleep(0.01)
 """,

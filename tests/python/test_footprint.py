@@ -89,8 +89,6 @@ def test_secret_scanner_finds_secrets():
         secrets.found_in(secret_scanner.variables_of(one))
         for one in secret_scanner.frames(caught.value)
     )
-    assert secrets.found_in(
-        secret_scanner.with_variables(caught.value, skip=__file__)
-    )  # The cause.
+    assert secrets.found_in(secret_scanner.with_variables(caught.value, skip=__file__))
     with pytest.raises(pytest.fail.Exception, match="^here shows the token$"):
         secrets.check("here", "eyJhbGciOiJFUzI1NiJ9")

@@ -105,6 +105,21 @@ Client.from_env(proxy=False).token()
     assert "DEBUG:layerfi_auth:a new access token" in out
 
 
+def test_records_are_written_at_exit_when_their_thread_cannot_start(layer):
+    """Python 3.12 starts no thread once the interpreter shuts down."""
+    out = run_python(
+        """
+import _thread, logging, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+from layerfi_auth import Client
+_thread.start_new_thread = len  # Raises an error for two arguments.
+Client.from_env(proxy=False).token()
+""",
+        layer,
+    )
+    assert "DEBUG:layerfi_auth:a new access token" in out
+
+
 def test_program_without_logging_does_not_import_it(layer):
     out = run_python(
         """

@@ -146,11 +146,11 @@ fn parts(text: &str) -> ((u32, u32), BTreeSet<&str>) {
 fn objection(before: &str, after: &str) -> Result<(), String> {
     let ((old_abi, old_revision), old) = parts(before);
     let ((abi, revision), new) = parts(after);
-    let gone: Vec<_> = old.difference(&new).collect();
+    let removed: Vec<_> = old.difference(&new).collect();
     let added: Vec<_> = new.difference(&old).collect();
-    if !gone.is_empty() && abi <= old_abi {
+    if !removed.is_empty() && abi <= old_abi {
         return Err(format!(
-            "removed or changed with the same ABI version: {gone:#?}"
+            "removed or changed with the same ABI version: {removed:#?}"
         ));
     }
     if !added.is_empty() && (abi, revision) <= (old_abi, old_revision) {

@@ -103,16 +103,16 @@ fn clang_warns_of_a_view_of_a_destroyed_object() {
         "std::string_view view = client.execute({}).body(); return view.size();",
         "const auto &token = *client.token(std::nothrow); return token.secret().size();",
     ] {
-        let said = with(dangling);
-        let said = String::from_utf8_lossy(&said.stderr).into_owned();
-        assert!(said.contains("-Wdangling"), "{dangling}: {said}");
+        let output = with(dangling);
+        let output = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.contains("-Wdangling"), "{dangling}: {output}");
     }
     for valid in [
         "return client.token().authorization().size();",
         "return std::string(client.token(std::nothrow)->secret()).size();",
         "const auto token = client.token(); return token.secret().size();",
     ] {
-        let said = with(valid);
-        assert!(said.status.success(), "{valid}: {said:?}");
+        let output = with(valid);
+        assert!(output.status.success(), "{valid}: {output:?}");
     }
 }

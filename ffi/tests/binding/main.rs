@@ -15,6 +15,5 @@ mod header;
 mod install;
 mod memory;
 mod programs;
-mod secrets;
 mod support;
 mod vectors;

@@ -7,11 +7,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, Emulator, Endpoint, Fault, HttpVersions};
+use layerfi_auth_test_support::{Secrets, Watchdog};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::secrets::Secrets;
-use crate::support::{KillAfter, Program, set_environment};
+use crate::support::{Program, set_environment, watchdog};
 
 const SECRET: &str = "canary-Zr7Qm2VxK9Ld4Tb8Nw1Hy6Gf3Jp5Us0c";
 
@@ -82,8 +82,8 @@ fn start_emulator(versions: Option<HttpVersions>) -> (Emulator, Secrets) {
     }
     let mut secrets = Secrets::default();
     secrets.add_client(DEFAULT_CLIENT_ID, SECRET);
-    secrets.add_token("access token", &access_token);
-    secrets.add_token("business token", &business_token);
+    secrets.add_text("access token", &access_token);
+    secrets.add_text("business token", &business_token);
     for form in hpack(&access_token[8..48]) {
         secrets.add("access token in HPACK", form);
     }
@@ -95,7 +95,7 @@ struct Process {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
-    _timeout: KillAfter,
+    _watchdog: Watchdog,
     _directory: TempDir,
 }
 
@@ -125,7 +125,7 @@ impl Process {
         let mut process = Self {
             input: child.stdin.take(),
             output: BufReader::new(child.stdout.take().unwrap()),
-            _timeout: KillAfter::start(child.id()),
+            _watchdog: watchdog(child.id()),
             child,
             _directory: directory,
         };

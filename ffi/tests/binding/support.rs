@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
+use layerfi_auth_emulator::Emulator;
+use layerfi_auth_test_support::{Watchdog, emulator_variables, remove_settings};
 use tempfile::TempDir;
 
 /// The repository.
@@ -42,42 +41,13 @@ pub fn output(command: &mut Command) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?} did not start: {error}; run `make setup-ffi`"));
-    let _timeout = KillAfter::start(child.id());
+    let _watchdog = watchdog(child.id());
     child.wait_with_output().unwrap()
 }
 
-/// Kills a child that still runs after [`MAX_RUN_TIME`]. Dropping it cancels that.
-pub struct KillAfter {
-    done: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl KillAfter {
-    pub fn start(child: u32) -> Self {
-        let (done, waiting) = std::sync::mpsc::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            if waiting.recv_timeout(MAX_RUN_TIME) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("process {child} is killed: it ran for more than {MAX_RUN_TIME:?}");
-                // Our own child, not yet waited for, so that the id is still its own.
-                let _ = Command::new("kill")
-                    .args(["-9", &child.to_string()])
-                    .status();
-            }
-        });
-        Self {
-            done: Some(done),
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for KillAfter {
-    fn drop(&mut self) {
-        self.done = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+/// Kills a child that still runs after [`MAX_RUN_TIME`].
+pub fn watchdog(child: u32) -> Watchdog {
+    Watchdog::new(child, MAX_RUN_TIME)
 }
 
 /// How much longer than on an idle machine something may take here: ten times the latest wake-up
@@ -365,22 +335,9 @@ impl Program {
 
 /// Sets the environment variables that make a program use an emulator.
 pub fn set_environment<'a>(command: &'a mut Command, layer: &Emulator) -> &'a mut Command {
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("LAYER_") || name.to_ascii_lowercase().ends_with("_proxy") {
-            command.env_remove(&*name);
-        }
-    }
-    command
-        .env("LAYER_ENVIRONMENT", "custom")
-        .env("LAYER_API_URL", layer.url())
-        .env("LAYER_AUTH_URL", layer.token_url())
-        .env("LAYER_SCOPE", layer.scope())
-        .env("LAYER_ALLOW_HTTP_LOOPBACK", "1")
-        .env("LAYER_CLIENT_ID", DEFAULT_CLIENT_ID)
-        .env("LAYER_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
-        .env(
-            "LAYER_EMULATOR_CONTROL_PORT",
-            layer.control_address().port().to_string(),
-        )
+    remove_settings(command);
+    command.envs(emulator_variables(layer)).env(
+        "LAYER_EMULATOR_CONTROL_PORT",
+        layer.control_address().port().to_string(),
+    )
 }

@@ -141,13 +141,13 @@ fn b13_fork_during_a_request_leaves_the_request_to_the_parent() {
 #[test]
 fn b13_child_has_its_own_rate_limiter() {
     let layer = emulator();
-    // The rate limiter permits 95 requests before the first response.
+    // All of the parent's requests are held: its rate limiter has no burst left.
     layer
-        .fault(Endpoint::AuthToken, Fault::hold().times(95))
+        .fault(Endpoint::AuthToken, Fault::hold().times(120))
         .unwrap();
     let mut probe = start(&layer, "batch", None);
     eventually(&layer, |now| {
-        now.endpoint(Endpoint::AuthToken).in_flight == 95
+        now.endpoint(Endpoint::AuthToken).in_flight == 120
     });
     probe.stdin.take().unwrap().write_all(b"fork\n").unwrap();
     eventually(&layer, |now| {

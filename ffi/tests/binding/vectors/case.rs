@@ -1,12 +1,11 @@
 //! Runs one case of the table: its emulator, its canary, its client's settings, its steps.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint,
 };
+use layerfi_auth_test_support::{Canary, control};
 use serde_json::{Map, Value, json};
 
 use super::program::{Reply, VectorProgram};
@@ -17,25 +16,6 @@ pub fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
     match object.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(format!("the table has an unknown field, {name}")),
         None => Ok(()),
-    }
-}
-
-/// A server that must not be contacted: the target of redirects.
-struct Canary(TcpListener);
-
-impl Canary {
-    fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        Self(listener)
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.0.local_addr().unwrap())
-    }
-
-    fn was_contacted(&self) -> bool {
-        self.0.accept().is_ok()
     }
 }
 
@@ -90,10 +70,10 @@ pub fn run(case: &Value, transport: Transport, program: &mut VectorProgram) -> R
     )?;
     let layer = start(object("emulator"), transport)?;
     if let Some(settings) = case.get("settings") {
-        control(&layer, "POST", "/settings", settings)?;
+        control(layer.control_address(), "POST", "/settings", settings);
     }
     if let Some(faults) = case.get("faults") {
-        control(&layer, "POST", "/faults", faults)?;
+        control(layer.control_address(), "POST", "/faults", faults);
     }
     let secret = configure(&case, &layer, program)?;
     program.send(&["build"])?;
@@ -294,36 +274,11 @@ fn configure(
     Ok(secret)
 }
 
-/// A request to the emulator's control API, which must succeed.
-pub fn control(layer: &Emulator, method: &str, path: &str, body: &Value) -> Result<(), String> {
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    let address = layer.control_address();
-    let failed = |error: std::io::Error| format!("{method} {path}: {error}");
-    let mut stream = TcpStream::connect(address).map_err(failed)?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .map_err(failed)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).map_err(failed)?;
-    if !answer.starts_with("HTTP/1.1 2") {
-        return Err(format!("{method} {path}: {answer}"));
-    }
-    Ok(())
-}
-
 #[test]
 fn b19_a_contacted_canary_is_noticed() {
     let canary = Canary::new();
     assert!(!canary.was_contacted());
     let address = canary.url().replace("http://", "");
-    let _connection = TcpStream::connect(address).unwrap();
+    let _connection = std::net::TcpStream::connect(address).unwrap();
     assert!(canary.was_contacted());
 }

@@ -7,13 +7,14 @@ use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::secrets::Secrets;
-use crate::support::{KillAfter, Program};
+use layerfi_auth_test_support::{Secrets, Watchdog, remove_settings};
+
+use crate::support::{Program, watchdog};
 
 /// A running program that reads the commands of `tests/c/commands.h`.
 pub struct VectorProgram {
     child: Child,
-    _timeout: KillAfter,
+    _watchdog: Watchdog,
     commands: Option<ChildStdin>,
     replies: BufReader<ChildStdout>,
     /// Reads standard error: the log and panics.
@@ -101,12 +102,7 @@ impl Reply {
 impl VectorProgram {
     pub fn start(program: &Program, path: &Path) -> Self {
         let mut command = program.command(path);
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with("LAYER_") || name.to_ascii_lowercase().ends_with("_proxy") {
-                command.env_remove(name);
-            }
-        }
+        remove_settings(&mut command);
         // The text of a panic is searched for secrets; a backtrace only costs time.
         command.env_remove("RUST_BACKTRACE");
         let mut child = command
@@ -125,7 +121,7 @@ impl VectorProgram {
             commands: child.stdin.take(),
             replies: BufReader::new(child.stdout.take().unwrap()),
             stderr: Some(stderr),
-            _timeout: KillAfter::start(child.id()),
+            _watchdog: watchdog(child.id()),
             child,
             slow: program.is_slow(),
             secrets: Secrets::default(),
