@@ -10,6 +10,9 @@ CARGO_TEST = $(CARGO) test --workspace $(FEATURES)
 # A separate target directory, because other compiler flags rebuild everything.
 MODEL_TARGET = $(or $(CARGO_TARGET_DIR),target)/model
 
+# Cargo and the makes that the tests start must not see the job server of this make.
+unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
+
 .PHONY: help demo test check setup lint fmt unit model stress bench bench-rust
 
 help: ## List the commands
@@ -21,13 +24,19 @@ demo: ## Run the main use case against the emulator, without an account or a net
 # Each part of the project adds its own to these lists in its rules.mk.
 LINTS = lint
 TESTS = unit model stress
+# Tests that run after all others, one at a time.
+TESTS_ALONE =
 BENCHES = bench-rust
 include $(sort $(wildcard */rules.mk */*/rules.mk))
 
-test: SOAK_SECONDS = 30
-test: STRESS_SECONDS = 30
-test: FUZZ_SECONDS = 20
-test: setup venv $(LINTS) $(TESTS) ## Run all lints and tests, as CI does (about 15 minutes)
+# Two parts at a time, because many tests wait for timeouts. The output of a part is
+# printed when it ends. JOBS=1 runs one part at a time and prints as it goes.
+JOBS = 2
+test: setup venv ## Run all lints and tests, as CI does (about 15 minutes)
+	@$(MAKE) $(MFLAGS) $(MAKEOVERRIDES) --no-print-directory --jobs=$(JOBS) \
+		$(if $(filter 1,$(JOBS)),,--output-sync=target) \
+		STRESS_SECONDS=30 FUZZ_SECONDS=20 $(LINTS) $(TESTS)
+	@$(MAKE) $(MFLAGS) $(MAKEOVERRIDES) --no-print-directory SOAK_SECONDS=30 $(TESTS_ALONE)
 
 check: setup ## Format, lint and test what changed since main, or BASE (about 2 minutes)
 	@CARGO="$(CARGO)" FEATURES="$(FEATURES)" BASE="$(BASE)" scripts/check

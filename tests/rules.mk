@@ -1,7 +1,9 @@
 # Commands for long tests and for checks of the dependencies and the release.
 
 .PHONY: fuzz soak deny sbom reproducible
-TESTS += soak fuzz deny
+TESTS += fuzz deny
+# Not beside others: it builds a C library where the tests of ffi build one too.
+TESTS_ALONE += soak
 
 FUZZ_TARGETS = token_response refusal retry_after environment business_id ca_pem c_strings
 FUZZ_SECONDS = 60
