@@ -410,9 +410,10 @@ typedef struct layerfi_batch_progress {
 } layerfi_batch_progress;
 
 /**
- * Receives the progress of a batch after each result. If it returns false, the
- * batch ends, and missing results are LAYERFI_RESULT_TIMEOUT. `progress` is valid
- * during the call only. It must not throw or longjmp.
+ * Receives the progress of a batch after each result, and at least four times a
+ * second. If it returns false, the batch ends, and missing results are
+ * LAYERFI_RESULT_TIMEOUT. `progress` is valid during the call only. It must not
+ * throw or longjmp.
  */
 typedef bool (*layerfi_progress_callback)(void *userdata,
                                           const struct layerfi_batch_progress *progress);
@@ -964,9 +965,10 @@ layerfi_result layerfi_client_invalidate(const struct layerfi_client *client,
                                          struct layerfi_error **error);
 
 /**
- * layerfi_client_invalidate() for a header value from
- * layerfi_client_copy_authorization(). The comparison takes the same time
- * wherever the values differ.
+ * Removes a token from the cache that a server refused with 401, an access
+ * token or a business token, given as the value of the `Authorization` header or
+ * as the token alone. The comparison takes the same time wherever the values
+ * differ. Otherwise as layerfi_client_invalidate().
  */
 layerfi_result layerfi_client_invalidate_authorization(const struct layerfi_client *client,
                                                        const char *authorization,
@@ -1021,13 +1023,15 @@ layerfi_result layerfi_client_business_token(const struct layerfi_client *client
                                              struct layerfi_error **error);
 
 /**
- * Returns a cached business token that has at least half of its lifetime left.
- * Never waits and sends no request. Free it with layerfi_business_token_free().
+ * Returns a cached business token that has at least half of its lifetime left,
+ * and never waits. Free it with layerfi_business_token_free().
  *
  * `business_id` and `session_duration_s` are as in
  * layerfi_client_business_token().
  *
- * Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token.
+ * Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token; a request
+ * for one is started in the background. While it is too early for a new request,
+ * the failure of the last one.
  */
 layerfi_result layerfi_client_try_business_token(const struct layerfi_client *client,
                                                  const char *business_id,
