@@ -83,7 +83,7 @@ static void try_token_starts_a_request(void) {
 
 /* try_token returns the failure of the last request, and a token once the secret in
  * the file is right. */
-static void try_token_returns_the_last_failure(bool from_file) {
+static void b06_try_token_returns_the_last_failure(bool from_file) {
     layerfi_client_builder *builder = new_builder();
     char path[] = "/tmp/layerfi-calls-XXXXXX";
     int file = -1;
@@ -182,7 +182,7 @@ static bool stop_at_once(void *userdata, const layerfi_batch_progress *so_far) {
     return false;
 }
 
-static void batches(void) {
+static void b17_batches_keep_order_and_report_progress(void) {
     layerfi_client *client = new_client();
     const char *ids[] = {
         "00000000-0000-4000-8000-000000000001", "no-uuid", "00000000-0000-4000-8000-000000000002",
@@ -298,7 +298,7 @@ static void failures(void) {
     layerfi_client_free(client);
 }
 
-static void stats(void) {
+static void b24_stats_count_events(void) {
     layerfi_client *client = new_client();
     layerfi_stats stats;
     CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
@@ -437,15 +437,15 @@ static void logs(void) {
 
 int main(void) {
     try_token_starts_a_request();
-    try_token_returns_the_last_failure(false);
-    try_token_returns_the_last_failure(true);
+    b06_try_token_returns_the_last_failure(false);
+    b06_try_token_returns_the_last_failure(true);
     try_business_token_starts_a_request();
     copies();
     businesses();
-    batches();
+    b17_batches_keep_order_and_report_progress();
     execute();
     failures();
-    stats();
+    b24_stats_count_events();
     credentials();
     logs();
     puts("ok");

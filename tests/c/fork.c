@@ -94,7 +94,7 @@ static void exit_normally(void) {
     exit(0);
 }
 
-static void after_use(void) {
+static void b13_client_works_in_the_child_after_use(void) {
     client = new_client();
     layerfi_token *token = NULL;
     CHECK_OK(layerfi_client_token(client, 0, &token, &error));
@@ -120,7 +120,7 @@ static void after_use(void) {
     layerfi_client_free(client);
 }
 
-static void before_use(void) {
+static void b13_client_works_in_the_child_before_use(void) {
     client = new_client();
     in_child(get_token);
     in_child(whoami);
@@ -129,7 +129,7 @@ static void before_use(void) {
     layerfi_client_free(client);
 }
 
-/* For from_many_threads(): threads use the client while another thread forks. */
+/* For b13_fork_from_many_threads(): threads use the client while another thread forks. */
 static int stop;
 
 static void *use(void *number) {
@@ -167,7 +167,7 @@ static void take_log(void *userdata, uint32_t level, layerfi_str message) {
     CHECK(message.len > 0);
 }
 
-static void from_many_threads(void) {
+static void b13_fork_from_many_threads(void) {
     post("/settings", "{\"rate_limit\":null}");
     CHECK_OK(layerfi_set_log_callback(take_log, NULL, LAYERFI_LOG_LEVEL_TRACE, &error));
     client = new_client();
@@ -194,13 +194,13 @@ static void from_many_threads(void) {
 
 int main(void) {
     const char *mode = getenv("LAYERFI_TEST_MODE");
-    before_use();
-    after_use();
+    b13_client_works_in_the_child_before_use();
+    b13_client_works_in_the_child_after_use();
     /* The allocator of AddressSanitizer (gcc 12) does not handle forks: a lock of its
      * own that another thread holds stays locked in the child. This part runs plain
      * and under valgrind. */
     if (mode == NULL || strcmp(mode, "Address") != 0) {
-        from_many_threads();
+        b13_fork_from_many_threads();
     }
     puts("ok");
     return 0;

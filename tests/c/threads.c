@@ -28,7 +28,7 @@ static void *get_one(void *out) {
 
 /* Many callers and an empty cache: one request, and the same token for all. The
  * handles are freed by another thread. */
-static void cold_herd(void) {
+static void b02_cold_herd_makes_one_request(void) {
     layerfi_client *client = new_client();
     shared = client;
     post("/faults", "{\"endpoint\":\"token\",\"delay_ms\":100}");
@@ -62,7 +62,7 @@ static void *fail_one(void *unused) {
 
 /* Many callers and a refusal: one request, and the same error for all. The delay is
  * longer than it takes to start all threads. */
-static void failing_herd(void) {
+static void b03_failing_herd_gets_one_error(void) {
     layerfi_client *client = new_client();
     shared = client;
     char fault[256];
@@ -158,8 +158,8 @@ static void everything_at_once(void) {
 }
 
 int main(void) {
-    cold_herd();
-    failing_herd();
+    b02_cold_herd_makes_one_request();
+    b03_failing_herd_gets_one_error();
     everything_at_once();
     puts("ok");
     return 0;

@@ -206,7 +206,7 @@ def test_streamed_response_is_not_read(layer, client):
         assert answer.status_code == 200
 
 
-def test_hundred_401s_cost_one_token_request(layer, client):
+def test_b11_hundred_401s_cost_one_token_request(layer, client):
     layer.revoke(client.token())
 
     async def call():

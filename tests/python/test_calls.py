@@ -190,7 +190,7 @@ def test_b08_blocking_timeout_does_not_cancel_the_shared_request(layer, client):
     assert layer.count("token") == 1
 
 
-def test_awaited_cache_hit_does_not_use_the_loop(client):
+def test_b01_awaited_cache_hit_does_not_use_the_loop(client):
     client.token()
     for call in (client.token_async, client.authorization_async):
         coroutine = call()
@@ -365,7 +365,7 @@ def test_busy_interpreter_does_not_block_the_engine(layer):
     assert all(hasattr(result, "secret") for result in results)
 
 
-def test_interpreter_ends_during_calls(layer):
+def test_b27_interpreter_ends_during_calls(layer):
     """Daemon threads and tasks that wait for a call: no crash and no hang."""
     layer.fault("token", delay_ms=300, times="forever")
     for _ in range(3):
@@ -384,7 +384,7 @@ import time; time.sleep(0.29)
         )
 
 
-def test_refresh_runs_in_the_background(layer):
+def test_b04_refresh_runs_in_the_background(layer):
     layer.set_access_token_lifetime(8)
     client = layer.client()
     first = client.token()
@@ -392,7 +392,7 @@ def test_refresh_runs_in_the_background(layer):
     assert client.stats().waits == 1
 
 
-def test_failed_thread_start_raises_an_error_and_later_calls_work(layer):
+def test_b26_failed_thread_start_raises_an_error_and_later_calls_work(layer):
     out = run_python(
         """
 import asyncio, _thread
@@ -453,7 +453,7 @@ def test_lost_result_raises_an_error():
         asyncio.run(scene())
 
 
-def test_calls_during_interpreter_shutdown(layer):
+def test_b27_calls_during_interpreter_shutdown(layer):
     out = run_python(
         """
 import asyncio, atexit
@@ -522,7 +522,7 @@ def test_b17_interrupted_wait_loses_no_batch_result(layer, client):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="requires /proc")
-def test_background_threads_block_the_programs_signals(layer):
+def test_b28_background_threads_block_the_programs_signals(layer):
     out = run_python(
         """
 import asyncio, os, signal, time

@@ -50,7 +50,7 @@ def in_child(work) -> None:
     assert code == 0, f"the child ended with exit code {code}; see standard error"
 
 
-def test_child_uses_its_parents_token(layer, client):
+def test_b13_child_uses_its_parents_token(layer, client):
     token = client.token()
 
     def child():
@@ -62,7 +62,7 @@ def test_child_uses_its_parents_token(layer, client):
     assert layer.count("token") == 1
 
 
-def test_child_makes_requests_over_its_own_connections(layer, client):
+def test_b13_child_makes_requests_over_its_own_connections(layer, client):
     client.token()
     asyncio.run(client.whoami_async())
 
@@ -86,7 +86,7 @@ def test_child_makes_requests_over_its_own_connections(layer, client):
     assert asyncio.run(client.whoami_async())
 
 
-def test_child_may_drop_its_parents_emulators_and_clients():
+def test_b13_child_may_drop_its_parents_emulators_and_clients():
     """Their threads exist only in the parent, and the child may reuse the memory of these."""
     # More thread stacks than the C library caches.
     emulators = [Emulator(rate_limit=None) for _ in range(40)]
@@ -109,13 +109,13 @@ def test_child_may_drop_its_parents_emulators_and_clients():
         emulator.stop()
 
 
-def test_unused_client_works_in_the_child(layer, client):
+def test_b13_unused_client_works_in_the_child(layer, client):
     in_child(lambda: client.token() and asyncio.run(client.whoami_async()))
     assert client.token()
 
 
 @pytest.mark.parametrize("how", ["blocking", "async"])
-def test_fork_during_a_request(layer, client, how):
+def test_b13_fork_during_a_request(layer, client, how):
     """The request belongs to the parent; the child makes its own and does not wait."""
     layer.fault("token", hold=True)
     call = client.token if how == "blocking" else lambda: asyncio.run(client.token_async())
@@ -132,7 +132,7 @@ def test_fork_during_a_request(layer, client, how):
     assert client.token()
 
 
-def test_fork_during_refreshes(layer):
+def test_b13_fork_during_refreshes(layer):
     """Forks while other threads use, invalidate and refresh the token all the time."""
     layer.set_access_token_lifetime(1)
     client = layer.client()
@@ -164,7 +164,7 @@ def test_fork_during_refreshes(layer):
     assert client.whoami()
 
 
-def test_fork_in_a_running_loop(layer, client):
+def test_b13_fork_in_a_running_loop(layer, client):
     async def scene():
         await client.token_async()
 
@@ -189,7 +189,7 @@ def _pool_work(number):
 
 
 @pytest.mark.parametrize("pool", ["multiprocessing", "concurrent.futures"])
-def test_forking_pools_share_the_token(layer, client, pool):
+def test_b13_forking_pools_share_the_token(layer, client, pool):
     global CLIENT
     CLIENT = client
     token = client.token().secret
@@ -208,7 +208,7 @@ def test_forking_pools_share_the_token(layer, client, pool):
     CLIENT = None
 
 
-def test_forkserver_with_a_preloaded_client(layer, tmp_path):
+def test_b13_forkserver_with_a_preloaded_client(layer, tmp_path):
     """The forkserver imports a module with a client, and its children share the token."""
     (tmp_path / "shared_client.py").write_text(
         "from layerfi_auth import Client\n"
@@ -242,7 +242,7 @@ def test_forkserver_with_a_preloaded_client(layer, tmp_path):
     assert layer.count("token") == 2
 
 
-def test_child_ends_with_sys_exit(layer):
+def test_b13_child_ends_with_sys_exit(layer):
     """`sys.exit` runs exit handlers, which must not wait for threads of the parent."""
     out = run_python(
         """

@@ -431,7 +431,7 @@ def test_b06_try_token_raises_the_last_failure(layer):
     assert layer.count("token") == 1
 
 
-def test_stats(client):
+def test_b24_stats_count_events(client):
     client.token()
     client.authorization()
     client.business_token(BUSINESS)
