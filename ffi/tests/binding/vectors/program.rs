@@ -183,10 +183,14 @@ impl VectorProgram {
         })
     }
 
+    /// Ends it, and shows the last lines that it printed.
     pub fn kill(mut self) {
         let _ = self.child.kill();
         let (_, stderr) = self.end();
-        eprintln!("{}", self.secrets.redact(&without_log(&stderr)));
+        let text = without_log(&stderr);
+        let lines: Vec<_> = text.lines().collect();
+        let last = lines[lines.len().saturating_sub(10)..].join("\n");
+        eprintln!("{}", self.secrets.redact(&last));
     }
 
     fn end(&mut self) -> (std::io::Result<ExitStatus>, String) {
