@@ -258,7 +258,8 @@ fn b17_blocking_batch_returns_one_result_per_input() {
     for (input, result) in inputs.iter().zip(&results) {
         assert_eq!(result.as_ref().unwrap().business_id(), input);
     }
-    assert_eq!(reports.len(), 51, "one progress report per result");
+    // One report per result, and more if a result takes long.
+    assert!(reports.len() >= 51, "{} progress reports", reports.len());
     assert!(
         reports.is_sorted() && reports.last() == Some(&50),
         "progress must rise to 50: {reports:?}"
