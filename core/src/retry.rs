@@ -10,7 +10,7 @@ use crate::sys::jitter::random;
 
 /// Longest wait for a `Retry-After`. A server that asks for hours gets its next
 /// request sooner, since no caller waits for hours.
-pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Longest `Retry-After` that is reported: a year.
 const MAX_REPORTED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -68,8 +68,7 @@ impl RetryPolicy {
             .saturating_mul(1 << attempts.saturating_sub(1).min(16));
         // Full jitter spreads a fleet that failed at the same moment.
         let delay = doubled.min(self.cap).mul_f64(random.clamp(0.0, 1.0));
-        let asked = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
-        let delay = delay.max(asked);
+        let delay = delay.max(retry_after(error));
         // A wait that ends at the deadline would only delay the failure.
         (delay < left).then_some(delay)
     }
@@ -87,6 +86,12 @@ pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
         date.duration_since(now).unwrap_or_default()
     };
     Some(delay.min(MAX_REPORTED))
+}
+
+/// Wait that the server asked for, capped at [`MAX_RETRY_AFTER`]; zero if it asked
+/// for none.
+pub(crate) fn retry_after(error: &Error) -> Duration {
+    error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER)
 }
 
 /// Runs `attempt` until it succeeds, fails permanently, or time runs out.
@@ -213,6 +218,19 @@ mod tests {
                 parse_retry_after(value, now),
                 seconds.map(Duration::from_secs),
                 "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn b14_retry_after_is_reported_as_given_and_waited_for_a_minute_at_most() {
+        for (given, waited) in [(None, 0), (Some(7), 7), (Some(9_999), 60)] {
+            let error = failure(429, given);
+            assert_eq!(error.retry_after(), given.map(Duration::from_secs));
+            assert_eq!(
+                retry_after(&error),
+                Duration::from_secs(waited),
+                "{given:?}"
             );
         }
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
-use crate::retry::MAX_RETRY_AFTER;
+use crate::retry::retry_after;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -53,7 +53,7 @@ pub(super) fn oldest_with_remaining(life: u64, wanted: u64) -> u64 {
 /// failures in a row: 1 s, doubling to 60 s, with jitter over the upper half.
 pub(super) fn refresh_backoff(failures: u32, error: &Error, random: f64) -> u64 {
     let wait = doubled(SECOND, failures, 60 * SECOND);
-    scale(wait, 0.5 + 0.5 * random).max(retry_after(error))
+    scale(wait, 0.5 + 0.5 * random).max(nanos(retry_after(error)))
 }
 
 /// How long callers get the last error at once, with no request, where there is
@@ -76,7 +76,7 @@ pub(super) fn quiet_time(failures: u32, error: &Error, random: f64) -> u64 {
         let wait = doubled(SECOND / 4, failures - 1, 5 * SECOND);
         scale(wait, 0.75 + 0.25 * random)
     };
-    wait.max(retry_after(error))
+    wait.max(nanos(retry_after(error)))
 }
 
 /// Whether other credentials could mend this failure, so that they are worth
@@ -89,11 +89,6 @@ pub(super) fn may_be_mended_by_credentials(error: &Error) -> bool {
         ErrorKind::Credentials | ErrorKind::Internal => true,
         _ => false,
     }
-}
-
-/// Wait that the server asked for, capped.
-fn retry_after(error: &Error) -> u64 {
-    nanos(error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
 fn doubled(base: u64, failures: u32, cap: u64) -> u64 {

@@ -12,8 +12,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderMap;
 
-use crate::retry::MAX_RETRY_AFTER;
-
 /// Share of the limit that is used. Other programs may use the same credentials,
 /// and requests may arrive closer together than they were sent.
 const USED_SHARE: f64 = 0.95;
@@ -184,7 +182,7 @@ impl Window {
     /// Takes in a 429: no request until the server accepts them again.
     pub(super) fn limited(&mut self, retry_after: Duration, now: f64) {
         self.lost();
-        let wait = retry_after.min(MAX_RETRY_AFTER).as_secs_f64() * 1_000.0;
+        let wait = retry_after.as_secs_f64() * 1_000.0;
         self.paused_until = self.paused_until.max(now + wait.max(100.0));
         self.next_at = self.next_at.max(self.paused_until);
         self.burst = 0;
@@ -481,12 +479,6 @@ mod tests {
                 vec![(10, Limited(1)), (20, Limited(5))],
                 5_020,
                 "a longer pause",
-            ),
-            (
-                true,
-                vec![(10, Limited(9_999))],
-                60_010,
-                "a pause above the cap",
             ),
         ] {
             let mut window = Window::new(100);
