@@ -309,7 +309,8 @@ typedef struct layerfi_client layerfi_client;
  * All strings are copied. Free it with layerfi_client_builder_free().
  *
  * Most values are checked by layerfi_client_builder_build(). A setter that
- * returns an error leaves the builder unchanged.
+ * returns an error makes layerfi_client_builder_build() return the same error, so
+ * that a program which ignores it does not run with a default in its place.
  */
 typedef struct layerfi_client_builder layerfi_client_builder;
 
@@ -819,7 +820,8 @@ layerfi_result layerfi_client_builder_set_user_agent(struct layerfi_client_build
  * with layerfi_client_free().
  *
  * Errors: LAYERFI_RESULT_CONFIG if a setting is missing or not valid;
- * layerfi_error_field() names it.
+ * layerfi_error_field() names it. If a setter of this builder failed, the error
+ * of the first one that did.
  */
 layerfi_result layerfi_client_builder_build(const struct layerfi_client_builder *builder,
                                             struct layerfi_client **out,

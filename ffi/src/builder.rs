@@ -42,24 +42,53 @@ impl layerfi_basic_encoding {
 /// All strings are copied. Free it with layerfi_client_builder_free().
 ///
 /// Most values are checked by layerfi_client_builder_build(). A setter that
-/// returns an error leaves the builder unchanged.
+/// returns an error makes layerfi_client_builder_build() return the same error, so
+/// that a program which ignores it does not run with a default in its place.
 pub struct layerfi_client_builder {
     settings: ClientBuilder,
+    /// The first failure of a setter.
+    failure: Option<Failure>,
 }
 
 impl layerfi_client_builder {
-    fn change(&mut self, change: impl FnOnce(ClientBuilder) -> ClientBuilder) {
-        self.settings = change(std::mem::take(&mut self.settings));
+    fn new(settings: ClientBuilder) -> Self {
+        Self {
+            settings,
+            failure: None,
+        }
+    }
+
+    /// Applies the change of a setter, or remembers its failure.
+    fn apply(
+        &mut self,
+        change: Result<impl FnOnce(ClientBuilder) -> ClientBuilder, Failure>,
+    ) -> Result<(), Failure> {
+        match change {
+            Ok(change) => {
+                self.settings = change(std::mem::take(&mut self.settings));
+                Ok(())
+            }
+            Err(failure) => {
+                self.failure.get_or_insert_with(|| failure.clone());
+                Err(failure)
+            }
+        }
     }
 }
 
-/// The body of a setter: applies `$change` to the settings.
+/// Tells the compiler the type of a change.
+fn change<F: FnOnce(ClientBuilder) -> ClientBuilder>(change: F) -> Result<F, Failure> {
+    Ok(change)
+}
+
+/// The body of a setter: applies `$change` to the settings. It may return from its
+/// block with an error.
 macro_rules! set {
     ($builder:ident, $error:ident, $change:expr) => {
         guard($error, || {
             let builder = borrow_mut!($builder);
-            builder.change($change);
-            Ok(())
+            let read = || change($change);
+            builder.apply(read())
         })
     };
 }
@@ -67,11 +96,9 @@ macro_rules! set {
 /// The body of a setter that takes a string.
 macro_rules! set_text {
     ($builder:ident, $text:ident, $error:ident, $setter:path) => {
-        guard($error, || {
-            let builder = borrow_mut!($builder);
+        set!($builder, $error, {
             let text = read_str!($text).to_owned();
-            builder.change(|settings| $setter(settings, text));
-            Ok(())
+            move |settings: ClientBuilder| $setter(settings, text)
         })
     };
 }
@@ -85,7 +112,7 @@ pub unsafe extern "C" fn layerfi_client_builder_new(
     guard(error, || {
         check_out!(out);
         let settings = ClientBuilder::default();
-        write_out!(out, layerfi_client_builder { settings });
+        write_out!(out, layerfi_client_builder::new(settings));
         Ok(())
     })
 }
@@ -108,7 +135,7 @@ pub unsafe extern "C" fn layerfi_client_builder_from_env(
     guard(error, || {
         check_out!(out);
         let settings = ClientBuilder::from_env()?;
-        write_out!(out, layerfi_client_builder { settings });
+        write_out!(out, layerfi_client_builder::new(settings));
         Ok(())
     })
 }
@@ -123,11 +150,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_environment(
     environment: u32,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    guard(error, || {
-        let builder = borrow_mut!(builder);
+    set!(builder, error, {
         let environment = layerfi_environment::read(environment)?;
-        builder.change(|settings| settings.environment(environment));
-        Ok(())
+        move |settings: ClientBuilder| settings.environment(environment)
     })
 }
 
@@ -141,11 +166,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_environment_name(
     name: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    guard(error, || {
-        let builder = borrow_mut!(builder);
+    set!(builder, error, {
         let environment: Environment = read_str!(name).parse()?;
-        builder.change(|settings| settings.environment(environment));
-        Ok(())
+        move |settings: ClientBuilder| settings.environment(environment)
     })
 }
 
@@ -168,11 +191,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_client_secret(
     client_secret: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    guard(error, || {
-        let builder = borrow_mut!(builder);
+    set!(builder, error, {
         let secret = Secret::from(read_str!(client_secret));
-        builder.change(|settings| settings.client_secret(secret));
-        Ok(())
+        move |settings: ClientBuilder| settings.client_secret(secret)
     })
 }
 
@@ -201,12 +222,10 @@ pub unsafe extern "C" fn layerfi_client_builder_set_credentials_callback(
     free_userdata: layerfi_free_callback,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    guard(error, || {
-        let builder = borrow_mut!(builder);
+    set!(builder, error, {
         let callback = callback.ok_or(Failure::Null("callback"))?;
         let provider = Provider::new(callback, UserData::new(userdata, free_userdata));
-        builder.change(|settings| settings.credentials_provider(provider));
-        Ok(())
+        move |settings: ClientBuilder| settings.credentials_provider(provider)
     })
 }
 
@@ -220,11 +239,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_basic_encoding(
     encoding: u32,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    guard(error, || {
-        let builder = borrow_mut!(builder);
+    set!(builder, error, {
         let encoding = layerfi_basic_encoding::read(encoding)?;
-        builder.change(|settings| settings.basic_encoding(encoding));
-        Ok(())
+        move |settings: ClientBuilder| settings.basic_encoding(encoding)
     })
 }
 
@@ -413,7 +430,8 @@ pub unsafe extern "C" fn layerfi_client_builder_set_user_agent(
 /// with layerfi_client_free().
 ///
 /// Errors: LAYERFI_RESULT_CONFIG if a setting is missing or not valid;
-/// layerfi_error_field() names it.
+/// layerfi_error_field() names it. If a setter of this builder failed, the error
+/// of the first one that did.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_build(
     builder: *const layerfi_client_builder,
@@ -423,6 +441,9 @@ pub unsafe extern "C" fn layerfi_client_builder_build(
     guard(error, || {
         let builder = borrow!(builder);
         check_out!(out);
+        if let Some(failure) = &builder.failure {
+            return Err(failure.clone());
+        }
         let client = builder.settings.clone().build_blocking()?;
         write_out!(out, layerfi_client::new(client));
         Ok(())

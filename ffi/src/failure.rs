@@ -5,6 +5,7 @@ use layerfi_auth::Error;
 use crate::result::layerfi_result;
 
 /// Why a call failed. `&'static str` is the name of an argument.
+#[derive(Clone)]
 pub(crate) enum Failure {
     Engine(Error),
     /// An argument that is not valid, and what is wrong with it.
