@@ -65,8 +65,8 @@ impl Engine {
         if mode == Mode::IfChanged && self.was_refused(&credentials) {
             return Ok(None);
         }
-        // Read again once at most: a provider that returns other credentials each
-        // time must not cause a loop of requests.
+        // Credentials are read again at most once: a provider that returns other
+        // credentials each time must not cause a loop of requests.
         let mut may_reread = self.credentials.can_change() && mode == Mode::Always;
         loop {
             let error = match self.request_token(&credentials, failures, deadline).await {
@@ -112,7 +112,7 @@ impl Engine {
         let policy = self.retry.after_failures(failures);
         self.retrying(policy, deadline, || async {
             self.cx.stats.count(Event::TokenRequest);
-            // The life is counted from before the request is sent.
+            // The lifetime counts from before the request is sent.
             let requested_at = self.cx.clock.now();
             let response = self.http.send(&request, deadline).await?;
             let token = oauth::read_response(&request.url, &response)?;

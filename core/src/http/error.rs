@@ -67,8 +67,8 @@ pub(super) fn is_unknown_issuer(error: &Error) -> bool {
         })
 }
 
-/// Text of the innermost cause, which says the most. Below hyper only a system
-/// error is used: HTTP/2's errors quote the server.
+/// Text of the innermost cause, which has the most detail. Below hyper only a
+/// system error is used, because errors of HTTP/2 quote the server.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
@@ -80,8 +80,8 @@ pub(super) fn root_cause(error: &reqwest::Error) -> String {
     clipped(&cause.to_string())
 }
 
-/// System error in a chain of causes, made anew from its code: the original one
-/// belongs to a chain that may quote the server.
+/// System error in a chain of causes. It is created again from its code,
+/// because the original belongs to a chain that may quote the server.
 fn io_cause(error: &reqwest::Error) -> Option<io::Error> {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(next) = cause {

@@ -120,14 +120,14 @@ struct ErrorEntry {
     error_enum: Option<String>,
 }
 
-/// What a call is about, for the remedy of a 404.
+/// Subject of a call, for the remedy of a 404.
 #[derive(Clone, Copy)]
 pub(crate) enum Resource {
     Whoami,
     Business,
 }
 
-/// Turns every status except 200 and 201 into an error.
+/// Converts every status except 200 and 201 to an error.
 pub(crate) fn check_status(
     what: impl Fn() -> String,
     resource: Resource,

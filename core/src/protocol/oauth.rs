@@ -132,7 +132,7 @@ fn refusal(url: &Url, response: &Response) -> Error {
     Error::with_details(ErrorKind::OAuth, what, remedy, details)
 }
 
-/// What to do about a refusal, by its code (RFC 6749 section 5.2).
+/// Remedy for an OAuth error, by its code (RFC 6749 section 5.2).
 fn remedy(code: Option<&str>, status: StatusCode) -> &'static str {
     match code {
         Some("invalid_client") => {

@@ -123,10 +123,10 @@ impl Script {
     pub(super) fn is_alive(&self, value: u32) -> bool {
         let now = Clock::Test(self.0.clock.clone()).now();
         let given = self.0.given.lock().unwrap();
-        let (_, born, life) = *given.iter().find(|(number, ..)| *number == value).unwrap();
+        let (_, requested_at, life) = *given.iter().find(|(number, ..)| *number == value).unwrap();
         let life = life.as_nanos() as i128;
-        let by_mono = i128::from(now.mono) - i128::from(born.mono) < life;
-        let by_wall = i128::from(now.wall) - i128::from(born.wall) < life;
+        let by_mono = i128::from(now.mono) - i128::from(requested_at.mono) < life;
+        let by_wall = i128::from(now.wall) - i128::from(requested_at.wall) < life;
         by_mono && by_wall
     }
 
