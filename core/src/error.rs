@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn b08_expired_call_tells_what_it_tried() {
+    fn b08_timed_out_call_reports_what_it_tried() {
         let timeout = Duration::from_secs(2);
         let waiting = Error::deadline(timeout, 0, None, Some("auth.layerfi.com".into()));
         assert_eq!(

@@ -10,7 +10,7 @@ use crate::sys::jitter::random;
 
 /// Longest wait for a `Retry-After`. A longer value is limited to this, because
 /// no caller waits for hours.
-pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Longest `Retry-After` that is reported: a year.
 const MAX_REPORTED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -70,8 +70,7 @@ impl RetryPolicy {
         // Full jitter spreads the retries of machines that failed at the same
         // moment.
         let delay = doubled.min(self.cap).mul_f64(random.clamp(0.0, 1.0));
-        let asked = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
-        let delay = delay.max(asked);
+        let delay = delay.max(retry_after(error));
         // A wait that ends at the deadline would only delay the failure.
         (delay < left).then_some(delay)
     }
@@ -91,8 +90,13 @@ pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
     Some(delay.min(MAX_REPORTED))
 }
 
-/// Runs `attempt` until it succeeds, fails permanently, or reaches the
-/// deadline.
+/// Wait that `Retry-After` requested, limited to [`MAX_RETRY_AFTER`]; zero without
+/// one.
+pub(crate) fn retry_after(error: &Error) -> Duration {
+    error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER)
+}
+
+/// Runs `attempt` until it succeeds, fails permanently, or reaches the deadline.
 pub(crate) async fn run<T, F>(
     policy: RetryPolicy,
     deadline: &Deadline,
@@ -216,6 +220,19 @@ mod tests {
                 parse_retry_after(value, now),
                 seconds.map(Duration::from_secs),
                 "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn b14_retry_after_is_reported_as_given_and_waited_for_a_minute_at_most() {
+        for (given, waited) in [(None, 0), (Some(7), 7), (Some(9_999), 60)] {
+            let error = failure(429, given);
+            assert_eq!(error.retry_after(), given.map(Duration::from_secs));
+            assert_eq!(
+                retry_after(&error),
+                Duration::from_secs(waited),
+                "{given:?}"
             );
         }
     }

@@ -36,7 +36,7 @@ pub(crate) fn check_access_token(access_token: &str) -> Result<(), &'static str>
     // and not `all`: a loop without an exit is vectorized.)
     let invalid = |invalid, b: u8| invalid | !b.is_ascii_graphic();
     if access_token.bytes().fold(false, invalid) {
-        return Err("access_token has characters that a header cannot carry");
+        return Err("access_token contains characters that are not allowed in a header");
     }
     Ok(())
 }
@@ -74,7 +74,7 @@ impl Bearer {
         let text = text.into_secret().ok_or("access_token is not text")?;
         let value = text.slice(0..length);
         let mut header = HeaderValue::from_maybe_shared(value.bytes())
-            .map_err(|_| "access_token has characters that a header cannot carry")?;
+            .map_err(|_| "access_token contains characters that are not allowed in a header")?;
         // Keeps the value out of HPACK's dynamic table and out of `Debug`.
         header.set_sensitive(true);
         Ok(Self {
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn b20_token_that_a_header_cannot_carry_is_refused() {
+    fn b20_token_that_is_invalid_in_a_header_is_refused() {
         for bad in [
             "",
             "a b",

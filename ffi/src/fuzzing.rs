@@ -715,7 +715,7 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    /// The first inputs of the fuzzer, and all that it found.
+    /// Runs the first inputs of the fuzzer, and all inputs that it found.
     #[test]
     fn b18_b20_b23_corpus_of_c_strings_passes() {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/c_strings");

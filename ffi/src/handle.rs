@@ -28,7 +28,7 @@ pub(crate) unsafe fn borrow_mut<'a, T>(
     unsafe { handle.as_mut() }.ok_or(Failure::Null(argument))
 }
 
-/// What `read` returns for the value behind a handle; `otherwise` if the handle is null or `read`
+/// Returns `read` of the value behind a handle, or `otherwise` if the handle is null or `read`
 /// panics.
 ///
 /// # Safety

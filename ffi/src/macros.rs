@@ -1,5 +1,5 @@
-//! Macros for what every exported function does with its arguments. Why the `unsafe` code is sound
-//! is written here, once: callers keep to the header's conventions.
+//! Macros that handle the arguments of every exported function. They contain the reason why the
+//! `unsafe` code is sound: callers follow the header's conventions.
 //!
 //! The functions themselves are not generated: cbindgen reads the sources without expanding
 //! macros. Errors name an argument by the identifier that is passed to the macro.
@@ -79,7 +79,7 @@ macro_rules! write_optional {
     }};
 }
 
-/// What an accessor returns: `$read` of the value behind the handle, `$otherwise` for null.
+/// Result of an accessor: `$read` of the value behind the handle, `$otherwise` for null.
 macro_rules! get {
     ($handle:ident, $otherwise:expr, $read:expr) => {{
         // SAFETY: by the header's conventions a handle is null or valid, and it is not freed

@@ -74,7 +74,7 @@ impl layerfi_result {
         Self::Panic,
     ];
 
-    /// The code for a kind of error. A test checks that each kind has a code of its own.
+    /// The code for a kind of error. A test checks that each kind has its own code.
     pub(crate) const fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Config => Self::Config,

@@ -60,7 +60,7 @@ from layerfi_auth import Client
 # The emulator answers only the first request, with a token that lives for 4 s.
 client = Client.from_env(proxy=False, max_attempts=1, keep_warm=True)
 client.token()
-wait_for_warning("a refresh failed")
+wait_for_warning("refresh failed")
 """
 
 PROGRAMS = {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
-use crate::retry::MAX_RETRY_AFTER;
+use crate::retry::retry_after;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -54,7 +54,7 @@ pub(super) fn oldest_with_remaining(life: u64, wanted: u64) -> u64 {
 /// half.
 pub(super) fn refresh_backoff(failures: u32, error: &Error, random: f64) -> u64 {
     let wait = doubled(SECOND, failures, 60 * SECOND);
-    scale(wait, 0.5 + 0.5 * random).max(retry_after(error))
+    scale(wait, 0.5 + 0.5 * random).max(nanos(retry_after(error)))
 }
 
 /// Quiet time: how long callers get the last error at once, without a request,
@@ -77,24 +77,19 @@ pub(super) fn quiet_time(failures: u32, error: &Error, random: f64) -> u64 {
         let wait = doubled(SECOND / 4, failures - 1, 5 * SECOND);
         scale(wait, 0.75 + 0.25 * random)
     };
-    wait.max(retry_after(error))
+    wait.max(nanos(retry_after(error)))
 }
 
 /// Whether other credentials could fix this failure, so that they are read
 /// again during the quiet time: the server refused them, or their source
 /// failed. Other failures do not depend on the credentials.
-pub(super) fn may_be_mended_by_credentials(error: &Error) -> bool {
+pub(super) fn may_be_fixed_by_credentials(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::OAuth => !error.is_retryable(),
         // Internal: a credentials provider that panicked.
         ErrorKind::Credentials | ErrorKind::Internal => true,
         _ => false,
     }
-}
-
-/// Wait that `Retry-After` requested, with an upper limit.
-fn retry_after(error: &Error) -> u64 {
-    nanos(error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
 fn doubled(base: u64, failures: u32, cap: u64) -> u64 {
@@ -177,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn b05_value_is_alive_until_its_life_ends() {
+    fn b05_value_is_valid_until_its_lifetime_ends() {
         for (age, life, alive) in [
             (0, 1, true),
             (59, 60, true),
@@ -245,21 +240,21 @@ mod tests {
     }
 
     #[test]
-    fn b06_only_credential_failures_are_worth_a_reread() {
+    fn b06_only_credential_failures_cause_a_reread() {
         for kind in ErrorKind::ALL {
             let error = Error::new(kind, "x", "");
             let expected = matches!(
                 kind,
                 ErrorKind::OAuth | ErrorKind::Credentials | ErrorKind::Internal
             );
-            assert_eq!(may_be_mended_by_credentials(&error), expected, "{kind}");
+            assert_eq!(may_be_fixed_by_credentials(&error), expected, "{kind}");
         }
         let overloaded = Details {
             http_status: Some(503),
             ..Details::default()
         };
         let overloaded = Error::with_details(ErrorKind::OAuth, "x", "", overloaded);
-        assert!(!may_be_mended_by_credentials(&overloaded));
+        assert!(!may_be_fixed_by_credentials(&overloaded));
     }
 
     #[test]

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b15_unused_keys_go_from_the_oldest() {
+    fn b15_unused_keys_are_evicted_oldest_first() {
         let mut sieve = Sieve::new();
         for key in 0..4 {
             sieve.push(key, 100);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn b15_expiries_are_as_many_as_keys_whatever_happens() {
+    fn b15_each_key_has_exactly_one_expiry() {
         let mut sieve = Sieve::new();
         for round in 0..1_000 {
             let number = sieve.push(round, round);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn b15_the_first_to_expire_is_found() {
+    fn b15_key_that_expires_first_is_found() {
         let mut sieve = Sieve::new();
         sieve.push("late", 50);
         let early = sieve.push("early", 20);

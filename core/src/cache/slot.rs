@@ -229,7 +229,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         let mut mode = Mode::Always;
         if let Some(error) = state.quiet(now).cloned() {
             let reread = source.can_change()
-                && policy::may_be_mended_by_credentials(&error)
+                && policy::may_be_fixed_by_credentials(&error)
                 && state.may_reread(now);
             if !reread {
                 return match current {

@@ -429,7 +429,7 @@ fn user_agent(product: Option<String>) -> Result<String> {
         }
         Some(_) => Err(Error::config(
             "user_agent",
-            "user_agent has characters that a header cannot carry",
+            "user_agent contains characters that are not allowed in a header",
             "use visible ASCII, such as my-service/1.2",
         )),
     }

@@ -497,7 +497,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn b19_uri_leads_to_the_api_or_is_refused() {
+    fn b19_uri_outside_the_api_is_refused() {
         let client = builder("https://gateway.example/layer").build().unwrap();
         for (uri, leads_to) in [
             ("/whoami", Some("https://gateway.example/layer/whoami")),

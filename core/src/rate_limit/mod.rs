@@ -10,6 +10,7 @@ use http::HeaderMap;
 
 use self::window::{Reading, Window};
 use crate::error::{Error, ErrorKind};
+use crate::retry::retry_after;
 use crate::sys::fork::{PerProcess, Stamped};
 use crate::sys::sync::{Mutex, lock};
 
@@ -118,7 +119,10 @@ impl Permit {
         match outcome {
             Ok(headers) => window.answered(Reading::of(headers), state.documented, now),
             Err(error) if error.kind() == ErrorKind::RateLimited => {
-                let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
+                let wait = match error.retry_after() {
+                    Some(_) => retry_after(error),
+                    None => Duration::from_secs(1),
+                };
                 window.limited(wait, now);
             }
             Err(_) => window.lost(),
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn b17_unused_permit_is_given_back() {
+    fn b17_unused_permit_is_returned() {
         let limiter = RateLimiter::new(100, true);
         for _ in 0..40 {
             drop(limiter.poll().ok().unwrap());

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn b25_a_failure_to_make_a_value_is_not_kept() {
+    fn b25_failed_initialization_is_not_stored() {
         let value = PerProcess::<u32>::new();
         assert_eq!(
             value.get_or_try_init(|| Err("no descriptor")),

@@ -74,7 +74,7 @@ fn bodies(keyword: &str) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-/// Asks a compiler for sizes, offsets and numbers.
+/// Compiles a program to get sizes, offsets and numbers.
 fn measured() -> Vec<String> {
     let mut program = String::from(
         "#include <layerfi_auth.h>\n#include <stdio.h>\nint main(void) {\n\
@@ -118,7 +118,7 @@ fn measured() -> Vec<String> {
         .collect()
 }
 
-/// One line for everything that a built program relies on, on 64-bit Linux.
+/// Returns one line for each prototype, layout and number, on 64-bit Linux.
 fn current() -> String {
     let mut lines = measured();
     let typedefs = declarations();
@@ -142,7 +142,7 @@ fn parts(text: &str) -> ((u32, u32), BTreeSet<&str>) {
     (version, lines.collect())
 }
 
-/// Why `after` may not replace `before`.
+/// Returns the reason why `after` must not replace `before`.
 fn objection(before: &str, after: &str) -> Result<(), String> {
     let ((old_abi, old_revision), old) = parts(before);
     let ((abi, revision), new) = parts(after);

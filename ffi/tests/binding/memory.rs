@@ -1,5 +1,5 @@
-//! No secret stays in the memory of a C program, in its registers, or in what the system shows of
-//! it and of its child. The programs are `tests/c/memory.c` and `tests/c/registers.c`.
+//! Tests that no secret stays in the memory or the registers of a C program, or in what `/proc`
+//! shows of it and of its child. The programs are `tests/c/memory.c` and `tests/c/registers.c`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -18,7 +18,7 @@ const SECRET: &str = "canary-Zr7Qm2VxK9Ld4Tb8Nw1Hy6Gf3Jp5Us0c";
 /// Letters with an HPACK code of five bits. The code is the index (RFC 7541 appendix B).
 const CHEAP: &[u8; 10] = b"012aceiost";
 
-/// A token of `length` such letters, which no memory contains by chance.
+/// A random token of `length` such letters, which is not in memory by chance.
 fn token(seed: u64, length: usize) -> String {
     let mut state = seed;
     let mut letter = || {
@@ -31,8 +31,8 @@ fn token(seed: u64, length: usize) -> String {
     (0..length).map(|_| letter()).collect()
 }
 
-/// A text as HPACK encodes it, for each of the eight bit positions at which it may begin. Without
-/// the first and last bytes, which have bits of their neighbors.
+/// The HPACK encoding of a text, for each of the eight bit positions at which it may start. The
+/// first and last bytes are left out, because they contain bits of the neighbors.
 fn hpack(text: &str) -> Vec<Vec<u8>> {
     let forms = (0..8).map(|phase| {
         let mut bits = vec![false; phase];
@@ -173,7 +173,7 @@ impl Process {
     }
 }
 
-/// Generous: it is reached only if the test fails.
+/// Long enough for a busy machine: only a failing test reaches it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]

@@ -69,7 +69,7 @@ async fn b15_one_key_does_not_wait_for_another() {
 }
 
 #[tokio::test]
-async fn b04_b17_look_starts_no_refresh_but_refresh_does() {
+async fn b04_b17_only_refresh_starts_a_refresh() {
     let bench = Bench::new(10);
     let script = bench.script();
     let look = || bench.keyed.look(&bench.cx, &1, |entry| entry.value);
@@ -163,7 +163,7 @@ async fn b15_one_call_removes_a_bounded_number_of_expired_keys() {
 }
 
 #[tokio::test]
-async fn b15_refreshed_key_outlives_its_first_expiry() {
+async fn b15_refreshed_key_is_not_removed_at_its_first_expiry() {
     let bench = Bench::new(10);
     let script = bench.script();
     script.then(Act::Give(Duration::from_secs(100)));
@@ -184,7 +184,7 @@ async fn b15_refreshed_key_outlives_its_first_expiry() {
 }
 
 #[tokio::test]
-async fn b15_bound_holds_while_all_keys_are_fetched() {
+async fn b15_number_of_keys_is_bounded_while_all_are_fetched() {
     let bench = Bench::new(3);
     let scripts: Vec<_> = (0..8)
         .map(|key| {
@@ -219,7 +219,7 @@ async fn b13_forked_child_serves_the_parents_values() {
 }
 
 #[tokio::test]
-async fn b15_expired_keys_are_evicted_before_keys_that_are_alive() {
+async fn b15_expired_keys_are_evicted_before_valid_keys() {
     let bench = Bench::new(10);
     for key in 0..10 {
         let script = bench.script();

@@ -58,8 +58,8 @@ pub(super) enum Act {
     Hang,
 }
 
-/// Source that plays a script, and after its end gives values that live an hour.
-/// Each value is the number of its fetch.
+/// Source with scripted results. After the last one, it returns values with a
+/// lifetime of one hour. Each value is the number of its fetch.
 #[derive(Clone)]
 pub(super) struct Script(Arc<Inner>);
 
@@ -110,7 +110,7 @@ impl Script {
         self.0.gate.forget_permits(usize::MAX);
     }
 
-    /// Lets one waiting fetch end.
+    /// Lets one waiting fetch complete.
     pub(super) fn release(&self) {
         self.0.gate.add_permits(1);
     }
@@ -135,7 +135,7 @@ impl Script {
         self.0.fetches.load(Ordering::SeqCst)
     }
 
-    /// Number of fetches that only checked for changed credentials, or began so.
+    /// Number of fetches that started with a check for changed credentials.
     pub(super) fn probes(&self) -> u32 {
         self.0.probes.load(Ordering::SeqCst)
     }
@@ -237,7 +237,7 @@ pub(super) fn permanent() -> Error {
     Error::with_details(ErrorKind::OAuth, "refused", "", details)
 }
 
-/// Runs all tasks until none can go on.
+/// Runs all tasks until none can make progress.
 pub(super) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use layerfi_auth::{BatchOptions, BusinessId, SessionDuration, blocking};
 use layerfi_auth_tests::{assert_new_token, assert_same_token};
 
-/// Time limit for a child process.
+/// Time limit of a child process.
 const CHILD_LIMIT: Duration = Duration::from_secs(60);
 
 fn main() {
