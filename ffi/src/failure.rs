@@ -126,7 +126,7 @@ impl Failure {
         }
     }
 
-    /// Whether the same call may succeed later, with nothing changed on this side.
+    /// Whether the same call may succeed later without a change by the caller.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Engine(error) => error.is_retryable(),
