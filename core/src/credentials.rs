@@ -202,7 +202,7 @@ impl CredentialsSource {
                 Self::SecretFile { .. } => "client_secret_file",
                 _ => error.field().unwrap_or("client_secret"),
             };
-            let remedy = "write the credentials again; the next call reads them anew";
+            let remedy = "correct the credentials; the next call reads them again";
             Error::of_field(ErrorKind::Credentials, field, what, remedy)
         })?;
         Ok(credentials)
@@ -234,7 +234,7 @@ fn read_secret_file(path: &Path) -> Result<Secret> {
             ErrorKind::Credentials,
             "client_secret_file",
             format!("client_secret_file {path:?} {why}"),
-            "check client_secret_file or LAYER_CLIENT_SECRET_FILE, and who may read it",
+            "check the path and permissions of client_secret_file or LAYER_CLIENT_SECRET_FILE",
         )
     };
     let unreadable = |error: std::io::Error| failed(format!("cannot be read ({error})"));

@@ -70,7 +70,7 @@ pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, &'static str> {
     let host = authority.rsplit('@').next().unwrap_or(authority);
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
     if host.is_empty() || !host.bytes().all(is_plain) {
-        return Err("its host is not plain ASCII");
+        return Err("its host is not ASCII");
     }
     Url::parse(text).map_err(|_| "its host or port is not valid")
 }

@@ -78,8 +78,7 @@ impl Failure {
                 "try again later, or use the function that waits",
             ),
             Self::WouldDeadlock => (
-                "a function that waits was called from a callback that its result may depend on"
-                    .to_owned(),
+                "a function that waits was called in a callback, which could deadlock".to_owned(),
                 "call it after the callback has returned, or from another thread",
             ),
             Self::LogTaken => (

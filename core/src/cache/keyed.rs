@@ -13,7 +13,7 @@ use super::map::ReadMap;
 use super::policy;
 use super::sieve::Sieve;
 use super::slot::Slot;
-use super::source::{Ask, Context, Outcome, Source};
+use super::source::{Context, FetchParams, Outcome, Source};
 use crate::deadline::Progress;
 use crate::error::Result;
 use crate::sys::clock::{Clock, Now};
@@ -100,7 +100,7 @@ where
     /// Reads the value of a key, if it can be served now, and whether its refresh
     /// is due. Starts no refresh: a batch calls [`refresh`](Self::refresh) when
     /// its limits allow it.
-    pub(crate) fn look<Q, R>(
+    pub(crate) fn peek<Q, R>(
         &self,
         cx: &Context,
         key: &Q,
@@ -109,7 +109,7 @@ where
     where
         Q: Hash + Equivalent<K>,
     {
-        let look = |node: &Arc<Node<V>>| {
+        let read = |node: &Arc<Node<V>>| {
             node.mark_used();
             let entry = node.slot.peek()?;
             let due = match entry.verdict(&cx.clock, None) {
@@ -120,7 +120,7 @@ where
             cx.stats.count_hit(entry.is_stale());
             Some((read(&entry), due))
         };
-        self.0.nodes.with(key, look)?
+        self.0.nodes.with(key, read)?
     }
 
     /// Starts the refresh of a key if it is due and no other caller has started
@@ -336,8 +336,8 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<V>> {
-        let fetch = self.source.fetch(ask);
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<V>> {
+        let fetch = self.source.fetch(params);
         let shared = Weak::clone(&self.shared);
         let number = self.number;
         let clock = self.clock.clone();

@@ -79,11 +79,11 @@ where
         }
     }
 
-    /// Calls `look` for each key and value, one shard at a time.
-    pub(super) fn for_each(&self, mut look: impl FnMut(&K, &T)) {
+    /// Calls `visit` for each key and value, one shard at a time.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(&K, &T)) {
         for shard in &self.shards {
             for (key, value) in shard.load().iter() {
-                look(key, value);
+                visit(key, value);
             }
         }
     }

@@ -21,4 +21,4 @@ pub(crate) use entry::Entry;
 pub(crate) use keyed::Keyed;
 pub(crate) use reader::Reader;
 pub(crate) use slot::{Borrowed, Slot};
-pub(crate) use source::{Ask, Context, Fetched, Mode, Outcome, Source, Spawn};
+pub(crate) use source::{Context, FetchParams, Fetched, Mode, Outcome, Source, Spawn};

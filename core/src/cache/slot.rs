@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use super::entry::{Entry, Verdict};
 use super::flight::{Flight, FlightResult, FlightSender, State};
 use super::policy;
-use super::source::{Ask, Context, Mode, Outcome, Source};
+use super::source::{Context, FetchParams, Mode, Outcome, Source};
 use crate::deadline::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stats::Event;
@@ -293,7 +293,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         S: Source<V>,
     {
         let (sender, flight) = state.start();
-        let ask = Ask {
+        let params = FetchParams {
             mode,
             failures: state.failures(),
             progress: flight.progress.clone(),
@@ -307,7 +307,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
             mode,
             sender: Some(sender),
         };
-        let fetch = source.fetch(ask);
+        let fetch = source.fetch(params);
         let task = async move {
             let outcome = AssertUnwindSafe(fetch).catch_unwind().await;
             running.finish(outcome.unwrap_or_else(|_| {
@@ -476,7 +476,7 @@ async fn wait<V>(mut flight: Flight<V>) -> FlightResult<V> {
 fn dropped() -> Error {
     Error::new(
         ErrorKind::Internal,
-        "the request's background task was dropped before its end",
+        "the request's background task was dropped before it completed",
         "the process is shutting down",
     )
 }

@@ -15,7 +15,7 @@ use crate::sys::clock::{Clock, Now};
 pub(crate) trait Source<V>: Send + Sync {
     /// Fetches a new value. It runs as a separate task, which goes on when a
     /// caller is cancelled and must end within [`Source::budget`].
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<V>>;
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<V>>;
 
     /// Whether the source supports [`Mode::IfChanged`].
     fn can_change(&self) -> bool;
@@ -28,7 +28,7 @@ pub(crate) trait Source<V>: Send + Sync {
 }
 
 /// Parameters of a fetch.
-pub(crate) struct Ask {
+pub(crate) struct FetchParams {
     pub(crate) mode: Mode,
     /// Number of consecutive failed fetches before this one.
     pub(crate) failures: u32,

@@ -370,7 +370,7 @@ impl Driver {
         let engine = &self.engine;
         engine
             .business
-            .look(&engine.cx, &key, |entry| entry.value.clone())
+            .peek(&engine.cx, &key, |entry| entry.value.clone())
     }
 
     /// Token of a business that has its permit.

@@ -319,7 +319,7 @@ fn collect(
     let missing = match task {
         Ok(_) if runtime::is_engine_thread() => Error::new(
             ErrorKind::Internal,
-            "a blocking call on the library's own thread would wait for itself",
+            "a blocking call on the library's own thread would deadlock",
             "do not make blocking calls in a log callback or subscriber",
         ),
         // The task is cancelled when this arm ends.
@@ -334,7 +334,7 @@ fn collect(
                     break;
                 }
             }
-            Error::attempt_timeout("the batch was ended before this business's result")
+            Error::attempt_timeout("the batch ended before the result for this business")
         }
         Err(error) => error,
     };

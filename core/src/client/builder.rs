@@ -394,7 +394,7 @@ fn read_ca_file(path: &Path) -> Result<Vec<u8>> {
         Error::config(
             "ca_file",
             format!("ca_file {path:?} {why}"),
-            "check ca_file or LAYER_CA_FILE and who may read it",
+            "check the path and permissions of ca_file or LAYER_CA_FILE",
         )
     };
     let mut pem = Vec::new();

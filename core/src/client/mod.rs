@@ -376,7 +376,7 @@ impl Client {
         .ok_or_else(|| {
             Error::invalid_argument(
                 "uri",
-                format!("uri does not lead to {}", endpoints.api_url),
+                format!("uri is not a URL of {}", endpoints.api_url),
                 "give a path, or a URL of the API; the token is not sent elsewhere",
             )
         })

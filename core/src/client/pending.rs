@@ -51,7 +51,7 @@ impl<T: Send + 'static> Pending<T> {
         if runtime::is_engine_thread() {
             return Err(Error::new(
                 ErrorKind::Internal,
-                "a blocking call on the library's own thread would wait for itself",
+                "a blocking call on the library's own thread would deadlock",
                 "do not make blocking calls in a log callback or subscriber",
             ));
         }

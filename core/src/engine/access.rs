@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tracing::Instrument as _;
 
 use super::{Engine, keep_warm};
-use crate::cache::{Ask, Borrowed, Fetched, Mode, Outcome, Source};
+use crate::cache::{Borrowed, FetchParams, Fetched, Mode, Outcome, Source};
 use crate::credentials::Credentials;
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, ErrorKind, Result};
@@ -144,12 +144,12 @@ impl Engine {
 pub(crate) struct AccessTokenSource(Arc<Engine>);
 
 impl Source<AccessToken> for AccessTokenSource {
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<AccessToken>> {
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<AccessToken>> {
         let engine = Arc::clone(&self.0);
         let span = tracing::debug_span!(target: "layerfi_auth", "get_access_token");
         let fetch = async move {
-            let deadline = Deadline::with_progress(engine.config.timeout, ask.progress);
-            let acquire = engine.acquire(ask.mode, ask.failures, &deadline);
+            let deadline = Deadline::with_progress(engine.config.timeout, params.progress);
+            let acquire = engine.acquire(params.mode, params.failures, &deadline);
             match deadline.bound(acquire).await {
                 Ok(Some(fetched)) => Outcome::Fetched(fetched),
                 Ok(None) => Outcome::Unchanged,

@@ -10,7 +10,7 @@ use super::Engine;
 use super::exchange::is_401;
 use super::key::{Key, KeyRef};
 use crate::business_id::BusinessId;
-use crate::cache::{Ask, Entry, Fetched, Outcome, Source};
+use crate::cache::{Entry, FetchParams, Fetched, Outcome, Source};
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::layer_api;
@@ -217,14 +217,14 @@ pub(crate) struct BusinessTokenSource {
 }
 
 impl Source<BusinessToken> for BusinessTokenSource {
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<BusinessToken>> {
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<BusinessToken>> {
         let engine = Arc::clone(&self.engine);
         let business = self.business.clone();
         let (session_duration, is_paced) = (self.session_duration, self.is_paced);
         let permit = lock(&self.permit).take();
         let over = lock(&self.over).take();
         Box::pin(async move {
-            let deadline = Deadline::with_progress(engine.config.timeout, ask.progress);
+            let deadline = Deadline::with_progress(engine.config.timeout, params.progress);
             let mint = async {
                 // The access token is fetched first and separately: its failure
                 // is not one of this business, and its own slot has the quiet

@@ -44,7 +44,7 @@ impl BackgroundThread {
             Error::new(
                 ErrorKind::Transport,
                 format!("cannot start the background thread {name}: {why}"),
-                "raise the process's limit of threads or file descriptors, or retry later",
+                "raise the process's limits on threads and file descriptors, or retry later",
             )
         };
         // Not `enable_all`, which also enables features that other crates turn

@@ -37,7 +37,7 @@ pub(super) fn explain(error: reqwest::Error, host: &str, config: &HttpConfig) ->
     }
     let cause = root_cause(&error);
     if is_malformed_http(&error) {
-        let what = format!("{host} does not speak HTTP: {cause}");
+        let what = format!("{host} did not send valid HTTP: {cause}");
         return Error::protocol(what, Details::default());
     }
     let what = if error.is_connect() {

@@ -162,7 +162,8 @@ impl Http {
         // be a decompression bomb.
         match response.headers.get(header::CONTENT_ENCODING) {
             Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-                let what = format!("{host} compressed its response, which was not offered");
+                let what =
+                    format!("{host} sent a compressed response, which this client does not accept");
                 Err(Error::protocol(what, response.details()))
             }
             _ => Ok(response),
@@ -195,7 +196,7 @@ impl Http {
             let cause = error::root_cause(&error);
             Error::new(
                 ErrorKind::Internal,
-                format!("cannot make the HTTP client ({cause})"),
+                format!("cannot create the HTTP client ({cause})"),
                 "report this",
             )
         })?;

@@ -75,7 +75,7 @@ fn basic(credentials: &Credentials, encoding: BasicEncoding) -> Result<HeaderVal
     let mut value = HeaderValue::from_maybe_shared(text.bytes()).map_err(|_| {
         Error::new(
             ErrorKind::Internal,
-            "cannot make the Basic header",
+            "cannot build the Basic header",
             "report this",
         )
     })?;
@@ -140,7 +140,7 @@ fn remedy(code: Option<&str>, status: StatusCode) -> &'static str {
              they belong to this environment; retrying does not help"
         }
         Some("invalid_scope") => {
-            "the scope does not fit these credentials: check the environment or LAYER_SCOPE; \
+            "the scope does not match these credentials: check the environment or LAYER_SCOPE; \
              retrying does not help"
         }
         Some("unauthorized_client" | "unsupported_grant_type") => {

@@ -16,7 +16,7 @@ use crate::support::{Program, set_environment, watchdog};
 const SECRET: &str = "canary-Zr7Qm2VxK9Ld4Tb8Nw1Hy6Gf3Jp5Us0c";
 
 /// Letters with an HPACK code of five bits. The code is the index (RFC 7541 appendix B).
-const CHEAP: &[u8; 10] = b"012aceiost";
+const FIVE_BIT_CHARS: &[u8; 10] = b"012aceiost";
 
 /// A random token of `length` such letters, which is not in memory by chance.
 fn token(seed: u64, length: usize) -> String {
@@ -25,8 +25,8 @@ fn token(seed: u64, length: usize) -> String {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        let at = usize::try_from(state >> 33).unwrap() % CHEAP.len();
-        char::from(CHEAP[at])
+        let at = usize::try_from(state >> 33).unwrap() % FIVE_BIT_CHARS.len();
+        char::from(FIVE_BIT_CHARS[at])
     };
     (0..length).map(|_| letter()).collect()
 }
@@ -37,7 +37,10 @@ fn hpack(text: &str) -> Vec<Vec<u8>> {
     let forms = (0..8).map(|phase| {
         let mut bits = vec![false; phase];
         for letter in text.bytes() {
-            let code = CHEAP.iter().position(|cheap| *cheap == letter).unwrap();
+            let code = FIVE_BIT_CHARS
+                .iter()
+                .position(|known| *known == letter)
+                .unwrap();
             bits.extend((0..5).rev().map(|bit| code >> bit & 1 == 1));
         }
         let bytes: Vec<u8> = bits
@@ -174,7 +177,7 @@ impl Process {
 }
 
 /// Long enough for a busy machine: only a failing test reaches it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn b20_no_token_is_left_in_memory() {
@@ -200,7 +203,7 @@ fn b20_no_token_is_left_in_memory() {
             // The background thread closes its connections a little later.
             let started = Instant::now();
             let mut left = secrets.in_memory_of(process.id());
-            while !left.is_empty() && started.elapsed() < PATIENCE {
+            while !left.is_empty() && started.elapsed() < MAX_WAIT {
                 std::thread::sleep(Duration::from_millis(50));
                 left = secrets.in_memory_of(process.id());
             }
@@ -270,8 +273,8 @@ fn wait_for_arguments(process: u32) {
         .is_empty()
     {
         assert!(
-            started.elapsed() < PATIENCE,
-            "process {process} has no arguments after {PATIENCE:?}"
+            started.elapsed() < MAX_WAIT,
+            "process {process} has no arguments after {MAX_WAIT:?}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -56,7 +56,7 @@ pub fn watchdog(child: u32) -> Watchdog {
 pub fn lateness() -> Duration {
     const INTERVAL: Duration = Duration::from_millis(20);
     static STARTED: Once = Once::new();
-    static WORST_MS: AtomicU64 = AtomicU64::new(0);
+    static LATEST_WAKE_MS: AtomicU64 = AtomicU64::new(0);
     STARTED.call_once(|| {
         std::thread::spawn(|| {
             loop {
@@ -64,11 +64,11 @@ pub fn lateness() -> Duration {
                 std::thread::sleep(INTERVAL);
                 let late = started.elapsed().saturating_sub(INTERVAL);
                 let late = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
-                WORST_MS.fetch_max(late, Ordering::Relaxed);
+                LATEST_WAKE_MS.fetch_max(late, Ordering::Relaxed);
             }
         });
     });
-    10 * Duration::from_millis(WORST_MS.load(Ordering::Relaxed))
+    10 * Duration::from_millis(LATEST_WAKE_MS.load(Ordering::Relaxed))
 }
 
 /// The directory for everything that the tests build.

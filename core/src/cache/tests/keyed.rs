@@ -72,19 +72,19 @@ async fn b15_one_key_does_not_wait_for_another() {
 async fn b04_b17_only_refresh_starts_a_refresh() {
     let bench = Bench::new(10);
     let script = bench.script();
-    let look = || bench.keyed.look(&bench.cx, &1, |entry| entry.value);
-    assert_eq!(look(), None, "a key that is not there");
+    let peek = || bench.keyed.peek(&bench.cx, &1, |entry| entry.value);
+    assert_eq!(peek(), None, "a key that is not there");
     bench.get(1, &script).await.unwrap();
     bench.keyed.refresh(&bench.cx, &1, script.clone());
     settle().await;
     assert_eq!(
-        (look(), script.fetches()),
+        (peek(), script.fetches()),
         (Some((1, false)), 1),
         "a refresh ran before it was due"
     );
     bench.clock.advance(Duration::from_secs(3_100));
     for _ in 0..100 {
-        assert_eq!(look(), Some((1, true)));
+        assert_eq!(peek(), Some((1, true)));
     }
     settle().await;
     assert_eq!(script.fetches(), 1);
@@ -93,13 +93,13 @@ async fn b04_b17_only_refresh_starts_a_refresh() {
         bench.keyed.refresh(&bench.cx, &1, script.clone());
         bench.keyed.refresh(&bench.cx, &2, script.clone());
     }
-    assert_eq!(look(), Some((1, false)), "while the refresh runs");
+    assert_eq!(peek(), Some((1, false)), "while the refresh runs");
     settle().await;
     script.release();
     settle().await;
-    assert_eq!((look(), script.fetches()), (Some((2, false)), 2));
+    assert_eq!((peek(), script.fetches()), (Some((2, false)), 2));
     bench.clock.advance(Duration::from_secs(3_600));
-    assert_eq!(look(), None, "an expired value");
+    assert_eq!(peek(), None, "an expired value");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::{Ask, Context, Fetched, Mode, Outcome, Slot, Source, Spawn};
+use super::{Context, FetchParams, Fetched, Mode, Outcome, Slot, Source, Spawn};
 use crate::deadline::Progress;
 use crate::error::{Details, Error, ErrorKind, Result};
 use crate::stats::Counters;
@@ -147,11 +147,11 @@ impl Script {
 }
 
 impl Source<u32> for Script {
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<u32>> {
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<u32>> {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
-            inner.failures.store(ask.failures, Ordering::SeqCst);
-            if ask.mode == Mode::IfChanged {
+            inner.failures.store(params.failures, Ordering::SeqCst);
+            if params.mode == Mode::IfChanged {
                 inner.probes.fetch_add(1, Ordering::SeqCst);
                 if !inner.changed.swap(false, Ordering::SeqCst) {
                     return Outcome::Unchanged;

@@ -153,12 +153,12 @@ fn b09_model_value_that_expires_during_a_refresh_is_replaced_once() {
 
 /// Does not finish the first task: drops it, like a runtime that ends, or keeps it
 /// forever, as after a fork.
-struct Unlucky {
+struct LostTasks {
     tasks: AtomicU32,
     forked: bool,
 }
 
-impl Unlucky {
+impl LostTasks {
     fn bench(forked: bool) -> Bench {
         let clock = TestClock::new();
         let bench = Bench::with(Script::new(&clock), clock);
@@ -174,7 +174,7 @@ impl Unlucky {
     }
 }
 
-impl Spawn for Unlucky {
+impl Spawn for LostTasks {
     fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<()> {
         if self.tasks.fetch_add(1, Ordering::SeqCst) > 0 {
             drop(shuttle::future::spawn(task));
@@ -193,7 +193,7 @@ impl Spawn for Unlucky {
 #[test]
 fn b12_model_dropped_fetch_leaves_no_caller_waiting() {
     explore(|| {
-        let bench = Arc::new(Unlucky::bench(false));
+        let bench = Arc::new(LostTasks::bench(false));
         let results = threads(3, &bench, |bench| block_on(bench.get()));
         for result in results {
             match result {
@@ -208,7 +208,7 @@ fn b12_model_dropped_fetch_leaves_no_caller_waiting() {
 #[test]
 fn b13_model_child_does_not_wait_for_the_parents_fetch() {
     explore(|| {
-        let bench = Arc::new(Unlucky::bench(true));
+        let bench = Arc::new(LostTasks::bench(true));
         // The parent forks during its first fetch. The child's threads have the
         // state of that moment.
         assert!(bench.get().now_or_never().is_none());
