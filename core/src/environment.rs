@@ -175,7 +175,8 @@ impl Endpoints {
     }
 
     /// Name of the environment in the table of Layer's React components, which
-    /// crash on any other name. For a custom environment the scope decides.
+    /// crash on any other name. For a custom environment it follows from the
+    /// scope.
     pub(crate) fn components_environment(&self) -> &'static str {
         match self.environment {
             Environment::Custom if self.scope.contains("production") => "production",

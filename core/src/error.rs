@@ -389,7 +389,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Text of a library, cut to what fits in one line.
+/// Error text of a library, cut to the length of one line.
 pub(crate) fn clipped(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(160).collect()
 }

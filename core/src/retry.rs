@@ -151,7 +151,7 @@ mod tests {
             (1, 503, None, 30_000, 1.0, Some(250), "the first bound"),
             (2, 503, None, 30_000, 1.0, Some(500), "doubled"),
             (3, 503, None, 30_000, 0.5, Some(500), "full jitter"),
-            (1, 503, None, 30_000, 0.0, Some(0), "down to nothing"),
+            (1, 503, None, 30_000, 0.0, Some(0), "down to zero"),
             (4, 503, None, 30_000, 1.0, None, "tries used up"),
             (1, 404, None, 30_000, 1.0, None, "not retryable"),
             (
@@ -173,7 +173,15 @@ mod tests {
                 None,
                 "no waiting past the deadline",
             ),
-            (1, 503, None, 100, 1.0, None, "nor up to it"),
+            (
+                1,
+                503,
+                None,
+                100,
+                1.0,
+                None,
+                "no waiting up to the deadline",
+            ),
         ] {
             assert_eq!(
                 policy.delay(attempts, &failure(status, retry_after), ms(left), random),

@@ -28,8 +28,8 @@ macro_rules! read_str {
         $crate::macros::read_str!($text, stringify!($text))
     };
     ($text:expr, $argument:expr) => {{
-        // SAFETY: by the header's conventions a string is null or NUL-terminated, and nobody
-        // changes it during the call.
+        // SAFETY: by the header's conventions a string is null or NUL-terminated, and it
+        // does not change during the call.
         unsafe { $crate::input::read_str($text, $argument) }?
     }};
 }
@@ -37,8 +37,8 @@ macro_rules! read_str {
 /// An array argument. Returns from the body with an error if it is null and not empty.
 macro_rules! read_slice {
     ($first:ident, $count:ident) => {{
-        // SAFETY: by the header's conventions an array is null or has `count` values, and nobody
-        // changes them during the call.
+        // SAFETY: by the header's conventions an array is null or has `count` values, which do
+        // not change during the call.
         unsafe { $crate::input::read_slice($first, $count, stringify!($first)) }?
     }};
 }
@@ -46,8 +46,8 @@ macro_rules! read_slice {
 /// An array of string arguments. As [`read_slice`] and [`read_str`].
 macro_rules! read_strs {
     ($first:ident, $count:ident) => {{
-        // SAFETY: by the header's conventions an array is null or has `count` strings, and nobody
-        // changes them during the call.
+        // SAFETY: by the header's conventions an array is null or has `count` strings, which do
+        // not change during the call.
         unsafe { $crate::input::read_strs($first, $count, stringify!($first)) }?
     }};
 }

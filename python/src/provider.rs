@@ -13,7 +13,7 @@ use crate::gil;
 use crate::worker::in_thread;
 
 /// Most calls of one callable at the same time. The engine waits for one call at
-/// a time, so all others have timed out; a callable that hangs for ever must
+/// a time, so all others have timed out; a callable that hangs forever must
 /// not take a thread each time.
 const MAX_RUNNING: usize = 16;
 

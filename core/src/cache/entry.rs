@@ -42,7 +42,7 @@ pub(super) enum Verdict {
     Checked,
     /// Valid, and a refresh is due.
     Refresh,
-    /// Not to be served before a newer one was requested.
+    /// Too old: may be served only if a fetch of a newer value fails.
     Spent,
 }
 

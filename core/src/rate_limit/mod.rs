@@ -156,7 +156,7 @@ mod tests {
         assert!(limiter.poll().is_err(), "the parent's burst is used up");
         fork::pretend::fork();
         let childs: Vec<_> = (0..50).map_while(|_| limiter.poll().ok()).collect();
-        assert_eq!(childs.len(), 50, "the child has a burst of its own");
+        assert_eq!(childs.len(), 50, "the child has its own burst");
         // Dropping the parent's permits does not return permits to the child.
         drop(parents);
         assert!(limiter.poll().is_err());

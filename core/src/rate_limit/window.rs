@@ -465,7 +465,7 @@ mod tests {
                 false,
                 vec![(5, Bare), (10, Limited(30))],
                 30_010,
-                "a server that never tells its limit",
+                "a server that never sends its limit",
             ),
             (
                 true,

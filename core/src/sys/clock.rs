@@ -222,7 +222,12 @@ mod tests {
             (100, 1_000, 0, "at the start"),
             (110, 1_010, 10, "time passes"),
             (100, 1_500, 500, "suspended, or the wall clock set forward"),
-            (110, 500, 10, "the wall clock set back extends nothing"),
+            (
+                110,
+                500,
+                10,
+                "a wall clock set back does not extend the lifetime",
+            ),
             (
                 90,
                 900,

@@ -209,7 +209,11 @@ mod tests {
             made.get()
         };
         let value = PerProcess::new();
-        assert_eq!(value.get(), None, "nothing is made before the first use");
+        assert_eq!(
+            value.get(),
+            None,
+            "no value is created before the first use"
+        );
         assert_eq!((*value.get_or_init(make), *value.get_or_init(make)), (1, 1));
         pretend::fork();
         assert_eq!(

@@ -235,11 +235,7 @@ async fn b06_upstream_failure_causes_no_quiet_time() {
     let bench = Bench::new();
     bench.script.then(Act::FailUpstream(permanent()));
     assert!(bench.get().await.is_err());
-    assert_eq!(
-        bench.get().await.unwrap(),
-        2,
-        "it has a quiet time of its own"
-    );
+    assert_eq!(bench.get().await.unwrap(), 2, "it has its own quiet time");
     // Not every call starts a refresh.
     for _ in 0..100 {
         bench.script.then(Act::FailUpstream(permanent()));
@@ -558,7 +554,7 @@ async fn b16_value_below_its_reserve_is_served_only_if_minting_fails() {
     assert_eq!(
         bench.get().await.unwrap(),
         2,
-        "not the value that is still alive"
+        "not the value that is still valid"
     );
     bench.advance(1_799);
     bench.script.then(Act::Fail(permanent()));

@@ -120,7 +120,7 @@ fn no_files_use_each_other_in_a_circle() {
     }
     assert!(
         report.is_empty(),
-        "{report}\nMove what the files of a circle share into a file of its own."
+        "{report}\nMove the code that the files of a cycle share into a separate file."
     );
 }
 
