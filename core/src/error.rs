@@ -89,22 +89,21 @@ impl fmt::Display for ErrorKind {
 /// I/O error, the error of a credentials provider, or the last failed attempt of
 /// a call that timed out.
 #[derive(Clone, thiserror::Error)]
-#[error("{}", .inner.display())]
-pub struct Error {
-    inner: Arc<Inner>,
-    #[source]
-    cause: Option<Cause>,
-}
+#[error(transparent)]
+pub struct Error(Arc<Inner>);
 
 /// Cause of an error, shared by its clones.
 type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-#[derive(Clone)]
+#[derive(Clone, thiserror::Error)]
+#[error("{what}{}{}", request_id(details), remedy_of(remedy))]
 struct Inner {
     kind: ErrorKind,
     what: Cow<'static, str>,
     remedy: Cow<'static, str>,
     details: Details,
+    #[source]
+    cause: Option<Cause>,
 }
 
 /// Details of a failure, apart from its text.
@@ -135,15 +134,13 @@ impl Error {
         remedy: impl Into<Cow<'static, str>>,
         details: Details,
     ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                kind,
-                what: what.into(),
-                remedy: remedy.into(),
-                details,
-            }),
+        Self(Arc::new(Inner {
+            kind,
+            what: what.into(),
+            remedy: remedy.into(),
+            details,
             cause: None,
-        }
+        }))
     }
 
     /// Failure because of one setting or argument.
@@ -208,12 +205,12 @@ impl Error {
         ));
         let details = Details {
             attempts,
-            ..last.inner.details.clone()
+            ..last.0.details.clone()
         };
         let remedy = if last.remedy().is_empty() {
             "retry, or set a longer timeout".into()
         } else {
-            last.inner.remedy.clone()
+            last.0.remedy.clone()
         };
         Self::with_details(ErrorKind::Timeout, what, remedy, details).caused_by(Arc::new(last))
     }
@@ -229,13 +226,13 @@ impl Error {
 
     /// The same error with its cause.
     pub(crate) fn caused_by(mut self, cause: Cause) -> Self {
-        self.cause = Some(cause);
+        Arc::make_mut(&mut self.0).cause = Some(cause);
         self
     }
 
     /// The same error with the number of attempts.
     pub(crate) fn after_attempts(mut self, attempts: u32) -> Self {
-        let inner = Arc::make_mut(&mut self.inner);
+        let inner = Arc::make_mut(&mut self.0);
         inner.details.attempts = attempts;
         if attempts > 1 {
             inner.what = format!("{}, after {attempts} attempts", inner.what).into();
@@ -246,119 +243,122 @@ impl Error {
     /// Kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.inner.kind
+        self.0.kind
     }
 
     /// Whether the same call may succeed later without a change by the caller.
     /// The client has already retried by then.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        match self.inner.kind {
-            ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::RateLimited => true,
-            // A vault or a mounted file may be available again soon.
-            ErrorKind::Credentials => true,
-            ErrorKind::OAuth | ErrorKind::Api | ErrorKind::Protocol => {
-                self.http_status().is_some_and(is_retryable_status)
-            }
-            ErrorKind::Config
-            | ErrorKind::InvalidArgument
-            | ErrorKind::Tls
-            | ErrorKind::Internal => false,
-        }
+        is_retryable(self.kind(), self.http_status())
     }
 
     /// HTTP status of the response, if there was one. For a call that timed
     /// out, the status of its last attempt.
     #[must_use]
     pub fn http_status(&self) -> Option<u16> {
-        self.inner.details.http_status
+        self.0.details.http_status
     }
 
     /// The server's id of the request. Layer's support can find the request by
     /// it.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.inner.details.request_id.as_deref()
+        self.0.details.request_id.as_deref()
     }
 
     /// OAuth error code, such as `invalid_client` (RFC 6749 section 5.2).
     #[must_use]
     pub fn oauth_error(&self) -> Option<&str> {
-        self.inner.details.oauth_error.as_deref()
+        self.0.details.oauth_error.as_deref()
     }
 
     /// Layer's stable id of the failure, from the first entry in `errors`.
     #[must_use]
     pub fn error_enum(&self) -> Option<&str> {
-        self.inner.details.error_enum.as_deref()
+        self.0.details.error_enum.as_deref()
     }
 
     /// How long the server says to wait before a retry.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.inner.details.retry_after
+        self.0.details.retry_after
     }
 
     /// How many times the request was sent; 0 if it was not sent.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        self.inner.details.attempts
+        self.0.details.attempts
     }
 
     /// Setting or argument that is invalid, such as `client_id`.
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
-        self.inner.details.field
+        self.0.details.field
     }
 
     /// What failed, without the remedy.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.inner.what
+        &self.0.what
     }
 
     /// What to do about it.
     #[must_use]
     pub fn remedy(&self) -> &str {
-        &self.inner.remedy
+        &self.0.remedy
+    }
+}
+
+fn is_retryable(kind: ErrorKind, http_status: Option<u16>) -> bool {
+    match kind {
+        ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::RateLimited => true,
+        // A vault or a mounted file may be available again soon.
+        ErrorKind::Credentials => true,
+        ErrorKind::OAuth | ErrorKind::Api | ErrorKind::Protocol => {
+            http_status.is_some_and(is_retryable_status)
+        }
+        ErrorKind::Config | ErrorKind::InvalidArgument | ErrorKind::Tls | ErrorKind::Internal => {
+            false
+        }
     }
 }
 
 /// Statuses after which the same request may succeed: RFC 9110 section 15 for
 /// 408 and 5xx, RFC 8470 for 425, RFC 6585 for 429.
-pub(crate) const fn is_retryable_status(status: u16) -> bool {
+const fn is_retryable_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-impl Inner {
-    fn display(&self) -> impl fmt::Display + '_ {
-        struct Text<'a>(&'a Inner);
-        impl fmt::Display for Text<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0.what)?;
-                if let Some(id) = &self.0.details.request_id {
-                    write!(f, " (request id {id})")?;
-                }
-                if !self.0.remedy.is_empty() {
-                    write!(f, ": {}", self.0.remedy)?;
-                }
-                Ok(())
-            }
-        }
-        Text(self)
+fn remedy_of(remedy: &str) -> String {
+    if remedy.is_empty() {
+        return String::new();
+    }
+    format!(": {remedy}")
+}
+
+fn request_id(details: &Details) -> String {
+    let id = details.request_id.as_deref();
+    id.map_or_else(String::new, |id| format!(" (request id {id})"))
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
 /// `fn main() -> Result<(), Error>` prints this form, so it contains all
 /// details.
-impl fmt::Debug for Error {
+impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
+        let Self {
             kind,
             what,
             remedy,
             details,
-        } = &*self.inner;
+            cause: _,
+        } = self;
         let mut out = f.debug_struct("Error");
         out.field("kind", kind).field("message", what);
         if !remedy.is_empty() {
@@ -385,7 +385,8 @@ impl fmt::Debug for Error {
         if details.attempts > 0 {
             out.field("attempts", &details.attempts);
         }
-        out.field("retryable", &self.is_retryable()).finish()
+        out.field("retryable", &is_retryable(*kind, details.http_status))
+            .finish()
     }
 }
 

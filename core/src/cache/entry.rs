@@ -69,15 +69,17 @@ impl<V> Entry<V> {
     /// default. This is the hit path: within a tick it reads one clock once.
     #[inline]
     pub(super) fn verdict(&self, clock: &Clock, min_remaining: Option<Duration>) -> Verdict {
-        if min_remaining.is_some() {
-            return self.verdict_at(clock.now(), min_remaining);
-        }
         let tick = clock.tick();
-        if self.good_at.load(Ordering::Relaxed) == tick {
+        if min_remaining.is_none() && self.good_at.load(Ordering::Relaxed) == tick {
             return Verdict::Good;
         }
-        let verdict = self.verdict_at(clock.now(), None);
-        if verdict == Verdict::Checked {
+        self.check(clock, tick, min_remaining)
+    }
+
+    #[inline(never)]
+    fn check(&self, clock: &Clock, tick: u64, min_remaining: Option<Duration>) -> Verdict {
+        let verdict = self.verdict_at(clock.now(), min_remaining);
+        if verdict == Verdict::Checked && min_remaining.is_none() {
             self.good_at.store(tick, Ordering::Relaxed);
         }
         verdict

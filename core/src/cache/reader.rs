@@ -44,9 +44,8 @@ impl<V: Send + Sync + 'static> Reader<V> {
         let entry = self.cache.load().as_ref()?;
         match entry.verdict(&cx.clock, None) {
             Verdict::Good => {}
-            Verdict::Checked => source().on_tick(),
-            Verdict::Refresh => self.slot.refresh(cx, &source(), entry, None),
             Verdict::Spent => return None,
+            verdict => self.slot.on_tick(cx, source(), entry, verdict, None),
         }
         cx.stats.count_hit(entry.is_stale());
         Some(&entry.value)

@@ -96,12 +96,31 @@ impl<V: Send + Sync + 'static> Slot<V> {
         let entry = current.as_ref()?;
         match entry.verdict(&cx.clock, min_remaining) {
             Verdict::Good => {}
-            Verdict::Checked => source().on_tick(),
-            Verdict::Refresh => self.refresh(cx, &source(), entry, min_remaining),
             Verdict::Spent => return None,
+            verdict => self.on_tick(cx, source(), entry, verdict, min_remaining),
         }
         cx.stats.count_hit(entry.is_stale());
         Some(Borrowed(current))
+    }
+
+    /// Work of a hit that is needed once per clock tick. A separate function, so that
+    /// the hit path stays short.
+    #[inline(never)]
+    pub(super) fn on_tick<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: S,
+        entry: &Entry<V>,
+        verdict: Verdict,
+        min_remaining: Option<Duration>,
+    ) where
+        S: Source<V>,
+    {
+        if verdict == Verdict::Refresh {
+            self.refresh(cx, &source, entry, min_remaining);
+        } else {
+            source.on_tick();
+        }
     }
 
     /// Returns the value, from the cache or from the fetch that all waiting

@@ -126,11 +126,13 @@ impl Client {
     #[must_use]
     #[inline]
     pub fn borrow_token(&self) -> Option<TokenRef> {
-        let hit = self.engine.cached_access_token().map(TokenRef::new);
-        if hit.is_none() {
-            keep_warm::ensure(&self.engine);
+        match self.engine.cached_access_token() {
+            Some(hit) => Some(TokenRef::new(hit)),
+            None => {
+                keep_warm::ensure(&self.engine);
+                None
+            }
         }
-        hit
     }
 
     /// Returns a reader for one thread or task, for hot loops: as long as the token
@@ -204,6 +206,7 @@ impl Client {
     /// request. Returns `None` if [`business_token_with`](Self::business_token_with)
     /// would wait.
     #[must_use]
+    #[inline]
     pub fn cached_business_token(
         &self,
         business: &BusinessId,

@@ -12,6 +12,7 @@ use crate::token::AccessToken;
 pub struct TokenRef(Borrowed<AccessToken>);
 
 impl TokenRef {
+    #[inline]
     pub(super) fn new(borrowed: Borrowed<AccessToken>) -> Self {
         Self(borrowed)
     }
@@ -20,6 +21,7 @@ impl TokenRef {
 impl Deref for TokenRef {
     type Target = AccessToken;
 
+    #[inline]
     fn deref(&self) -> &AccessToken {
         self.0.value()
     }

@@ -50,6 +50,7 @@ impl Engine {
     }
 
     /// Business token in the cache, if one can be served now.
+    #[inline]
     pub(crate) fn cached_business_token(
         self: &Arc<Self>,
         business: &BusinessId,
