@@ -111,7 +111,7 @@ impl From<&str> for Secret {
     }
 }
 
-/// Buffer for a text that contains secrets: It is wiped when dropped and when it
+/// Buffer for a text that contains secrets. It is wiped when dropped and when it
 /// grows; `String` would free its old buffer unwiped.
 pub(crate) struct SecretBuffer(Zeroizing<Vec<u8>>);
 

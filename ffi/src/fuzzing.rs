@@ -34,7 +34,7 @@ const SECRET: &str = "canary-9f1c";
 /// The cached token. Its header value has 25 bytes with the NUL.
 const TOKEN: &str = "canary-9f1c-token";
 
-/// The value of bytes that a call must not write.
+/// Initial value of bytes that a call must not write.
 const UNTOUCHED: u8 = 0xEE;
 
 /// A string for C in an allocation of exactly its size, or NULL.

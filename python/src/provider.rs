@@ -158,7 +158,7 @@ impl ProviderAnswer {
                 self.provider.0.failure.store(None);
                 Ok(Credentials::new(client_id, client_secret))
             }
-            // The value is not shown: it may be the secret alone.
+            // The value is not shown, because it may be the secret.
             Err(_) => {
                 let reason = "it did not return (client_id, client_secret)".to_owned();
                 Err(self.provider.record_failure(reason, None))

@@ -8,8 +8,8 @@ use super::tls;
 use crate::config::HttpConfig;
 use crate::error::{Details, Error, ErrorKind, clipped};
 
-/// Error of an exchange with `host`. Its text never shows the URL, which reqwest's
-/// would.
+/// Error of an exchange with `host`. Unlike reqwest's text, its text never shows
+/// the URL.
 pub(super) fn explain(error: reqwest::Error, host: &str, config: &HttpConfig) -> Error {
     let error = error.without_url();
     let proxied = match (&config.proxies.http, &config.proxies.https) {
