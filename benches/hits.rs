@@ -1,4 +1,4 @@
-//! The cost of a cache hit, and whether threads slow each other down.
+//! Measures the cost of a cache hit, and whether threads slow each other down.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The memory that 100,000 cached business tokens use.
+//! Measures the memory that 100,000 cached business tokens use.
 
 #![allow(unsafe_code)] // counting allocator
 

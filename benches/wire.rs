@@ -1,4 +1,5 @@
-//! Network operations: the first token, many callers, refreshes, batches.
+//! Measures network operations: the first token, many callers, refreshes,
+//! batches.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -137,7 +137,7 @@ enum layerfi_result
      */
     LAYERFI_RESULT_INTERNAL = 11,
     /**
-     * An argument is NULL that must not be.
+     * An argument is NULL, which is not allowed.
      */
     LAYERFI_RESULT_NULL_POINTER = 100,
     /**
@@ -157,7 +157,8 @@ enum layerfi_result
      */
     LAYERFI_RESULT_NOT_AVAILABLE = 104,
     /**
-     * A call that waits was made in a callback that its result may depend on.
+     * A call that waits was made in a callback that the call may itself wait
+     * for.
      */
     LAYERFI_RESULT_WOULD_DEADLOCK = 105,
     /**
@@ -220,7 +221,7 @@ enum layerfi_basic_encoding
      */
     LAYERFI_BASIC_ENCODING_RAW = 1,
     /**
-     * Form-urlencoded first (RFC 6749 section 2.3.1).
+     * Form-urlencoded (RFC 6749 section 2.3.1).
      */
     LAYERFI_BASIC_ENCODING_FORM = 2,
 };
@@ -304,9 +305,9 @@ typedef struct layerfi_business_tokens layerfi_business_tokens;
 typedef struct layerfi_client layerfi_client;
 
 /**
- * The settings of a client that is to be made. Use it from one thread at a time.
- * Credentials and environment are required; every other setting has a default.
- * All strings are copied. Free it with layerfi_client_builder_free().
+ * The settings of a new client. Use it from one thread at a time. Credentials
+ * and environment are required; every other setting has a default. All strings
+ * are copied. Free it with layerfi_client_builder_free().
  *
  * Most values are checked by layerfi_client_builder_build(). A setter that
  * returns an error makes layerfi_client_builder_build() return the same error, so
@@ -397,7 +398,7 @@ typedef struct layerfi_batch_progress {
      */
     size_t total;
     /**
-     * Number of different ids, refused ids included.
+     * Number of different ids, invalid ids included.
      */
     size_t distinct;
     /**
@@ -544,13 +545,13 @@ layerfi_result layerfi_error_result(const struct layerfi_error *error);
 struct layerfi_str layerfi_error_display(const struct layerfi_error *error);
 
 /**
- * What failed, without the advice. The text is for people and may change:
- * branch on the result code instead.
+ * What failed, without the remedy. The text may change: branch on the result
+ * code instead.
  */
 struct layerfi_str layerfi_error_message(const struct layerfi_error *error);
 
 /**
- * What to do about it. The text is for people and may change.
+ * What to do about it. The text may change.
  */
 struct layerfi_str layerfi_error_remedy(const struct layerfi_error *error);
 
@@ -584,13 +585,14 @@ struct layerfi_str layerfi_error_error_enum(const struct layerfi_error *error);
 uint32_t layerfi_error_http_status(const struct layerfi_error *error);
 
 /**
- * How long the server asked to wait, in milliseconds; -1 if it did not.
+ * How long to wait before a retry, in milliseconds, as the server requests; -1
+ * if it requests nothing.
  */
 int64_t layerfi_error_retry_after_ms(const struct layerfi_error *error);
 
 /**
- * Whether the same call may succeed later with nothing changed on this side.
- * The client has already made its own retries. False for NULL.
+ * Whether the same call may succeed later without a change by the caller. The
+ * client has already retried. False for NULL.
  */
 bool layerfi_error_is_retryable(const struct layerfi_error *error);
 
@@ -670,7 +672,8 @@ layerfi_result layerfi_client_builder_set_client_secret_file(struct layerfi_clie
  * replaces client id, secret and secret file.
  *
  * `userdata` is passed to the callback. When it is no longer needed, it is passed
- * to `free_userdata`, which may be NULL. If this call fails, it is not.
+ * to `free_userdata`, which may be NULL. If this call fails, `free_userdata` is
+ * not called.
  */
 layerfi_result layerfi_client_builder_set_credentials_callback(struct layerfi_client_builder *builder,
                                                                layerfi_credentials_callback callback,
@@ -908,9 +911,9 @@ layerfi_result layerfi_client_token(const struct layerfi_client *client,
  * layerfi_token_free().
  *
  * Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no valid token; a
- * request for one is started in the background. While it is too early for a new
- * request, the failure of the last one, as from layerfi_client_token(). In both
- * cases call again later: the library sends new requests by itself.
+ * request for one is started in the background. After a failed request, its
+ * failure until the next request is allowed, as from layerfi_client_token(). In
+ * both cases call again later: the library sends new requests by itself.
  */
 layerfi_result layerfi_client_try_token(const struct layerfi_client *client,
                                         struct layerfi_token **out,
@@ -926,7 +929,7 @@ layerfi_result layerfi_client_try_token(const struct layerfi_client *client,
  * it is set to the length of the value without the NUL. `timeout_ms` limits the
  * call in milliseconds; 0 is the client's timeout.
  *
- * The copy belongs to the caller, who has to wipe it. If a server refuses it
+ * The copy belongs to the caller, which must wipe it. If a server refuses it
  * with 401, call layerfi_client_invalidate_authorization().
  *
  * Errors: as layerfi_client_token(). LAYERFI_RESULT_BUFFER_TOO_SMALL if
@@ -958,8 +961,9 @@ layerfi_result layerfi_client_try_copy_authorization(const struct layerfi_client
  * stays the caller's.
  *
  * `invalidated` may be NULL; otherwise it is set to whether the token was
- * removed. It is not removed either if this happens so often that new tokens do
- * not help: five times at once, then once in ten seconds.
+ * removed. The number of removals is limited: five at once, then one in ten
+ * seconds. Above this limit the token is not removed, because new tokens do not
+ * help.
  */
 layerfi_result layerfi_client_invalidate(const struct layerfi_client *client,
                                          const struct layerfi_token *token,
@@ -967,10 +971,10 @@ layerfi_result layerfi_client_invalidate(const struct layerfi_client *client,
                                          struct layerfi_error **error);
 
 /**
- * Removes a token from the cache that a server refused with 401, an access
- * token or a business token, given as the value of the `Authorization` header or
- * as the token alone. The comparison takes the same time wherever the values
- * differ. Otherwise as layerfi_client_invalidate().
+ * Removes a token from the cache that a server refused with 401, an access token
+ * or a business token, given as the value of the `Authorization` header or as
+ * the token alone. The values are compared in constant time. Otherwise as
+ * layerfi_client_invalidate().
  */
 layerfi_result layerfi_client_invalidate_authorization(const struct layerfi_client *client,
                                                        const char *authorization,
@@ -1032,8 +1036,8 @@ layerfi_result layerfi_client_business_token(const struct layerfi_client *client
  * layerfi_client_business_token().
  *
  * Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token; a request
- * for one is started in the background. While it is too early for a new request,
- * the failure of the last one.
+ * for one is started in the background. After a failed request, its failure
+ * until the next request is allowed.
  */
 layerfi_result layerfi_client_try_business_token(const struct layerfi_client *client,
                                                  const char *business_id,
@@ -1116,7 +1120,7 @@ void layerfi_business_token_free(struct layerfi_business_token *token);
  * `session_duration_s` is as in layerfi_client_business_token(). `max_in_flight`
  * is the maximum number of concurrent requests; 0 is the default, 32.
  * `timeout_ms` limits each business in milliseconds, from the moment when the
- * rate limit lets its request start; it does not limit the batch. 0 is the
+ * rate limiter permits its request; it does not limit the batch. 0 is the
  * client's timeout. `progress` may be NULL; otherwise it is called with
  * `userdata`, from this thread.
  *
@@ -1189,8 +1193,8 @@ void layerfi_whoami_free(struct layerfi_whoami *whoami);
 /**
  * Sends a request to the Layer API with the access token in its `Authorization`
  * header. If the response is 401, the token is invalidated and the request is
- * sent once more with a new one. Redirects are not followed, and nothing but 401
- * is retried. Free the response with layerfi_response_free().
+ * sent again with a new one. Redirects are not followed, and there is no retry
+ * except after 401. Free the response with layerfi_response_free().
  *
  * A response with any status, a second 401 included, is a success of this call:
  * check layerfi_response_status().
@@ -1222,8 +1226,8 @@ layerfi_result layerfi_client_execute(const struct layerfi_client *client,
 uint32_t layerfi_response_status(const struct layerfi_response *response);
 
 /**
- * The value of the first header with this name; empty if there is none. Upper
- * and lower case do not matter. The value need not be UTF-8.
+ * The value of the first header with this name; empty if there is none. Names
+ * are not case-sensitive. The value may be other bytes than UTF-8.
  */
 struct layerfi_str layerfi_response_header(const struct layerfi_response *response,
                                            const char *name);

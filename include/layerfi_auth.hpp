@@ -176,7 +176,7 @@ class Error : public std::exception {
     std::string_view name() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_result_name(static_cast<std::uint32_t>(result_)));
     }
-    /** What failed, without the advice. The text may change. */
+    /** What failed, without the remedy. The text may change. */
     std::string_view message() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_error_message(error_.get()));
     }
@@ -202,7 +202,8 @@ class Error : public std::exception {
     }
     /** The HTTP status of the response; 0 if there was no response. */
     unsigned http_status() const noexcept { return layerfi_error_http_status(error_.get()); }
-    /** How long the server asked to wait; empty if it did not. */
+    /** How long to wait before a retry, as the server requests; empty if it
+     * requests nothing. */
     std::optional<std::chrono::milliseconds> retry_after() const noexcept {
         const std::int64_t delay = layerfi_error_retry_after_ms(error_.get());
         if (delay < 0) {
@@ -210,7 +211,7 @@ class Error : public std::exception {
         }
         return std::chrono::milliseconds{delay};
     }
-    /** Whether the same call may succeed later with nothing changed on this side. */
+    /** Whether the same call may succeed later without a change by the caller. */
     bool is_retryable() const noexcept { return layerfi_error_is_retryable(error_.get()); }
 
   private:
@@ -440,7 +441,7 @@ struct BatchOptions {
     std::chrono::seconds session_duration{LAYERFI_SESSION_DURATION_DEFAULT};
     /** The maximum number of concurrent requests; 0 is the default, 32. */
     std::size_t max_in_flight = 0;
-    /** Limits each business, from the moment when the rate limit lets its request start. */
+    /** Limits each business, from the moment when the rate limiter permits its request. */
     Timeout timeout = default_timeout;
     /** Called after each result, from the calling thread. If it returns false, the batch ends. */
     std::function<bool(const BatchProgress &)> progress{};
@@ -476,8 +477,8 @@ class Client {
 
     /**
      * Returns the cached access token and never waits. Empty if the cache has no valid
-     * token; a request for one is started. Throws the failure of the last request while
-     * it is too early for a new one.
+     * token; a request for one is started. After a failed request, throws its
+     * failure until the next request is allowed.
      */
     std::optional<Token> try_token() const { return detail::if_available(try_token(std::nothrow)); }
     /** The same, with Result::NotAvailable instead of an empty value. */
@@ -565,8 +566,8 @@ class Client {
 
     /**
      * Returns a cached business token that has at least half of its lifetime left, and
-     * never waits. Empty if there is none; a request for one is started. Throws the failure
-     * of the last request while it is too early for a new one.
+     * never waits. Empty if there is none; a request for one is started. After a failed
+     * request, throws its failure until the next request is allowed.
      */
     std::optional<BusinessToken>
     try_business_token(ZString business_id,
@@ -674,8 +675,8 @@ class Client {
     }
 
     /**
-     * Sends a request to the Layer API with the access token. After 401 it is sent once
-     * more with a new token. A response with any status is a success of this call, a
+     * Sends a request to the Layer API with the access token. After 401 it is sent
+     * again with a new token. A response with any status is a success of this call, a
      * second 401 included. See layerfi_client_execute().
      */
     Response execute(const Request &request, Timeout timeout = default_timeout) const {
@@ -736,9 +737,9 @@ struct Credentials {
 };
 
 /**
- * The settings of a client that is to be made. Use it from one thread at a time.
- * Setters throw Error for a value that cannot be valid; build() checks the rest.
- * Ranges and defaults are those of the layerfi_client_builder_set_ functions.
+ * The settings of a new client. Use it from one thread at a time. Setters throw
+ * Error for a value that cannot be valid; build() checks the rest. Ranges and
+ * defaults are those of the layerfi_client_builder_set_ functions.
  */
 class ClientBuilder {
   public:

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV = $(abspath .venv)
 VENV_PYTHON = $(VENV)/bin/python
-# More processes than processors: most tests wait for a clock or a server.
+# More processes than processors, because most tests wait for a clock or a server.
 PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python
 WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
 # `make wheel` fails if the wheel uses a symbol of a newer glibc.

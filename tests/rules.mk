@@ -2,7 +2,7 @@
 
 .PHONY: fuzz soak deny sbom reproducible
 TESTS += fuzz deny
-# Not beside others: it builds a C library where the tests of ffi build one too.
+# Not in parallel with others: it and the tests of ffi build a C library in the same place.
 TESTS_ALONE += soak
 
 FUZZ_TARGETS = token_response refusal retry_after environment business_id ca_pem c_strings

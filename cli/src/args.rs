@@ -165,7 +165,7 @@ pub(crate) struct EmulatorArgs {
     /// The rate limit in requests per second, or "none"; the default is the environment's.
     #[arg(long, value_name = "N", value_parser = rate_limit)]
     pub(crate) rate_limit: Option<RateLimit>,
-    /// A business of the client; can be given several times. By default every
+    /// A business of the client; the flag can be repeated. By default every
     /// UUID is a business of the client.
     #[arg(long = "business", value_name = "ID")]
     pub(crate) businesses: Vec<String>,

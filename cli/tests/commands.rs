@@ -170,7 +170,7 @@ fn every_error_kind_has_its_exit_code_and_json() {
         (plain(), &["token", FILE, "/"], 4, "credentials"),
         (plain(), &["token", FILE, "/dev/null"], 4, "credentials"),
         (plain(), &["token", FILE, "/nonexistent/secret"], 4, "credentials"),
-        (plain(), &["token", "--client-id", "nobody"], 5, "oauth"),
+        (plain(), &["token", "--client-id", "unknown-client"], 5, "oauth"),
         (faulty(Endpoint::Whoami, Fault::status(403)), &["whoami"], 6, "api"),
         (faulty(Endpoint::Whoami, Fault::status(429).body(too_many)), &["whoami"], 7, "rate_limited"),
         (plain(), &["token", "--auth-url", CLOSED_PORT], 8, "transport"),
@@ -222,7 +222,11 @@ fn every_error_kind_has_its_exit_code_and_json() {
 #[test]
 fn json_errors_contain_the_details() {
     let layer = start(Emulator::builder());
-    let error = run(at(&layer, &["token", "--client-id", "nobody", "--json"])).error();
+    let error = run(at(
+        &layer,
+        &["token", "--client-id", "unknown-client", "--json"],
+    ))
+    .error();
     assert_eq!(error["oauth_error"], "invalid_client");
     assert_eq!(error["http_status"], 400);
     assert_eq!(error["retryable"], false);
@@ -353,7 +357,11 @@ fn engine_errors_name_flags_and_variables() {
             &["LAYER_CA_FILE", "/nonexistent/ca.pem", "--ca-file"],
         ),
         (&[], &["token", "--proxy", "ftp://p"], &["--proxy"]),
-        (&[], &["token", "--client-id", "nobody"], &["--client-id"]),
+        (
+            &[],
+            &["token", "--client-id", "unknown-client"],
+            &["--client-id"],
+        ),
         (&[], &["business-token", "x"], &["business id"]),
     ] {
         let mut command = at(&layer, args);
@@ -410,7 +418,7 @@ fn with_json_every_line_on_stderr_is_json() {
     let layer = start(Emulator::builder());
     let outcome = run(at(
         &layer,
-        &["token", "--client-id", "nobody", "--json", "-vv"],
+        &["token", "--client-id", "unknown-client", "--json", "-vv"],
     ));
     let mut lines: Vec<Value> = outcome
         .stderr
@@ -453,7 +461,7 @@ fn a_flag_takes_precedence_over_an_invalid_variable() {
     command
         .arg(DEFAULT_CLIENT_ID)
         .env("LAYER_ENVIRONMENT", "nonsense")
-        .env("LAYER_CLIENT_ID", "nobody");
+        .env("LAYER_CLIENT_ID", "unknown-client");
     let outcome = run(command);
     outcome.assert_code(0);
 }

@@ -119,7 +119,7 @@ fn all_checks_pass_over_http_and_https() {
 #[test]
 fn text_output_has_a_line_per_check_and_the_remedy_below() {
     let layer = start(Emulator::builder());
-    let outcome = run(at(&layer, &["doctor", "--client-id", "nobody"]));
+    let outcome = run(at(&layer, &["doctor", "--client-id", "unknown-client"]));
     outcome.assert_code(20);
     let lines: Vec<_> = outcome.stdout.lines().collect();
     assert!(
@@ -185,7 +185,7 @@ fn an_unusable_stdin_is_an_error_and_not_a_report() {
 fn wrong_credentials_fail_the_credentials_check() {
     let layer = start(Emulator::builder());
     for (flag, value, code) in [
-        ("--client-id", "nobody", "invalid_client"),
+        ("--client-id", "unknown-client", "invalid_client"),
         (
             "--scope",
             "https://api.layerfi.com/production",

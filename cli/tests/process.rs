@@ -8,7 +8,7 @@ mod common;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use common::{PATIENCE, at, start};
+use common::{MAX_WAIT, at, start};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_SECRET, Emulator, Endpoint, Fault};
 
 fn contains(bytes: &[u8], text: &str) -> bool {
@@ -47,8 +47,8 @@ fn b20_the_secret_is_in_no_argument_and_no_variable_of_the_process() {
         let request_arrived =
             |all: &layerfi_auth_emulator::Counters| all.endpoint(Endpoint::Token).in_flight == 1;
         assert!(
-            layer.wait_until(request_arrived, PATIENCE),
-            "{flags:?}: no token request within {PATIENCE:?}"
+            layer.wait_until(request_arrived, MAX_WAIT),
+            "{flags:?}: no token request within {MAX_WAIT:?}"
         );
         for file in ["cmdline", "environ"] {
             let content = std::fs::read(format!("/proc/{}/{file}", process.id())).unwrap();

@@ -7,21 +7,20 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// Id of a business: a UUID, or an opaque id where that is allowed.
+/// Id of a business: a UUID, or an opaque id if the client allows them.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BusinessId(Arc<str>);
 
 impl BusinessId {
-    /// Accepts an id that is not a UUID. Layer documents UUIDs only; this is for
-    /// systems that stand in for it.
+    /// Accepts an id that is not a UUID. Layer documents only UUIDs; other ids
+    /// are for systems that replace Layer, such as a mock server.
     ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) where it is
-    /// empty, longer than 128 bytes, only dots, or has other characters than ASCII letters,
-    /// digits and `-_.~:@+=,`.
+    /// # Errors [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is
+    /// empty, longer than 128 bytes, consists only of dots, or contains characters other
+    /// than ASCII letters, digits and `-_.~:@+=,`.
     pub fn opaque(id: &str) -> Result<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~:@+=,".contains(&b);
-        // URL libraries resolve segments of dots as parent folders.
+        // URL libraries resolve `.` and `..` segments.
         let dots = id.bytes().all(|b| b == b'.');
         if id.is_empty() || id.len() > 128 || dots || !id.bytes().all(plain) {
             return Err(Error::invalid_argument(
@@ -33,7 +32,7 @@ impl BusinessId {
         Ok(Self(id.into()))
     }
 
-    /// The id; a UUID in lower case.
+    /// The id. A UUID is in lower case.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -45,7 +44,7 @@ impl BusinessId {
     }
 }
 
-/// Percent-encodes all but the unreserved characters of RFC 3986.
+/// Percent-encodes all characters except the unreserved ones of RFC 3986.
 fn percent_encode(text: &str) -> Cow<'_, str> {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     if text.bytes().all(unreserved) {
@@ -65,7 +64,7 @@ fn percent_encode(text: &str) -> Cow<'_, str> {
 impl FromStr for BusinessId {
     type Err = Error;
 
-    /// Parses a UUID with hyphens, in any case.
+    /// Parses a UUID with hyphens, in upper or lower case.
     fn from_str(id: &str) -> Result<Self> {
         let well_formed = id.len() == 36
             && id.bytes().enumerate().all(|(at, b)| match at {

@@ -15,9 +15,9 @@ pub(crate) struct Config {
     pub(crate) credentials: CredentialsSource,
     pub(crate) basic_encoding: BasicEncoding,
     pub(crate) http: HttpConfig,
-    /// Requests per call at most, the first included.
+    /// Maximum number of requests per call, the first included.
     pub(crate) max_attempts: u32,
-    /// What a call may take in all.
+    /// Timeout of a whole call.
     pub(crate) timeout: Duration,
     pub(crate) allow_opaque_business_ids: bool,
     pub(crate) business_token_capacity: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Config {
 /// Settings of the HTTP client.
 #[derive(Clone)]
 pub(crate) struct HttpConfig {
-    /// Certificate authorities to trust beside the system's.
+    /// Certificate authorities to trust in addition to the system's.
     pub(crate) extra_roots: Vec<CertificateDer<'static>>,
     pub(crate) proxies: Proxies,
     pub(crate) connect_timeout: Duration,
@@ -36,7 +36,7 @@ pub(crate) struct HttpConfig {
     pub(crate) user_agent: String,
 }
 
-/// Proxies to use, wherever they were set.
+/// Proxies to use, from the builder or the environment variables.
 #[derive(Clone, Default)]
 pub(crate) struct Proxies {
     pub(crate) http: Option<String>,

@@ -48,7 +48,7 @@ impl Credentials {
                 "set client_secret, LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE",
             ));
         }
-        // RFC 6749 appendix A.2 allows visible ASCII and blanks.
+        // RFC 6749 appendix A.2 allows printable ASCII and spaces.
         if self
             .client_secret
             .expose()
@@ -65,7 +65,7 @@ impl Credentials {
     }
 }
 
-/// Validates an id where it is known before its secret.
+/// Validates an id that is known before its secret.
 pub(crate) fn check_client_id(client_id: &str, encoding: BasicEncoding) -> Result<()> {
     if client_id.is_empty() {
         return Err(Error::config(
@@ -104,7 +104,7 @@ impl fmt::Debug for Credentials {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BasicEncoding {
-    /// Unchanged, as `curl -u` and Layer's documentation do.
+    /// Id and secret unchanged, as `curl -u` and Layer's documentation do.
     #[default]
     Raw,
     /// Form-urlencoded first, as in RFC 6749 section 2.3.1. The same as raw for
@@ -112,17 +112,17 @@ pub enum BasicEncoding {
     Form,
 }
 
-/// Source of credentials in your program, such as a vault client.
+/// Source of credentials that a program implements, such as a vault client.
 ///
 /// It is called before each token request, and again when the server refuses the
 /// credentials, so that a rotated secret is used without a new client.
 ///
-/// Its futures run on a thread of their own, in a Tokio runtime that this library
-/// makes for each client: they may block it, which delays no other client. Keep
-/// secrets out of the error's text, since it is shown.
+/// Its futures run on a separate thread, in a Tokio runtime that this library
+/// creates for each client. They may block: that delays no other client. Keep
+/// secrets out of the text of the error, because it is shown.
 pub trait CredentialsProvider: Send + Sync + 'static {
-    /// Reads the current credentials. The future is dropped when the call's time
-    /// runs out.
+    /// Reads the current credentials. The future is dropped at the deadline of
+    /// the call.
     fn credentials(
         &self,
     ) -> impl Future<Output = Result<Credentials, Box<dyn std::error::Error + Send + Sync>>> + Send;
@@ -162,7 +162,7 @@ impl CredentialsSource {
         Self::Provider(Provider(Arc::new(provider)))
     }
 
-    /// Whether reading again may give other credentials.
+    /// Whether reading again may return other credentials.
     pub(crate) fn can_change(&self) -> bool {
         match self {
             Self::Given(_) => false,
@@ -170,7 +170,7 @@ impl CredentialsSource {
         }
     }
 
-    /// Validates what is known before the first request.
+    /// Validates the parts that are known before the first request.
     pub(crate) fn check(&self, encoding: BasicEncoding) -> Result<()> {
         match self {
             Self::Given(credentials) => credentials.check(encoding),
@@ -180,7 +180,7 @@ impl CredentialsSource {
     }
 
     /// Reads the current credentials and validates them. Reading a file blocks,
-    /// and a provider may: call it on a thread that may be blocked.
+    /// and a provider may block, so call it only on a thread that may block.
     pub(crate) async fn read(&self, encoding: BasicEncoding) -> Result<Credentials> {
         let (credentials, source) = match self {
             Self::Given(credentials) => return Ok(credentials.clone()),
@@ -195,13 +195,14 @@ impl CredentialsSource {
             }
         };
         credentials.check(encoding).map_err(|error| {
-            // Not a fault of the configuration: the next read may give valid ones.
+            // Not a configuration error, because the next read may return valid
+            // credentials.
             let what = format!("{source} has no valid credentials: {}", error.message());
             let field = match self {
                 Self::SecretFile { .. } => "client_secret_file",
                 _ => error.field().unwrap_or("client_secret"),
             };
-            let remedy = "write the credentials again; the next call reads them anew";
+            let remedy = "correct the credentials; the next call reads them again";
             Error::of_field(ErrorKind::Credentials, field, what, remedy)
         })?;
         Ok(credentials)
@@ -233,21 +234,22 @@ fn read_secret_file(path: &Path) -> Result<Secret> {
             ErrorKind::Credentials,
             "client_secret_file",
             format!("client_secret_file {path:?} {why}"),
-            "check client_secret_file or LAYER_CLIENT_SECRET_FILE, and who may read it",
+            "check the path and permissions of client_secret_file or LAYER_CLIENT_SECRET_FILE",
         )
     };
     let unreadable = |error: std::io::Error| failed(format!("cannot be read ({error})"));
-    // Checked before it is opened, since opening a pipe waits; and a pipe
-    // (`<(vault ...)`) would be empty at the second read.
+    // Checked before the file is opened: opening a pipe waits, and a pipe
+    // (`<(vault ...)`) is empty at the second read.
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(failed("is not a regular file".to_owned()));
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let size = metadata.len();
-    // Sized in advance: a growing buffer would leave copies behind.
-    let room = usize::try_from(size.min(MAX_SECRET_FILE)).unwrap_or_default() + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    // The full size is allocated first: a growing buffer would leave copies in
+    // freed memory.
+    let capacity = usize::try_from(size.min(MAX_SECRET_FILE)).unwrap_or_default() + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
     file.take(MAX_SECRET_FILE + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;

@@ -1,7 +1,8 @@
-//! Deadline of a call, and what the call has tried so far.
+//! Deadline of a call, and the progress of the call.
 //!
-//! A deadline is made once, where a call enters, and handed down. When it
-//! passes, the error says what was tried: attempts, the last failure, the host.
+//! Each call creates one deadline at its start and passes it on. When it
+//! expires, the error says what was tried: the number of attempts, the last
+//! failure and the host.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::sys::sync::{Mutex, lock};
 
-/// The longest timeout: more is as good as none, and would overflow a clock.
+/// The longest timeout. A longer one could overflow a clock.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// End of a call, with the call's progress.
@@ -41,7 +42,7 @@ impl Deadline {
         self.at
     }
 
-    /// Time left; zero once it has passed.
+    /// Time left; zero after the deadline.
     pub(crate) fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
@@ -69,8 +70,8 @@ impl Deadline {
     }
 }
 
-/// What a call has tried so far. Clones share it, so that a call that waits for
-/// a shared request can report what that request tried.
+/// Progress of a call: what it has tried so far. Clones share it, so that a
+/// call that waits for a shared request can report what that request tried.
 #[derive(Clone, Default)]
 pub(crate) struct Progress(Arc<Mutex<State>>);
 
@@ -81,34 +82,35 @@ struct State {
     shared: Option<Progress>,
 }
 
-/// Attempts of a call and how the last of them failed.
+/// Number of attempts of a call, and the failure of the last one.
 #[derive(Clone, Default)]
 pub(crate) struct Tried {
     pub(crate) attempts: u32,
     pub(crate) last: Option<Error>,
-    /// What the call is waiting for, such as a host.
+    /// Name of what the call waits for, such as a host.
     pub(crate) waits_for: Option<Arc<str>>,
 }
 
 impl Progress {
-    /// Notes what the call waits for from here on.
+    /// Records what the call waits for now.
     pub(crate) fn waits_for(&self, what: &str) {
         let what = Arc::from(what);
         lock(&self.0).own.waits_for = Some(what);
     }
 
-    /// Notes a failed attempt.
+    /// Records a failed attempt.
     pub(crate) fn failed(&self, error: &Error) {
         let error = error.clone();
         let mut state = lock(&self.0);
         state.own.attempts += 1;
         let before = state.own.last.replace(error);
         drop(state);
-        // Dropped without the lock: an error may hold a user's own.
+        // Dropped after the lock is released: an error may contain one of the
+        // user, whose destructor is the user's code.
         drop(before);
     }
 
-    /// Notes that the call waits for a request that other calls share.
+    /// Records that the call waits for a request that other calls share.
     pub(crate) fn share(&self, shared: &Progress) {
         if !Arc::ptr_eq(&self.0, &shared.0) {
             let before = lock(&self.0).shared.replace(shared.clone());

@@ -20,8 +20,8 @@ pub enum Environment {
     Production,
     /// `production-ca` (Canada): `https://api-ca.layerfi.com`.
     ProductionCa,
-    /// `custom`: an emulator, a staging system or a proxy. API URL, token endpoint
-    /// and scope must all be set.
+    /// `custom`: an emulator, a staging system or a proxy. `api_url`, `auth_url`
+    /// and `scope` must be set.
     Custom,
 }
 
@@ -78,12 +78,12 @@ impl Environment {
         }
     }
 
-    /// Requests per second that Layer grants a client, until a response tells
-    /// another limit (Layer's page "Rate limiting").
+    /// Requests per second that Layer grants a client, until a response
+    /// contains another limit (Layer's page "Rate limiting").
     pub(crate) const fn requests_per_second(self) -> u32 {
         match self {
             Self::Production | Self::ProductionCa => 500,
-            // An unknown system gets the lower limit.
+            // The lower limit applies to an unknown system.
             Self::Sandbox | Self::Custom => 100,
         }
     }
@@ -165,7 +165,8 @@ impl Endpoints {
         })
     }
 
-    /// Whether these are one of Layer's own environments, unchanged.
+    /// Whether these are the unchanged values of one of Layer's own
+    /// environments.
     pub(crate) fn is_layers_own(&self) -> bool {
         let environment = self.environment;
         environment.api_url() == Some(&self.api_url)
@@ -174,7 +175,8 @@ impl Endpoints {
     }
 
     /// Name of the environment in the table of Layer's React components, which
-    /// crash on any other name. For a custom environment the scope decides.
+    /// crash on any other name. For a custom environment it follows from the
+    /// scope.
     pub(crate) fn components_environment(&self) -> &'static str {
         match self.environment {
             Environment::Custom if self.scope.contains("production") => "production",

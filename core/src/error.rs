@@ -1,4 +1,4 @@
-//! Error of this crate: what failed, what to do, whether a retry helps.
+//! Error of this crate: what failed, what to do, and whether a retry helps.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,17 +20,19 @@ pub enum ErrorKind {
     Credentials,
     /// The server could not be reached, or the connection broke.
     Transport,
-    /// The time of the call, or of one attempt, ran out.
+    /// The timeout of the call, or of one attempt, expired.
     Timeout,
     /// The server's certificate was not accepted, or the handshake failed.
     Tls,
-    /// The token endpoint refused. [`Error::oauth_error`] is its code (RFC 6749 section 5.2).
+    /// The token endpoint returned an error. [`Error::oauth_error`] is its code (RFC 6749
+    /// section 5.2).
     OAuth,
-    /// The Layer API refused. See [`Error::http_status`] and [`Error::error_enum`].
+    /// The Layer API returned an error. See [`Error::http_status`] and
+    /// [`Error::error_enum`].
     Api,
     /// Too many requests. [`Error::retry_after`] says how long to wait.
     RateLimited,
-    /// The response is not what the protocol allows.
+    /// The response does not follow the protocol.
     Protocol,
     /// A fault in this library, such as a panic in a background task. The client stays usable.
     Internal,
@@ -81,9 +83,9 @@ impl fmt::Display for ErrorKind {
 ///
 /// Cheap to clone: all callers that waited for one request get the same error.
 /// Its text never contains a secret, a token or the body of a response; text from
-/// a server is shown only where it is a short, plain identifier.
+/// a server is shown only if it is a short, plain identifier.
 ///
-/// [`source`](std::error::Error::source) is the cause where it is known: a TLS or
+/// [`source`](std::error::Error::source) is the cause if it is known: a TLS or
 /// I/O error, the error of a credentials provider, or the last failed attempt of
 /// a call that timed out.
 #[derive(Clone, thiserror::Error)]
@@ -104,7 +106,7 @@ struct Inner {
     cause: Option<Cause>,
 }
 
-/// What is known about a failure beside its text.
+/// Details of a failure, apart from its text.
 #[derive(Clone, Default)]
 pub(crate) struct Details {
     pub(crate) field: Option<&'static str>,
@@ -141,7 +143,7 @@ impl Error {
         }))
     }
 
-    /// Failure that concerns one setting or argument.
+    /// Failure because of one setting or argument.
     pub(crate) fn of_field(
         kind: ErrorKind,
         field: &'static str,
@@ -164,7 +166,7 @@ impl Error {
         Self::of_field(ErrorKind::Config, field, what, remedy)
     }
 
-    /// Argument that is refused before anything is sent.
+    /// Invalid argument; no request was sent.
     pub(crate) fn invalid_argument(
         field: &'static str,
         what: impl Into<Cow<'static, str>>,
@@ -173,7 +175,7 @@ impl Error {
         Self::of_field(ErrorKind::InvalidArgument, field, what, remedy)
     }
 
-    /// Attempt that got no complete response in time.
+    /// Attempt that timed out before the response was complete.
     pub(crate) fn attempt_timeout(what: impl Into<Cow<'static, str>>) -> Self {
         Self::new(
             ErrorKind::Timeout,
@@ -251,14 +253,15 @@ impl Error {
         is_retryable(self.kind(), self.http_status())
     }
 
-    /// HTTP status of the response, if there was one. Of a call that timed out:
-    /// of its last attempt.
+    /// HTTP status of the response, if there was one. For a call that timed
+    /// out, the status of its last attempt.
     #[must_use]
     pub fn http_status(&self) -> Option<u16> {
         self.0.details.http_status
     }
 
-    /// The server's id of the request, to quote to Layer's support.
+    /// The server's id of the request. Layer's support can find the request by
+    /// it.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.0.details.request_id.as_deref()
@@ -276,7 +279,7 @@ impl Error {
         self.0.details.error_enum.as_deref()
     }
 
-    /// How long the server asked to wait.
+    /// How long the server says to wait before a retry.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.details.retry_after
@@ -310,7 +313,7 @@ impl Error {
 fn is_retryable(kind: ErrorKind, http_status: Option<u16>) -> bool {
     match kind {
         ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::RateLimited => true,
-        // A vault or a mounted file may be back in a moment.
+        // A vault or a mounted file may be available again soon.
         ErrorKind::Credentials => true,
         ErrorKind::OAuth | ErrorKind::Api | ErrorKind::Protocol => {
             http_status.is_some_and(is_retryable_status)
@@ -345,7 +348,8 @@ impl fmt::Debug for Error {
     }
 }
 
-/// `fn main() -> Result<(), Error>` prints this form, so it has everything.
+/// `fn main() -> Result<(), Error>` prints this form, so it contains all
+/// details.
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -386,7 +390,7 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// Text of a library, cut to what fits in one line.
+/// Error text of a library, cut to the length of one line.
 pub(crate) fn clipped(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(160).collect()
 }
@@ -452,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn b08_expired_call_tells_what_it_tried() {
+    fn b08_timed_out_call_reports_what_it_tried() {
         let timeout = Duration::from_secs(2);
         let waiting = Error::deadline(timeout, 0, None, Some("auth.layerfi.com".into()));
         assert_eq!(

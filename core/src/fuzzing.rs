@@ -1,4 +1,4 @@
-//! Parsers of bytes from outside, for `fuzz/`, each with the properties that must
+//! Parsers of untrusted input, for `fuzz/`, each with the properties that must
 //! hold for any input. Compiled under `--cfg fuzzing`, and in this crate's tests,
 //! which run the corpus.
 
@@ -27,7 +27,7 @@ use crate::token::{AccessToken, Life, MAX_LIFETIME};
 /// Longest `Retry-After` that is reported.
 const YEAR: Duration = Duration::from_secs(31_536_000);
 
-/// Text in the corpus that no error may show.
+/// Text in the corpus that no error message may contain.
 const SECRET: &str = "canary-9f1c";
 
 /// Checks that an error is short, has a remedy and shows no secret.
@@ -40,8 +40,8 @@ fn check(error: &Error) {
     assert!(!error.message().is_empty() && !error.remedy().is_empty());
 }
 
-/// Body of a token response: a token that a header can carry and that lives a day
-/// at most, or an error that quotes nothing.
+/// Body of a token response: a token that is valid in a header and expires within
+/// a day, or an error that quotes nothing.
 pub fn token_response(body: &[u8]) {
     let parse = |body| response::parse(|| "the server".to_owned(), body, Details::default);
     match parse(body) {
@@ -67,8 +67,8 @@ pub fn token_response(body: &[u8]) {
     }
 }
 
-/// Refusal of both endpoints: two bytes of status, a line with the request id, a
-/// line with `Retry-After`, and the body.
+/// Error response of either endpoint: two bytes of status, a line with the
+/// request id, a line with `Retry-After`, and the body.
 pub fn refusal(data: &[u8]) {
     let Some((status, rest)) = data.split_first_chunk() else {
         return;
@@ -157,10 +157,10 @@ pub fn environment(data: &[u8]) {
 
     let values: Vec<_> = data.split(|byte| *byte == b'\n').collect();
 
-    // The secret may be in these; elsewhere it is a host or a name, which is shown
-    // (a host in lower case).
+    // These variables may contain the secret. In the other variables it would be a
+    // host or a name, which errors show (a host in lower case).
     let hides = |name: &str| name == "LAYER_CLIENT_SECRET" || name.ends_with("_PROXY");
-    let told = VARIABLES
+    let is_shown = VARIABLES
         .iter()
         .zip(&values)
         .filter(|(name, _)| !hides(name))
@@ -168,7 +168,7 @@ pub fn environment(data: &[u8]) {
             let value = String::from_utf8_lossy(value).to_ascii_lowercase();
             value.contains(SECRET)
         });
-    if told {
+    if is_shown {
         return;
     }
     let var = |name: &str| {
@@ -234,7 +234,7 @@ pub fn ca_pem(pem: &[u8]) {
 
 #[cfg(all(test, unix))]
 mod tests {
-    /// Runs the seeds of the fuzzers and all that they found.
+    /// Runs the seeds of the fuzzers and all inputs that they found.
     #[test]
     fn b10_b18_b20_corpus_of_the_fuzzers_passes() {
         type Target = fn(&[u8]);

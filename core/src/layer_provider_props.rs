@@ -10,7 +10,8 @@ use crate::secret::REDACTED;
 /// Props of `<LayerProvider>` of the npm package `@layerfi/components`, as JSON.
 ///
 /// One of Layer's own environments is given by its name, any other by its URLs.
-/// They hold the business token: `Debug` does not show it, serialization does.
+/// The props contain the business token: `Debug` does not show it, but
+/// serialization does.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LayerProviderProps<'a> {
@@ -22,7 +23,7 @@ pub struct LayerProviderProps<'a> {
     environment_config_override: Option<EnvironmentConfig<'a>>,
 }
 
-/// Environment of the components, in place of a named one.
+/// Environment of the components, instead of a named one.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct EnvironmentConfig<'a> {
@@ -55,8 +56,8 @@ impl<'a> LayerProviderProps<'a> {
     }
 
     /// The same props with another name from the components' table of
-    /// environments, such as `sandbox`. The components crash on a name that is not
-    /// in it.
+    /// environments, such as `sandbox`. The components crash if the name is not in
+    /// that table.
     #[must_use]
     pub fn with_environment(mut self, name: &'a str) -> Self {
         match &mut self.environment_config_override {

@@ -8,8 +8,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::sys::jitter::random;
 
-/// Longest wait for a `Retry-After`. A server that asks for hours gets its next
-/// request sooner, since no caller waits for hours.
+/// Longest wait for a `Retry-After`. A longer value is limited to this, because
+/// no caller waits for hours.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Longest `Retry-After` that is reported: a year.
@@ -18,19 +18,19 @@ const MAX_REPORTED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Exponential back-off with full jitter, bounded in attempts and time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RetryPolicy {
-    /// Requests in all, the first included.
+    /// Number of requests, the first included.
     pub(crate) max_attempts: u32,
     /// Upper bound of the first delay; it doubles from there.
     pub(crate) base: Duration,
-    /// Upper bound of any delay that the server did not ask for.
+    /// Upper bound of any delay without a `Retry-After`.
     pub(crate) cap: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            // Three retries cover a short outage, such as a deployment. A longer one
-            // is left to the cache's back-off, which holds no caller.
+            // Three retries cover a short outage, such as a deployment. In a longer
+            // one the cache's back-off applies, in which no caller waits.
             max_attempts: 4,
             base: Duration::from_millis(250),
             cap: Duration::from_secs(5),
@@ -40,7 +40,8 @@ impl Default for RetryPolicy {
 
 impl RetryPolicy {
     /// The same policy after `failures` failed sequences in a row: from the third
-    /// on a sequence is one attempt, so that a long outage gets few requests.
+    /// failed sequence on, a sequence is one attempt, so that few requests are
+    /// sent during a long outage.
     pub(crate) fn after_failures(self, failures: u32) -> Self {
         let max_attempts = if failures >= 3 { 1 } else { self.max_attempts };
         Self {
@@ -66,7 +67,8 @@ impl RetryPolicy {
         let doubled = self
             .base
             .saturating_mul(1 << attempts.saturating_sub(1).min(16));
-        // Full jitter spreads a fleet that failed at the same moment.
+        // Full jitter spreads the retries of machines that failed at the same
+        // moment.
         let delay = doubled.min(self.cap).mul_f64(random.clamp(0.0, 1.0));
         let delay = delay.max(retry_after(error));
         // A wait that ends at the deadline would only delay the failure.
@@ -79,7 +81,7 @@ impl RetryPolicy {
 pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let delay = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit ask for a very long time.
+        // A number with too many digits counts as a very long time.
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
         let date = httpdate::parse_http_date(value).ok()?;
@@ -88,13 +90,13 @@ pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
     Some(delay.min(MAX_REPORTED))
 }
 
-/// Wait that the server asked for, capped at [`MAX_RETRY_AFTER`]; zero if it asked
-/// for none.
+/// Wait that `Retry-After` requested, limited to [`MAX_RETRY_AFTER`]; zero without
+/// one.
 pub(crate) fn retry_after(error: &Error) -> Duration {
     error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER)
 }
 
-/// Runs `attempt` until it succeeds, fails permanently, or time runs out.
+/// Runs `attempt` until it succeeds, fails permanently, or reaches the deadline.
 pub(crate) async fn run<T, F>(
     policy: RetryPolicy,
     deadline: &Deadline,
@@ -149,7 +151,7 @@ mod tests {
             (1, 503, None, 30_000, 1.0, Some(250), "the first bound"),
             (2, 503, None, 30_000, 1.0, Some(500), "doubled"),
             (3, 503, None, 30_000, 0.5, Some(500), "full jitter"),
-            (1, 503, None, 30_000, 0.0, Some(0), "down to nothing"),
+            (1, 503, None, 30_000, 0.0, Some(0), "down to zero"),
             (4, 503, None, 30_000, 1.0, None, "tries used up"),
             (1, 404, None, 30_000, 1.0, None, "not retryable"),
             (
@@ -171,7 +173,15 @@ mod tests {
                 None,
                 "no waiting past the deadline",
             ),
-            (1, 503, None, 100, 1.0, None, "nor up to it"),
+            (
+                1,
+                503,
+                None,
+                100,
+                1.0,
+                None,
+                "no waiting up to the deadline",
+            ),
         ] {
             assert_eq!(
                 policy.delay(attempts, &failure(status, retry_after), ms(left), random),

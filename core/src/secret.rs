@@ -1,4 +1,5 @@
-//! Secret strings: never shown, and wiped from memory when the last clone is dropped.
+//! Secret strings, which are never shown, and wiped from memory when the last clone
+//! is dropped.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// Secret string: a client secret or a token.
 ///
 /// `Debug` and `Display` show `[redacted]`. Clones share one buffer, which is
-/// overwritten with zeros when the last of them is dropped. The time of a
+/// overwritten with zeros when the last of them is dropped. The duration of a
 /// comparison depends only on the length.
 #[derive(Clone)]
 pub struct Secret {
@@ -54,10 +55,10 @@ impl Secret {
         }
     }
 
-    /// Compares in a time that depends only on the length.
+    /// Compares in constant time for a given length.
     pub(crate) fn equals(&self, other: &[u8]) -> bool {
         let own = self.as_ref();
-        // Folded over all bytes, so that the time reveals only the length.
+        // Reads all bytes, so that the duration reveals only the length.
         own.len() == other.len()
             && own
                 .iter()
@@ -110,8 +111,8 @@ impl From<&str> for Secret {
     }
 }
 
-/// Buffer for a text that contains secrets: wiped when dropped and when it grows,
-/// where `String` would leave its old buffer unwiped.
+/// Buffer for a text that contains secrets. It is wiped when dropped and when it
+/// grows; `String` would free its old buffer unwiped.
 pub(crate) struct SecretBuffer(Zeroizing<Vec<u8>>);
 
 impl SecretBuffer {

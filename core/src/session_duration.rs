@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 
-/// Lifetime that is asked for a business token: 1 to 86,400 whole seconds, 3,600
-/// by default (Layer's page "Create business auth token").
+/// Requested lifetime of a business token: 1 to 86,400 whole seconds, 3,600 by
+/// default (Layer's page "Create business auth token").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionDuration(u32);
 

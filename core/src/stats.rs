@@ -1,4 +1,4 @@
-//! Counters of what has happened. Never a secret.
+//! Counters of a client's events. They contain no secret.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use crate::error::ErrorKind;
 
-/// Snapshot of a client's counters, all since it was made (in a forked child: since
-/// the parent made it).
+/// Snapshot of a client's counters since the client was created (in a forked child:
+/// since the parent created it).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -15,7 +15,7 @@ pub struct Stats {
     pub hits: u64,
     /// Hits while a refresh was due, under way or failing.
     pub stale_serves: u64,
-    /// Fetches started because there was nothing to serve.
+    /// Fetches started because there was no value to serve.
     pub misses: u64,
     /// Calls that waited for a fetch, their own or a shared one.
     pub waits: u64,
@@ -38,7 +38,7 @@ pub struct Stats {
     pub expires_at: Option<SystemTime>,
 }
 
-/// Events that are counted off the hit path.
+/// Events that are counted outside the hit path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Miss,
@@ -54,8 +54,8 @@ const EVENTS: usize = 7;
 const KINDS: usize = ErrorKind::ALL.len();
 const SHARDS: usize = 16;
 
-/// Counters in a cache line of their own (two, since processors fetch pairs), so
-/// that counting threads do not slow one another.
+/// Counters in separate cache lines (two, because processors fetch pairs), so
+/// that threads do not slow one another.
 #[repr(align(128))]
 #[derive(Default)]
 struct Shard {
@@ -75,8 +75,8 @@ thread_local! {
     static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// This thread's shard. Threads get shards in turn, so up to sixteen threads share
-/// none.
+/// Shard of this thread. Threads get the shards round-robin, so up to sixteen
+/// threads do not share one.
 #[inline]
 fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

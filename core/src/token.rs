@@ -14,16 +14,16 @@ use crate::secret::{Secret, SecretBuffer};
 use crate::session_duration::SessionDuration;
 use crate::sys::clock::{Clock, Now};
 
-/// The longest lifetime of a token, whatever `expires_in` says.
+/// The longest lifetime of a token. A longer `expires_in` is limited to this.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The longest access token, in bytes: most servers refuse headers of 16 KiB and
+/// The longest access token, in bytes. Most servers reject headers of 16 KiB and
 /// more.
 const MAX_TOKEN: usize = 16 * 1024;
 
 const BEARER: &[u8] = b"Bearer ";
 
-/// Refuses an `access_token` that no server should send.
+/// Rejects an `access_token` that no server should send.
 pub(crate) fn check_access_token(access_token: &str) -> Result<(), &'static str> {
     if access_token.is_empty() {
         return Err("access_token is empty");
@@ -31,26 +31,27 @@ pub(crate) fn check_access_token(access_token: &str) -> Result<(), &'static str>
     if access_token.len() > MAX_TOKEN {
         return Err("access_token is longer than 16 KiB");
     }
-    // RFC 6750 section 2.1 allows b64token. Every visible ASCII character is
-    // accepted, since the token is opaque, and nothing else.
-    // (`fold` and not `all`: a loop without an exit is vectorized.)
+    // RFC 6750 section 2.1 allows b64token. All printable ASCII characters are
+    // accepted, because the token is opaque; all others are rejected. (`fold`
+    // and not `all`: a loop without an exit is vectorized.)
     let invalid = |invalid, b: u8| invalid | !b.is_ascii_graphic();
     if access_token.bytes().fold(false, invalid) {
-        return Err("access_token has characters that a header cannot carry");
+        return Err("access_token contains characters that are not allowed in a header");
     }
     Ok(())
 }
 
-/// Life of a token, by the clocks of its client.
+/// Lifetime of a token, by the clocks of its client.
 #[derive(Clone)]
 pub(crate) struct Life {
-    /// Read before the request was sent, since the server may count from then.
+    /// Read before the request was sent, because the server may count the
+    /// lifetime from then.
     pub(crate) requested_at: Now,
     pub(crate) lifetime: Duration,
     pub(crate) clock: Clock,
 }
 
-/// Bearer token (RFC 6750) with its ready header value.
+/// Bearer token (RFC 6750) with its header value.
 struct Bearer {
     /// `Bearer <token>` and a NUL, which ends C strings; `header` and `token` are
     /// views of it.
@@ -61,7 +62,8 @@ struct Bearer {
 }
 
 impl Bearer {
-    /// Takes the `access_token` of a response, if it is safe in a header.
+    /// Makes a token from the `access_token` of a response, if it is safe in a
+    /// header.
     fn new(access_token: &str, life: Life) -> Result<Self, &'static str> {
         check_access_token(access_token)?;
         let length = BEARER.len() + access_token.len();
@@ -72,8 +74,8 @@ impl Bearer {
         let text = text.into_secret().ok_or("access_token is not text")?;
         let value = text.slice(0..length);
         let mut header = HeaderValue::from_maybe_shared(value.bytes())
-            .map_err(|_| "access_token has characters that a header cannot carry")?;
-        // Keeps it out of HPACK's dynamic table and of `Debug`.
+            .map_err(|_| "access_token contains characters that are not allowed in a header")?;
+        // Keeps the value out of HPACK's dynamic table and out of `Debug`.
         header.set_sensitive(true);
         Ok(Self {
             header,
@@ -103,33 +105,35 @@ macro_rules! bearer_methods {
         }
 
         /// [`authorization`](Self::authorization) followed by a NUL, for callers in
-        /// C: the token begins after `Bearer `. It has no other NUL.
+        /// C: the token begins after `Bearer `. The text has no other NUL.
         #[must_use]
         pub fn authorization_with_nul(&self) -> &[u8] {
             self.$bearer().text.as_ref()
         }
 
-        /// Lifetime that the server gave it, counted from before it was requested.
+        /// Lifetime that the server granted, from just before the token was
+        /// requested.
         #[must_use]
         pub fn expires_in(&self) -> Duration {
             self.$bearer().life.lifetime
         }
 
-        /// Expiry by the wall clock, counted from before it was requested.
+        /// Expiry by the wall clock. The lifetime counts from just before the
+        /// request.
         #[must_use]
         pub fn expires_at(&self) -> SystemTime {
             self.$bearer().expires_at()
         }
 
-        /// Life left, by the monotonic and the wall clock: the lesser of both.
-        /// Zero once it has expired.
+        /// Remaining lifetime: the lesser of the values by the monotonic and
+        /// the wall clock. Zero after the expiry.
         #[must_use]
         pub fn remaining(&self) -> Duration {
             self.$bearer().remaining()
         }
 
         /// Whether `text` is this token, alone or as the value of an
-        /// `Authorization` header. The time it takes depends only on the length.
+        /// `Authorization` header. The duration depends only on the length.
         #[must_use]
         pub fn is(&self, text: &str) -> bool {
             let bearer = self.$bearer();
@@ -189,7 +193,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Token for one business, to be handed to a browser or a mobile app.
+/// Token for one business, for a browser or a mobile app.
 ///
 /// Clones share one token, which is wiped from memory when the last one is
 /// dropped. `Debug` never shows the token.
@@ -237,14 +241,14 @@ impl BusinessToken {
         &self.0.business_id
     }
 
-    /// Session duration that was asked for.
+    /// Session duration that was requested.
     #[must_use]
     pub fn session_duration(&self) -> SessionDuration {
         self.0.session_duration
     }
 
     /// Props of `<LayerProvider>` of `@layerfi/components`, for the page that gets
-    /// this token. They serialize to JSON and hold the token.
+    /// this token. They serialize to JSON and contain the token.
     #[must_use]
     pub fn layer_provider_props(&self) -> LayerProviderProps<'_> {
         LayerProviderProps::new(
@@ -358,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn b20_token_that_a_header_cannot_carry_is_refused() {
+    fn b20_token_that_is_invalid_in_a_header_is_refused() {
         for bad in [
             "",
             "a b",

@@ -1,12 +1,13 @@
-//! Checks of URLs, before a credential is sent to one.
+//! Checks of URLs to which credentials are sent.
 
 use url::{Host, Url};
 
 use crate::error::{Error, Result};
 
-/// Parses the URL of a setting and refuses one that no credential may be sent to.
+/// Parses the URL of a setting and rejects one to which credentials must not be
+/// sent.
 pub(crate) fn check_url(field: &'static str, text: &str, loopback_http: bool) -> Result<Url> {
-    // The text is not shown: it may have a user name and a password.
+    // The text is not shown, because it may contain a user name and a password.
     let url = parse_url(text).map_err(|why| {
         Error::config(
             field,
@@ -28,7 +29,7 @@ pub(crate) fn check_url(field: &'static str, text: &str, loopback_http: bool) ->
             "give scheme, host, port and path only",
         ));
     }
-    // RFC 1035, section 2.3.4. A longer name cannot be resolved, and would be shown in each error.
+    // RFC 1035, section 2.3.4. A longer name cannot be resolved, and each error would show it.
     if url.host_str().is_some_and(|host| host.len() > 253) {
         return Err(Error::config(
             field,
@@ -56,9 +57,10 @@ pub(crate) fn check_url(field: &'static str, text: &str, loopback_http: bool) ->
 }
 
 /// Parses an absolute URL with a host of plain ASCII (RFC 3986, section 3.2.2,
-/// without percent signs). The `url` crate accepts what a browser does, such as
-/// `https:7/x` or letters that look like others, which must not decide who gets
-/// the secret. An international name is written in its ASCII form, `xn--...`.
+/// without percent signs). The `url` crate accepts the same URLs as a browser,
+/// such as `https:7/x` or letters that resemble others. With those, the secret
+/// could go to the wrong host. An international name is written in its ASCII
+/// form, `xn--...`.
 pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, &'static str> {
     let (scheme, rest) = text.split_once("://").ok_or("it is not absolute")?;
     if !(scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http")) {
@@ -68,7 +70,7 @@ pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, &'static str> {
     let host = authority.rsplit('@').next().unwrap_or(authority);
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
     if host.is_empty() || !host.bytes().all(is_plain) {
-        return Err("its host is not plain ASCII");
+        return Err("its host is not ASCII");
     }
     Url::parse(text).map_err(|_| "its host or port is not valid")
 }

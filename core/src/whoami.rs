@@ -11,7 +11,7 @@ pub struct WhoAmI {
 }
 
 impl WhoAmI {
-    /// Makes one from its parts, for bindings and tests.
+    /// Creates an identity from its parts, for bindings and tests.
     pub fn new(client_name: impl Into<String>, client_id: impl Into<String>) -> Self {
         Self {
             client_name: client_name.into(),

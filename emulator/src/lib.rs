@@ -21,9 +21,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
-// A module uses only modules that stand after it in this list: builder,
-// emulator, thread, control, server, routes, state, response, fault, tls, then
-// the single files defaults, endpoint, environment, error, ids and lock.
+// A module uses only modules after it in this list: builder, emulator, thread,
+// control, server, routes, state, response, fault, tls, then the single files
+// defaults, endpoint, environment, error, ids and lock.
 mod builder;
 mod control;
 mod defaults;

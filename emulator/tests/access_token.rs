@@ -75,7 +75,7 @@ fn invalid_request_gets_the_error_of_cognito() {
     let table = [
         (&*basic(ID, "wrong"), complete.clone(), "invalid_client"),
         (
-            &*basic("nobody", SECRET),
+            &*basic("unknown-client", SECRET),
             complete.clone(),
             "invalid_client",
         ),
@@ -254,7 +254,7 @@ fn rotation_refuses_the_old_secret_and_keeps_tokens_valid() {
     layer.rotate_keeping_old(ID, "third").unwrap();
     request_token_as(&layer, ID, "second").expect_status(200);
     request_token_as(&layer, ID, "third").expect_status(200);
-    let result = layer.rotate("nobody", "x");
+    let result = layer.rotate("unknown-client", "x");
     assert!(
         matches!(result, Err(EmulatorError::UnknownClient)),
         "wrong result for an unknown client: {result:?}"

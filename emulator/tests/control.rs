@@ -102,9 +102,9 @@ fn invalid_command_gets_an_error_and_changes_nothing() {
         layer.faults().is_empty(),
         "a list with an invalid fault must add no fault"
     );
-    let unknown = r#"{"client_id": "nobody", "client_secret": "x"}"#;
+    let unknown = r#"{"client_id": "unknown-client", "client_secret": "x"}"#;
     control(&layer, "POST", "/rotate", unknown).expect_status(404);
-    let unknown = r#"{"client_id": "nobody"}"#;
+    let unknown = r#"{"client_id": "unknown-client"}"#;
     control(&layer, "POST", "/tokens", unknown).expect_status(404);
     control(&layer, "POST", "/nothing", "").expect_status(404);
     control(&layer, "PUT", "/faults", "{}").expect_status(404);

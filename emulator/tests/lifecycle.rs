@@ -78,7 +78,7 @@ fn drop_closes_all_connections_and_frees_the_ports() {
 fn address_that_is_not_loopback_is_refused() {
     for address in ["0.0.0.0", "192.0.2.1", "::"] {
         let address: IpAddr = address.parse().unwrap();
-        // The API may have another address, but only with TLS and an own client.
+        // The API may have another address, but only with TLS and its own client.
         let api_only = Emulator::builder().api_address(address);
         for builder in [
             Emulator::builder().bind_address(address),
@@ -155,7 +155,7 @@ fn two_emulators_do_not_accept_each_others_tokens() {
 #[test]
 fn secrets_and_tokens_are_not_in_log_counters_or_debug() {
     let secret = "s3cr3t-under-test";
-    assert_ne!(SECRET, secret, "the test needs a secret of its own");
+    assert_ne!(SECRET, secret, "the test needs its own secret");
     let builder = Emulator::builder().client(ID, secret);
     assert!(
         !format!("{builder:?}").contains(secret),

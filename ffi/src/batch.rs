@@ -18,7 +18,7 @@ use crate::result::layerfi_result;
 pub struct layerfi_batch_progress {
     /// Number of ids, duplicates included.
     pub total: usize,
-    /// Number of different ids, refused ids included.
+    /// Number of different ids, invalid ids included.
     pub distinct: usize,
     /// How many of the different ids have a result.
     pub done: usize,
@@ -50,7 +50,7 @@ pub struct layerfi_business_tokens {
 /// `session_duration_s` is as in layerfi_client_business_token(). `max_in_flight`
 /// is the maximum number of concurrent requests; 0 is the default, 32.
 /// `timeout_ms` limits each business in milliseconds, from the moment when the
-/// rate limit lets its request start; it does not limit the batch. 0 is the
+/// rate limiter permits its request; it does not limit the batch. 0 is the
 /// client's timeout. `progress` may be NULL; otherwise it is called with
 /// `userdata`, from this thread.
 ///

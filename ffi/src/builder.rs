@@ -21,7 +21,7 @@ use crate::result::layerfi_result;
 pub enum layerfi_basic_encoding {
     /// Unchanged, as `curl -u` and Layer's documentation do. The default.
     Raw = 1,
-    /// Form-urlencoded first (RFC 6749 section 2.3.1).
+    /// Form-urlencoded (RFC 6749 section 2.3.1).
     Form = 2,
 }
 
@@ -37,9 +37,9 @@ impl layerfi_basic_encoding {
     }
 }
 
-/// The settings of a client that is to be made. Use it from one thread at a time.
-/// Credentials and environment are required; every other setting has a default.
-/// All strings are copied. Free it with layerfi_client_builder_free().
+/// The settings of a new client. Use it from one thread at a time. Credentials
+/// and environment are required; every other setting has a default. All strings
+/// are copied. Free it with layerfi_client_builder_free().
 ///
 /// Most values are checked by layerfi_client_builder_build(). A setter that
 /// returns an error makes layerfi_client_builder_build() return the same error, so
@@ -213,7 +213,8 @@ pub unsafe extern "C" fn layerfi_client_builder_set_client_secret_file(
 /// replaces client id, secret and secret file.
 ///
 /// `userdata` is passed to the callback. When it is no longer needed, it is passed
-/// to `free_userdata`, which may be NULL. If this call fails, it is not.
+/// to `free_userdata`, which may be NULL. If this call fails, `free_userdata` is
+/// not called.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_credentials_callback(
     builder: *mut layerfi_client_builder,

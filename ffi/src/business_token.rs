@@ -96,8 +96,8 @@ pub unsafe extern "C" fn layerfi_client_business_token(
 /// layerfi_client_business_token().
 ///
 /// Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token; a request
-/// for one is started in the background. While it is too early for a new request,
-/// the failure of the last one.
+/// for one is started in the background. After a failed request, its failure
+/// until the next request is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_try_business_token(
     client: *const layerfi_client,

@@ -67,7 +67,7 @@ pub unsafe extern "C" fn layerfi_credentials_set_error(
     })
 }
 
-/// Asks the callback for the engine.
+/// Calls the callback for the engine.
 pub(crate) struct Provider {
     callback: unsafe extern "C" fn(*mut c_void, *mut layerfi_credentials) -> bool,
     userdata: Arc<UserData>,

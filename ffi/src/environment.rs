@@ -30,7 +30,7 @@ impl layerfi_environment {
         }
     }
 
-    /// The environment that a number from C stands for.
+    /// The environment for a number from C.
     pub(crate) fn read(number: u32) -> Result<Environment, Failure> {
         Environment::ALL
             .into_iter()

@@ -76,14 +76,14 @@ pub unsafe extern "C" fn layerfi_error_display(error: *const layerfi_error) -> l
     get_str!(error.display)
 }
 
-/// What failed, without the advice. The text is for people and may change:
-/// branch on the result code instead.
+/// What failed, without the remedy. The text may change: branch on the result
+/// code instead.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_error_message(error: *const layerfi_error) -> layerfi_str {
     get_str!(error.message)
 }
 
-/// What to do about it. The text is for people and may change.
+/// What to do about it. The text may change.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_error_remedy(error: *const layerfi_error) -> layerfi_str {
     get_str!(error.remedy)
@@ -123,14 +123,15 @@ pub unsafe extern "C" fn layerfi_error_http_status(error: *const layerfi_error) 
     get!(error, 0, |error| error.http_status)
 }
 
-/// How long the server asked to wait, in milliseconds; -1 if it did not.
+/// How long to wait before a retry, in milliseconds, as the server requests; -1
+/// if it requests nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_error_retry_after_ms(error: *const layerfi_error) -> i64 {
     get!(error, -1, |error| error.retry_after_ms)
 }
 
-/// Whether the same call may succeed later with nothing changed on this side.
-/// The client has already made its own retries. False for NULL.
+/// Whether the same call may succeed later without a change by the caller. The
+/// client has already retried. False for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_error_is_retryable(error: *const layerfi_error) -> bool {
     get!(error, false, |error| error.retryable)

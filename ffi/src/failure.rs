@@ -79,8 +79,7 @@ impl Failure {
                 "try again later, or use the function that waits",
             ),
             Self::WouldDeadlock => (
-                "a function that waits was called from a callback that its result may depend on"
-                    .to_owned(),
+                "a function that waits was called in a callback, which could deadlock".to_owned(),
                 "call it after the callback has returned, or from another thread",
             ),
             Self::LogTaken => (
@@ -127,7 +126,7 @@ impl Failure {
         }
     }
 
-    /// Whether the same call may succeed later, with nothing changed on this side.
+    /// Whether the same call may succeed later without a change by the caller.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Engine(error) => error.is_retryable(),

@@ -34,7 +34,7 @@ const SECRET: &str = "canary-9f1c";
 /// The cached token. Its header value has 25 bytes with the NUL.
 const TOKEN: &str = "canary-9f1c-token";
 
-/// The value of bytes that a call must not write.
+/// Initial value of bytes that a call must not write.
 const UNTOUCHED: u8 = 0xEE;
 
 /// A string for C in an allocation of exactly its size, or NULL.
@@ -715,7 +715,7 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    /// The first inputs of the fuzzer, and all that it found.
+    /// Runs the first inputs of the fuzzer, and all inputs that it found.
     #[test]
     fn b18_b20_b23_corpus_of_c_strings_passes() {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/c_strings");

@@ -7,7 +7,7 @@ use crate::panic;
 ///
 /// # Safety
 /// `handle` is null, or came from [`write`] for the same type and is not freed during `'a`, and
-/// nobody has an exclusive reference to it.
+/// no other code has an exclusive reference to it.
 pub(crate) unsafe fn borrow<'a, T>(
     handle: *const T,
     argument: &'static str,
@@ -19,7 +19,7 @@ pub(crate) unsafe fn borrow<'a, T>(
 /// The value behind a handle, to be changed.
 ///
 /// # Safety
-/// As [`borrow`], and nobody has any other reference to it during `'a`.
+/// As [`borrow`], and no other code has a reference to it during `'a`.
 pub(crate) unsafe fn borrow_mut<'a, T>(
     handle: *mut T,
     argument: &'static str,
@@ -28,7 +28,7 @@ pub(crate) unsafe fn borrow_mut<'a, T>(
     unsafe { handle.as_mut() }.ok_or(Failure::Null(argument))
 }
 
-/// What `read` returns for the value behind a handle; `otherwise` if the handle is null or `read`
+/// Returns `read` of the value behind a handle, or `otherwise` if the handle is null or `read`
 /// panics.
 ///
 /// # Safety

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 /// A string argument.
 ///
 /// # Safety
-/// `text` is null, or points to a NUL-terminated string that nobody changes during `'a`.
+/// `text` is null, or points to a NUL-terminated string that does not change during `'a`.
 pub(crate) unsafe fn read_str<'a>(
     text: *const c_char,
     argument: &'static str,
@@ -23,7 +23,7 @@ pub(crate) unsafe fn read_str<'a>(
 /// An array argument. Null is allowed for an empty one.
 ///
 /// # Safety
-/// `first` is null, or points to `count` values that nobody changes during `'a`.
+/// `first` is null, or points to `count` values that do not change during `'a`.
 pub(crate) unsafe fn read_slice<'a, T>(
     first: *const T,
     count: usize,

@@ -112,7 +112,8 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
 impl Subscriber for Sink {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if is_ours(metadata) {
-            // The level may change at any time, so `enabled` is asked for each event.
+            // The level may change at any time, so `enabled` is called for each
+            // event.
             Interest::sometimes()
         } else {
             Interest::never()

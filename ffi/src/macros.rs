@@ -1,5 +1,5 @@
-//! Macros for what every exported function does with its arguments. Why the `unsafe` code is sound
-//! is written here, once: callers keep to the header's conventions.
+//! Macros that handle the arguments of every exported function. They contain the reason why the
+//! `unsafe` code is sound: callers follow the header's conventions.
 //!
 //! The functions themselves are not generated: cbindgen reads the sources without expanding
 //! macros. Errors name an argument by the identifier that is passed to the macro.
@@ -28,8 +28,8 @@ macro_rules! read_str {
         $crate::macros::read_str!($text, stringify!($text))
     };
     ($text:expr, $argument:expr) => {{
-        // SAFETY: by the header's conventions a string is null or NUL-terminated, and nobody
-        // changes it during the call.
+        // SAFETY: by the header's conventions a string is null or NUL-terminated, and it
+        // does not change during the call.
         unsafe { $crate::input::read_str($text, $argument) }?
     }};
 }
@@ -37,8 +37,8 @@ macro_rules! read_str {
 /// An array argument. Returns from the body with an error if it is null and not empty.
 macro_rules! read_slice {
     ($first:ident, $count:ident) => {{
-        // SAFETY: by the header's conventions an array is null or has `count` values, and nobody
-        // changes them during the call.
+        // SAFETY: by the header's conventions an array is null or has `count` values, which do
+        // not change during the call.
         unsafe { $crate::input::read_slice($first, $count, stringify!($first)) }?
     }};
 }
@@ -46,8 +46,8 @@ macro_rules! read_slice {
 /// An array of string arguments. As [`read_slice`] and [`read_str`].
 macro_rules! read_strs {
     ($first:ident, $count:ident) => {{
-        // SAFETY: by the header's conventions an array is null or has `count` strings, and nobody
-        // changes them during the call.
+        // SAFETY: by the header's conventions an array is null or has `count` strings, which do
+        // not change during the call.
         unsafe { $crate::input::read_strs($first, $count, stringify!($first)) }?
     }};
 }
@@ -79,7 +79,7 @@ macro_rules! write_optional {
     }};
 }
 
-/// What an accessor returns: `$read` of the value behind the handle, `$otherwise` for null.
+/// Result of an accessor: `$read` of the value behind the handle, `$otherwise` for null.
 macro_rules! get {
     ($handle:ident, $otherwise:expr, $read:expr) => {{
         // SAFETY: by the header's conventions a handle is null or valid, and it is not freed

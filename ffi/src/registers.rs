@@ -2,11 +2,11 @@
 //!
 //! `memcpy` copies through vector registers and leaves the last bytes of the text there. The
 //! caller's next call may be bound lazily: glibc's resolver then saves all vector registers on
-//! the caller's stack, where nobody wipes them. (The library itself is linked with `-z now`.)
+//! the caller's stack, where they are not wiped. (The library itself is linked with `-z now`.)
 
 /// Overwrites all vector registers with zeros. Costs some 2 ns.
 ///
-/// Call it last: what is copied after it stays in the registers.
+/// Call it last: text that is copied after it stays in the registers.
 #[inline]
 pub(crate) fn clear() {
     arch::clear();

@@ -56,8 +56,8 @@ impl layerfi_response {
 
 /// Sends a request to the Layer API with the access token in its `Authorization`
 /// header. If the response is 401, the token is invalidated and the request is
-/// sent once more with a new one. Redirects are not followed, and nothing but 401
-/// is retried. Free the response with layerfi_response_free().
+/// sent again with a new one. Redirects are not followed, and there is no retry
+/// except after 401. Free the response with layerfi_response_free().
 ///
 /// A response with any status, a second 401 included, is a success of this call:
 /// check layerfi_response_status().
@@ -119,8 +119,8 @@ pub unsafe extern "C" fn layerfi_response_status(response: *const layerfi_respon
     get!(response, 0, |response| response.status)
 }
 
-/// The value of the first header with this name; empty if there is none. Upper
-/// and lower case do not matter. The value need not be UTF-8.
+/// The value of the first header with this name; empty if there is none. Names
+/// are not case-sensitive. The value may be other bytes than UTF-8.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_response_header(
     response: *const layerfi_response,

@@ -35,7 +35,7 @@ pub enum layerfi_result {
     Protocol = 10,
     /// A fault in the library, such as a panic in its background thread.
     Internal = 11,
-    /// An argument is NULL that must not be.
+    /// An argument is NULL, which is not allowed.
     NullPointer = 100,
     /// A string is not valid UTF-8.
     InvalidUtf8 = 101,
@@ -45,7 +45,8 @@ pub enum layerfi_result {
     BufferTooSmall = 103,
     /// The cache has no value, in a call that does not wait.
     NotAvailable = 104,
-    /// A call that waits was made in a callback that its result may depend on.
+    /// A call that waits was made in a callback that the call may itself wait
+    /// for.
     WouldDeadlock = 105,
     /// The library panicked. The panic was caught; the client stays usable.
     Panic = 106,
@@ -74,7 +75,7 @@ impl layerfi_result {
         Self::Panic,
     ];
 
-    /// The code for a kind of error. A test checks that each kind has a code of its own.
+    /// The code for a kind of error. A test checks that each kind has its own code.
     pub(crate) const fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Config => Self::Config,

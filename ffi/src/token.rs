@@ -57,9 +57,9 @@ pub unsafe extern "C" fn layerfi_client_token(
 /// layerfi_token_free().
 ///
 /// Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no valid token; a
-/// request for one is started in the background. While it is too early for a new
-/// request, the failure of the last one, as from layerfi_client_token(). In both
-/// cases call again later: the library sends new requests by itself.
+/// request for one is started in the background. After a failed request, its
+/// failure until the next request is allowed, as from layerfi_client_token(). In
+/// both cases call again later: the library sends new requests by itself.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_try_token(
     client: *const layerfi_client,
@@ -89,7 +89,7 @@ fn cached(client: &layerfi_client) -> Result<AccessToken, Failure> {
 /// it is set to the length of the value without the NUL. `timeout_ms` limits the
 /// call in milliseconds; 0 is the client's timeout.
 ///
-/// The copy belongs to the caller, who has to wipe it. If a server refuses it
+/// The copy belongs to the caller, which must wipe it. If a server refuses it
 /// with 401, call layerfi_client_invalidate_authorization().
 ///
 /// Errors: as layerfi_client_token(). LAYERFI_RESULT_BUFFER_TOO_SMALL if
@@ -174,8 +174,9 @@ unsafe fn copy(
 /// stays the caller's.
 ///
 /// `invalidated` may be NULL; otherwise it is set to whether the token was
-/// removed. It is not removed either if this happens so often that new tokens do
-/// not help: five times at once, then once in ten seconds.
+/// removed. The number of removals is limited: five at once, then one in ten
+/// seconds. Above this limit the token is not removed, because new tokens do not
+/// help.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_invalidate(
     client: *const layerfi_client,
@@ -190,10 +191,10 @@ pub unsafe extern "C" fn layerfi_client_invalidate(
     })
 }
 
-/// Removes a token from the cache that a server refused with 401, an access
-/// token or a business token, given as the value of the `Authorization` header or
-/// as the token alone. The comparison takes the same time wherever the values
-/// differ. Otherwise as layerfi_client_invalidate().
+/// Removes a token from the cache that a server refused with 401, an access token
+/// or a business token, given as the value of the `Authorization` header or as
+/// the token alone. The values are compared in constant time. Otherwise as
+/// layerfi_client_invalidate().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_invalidate_authorization(
     client: *const layerfi_client,

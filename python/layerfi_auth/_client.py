@@ -217,7 +217,7 @@ class Client(ClientBase):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Do nothing: a client needs no closing, and other code may still use it."""
+        """Do nothing: a client does not need to be closed, and other code may still use it."""
 
     async def __aenter__(self) -> Client:
         return self

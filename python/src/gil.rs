@@ -1,6 +1,6 @@
 //! Releasing the GIL, and taking it again only while the interpreter runs.
 //!
-//! Before Python 3.14 a thread that asks for the GIL of an interpreter that is
+//! Before Python 3.14 a thread that requests the GIL of an interpreter that is
 //! shutting down is ended with `pthread_exit`. That unwinds the stack through
 //! frames of native modules, and the result depends on the unwinder that they
 //! were linked with. Such a thread parks here instead and ends with the process.

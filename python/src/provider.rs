@@ -13,7 +13,7 @@ use crate::gil;
 use crate::worker::in_thread;
 
 /// Most calls of one callable at the same time. The engine waits for one call at
-/// a time, so all others have timed out; a callable that hangs for ever must
+/// a time, so all others have timed out; a callable that hangs forever must
 /// not take a thread each time.
 const MAX_RUNNING: usize = 16;
 
@@ -158,7 +158,7 @@ impl ProviderAnswer {
                 self.provider.0.failure.store(None);
                 Ok(Credentials::new(client_id, client_secret))
             }
-            // The value is not shown: it may be the secret alone.
+            // The value is not shown, because it may be the secret.
             Err(_) => {
                 let reason = "it did not return (client_id, client_secret)".to_owned();
                 Err(self.provider.record_failure(reason, None))

@@ -54,7 +54,7 @@ struct Remaining {
 /// reads it and opens another channel.
 struct Channel<T> {
     generation: u32,
-    /// Never dropped in another process: its lock may be held there for ever.
+    /// Never dropped in another process: its lock may be held there forever.
     sender: ManuallyDrop<mpsc::Sender<Message<T>>>,
 }
 

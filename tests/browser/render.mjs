@@ -143,7 +143,7 @@ async function startChromium() {
       '--disable-component-update',
       '--disable-sync',
       '--no-proxy-server',
-      // No request reaches the network, whatever a component loads.
+      // No request of a component reaches the network.
       '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
     ],
   })

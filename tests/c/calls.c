@@ -56,7 +56,7 @@ static void copies(void) {
     layerfi_client_free(client);
 }
 
-/* Polls until the result is final. The runner kills the program if it never is. */
+/* Polls until the result is final. The test runner has a time limit. */
 static layerfi_result polled(const layerfi_client *client, layerfi_token **token,
                              layerfi_error **error) {
     layerfi_result result;
@@ -211,7 +211,8 @@ static void b17_batches_keep_order_and_report_progress(void) {
     layerfi_business_token_free(got[0]);
     layerfi_business_token_free(got[2]);
     layerfi_business_token_free(got[3]);
-    /* A batch of refused ids, an empty one, and one that its callback ends. */
+    /* A batch of invalid ids, an empty batch, and a batch that its callback
+     * ends. */
     client = new_client();
     const char *refused[] = {"no-uuid", "none either", "no-uuid"};
     memset(&last, 0, sizeof last);

@@ -196,8 +196,8 @@ int main(void) {
     const char *mode = getenv("LAYERFI_TEST_MODE");
     b13_client_works_in_the_child_before_use();
     b13_client_works_in_the_child_after_use();
-    /* The allocator of AddressSanitizer (gcc 12) does not handle forks: a lock of its
-     * own that another thread holds stays locked in the child. This part runs plain
+    /* The allocator of AddressSanitizer (gcc 12) does not handle forks: an internal
+     * lock that another thread holds stays locked in the child. This part runs plain
      * and under valgrind. */
     if (mode == NULL || strcmp(mode, "Address") != 0) {
         b13_fork_from_many_threads();

@@ -42,7 +42,7 @@ static layerfi_client *build(const char *from) {
 }
 
 /* Starts a program that ends when `end`, the write end of its input, is closed. It
- * gets no descriptor but the first three. */
+ * inherits only the first three descriptors. */
 static pid_t start_child(int *end) {
     int ends[2];
     CHECK(pipe2(ends, O_CLOEXEC) == 0);

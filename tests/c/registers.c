@@ -93,7 +93,7 @@ static void check_captured(const char *call) {
     }
 }
 
-/* Makes a call that must succeed, and looks at the registers right after it. */
+/* Makes a call that must succeed, and captures the registers right after it. */
 #define CHECK_CLEAR(call)                                                                          \
     do {                                                                                           \
         layerfi_error *error = NULL;                                                               \
@@ -107,7 +107,7 @@ static void check_captured(const char *call) {
         check_captured(#call);                                                                     \
     } while (0)
 
-/* The search finds what is there, in every register that is looked at. */
+/* The search finds a text in every register that it reads. */
 static void the_search_finds_what_is_loaded(void) {
     memset(registers, 0, sizeof registers);
     load(header);

@@ -60,8 +60,8 @@ static void *fail_one(void *unused) {
     return NULL;
 }
 
-/* Many callers and a refusal: one request, and the same error for all. The delay is
- * longer than it takes to start all threads. */
+/* Many callers and an error response: one request, and the same error for all. The
+ * delay is longer than it takes to start all threads. */
 static void b03_failing_herd_gets_one_error(void) {
     layerfi_client *client = new_client();
     shared = client;
@@ -115,7 +115,7 @@ static void *hammer(void *argument) {
         layerfi_stats stats;
         CHECK_OK(layerfi_client_stats(shared, &stats, sizeof stats, &error));
         if (rounds % 50 == number) {
-            /* As after a 401. */
+            /* Like a caller after a 401. */
             CHECK_OK(layerfi_client_invalidate(shared, token, NULL, &error));
             CHECK_OK(layerfi_client_invalidate_business_token(shared, business, NULL, &error));
             CHECK_OK(layerfi_set_log_callback(

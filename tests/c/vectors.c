@@ -116,7 +116,8 @@ struct call {
     bool invalidated;
 };
 
-/* Prints a secret, allocates and waits, once, if the driver tests that it notices. */
+/* Prints a secret, allocates and waits, once, for the driver's test of its own
+ * checks. */
 static void misbehave(const layerfi_business_token *token) {
     static const size_t size = 40 << 20;
     static bool first = true;

@@ -163,7 +163,7 @@ static void errors() {
     static_assert(layerfi::detail::ms(0ms) == 1 && layerfi::detail::ms(-1ms) == 1);
     static_assert(layerfi::detail::ms(2ms) == 2);
 
-    // Refused by the server.
+    // Rejected by the server.
     auto wrong = new_builder();
     const auto refused = wrong.client_secret("wrong").build();
     const auto token = refused.token(std::nothrow);

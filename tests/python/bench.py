@@ -1,7 +1,7 @@
 """Benchmarks of the Python package, each next to a baseline: `bench.py [WHEEL]`.
 
 The speed of a shared machine changes from second to second. Therefore all calls of a table are
-measured in turns, and the best turn of each counts.
+measured alternately, and the best measurement of each counts.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def test_b13_child_makes_requests_over_its_own_connections(layer, client):
 
 
 def test_b13_child_may_drop_its_parents_emulators_and_clients():
-    """Their threads exist only in the parent, and the child may reuse the memory of these."""
+    """Their threads exist only in the parent, and the child may reuse the threads' memory."""
     # More thread stacks than the C library caches.
     emulators = [Emulator(rate_limit=None) for _ in range(40)]
     clients = [emulator.client() for emulator in emulators]

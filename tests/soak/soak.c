@@ -247,7 +247,7 @@ int main(int count, char **arguments) {
     businesses = (unsigned)strtoul(arguments[4], NULL, 10);
     layerfi_client *client = soak_client();
     shared = client;
-    /* The library's background thread lives as long as the process; it exists
+    /* The library's background thread runs until the process ends; it exists
      * from now on. */
     CHECK(take_whoami(client));
     printf("{\"callers\":%u}\n", THREADS + businesses);

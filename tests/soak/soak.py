@@ -194,7 +194,7 @@ def main() -> None:
     # Failures are expected: do not print them.
     logging.getLogger("layerfi_auth").addHandler(logging.NullHandler())
     run = Run(*map(int, sys.argv[1:]))
-    # The engine's background threads live as long as the process; they exist from now on.
+    # The engine's background threads run until the process ends; they exist from now on.
     run.client.whoami()
     asyncio.run(run.client.whoami_async())
     say({"callers": THREADS + TASKS + len(run.businesses)})

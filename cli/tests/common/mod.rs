@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_layerfi-auth");
 /// The time limit for one program or one condition; none takes nearly as long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The command with an empty environment.
 pub fn bare(args: &[&str]) -> Command {
@@ -145,8 +145,8 @@ pub fn run_with_input(mut command: Command, input: Option<&str>) -> Outcome {
     let code = child.wait();
     Outcome {
         code,
-        stdout: stdout.recv_timeout(PATIENCE).unwrap(),
-        stderr: stderr.recv_timeout(PATIENCE).unwrap(),
+        stdout: stdout.recv_timeout(MAX_WAIT).unwrap(),
+        stderr: stderr.recv_timeout(MAX_WAIT).unwrap(),
         took: start.elapsed(),
     }
 }
@@ -185,8 +185,8 @@ impl Running {
                 return status.code().unwrap_or(-1);
             }
             assert!(
-                start.elapsed() < PATIENCE,
-                "the program did not end within {PATIENCE:?}"
+                start.elapsed() < MAX_WAIT,
+                "the program did not end within {MAX_WAIT:?}"
             );
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -212,7 +212,7 @@ impl Running {
             }
             let _ = text.send(so_far);
         });
-        read.recv_timeout(PATIENCE).unwrap()
+        read.recv_timeout(MAX_WAIT).unwrap()
     }
 
     /// Sends it a signal.

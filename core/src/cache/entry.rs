@@ -1,4 +1,4 @@
-//! Value with its life.
+//! Cached value with its lifetime.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,37 +10,39 @@ use crate::sys::fork;
 use crate::sys::jitter::random;
 use crate::sys::sync::{AtomicBool, AtomicU32, AtomicU64};
 
-/// Value, and all that decides whether it may be served. Ages are in nanoseconds.
+/// Cached value, with everything that decides whether it may be served. Ages are
+/// in nanoseconds.
 pub(crate) struct Entry<V> {
     pub(crate) value: V,
-    born: Now,
-    /// Age at which it is expired.
+    requested_at: Now,
+    /// Age at which the value expires.
     life: u64,
-    /// Age up to which it is served without a wait, by default.
+    /// Age up to which the value is served without a wait, by default.
     soft_life: u64,
-    /// Share of the life from which it is refreshed (an `f64`'s bits).
+    /// Share of the lifetime after which it is refreshed (the bits of an
+    /// `f64`).
     refresh_share: AtomicU64,
-    /// Age before which no further refresh is tried.
+    /// Age before which no other refresh is tried.
     next_refresh: AtomicU64,
-    /// Clock tick at which it was last found good. Saves the other callers
-    /// within that tick the reading of both clocks.
+    /// Clock tick of the last successful check. Other callers in the same tick
+    /// need not read both clocks.
     good_at: AtomicU64,
-    /// A refresh has been due: each hit from here on is a stale serve.
+    /// Whether a refresh is due. From then on, each hit counts as a stale hit.
     stale: AtomicBool,
     /// Process generation that drew the refresh share.
     generation: AtomicU32,
 }
 
-/// What a value is good for now.
+/// Verdict on a value at the current time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Good, as found earlier in this clock tick.
+    /// Valid, by an earlier check in this clock tick.
     Good,
-    /// Good, as found by reading the clocks.
+    /// Valid, by a new reading of the clocks.
     Checked,
-    /// Good, and a refresh is due.
+    /// Valid, and a refresh is due.
     Refresh,
-    /// Not to be served without trying to get a newer one.
+    /// Too old: may be served only if a fetch of a newer value fails.
     Spent,
 }
 
@@ -52,7 +54,7 @@ impl<V> Entry<V> {
         );
         Self {
             value: fetched.value,
-            born: fetched.requested_at,
+            requested_at: fetched.requested_at,
             life,
             soft_life: policy::oldest_with_remaining(life, policy::nanos(reserve)),
             refresh_share: AtomicU64::new(policy::refresh_share(random()).to_bits()),
@@ -63,8 +65,8 @@ impl<V> Entry<V> {
         }
     }
 
-    /// Verdict for a caller that asks for `min_remaining` life, or for the
-    /// default. The hit path: one reading of one clock within a tick.
+    /// Verdict for a caller that requires a lifetime of `min_remaining`, or the
+    /// default. This is the hit path: within a tick it reads one clock once.
     #[inline]
     pub(super) fn verdict(&self, clock: &Clock, min_remaining: Option<Duration>) -> Verdict {
         let tick = clock.tick();
@@ -83,9 +85,9 @@ impl<V> Entry<V> {
         verdict
     }
 
-    /// The one place that decides whether a value may be served.
+    /// The only place that decides whether a value may be served.
     pub(super) fn verdict_at(&self, now: Now, min_remaining: Option<Duration>) -> Verdict {
-        let (age, limit) = (now.age(self.born), self.limit(min_remaining));
+        let (age, limit) = (now.age(self.requested_at), self.limit(min_remaining));
         if !policy::is_alive(age, limit) {
             Verdict::Spent
         } else if age >= self.refresh_age(limit) {
@@ -95,7 +97,8 @@ impl<V> Entry<V> {
         }
     }
 
-    /// Age up to which it is served to such a caller.
+    /// Age up to which the value is served to a caller with this
+    /// `min_remaining`.
     fn limit(&self, min_remaining: Option<Duration>) -> u64 {
         min_remaining.map_or(self.soft_life, |wanted| {
             policy::oldest_with_remaining(self.life, policy::nanos(wanted))
@@ -114,22 +117,22 @@ impl<V> Entry<V> {
     }
 
     pub(super) fn is_alive(&self, now: Now) -> bool {
-        policy::is_alive(now.age(self.born), self.life)
+        policy::is_alive(now.age(self.requested_at), self.life)
     }
 
     pub(super) fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Relaxed)
     }
 
-    /// Claims the refresh that is due. At most one caller gets `true`; if its
-    /// refresh gets lost, the next can claim it after `budget`.
+    /// Claims the refresh that is due. At most one caller gets `true`. If its
+    /// refresh never ends, another caller can claim it after `budget`.
     pub(super) fn claim_refresh(
         &self,
         now: Now,
         min_remaining: Option<Duration>,
         budget: Duration,
     ) -> bool {
-        let (age, limit) = (now.age(self.born), self.limit(min_remaining));
+        let (age, limit) = (now.age(self.requested_at), self.limit(min_remaining));
         let next = self.next_refresh.load(Ordering::Relaxed);
         if age < self.refresh_age(limit) {
             return false;
@@ -138,8 +141,8 @@ impl<V> Entry<V> {
         if self.generation.load(Ordering::Relaxed) != this
             && self.generation.swap(this, Ordering::Relaxed) != this
         {
-            // Forked children hold the same value with the same share: each draws
-            // its own, so that they do not refresh together.
+            // Forked children have the same value with the same refresh share.
+            // Each child draws a new share, so that they do not refresh together.
             let share = f64::from_bits(self.refresh_share.load(Ordering::Relaxed));
             let share = policy::refresh_share_after_fork(share, random());
             self.refresh_share.store(share.to_bits(), Ordering::Relaxed);
@@ -164,23 +167,23 @@ impl<V> Entry<V> {
 
     /// Postpones the next refresh after a failed fetch.
     pub(super) fn postpone_refresh(&self, now: Now, wait: u64) {
-        let next = now.age(self.born).saturating_add(wait);
+        let next = now.age(self.requested_at).saturating_add(wait);
         self.next_refresh.store(next, Ordering::Relaxed);
     }
 
-    /// Whether this one was requested later than `other`.
+    /// Whether this value was requested later than `other`.
     pub(super) fn is_younger_than(&self, other: &Self) -> bool {
-        self.born.mono > other.born.mono
+        self.requested_at.mono > other.requested_at.mono
     }
 
-    /// When it expires, by the monotonic clock alone.
+    /// Expiry by the monotonic clock alone.
     pub(super) fn expires_at(&self) -> u64 {
-        self.born.mono.saturating_add(self.life)
+        self.requested_at.mono.saturating_add(self.life)
     }
 
     /// Time until a refresh is due.
     pub(crate) fn until_refresh(&self, now: Now) -> Duration {
         let due = self.refresh_age(self.soft_life);
-        Duration::from_nanos(due.saturating_sub(now.age(self.born)))
+        Duration::from_nanos(due.saturating_sub(now.age(self.requested_at)))
     }
 }

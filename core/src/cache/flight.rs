@@ -1,5 +1,5 @@
-//! Single flight: the fetch that all callers without a value share, and what
-//! past failures mean for the next fetch.
+//! Single flight: the fetch that all callers without a value share, and the
+//! effect of past failures on the next fetch.
 
 use std::sync::Arc;
 
@@ -12,23 +12,24 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::clock::Now;
 use crate::sys::jitter::random;
 
-/// State of a slot, under its lock.
+/// State of a slot that its lock protects.
 pub(super) struct State<V> {
     flight: Option<Flight<V>>,
-    /// Failed fetches in a row.
+    /// Number of consecutive failed fetches.
     failures: u32,
     last_error: Option<Error>,
     quiet_until: u64,
-    /// From when on credentials may be read again during the quiet time.
+    /// Earliest time at which credentials may be read again during the quiet
+    /// time.
     reread_at: u64,
-    /// Times in a row that changed credentials failed too.
+    /// How many times in a row changed credentials failed too.
     changes: u32,
-    /// Changed credentials failed during this quiet time.
+    /// Whether changed credentials failed during this quiet time.
     changed_failed: bool,
     pub(super) invalidations: policy::Invalidations,
 }
 
-/// Fetch that is under way. Clones are held by the callers that wait for it.
+/// Fetch in progress. The callers that wait for it hold clones.
 pub(super) struct Flight<V> {
     pub(super) result: watch::Receiver<Option<FlightResult<V>>>,
     pub(super) progress: Progress,
@@ -68,7 +69,7 @@ impl<V> State<V> {
         self.failures
     }
 
-    /// Notes that a fetch starts.
+    /// Records the start of a fetch.
     pub(super) fn start(&mut self) -> (FlightSender<V>, Flight<V>) {
         let (sender, result) = watch::channel(None);
         let flight = Flight {
@@ -79,12 +80,13 @@ impl<V> State<V> {
         (sender, flight)
     }
 
-    /// Notes that the fetch is over.
+    /// Records the end of the fetch.
     pub(super) fn finish(&mut self) {
         self.flight = None;
     }
 
-    /// Notes a success. Returns the last error, to be dropped without the lock.
+    /// Records a success. Returns the last error, which the caller must drop
+    /// after it releases the lock.
     pub(super) fn succeeded(&mut self) -> Option<Error> {
         self.failures = 0;
         self.quiet_until = 0;
@@ -93,8 +95,8 @@ impl<V> State<V> {
         self.last_error.take()
     }
 
-    /// Notes a failure. Returns how long to wait before the next refresh, and
-    /// the error before this one, to be dropped without the lock.
+    /// Records a failure. Returns the wait before the next refresh and the
+    /// previous error, which the caller must drop after it releases the lock.
     pub(super) fn failed(
         &mut self,
         error: &Error,
@@ -102,10 +104,10 @@ impl<V> State<V> {
         now: Now,
     ) -> (u64, Option<Error>) {
         self.failures = self.failures.saturating_add(1);
-        // A source that has no credentials made no request: it may be read again.
+        // Without credentials no request was sent, so they may be read again.
         self.changed_failed = was_reread && error.kind() != ErrorKind::Credentials;
-        // New credentials start with a short quiet time again, since a secret may be
-        // written in two steps; it grows while each change fails.
+        // New credentials start with a short quiet time again, because a secret may
+        // be written in two steps. The quiet time grows while each change fails.
         let failures = if self.changed_failed {
             self.changes = self.changes.saturating_add(1);
             self.changes
@@ -123,7 +125,7 @@ impl<V> State<V> {
         self.last_error.as_ref()
     }
 
-    /// Error to return at once while it is too early for another request.
+    /// Error to return at once during the quiet time.
     pub(super) fn quiet(&self, now: Now) -> Option<&Error> {
         if now.mono < self.quiet_until {
             self.last_error.as_ref()
@@ -132,7 +134,7 @@ impl<V> State<V> {
         }
     }
 
-    /// Permission to read the credentials again during a quiet time: once a
+    /// Whether the credentials may be read again during a quiet time: once a
     /// second, until changed credentials have failed too.
     pub(super) fn may_reread(&mut self, now: Now) -> bool {
         if self.changed_failed || now.mono < self.reread_at {

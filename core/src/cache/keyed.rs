@@ -1,4 +1,4 @@
-//! Slots by key, bounded in number.
+//! Bounded set of slots by key.
 
 use std::hash::Hash;
 use std::sync::atomic::Ordering;
@@ -13,49 +13,50 @@ use super::map::ReadMap;
 use super::policy;
 use super::sieve::Sieve;
 use super::slot::Slot;
-use super::source::{Ask, Context, Outcome, Source};
+use super::source::{Context, FetchParams, Outcome, Source};
 use crate::deadline::Progress;
 use crate::error::Result;
 use crate::sys::clock::{Clock, Now};
 use crate::sys::fork::PerProcess;
 use crate::sys::sync::{AtomicBool, Mutex, lock};
 
-/// Slots by key. A lookup takes no lock, and a fetch for one key does not delay
-/// another key. When all places are taken, a new key evicts an expired one, or
-/// else one that was not used again ([`Sieve`]).
+/// Bounded set of slots by key. A lookup takes no lock, and a fetch for one key
+/// does not delay another key. When the set is full, a new key evicts an
+/// expired key, or else the one that [`Sieve`] selects.
 pub(crate) struct Keyed<K, V>(Arc<Shared<K, V>>);
 
 struct Shared<K, V> {
     nodes: ReadMap<K, Arc<Node<V>>>,
     capacity: usize,
-    /// Its lock is the lock of all changes to `nodes`, too.
+    /// Its lock also protects all changes to `nodes`.
     order: PerProcess<Mutex<Sieve<K>>>,
 }
 
 struct Node<V> {
     slot: Arc<Slot<V>>,
-    /// Its number in the order.
+    /// Number of the node in the insertion order.
     number: u64,
-    /// Used since the hand last passed.
+    /// Whether it was used since the SIEVE hand last passed.
     used: AtomicBool,
 }
 
 impl<V> Node<V> {
     #[inline]
     fn mark_used(&self) {
-        // Loaded first: a store would take the cache line from other readers.
+        // Loaded first, because a store takes the cache line away from other
+        // readers.
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
     }
 }
 
-/// Expired keys removed by one call at most: each removal copies a table of some
-/// hundred entries, in microseconds.
+/// Maximum number of expired keys that one call removes. Each removal copies a
+/// table of some hundred entries, which takes microseconds.
 const MAX_REMOVED_PER_CALL: usize = 64;
 
-/// How long a key without a value is kept: longer than any quiet time, so that
-/// its removal never causes an early request.
+/// How long a key without a value is kept. This is longer than any quiet time,
+/// so that a removal never causes an early request.
 const FAILURE_MEMORY: u64 = 120_000_000_000;
 
 impl<K, V> Keyed<K, V>
@@ -97,9 +98,9 @@ where
     }
 
     /// Reads the value of a key, if it can be served now, and whether its refresh
-    /// is due. Starts none: a batch starts refreshes by [`refresh`](Self::refresh)
-    /// when its limits allow.
-    pub(crate) fn look<Q, R>(
+    /// is due. Starts no refresh: a batch calls [`refresh`](Self::refresh) when
+    /// its limits allow it.
+    pub(crate) fn peek<Q, R>(
         &self,
         cx: &Context,
         key: &Q,
@@ -108,7 +109,7 @@ where
     where
         Q: Hash + Equivalent<K>,
     {
-        let look = |node: &Arc<Node<V>>| {
+        let read = |node: &Arc<Node<V>>| {
             node.mark_used();
             let entry = node.slot.peek()?;
             let due = match entry.verdict(&cx.clock, None) {
@@ -119,10 +120,11 @@ where
             cx.stats.count_hit(entry.is_stale());
             Some((read(&entry), due))
         };
-        self.0.nodes.with(key, look)?
+        self.0.nodes.with(key, read)?
     }
 
-    /// Starts the refresh of a key that is due, unless another caller has.
+    /// Starts the refresh of a key if it is due and no other caller has started
+    /// it.
     pub(crate) fn refresh<Q, S>(&self, cx: &Context, key: &Q, source: S)
     where
         Q: Hash + Equivalent<K>,
@@ -137,7 +139,8 @@ where
         }
     }
 
-    /// Value of a key, from its slot or from the key's one fetch.
+    /// Returns the value of a key, from its slot or from the shared fetch of
+    /// the key.
     pub(crate) async fn get<S>(
         &self,
         cx: &Context,
@@ -170,13 +173,14 @@ where
         node.slot.try_get(cx, &source, min_remaining)
     }
 
-    /// Number of keys, after the expired ones are removed.
+    /// Removes the expired keys and returns the number of the others.
     pub(crate) fn len(&self, cx: &Context) -> usize {
         loop {
             let mut order = lock(self.0.order());
             let removed = self.0.remove_expired(&mut order, cx.clock.now());
             let len = order.len();
-            // Unlocked between the rounds, for others that wait for the lock.
+            // The lock is released between the rounds, for other callers that
+            // wait for it.
             drop(order);
             if removed.len() < MAX_REMOVED_PER_CALL {
                 return len;
@@ -190,7 +194,7 @@ where
         lock(self.0.order()).len()
     }
 
-    /// Removes the value of a key if `is_it` says that it was refused.
+    /// Removes the value of a key if `is_it` returns true for it.
     pub(crate) fn invalidate<Q>(&self, cx: &Context, key: &Q, is_it: impl Fn(&V) -> bool) -> bool
     where
         Q: Hash + Equivalent<K>,
@@ -199,8 +203,8 @@ where
         slot.is_some_and(|slot| slot.invalidate(cx, is_it))
     }
 
-    /// Removes the one value, of any key, that `is_it` says was refused. Looks at
-    /// all keys: for refused tokens, which are rare.
+    /// Removes the value, of any key, for which `is_it` returns true. It reads
+    /// all keys, which is acceptable because refused tokens are rare.
     pub(crate) fn invalidate_any(&self, cx: &Context, is_it: impl Fn(&V) -> bool) -> bool {
         let mut refused = None;
         self.0.nodes.for_each(|_, node| {
@@ -217,7 +221,7 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    /// Node of a key, made if it is not there.
+    /// Returns the node of a key, and adds it if it is missing.
     fn node(&self, key: &K, now: Now, budget: Duration) -> Arc<Node<V>> {
         let find = |node: &Arc<Node<V>>| {
             node.mark_used();
@@ -230,14 +234,15 @@ where
         if let Some(node) = self.nodes.with(key, find) {
             return node;
         }
-        // Dropped without the lock: the error in a node may hold a user's own.
+        // Dropped after the lock is released: a node may contain an error whose
+        // destructor is the user's code.
         let mut removed = self.remove_expired(&mut order, now);
         while order.len() >= self.capacity
             && let Some(node) = self.evict(&mut order)
         {
             removed.push(node);
         }
-        // For the case that no value ever comes.
+        // In case no value ever arrives.
         let forgotten_at = now.mono + policy::nanos(budget) + FAILURE_MEMORY;
         let node = Arc::new(Node {
             slot: Arc::new(Slot::new()),
@@ -250,7 +255,8 @@ where
         node
     }
 
-    /// Order as this process keeps it; after a fork, made anew from the map.
+    /// Returns the order of this process. After a fork it is rebuilt from the
+    /// map.
     fn order(&self) -> &Mutex<Sieve<K>> {
         self.order.get_or_init(|| {
             let mut order = Sieve::new();
@@ -262,8 +268,8 @@ where
         })
     }
 
-    /// Removes expired nodes, up to [`MAX_REMOVED_PER_CALL`]: one caller must not
-    /// pay for thousands that expire together.
+    /// Removes expired nodes, up to [`MAX_REMOVED_PER_CALL`], so that one call
+    /// does not remove thousands that expire together.
     fn remove_expired(&self, order: &mut Sieve<K>, now: Now) -> Vec<Arc<Node<V>>> {
         let mut removed = Vec::new();
         while removed.len() < MAX_REMOVED_PER_CALL
@@ -273,7 +279,8 @@ where
         {
             match self.nodes.with(&key, Arc::clone) {
                 Some(node) if !node.slot.is_dead(now) => {
-                    // A fetch is under way, or its failure is to be remembered.
+                    // A fetch is in progress, or its failure must be
+                    // remembered.
                     order.set_expiry(number, now.mono.saturating_add(FAILURE_MEMORY));
                 }
                 node => {
@@ -286,16 +293,17 @@ where
         removed
     }
 
-    /// Removes the least useful node: one that was not used since the hand last
-    /// passed, and for which no fetch is under way (its key would start another).
+    /// Evicts one node that was not used since the hand last passed. Nodes with a
+    /// fetch in progress stay, because a later call for their key would start
+    /// another fetch.
     fn evict(&self, order: &mut Sieve<K>) -> Option<Arc<Node<V>>> {
-        let is_spared = |key: &K| {
-            let spare = |node: &Arc<Node<V>>| {
+        let is_kept = |key: &K| {
+            let keep = |node: &Arc<Node<V>>| {
                 node.used.swap(false, Ordering::Relaxed) || node.slot.is_fetching()
             };
-            self.nodes.with(key, spare) == Some(true)
+            self.nodes.with(key, keep) == Some(true)
         };
-        let victim = order.victim(is_spared)?;
+        let victim = order.victim(is_kept)?;
         let key = order.remove(victim)?;
         let node = self.nodes.with(&key, Arc::clone);
         self.nodes.remove(&key);
@@ -328,8 +336,8 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<V>> {
-        let fetch = self.source.fetch(ask);
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<V>> {
+        let fetch = self.source.fetch(params);
         let shared = Weak::clone(&self.shared);
         let number = self.number;
         let clock = self.clock.clone();

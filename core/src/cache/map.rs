@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashTable};
 
-/// 100,000 keys make tables of 400 entries, which take microseconds to copy;
-/// fetching the new key's value takes hundreds.
+/// With 100,000 keys a table has 400 entries. Copying it takes microseconds;
+/// fetching the value of the new key takes hundreds of microseconds.
 const SHARDS: usize = 256;
 
 type Shard<K, T> = ArcSwap<HashTable<(K, T)>>;
@@ -40,7 +40,7 @@ where
         self.shards.get((hash >> 32) as usize % SHARDS)
     }
 
-    /// Calls `read` with the value of a key, if the key is there.
+    /// Calls `read` with the value of a key, if the map has it.
     #[inline]
     pub(super) fn with<Q, R>(&self, key: &Q, read: impl FnOnce(&T) -> R) -> Option<R>
     where
@@ -79,11 +79,11 @@ where
         }
     }
 
-    /// Calls `look` for each key and value, one shard at a time.
-    pub(super) fn for_each(&self, mut look: impl FnMut(&K, &T)) {
+    /// Calls `visit` for each key and value, one shard at a time.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(&K, &T)) {
         for shard in &self.shards {
             for (key, value) in shard.load().iter() {
-                look(key, value);
+                visit(key, value);
             }
         }
     }

@@ -1,6 +1,5 @@
-//! Cache of values that expire: a value that is there is served without a wait,
-//! each value is fetched once for all callers, and an expired value is never
-//! served.
+//! Cache of values that expire. A cached value is served without a wait, each
+//! value is fetched once for all callers, and an expired value is never served.
 //!
 //! The cache gets values through [`Source`] and runs fetches through [`Spawn`].
 //! It knows neither HTTP nor a runtime.
@@ -22,4 +21,4 @@ pub(crate) use entry::Entry;
 pub(crate) use keyed::Keyed;
 pub(crate) use reader::Reader;
 pub(crate) use slot::{Borrowed, Slot};
-pub(crate) use source::{Ask, Context, Fetched, Mode, Outcome, Source, Spawn};
+pub(crate) use source::{Context, FetchParams, Fetched, Mode, Outcome, Source, Spawn};

@@ -1,6 +1,6 @@
-//! Policy of the cache: when to refresh, when a value has expired, how long to
-//! keep quiet after a failure. Pure functions of lifetime, time and history;
-//! times are in nanoseconds.
+//! Policy of the cache: when to refresh, when a value has expired, and how long
+//! no request is sent after a failure. All functions are pure; times are in
+//! nanoseconds.
 
 use std::time::Duration;
 
@@ -9,30 +9,30 @@ use crate::retry::retry_after;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The coarsest clock tick of common kernels (100 Hz): a coarse clock may be late
-/// by this much, and a verdict is remembered for as long.
+/// The longest clock tick of common kernels (100 Hz). A coarse clock may be late
+/// by this much, and a verdict stays valid for this long.
 const TICK: u64 = SECOND / 100;
 
 /// How often credentials may be read again during a quiet time.
 pub(super) const REREAD_INTERVAL: u64 = SECOND;
 
-/// Life during which a value is served: one tick less than the server's, so that
-/// an expired value is not served by any clock.
+/// Lifetime during which a value is served: one tick less than the server
+/// granted, so that no clock error serves an expired value.
 pub(super) fn life(lifetime: Duration) -> u64 {
     nanos(lifetime).saturating_sub(TICK)
 }
 
-/// Share of the served life from which a value is refreshed: 75 to 85 %, drawn
-/// for each value, so that a fleet that started together does not refresh
-/// together. A share and not a fixed time: a window of minutes would refresh a
-/// short-lived value on each call.
+/// Share of the served lifetime after which a value is refreshed: 75 to 85 %,
+/// drawn for each value, so that machines that started together do not refresh
+/// together. It is a share and not a fixed time, because a window of minutes
+/// would refresh a short-lived value on each call.
 pub(super) fn refresh_share(random: f64) -> f64 {
     0.75 + 0.10 * random
 }
 
-/// Refresh share of a forked child, which holds the same value as its siblings:
-/// later than the parent's by up to a tenth of the life. At most 95 %, so that a
-/// refresh has time before the value expires.
+/// Refresh share of a forked child, which has the same value as its siblings: up
+/// to a tenth of the lifetime later than that of the parent. It is at most 95 %,
+/// so that a refresh has time before the value expires.
 pub(super) fn refresh_share_after_fork(share: f64, random: f64) -> f64 {
     share.max((share + 0.10 * random).min(0.95))
 }
@@ -42,28 +42,29 @@ pub(super) fn is_alive(age: u64, life: u64) -> bool {
     age < life
 }
 
-/// Age up to which a value has `wanted` of its life left. A minimum that the
-/// server's lifetimes cannot meet is cut to nine tenths of the life: otherwise
-/// each call would fetch a value that falls short again.
+/// Age up to which a value has `wanted` of its lifetime left. `wanted` is
+/// limited to nine tenths of the lifetime: a minimum that new values cannot
+/// meet would cause a fetch on each call.
 pub(super) fn oldest_with_remaining(life: u64, wanted: u64) -> u64 {
     life - wanted.min(scale(life, 0.9))
 }
 
-/// Wait before the next refresh of a value that is still good, after this many
-/// failures in a row: 1 s, doubling to 60 s, with jitter over the upper half.
+/// Wait before the next refresh of a value that is still valid, after this many
+/// consecutive failures: 1 s, doubling to 60 s, with jitter over the upper
+/// half.
 pub(super) fn refresh_backoff(failures: u32, error: &Error, random: f64) -> u64 {
     let wait = doubled(SECOND, failures, 60 * SECOND);
     scale(wait, 0.5 + 0.5 * random).max(nanos(retry_after(error)))
 }
 
-/// How long callers get the last error at once, with no request, where there is
-/// no value to serve.
+/// Quiet time: how long callers get the last error at once, without a request,
+/// if there is no value to serve.
 ///
 /// Permanent failure (`invalid_client`): 2 s, doubling to 60 s. The request
 /// cannot succeed before a person fixes something, which takes longer than that.
-/// Transient failure: none at first, since the sequence of retries was long
-/// enough; then 0.25 s, doubling to 5 s, so that callers in a loop do not add to
-/// an outage, yet notice its end soon.
+/// Transient failure: no quiet time at first, because the retries took long
+/// enough; then 0.25 s, doubling to 5 s. So callers in a loop do not make an
+/// outage worse, but notice its end soon.
 pub(super) fn quiet_time(failures: u32, error: &Error, random: f64) -> u64 {
     let wait = if !error.is_retryable() {
         scale(
@@ -79,10 +80,10 @@ pub(super) fn quiet_time(failures: u32, error: &Error, random: f64) -> u64 {
     wait.max(nanos(retry_after(error)))
 }
 
-/// Whether other credentials could mend this failure, so that they are worth
-/// reading again before the quiet time is over: the server refused them, or
-/// their source failed. Other failures do not depend on them.
-pub(super) fn may_be_mended_by_credentials(error: &Error) -> bool {
+/// Whether other credentials could fix this failure, so that they are read
+/// again during the quiet time: the server refused them, or their source
+/// failed. Other failures do not depend on the credentials.
+pub(super) fn may_be_fixed_by_credentials(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::OAuth => !error.is_retryable(),
         // Internal: a credentials provider that panicked.
@@ -97,7 +98,8 @@ fn doubled(base: u64, failures: u32, cap: u64) -> u64 {
 }
 
 pub(super) fn scale(time: u64, share: f64) -> u64 {
-    // Exact enough: a day in nanoseconds needs 47 of a double's 53 bits.
+    // The conversion is exact: a day in nanoseconds needs 47 of the 53 bits of
+    // a double.
     (time as f64 * share) as u64
 }
 
@@ -105,12 +107,12 @@ pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Allowance for invalidating values that a server refused: five at once, then
-/// one in ten seconds. An API that answers 401 to everything then costs one
+/// Limit for invalidating values that a server refused: five at once, then one
+/// in ten seconds. An API that answers every request with 401 then causes one
 /// token request in ten seconds, not one per call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Invalidations {
-    /// When the allowance is full again, by the monotonic clock.
+    /// Time at which all five are available again, by the monotonic clock.
     full_at: u64,
 }
 
@@ -122,7 +124,7 @@ impl Invalidations {
         Self { full_at: 0 }
     }
 
-    /// Takes one, if any is left.
+    /// Uses one invalidation, if one is available.
     pub(super) fn take(&mut self, now: u64) -> bool {
         let full_at = self.full_at.max(now) + Self::EACH;
         let granted = full_at <= now + Self::EACH * Self::BURST;
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn b05_value_is_alive_until_its_life_ends() {
+    fn b05_value_is_valid_until_its_lifetime_ends() {
         for (age, life, alive) in [
             (0, 1, true),
             (59, 60, true),
@@ -238,21 +240,21 @@ mod tests {
     }
 
     #[test]
-    fn b06_only_credential_failures_are_worth_a_reread() {
+    fn b06_only_credential_failures_cause_a_reread() {
         for kind in ErrorKind::ALL {
             let error = Error::new(kind, "x", "");
             let expected = matches!(
                 kind,
                 ErrorKind::OAuth | ErrorKind::Credentials | ErrorKind::Internal
             );
-            assert_eq!(may_be_mended_by_credentials(&error), expected, "{kind}");
+            assert_eq!(may_be_fixed_by_credentials(&error), expected, "{kind}");
         }
         let overloaded = Details {
             http_status: Some(503),
             ..Details::default()
         };
         let overloaded = Error::with_details(ErrorKind::OAuth, "x", "", overloaded);
-        assert!(!may_be_mended_by_credentials(&overloaded));
+        assert!(!may_be_fixed_by_credentials(&overloaded));
     }
 
     #[test]

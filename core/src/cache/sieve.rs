@@ -12,7 +12,7 @@ pub(super) struct Sieve<K> {
     last: u64,
     /// From the oldest to the newest.
     nodes: BTreeMap<u64, Node<K>>,
-    /// Where the search for a victim goes on.
+    /// Position at which the search for a key to evict continues.
     hand: u64,
     /// Expiry and number of each node.
     expiries: BTreeSet<(u64, u64)>,
@@ -44,14 +44,14 @@ impl<K> Sieve<K> {
         number
     }
 
-    /// Adds a key under the number that it had before.
+    /// Adds a key under its previous number.
     pub(super) fn restore(&mut self, number: u64, key: K, expires_at: u64) {
         self.last = self.last.max(number);
         self.nodes.insert(number, Node { key, expires_at });
         self.expiries.insert((expires_at, number));
     }
 
-    /// Changes the expiry of a key, if it is there.
+    /// Changes the expiry of a key, if the set has it.
     pub(super) fn set_expiry(&mut self, number: u64, expires_at: u64) {
         if let Some(node) = self.nodes.get_mut(&number) {
             self.expiries.remove(&(node.expires_at, number));
@@ -66,17 +66,17 @@ impl<K> Sieve<K> {
         Some(node.key)
     }
 
-    /// The key that expired first, if one has.
+    /// The key that expired first, if any has expired.
     pub(super) fn expired(&self, now: u64) -> Option<(u64, &K)> {
         let (_, number) = self.expiries.first().filter(|(at, _)| *at <= now)?;
         self.nodes.get(number).map(|node| (*number, &node.key))
     }
 
-    /// The next key to evict, unless `is_spared` keeps it for now. After two
-    /// rounds in which all were spared, the next key goes whatever it says: the
-    /// bound holds.
-    pub(super) fn victim(&mut self, is_spared: impl Fn(&K) -> bool) -> Option<u64> {
-        let mut spares = 2 * self.nodes.len();
+    /// The next key to evict for which `is_kept` returns false. After two
+    /// rounds without one, the next key is evicted in any case, so that the set
+    /// stays bounded.
+    pub(super) fn victim(&mut self, is_kept: impl Fn(&K) -> bool) -> Option<u64> {
+        let mut skips = 2 * self.nodes.len();
         loop {
             let after_hand = (Bound::Excluded(self.hand), Bound::Unbounded);
             let (number, node) = self
@@ -85,10 +85,10 @@ impl<K> Sieve<K> {
                 .next()
                 .or_else(|| self.nodes.iter().next())?;
             self.hand = *number;
-            if spares == 0 || !is_spared(&node.key) {
+            if skips == 0 || !is_kept(&node.key) {
                 return Some(*number);
             }
-            spares -= 1;
+            skips -= 1;
         }
     }
 }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b15_unused_keys_go_from_the_oldest() {
+    fn b15_unused_keys_are_evicted_oldest_first() {
         let mut sieve = Sieve::new();
         for key in 0..4 {
             sieve.push(key, 100);
@@ -111,12 +111,12 @@ mod tests {
         assert_eq!(
             evicted,
             [1, 3, 0, 2],
-            "spared keys go last, after two rounds"
+            "kept keys are evicted last, after two rounds"
         );
     }
 
     #[test]
-    fn b15_expiries_are_as_many_as_keys_whatever_happens() {
+    fn b15_each_key_has_exactly_one_expiry() {
         let mut sieve = Sieve::new();
         for round in 0..1_000 {
             let number = sieve.push(round, round);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn b15_the_first_to_expire_is_found() {
+    fn b15_key_that_expires_first_is_found() {
         let mut sieve = Sieve::new();
         sieve.push("late", 50);
         let early = sieve.push("early", 20);

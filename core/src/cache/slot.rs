@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use super::entry::{Entry, Verdict};
 use super::flight::{Flight, FlightResult, FlightSender, State};
 use super::policy;
-use super::source::{Ask, Context, Mode, Outcome, Source};
+use super::source::{Context, FetchParams, Mode, Outcome, Source};
 use crate::deadline::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stats::Event;
@@ -22,14 +22,13 @@ use crate::sys::sync::{Mutex, MutexGuard, lock, step};
 
 /// Slot for one value.
 ///
-/// Readers only load `current`. A caller that finds no good value there goes
-/// through `state`, whose lock is held for a few instructions: never across a
-/// wait, and never while code of the user's (a log subscriber, a waker, a
-/// destructor) runs.
+/// Readers only load `current`. A caller that finds no valid value there locks
+/// `state` for a few instructions. The lock is never held during a wait, nor
+/// while code of the user (a log subscriber, a waker, a destructor) runs.
 pub(crate) struct Slot<V> {
     current: ArcSwapOption<Entry<V>>,
-    /// After a fork another thread may hold the parent's lock for ever, and its
-    /// flight does not exist in the child.
+    /// After a fork the parent's lock may stay locked forever, and its flight
+    /// does not exist in the child.
     state: PerProcess<Mutex<State<V>>>,
 }
 
@@ -40,8 +39,8 @@ enum Step<V> {
     Wait(Flight<V>),
 }
 
-/// Value that is read in place, with no shared count touched. It keeps the
-/// value alive and is meant to be short-lived.
+/// Value that is read in place, without changing a shared reference count. It
+/// keeps the value in memory and should be short-lived.
 pub(crate) struct Borrowed<V>(Guard<Option<Arc<Entry<V>>>>);
 
 impl<V> Borrowed<V> {
@@ -49,7 +48,7 @@ impl<V> Borrowed<V> {
     pub(crate) fn entry(&self) -> &Entry<V> {
         match &*self.0 {
             Some(entry) => entry,
-            // Only `Slot::hit` makes one, from a guard that holds an entry.
+            // Only `Slot::hit` creates one, from a guard that holds an entry.
             None => unreachable!("a hit without an entry"),
         }
     }
@@ -60,8 +59,9 @@ impl<V> Borrowed<V> {
     }
 }
 
-/// Whether a value that was not good enough is better than this failure: it has
-/// not expired, a retry may help, and the caller required no minimum.
+/// Whether a value below the default minimum is served instead of this failure:
+/// the value has not expired, a retry may help, and the caller required no
+/// minimum.
 fn is_fallback<V>(
     entry: &Entry<V>,
     error: &Error,
@@ -79,8 +79,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
     }
 
-    /// Value, if one can be served now; `None` is a miss. Starts the refresh
-    /// that is due.
+    /// Returns the value if one can be served now; `None` is a miss. Starts a
+    /// refresh if one is due.
     #[inline]
     pub(crate) fn hit<S>(
         self: &Arc<Self>,
@@ -103,7 +103,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         Some(Borrowed(current))
     }
 
-    /// What a hit does once per clock tick. Kept out of the hit path.
+    /// Work of a hit that is needed once per clock tick. A separate function, so that
+    /// the hit path stays short.
     #[inline(never)]
     pub(super) fn on_tick<S>(
         self: &Arc<Self>,
@@ -122,8 +123,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
     }
 
-    /// Value, from the cache or from the fetch that all waiting callers share.
-    /// Dropping the future ends the wait, not the fetch.
+    /// Returns the value, from the cache or from the fetch that all waiting
+    /// callers share. Dropping the future ends the wait, not the fetch.
     pub(crate) async fn get<S>(
         self: &Arc<Self>,
         cx: &Context,
@@ -147,15 +148,16 @@ impl<V: Send + Sync + 'static> Slot<V> {
             progress.share(&flight.progress);
             match wait(flight).await {
                 Ok(entry) if entry.is_alive(cx.clock.now()) => return Ok(entry),
-                // Expired since: the machine was suspended before this waiter woke.
+                // The value has expired: the machine was suspended before this
+                // waiter ran.
                 Ok(_) => {}
                 Err(error) => return self.fall_back(cx, error, min_remaining),
             }
         }
     }
 
-    /// Starts a fetch if there is no value, and waits for nothing. Returns the
-    /// last failure while it is too early for another request.
+    /// Starts a fetch if there is no value, and does not wait. Returns the last
+    /// failure during the quiet time.
     pub(crate) fn try_get<S>(
         self: &Arc<Self>,
         cx: &Context,
@@ -171,8 +173,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 Ok(Some(entry))
             }
             Step::Fail(error) => Err(error),
-            // The fetch under way may only check whether the credentials have
-            // changed; until it ends, the last failure stands.
+            // The fetch in progress may only check whether the credentials have
+            // changed. Until it ends, the last failure is returned.
             Step::Wait(_) => match lock(self.state()).quiet(cx.clock.now()) {
                 Some(error) => Err(error.clone()),
                 None => Ok(None),
@@ -180,8 +182,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
     }
 
-    /// Fetches the value if there is none, and starts the refresh that is due.
-    /// Counts neither hits nor waits: no caller is served.
+    /// Fetches a missing value, and starts a refresh if one is due. Counts no
+    /// hits or waits, because no caller is served.
     pub(crate) async fn keep_fresh<S>(self: &Arc<Self>, cx: &Context, source: &S) -> Result<()>
     where
         S: Source<V>,
@@ -246,7 +248,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         let mut mode = Mode::Always;
         if let Some(error) = state.quiet(now).cloned() {
             let reread = source.can_change()
-                && policy::may_be_mended_by_credentials(&error)
+                && policy::may_be_fixed_by_credentials(&error)
                 && state.may_reread(now);
             if !reread {
                 return match current {
@@ -265,7 +267,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
     }
 
-    /// Starts the refresh that is due, unless another caller has.
+    /// Starts a refresh that is due, unless another caller has started it.
     #[cold]
     pub(super) fn refresh<S>(
         self: &Arc<Self>,
@@ -283,8 +285,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         let state = lock(self.state());
         step();
-        // Since the verdict the entry may have expired, or been replaced or
-        // invalidated: then its refresh is no longer wanted.
+        // Since the verdict, the entry may have expired or may have been
+        // replaced or invalidated. Then no refresh of it is needed.
         let current = self.current.load();
         let is_current = current
             .as_deref()
@@ -298,7 +300,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
     }
 
-    /// Starts a fetch as a task of its own.
+    /// Starts a fetch as a separate task.
     fn launch<S>(
         self: &Arc<Self>,
         cx: &Context,
@@ -310,12 +312,13 @@ impl<V: Send + Sync + 'static> Slot<V> {
         S: Source<V>,
     {
         let (sender, flight) = state.start();
-        let ask = Ask {
+        let params = FetchParams {
             mode,
             failures: state.failures(),
             progress: flight.progress.clone(),
         };
-        // Unlocked first: the task may run and finish before `spawn` returns.
+        // The lock is released first, because the task may finish before
+        // `spawn` returns.
         drop(state);
         let running = Running {
             slot: Arc::clone(self),
@@ -323,7 +326,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
             mode,
             sender: Some(sender),
         };
-        let fetch = source.fetch(ask);
+        let fetch = source.fetch(params);
         let task = async move {
             let outcome = AssertUnwindSafe(fetch).catch_unwind().await;
             running.finish(outcome.unwrap_or_else(|_| {
@@ -338,8 +341,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         Ok(flight)
     }
 
-    /// Takes in the outcome of a fetch. The value is in place before the flight
-    /// ends, so that a caller finds one or the other.
+    /// Stores the outcome of a fetch. The value is stored before the flight
+    /// ends, so that a caller always finds one of them.
     fn finish(&self, cx: &Context, mode: Mode, outcome: Outcome<V>) -> FlightResult<V> {
         let now = cx.clock.now();
         let (error, is_own) = match outcome {
@@ -397,7 +400,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         Err(error)
     }
 
-    /// Puts a new value in place and ends the flight that fetched it.
+    /// Stores a new value and ends the flight that fetched it.
     fn replace(&self, entry: &Arc<Entry<V>>) {
         let mut state = lock(self.state());
         state.finish();
@@ -415,9 +418,9 @@ impl<V: Send + Sync + 'static> Slot<V> {
         drop((before, last_error));
     }
 
-    /// Removes the value if `is_it` says that it is the one that a server
-    /// refused. `false` if the current value is another one, or if this happened
-    /// too often recently.
+    /// Removes the value if `is_it` says that the server refused this value.
+    /// Returns `false` if the current value is another one, or if there were too
+    /// many invalidations recently.
     pub(crate) fn invalidate(&self, cx: &Context, is_it: impl Fn(&V) -> bool) -> bool {
         let mut state = lock(self.state());
         step();
@@ -437,18 +440,18 @@ impl<V: Send + Sync + 'static> Slot<V> {
         true
     }
 
-    /// Entry, whatever its state.
+    /// Entry, valid or expired.
     pub(crate) fn peek(&self) -> Option<Arc<Entry<V>>> {
         self.current.load_full()
     }
 
-    /// Whether a fetch is under way.
+    /// Whether a fetch is in progress.
     pub(super) fn is_fetching(&self) -> bool {
         lock(self.state()).flight().is_some()
     }
 
-    /// Whether it can be removed: no value that is alive, no fetch under way, no
-    /// failure that is to be remembered.
+    /// Whether the slot can be removed: it has no valid value, no fetch in
+    /// progress, and no failure that must be remembered.
     pub(super) fn is_dead(&self, now: Now) -> bool {
         let state = lock(self.state());
         let busy = state.flight().is_some() || state.quiet(now).is_some();
@@ -465,7 +468,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         self.state.get_or_init(|| Mutex::new(State::new()))
     }
 
-    /// Time until a refresh is due, and whether one has been due; `None` if
+    /// Time until a refresh is due, and whether one is already due; `None` if
     /// there is no value.
     pub(crate) fn until_refresh(&self, clock: &Clock) -> Option<(Duration, bool)> {
         let entry = self.current.load_full()?;
@@ -481,7 +484,7 @@ impl<V> Slot<V> {
 
 /// Waits for the result of a fetch.
 async fn wait<V>(mut flight: Flight<V>) -> FlightResult<V> {
-    // Cloned at once: the receiver's guard is a lock.
+    // Cloned at once, because the receiver's guard is a lock.
     let result = match flight.result.wait_for(Option::is_some).await {
         Ok(result) => result.clone(),
         Err(_) => None,
@@ -492,14 +495,14 @@ async fn wait<V>(mut flight: Flight<V>) -> FlightResult<V> {
 fn dropped() -> Error {
     Error::new(
         ErrorKind::Internal,
-        "the request's background task was dropped before its end",
+        "the request's background task was dropped before it completed",
         "the process is shutting down",
     )
 }
 
-/// Fetch that is under way. Its drop without a result, as of a task that could
-/// not be spawned or whose runtime ended, is a failure like any other: callers
-/// do not wait for ever, and the next call fetches again.
+/// Fetch in progress. If it is dropped without a result (the task could not be
+/// spawned, or its runtime ended), that counts as a failure: callers do not
+/// wait forever, and the next call fetches again.
 struct Running<V: Send + Sync + 'static> {
     slot: Arc<Slot<V>>,
     cx: Context,
@@ -530,7 +533,8 @@ impl<V: Send + Sync + 'static> Drop for Running<V> {
 
 #[cfg(all(test, not(shuttle)))]
 impl<V: Send + Sync + 'static> Slot<V> {
-    /// Holds the lock, as a thread does that a fork leaves behind.
+    /// Holds the lock, like a thread of the parent that does not exist in the
+    /// child.
     pub(super) fn hold_lock(self: &Arc<Self>) -> impl Drop {
         struct Held<V: 'static>(Option<MutexGuard<'static, State<V>>>);
         impl<V> Drop for Held<V> {

@@ -1,5 +1,5 @@
-//! What the cache works with: the source of values, the tasks that fetch them,
-//! and what is common to all slots of a client.
+//! Interfaces of the cache: the source of values, the tasks that fetch them,
+//! and the state that all slots of a client share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::sys::clock::{Clock, Now};
 
 /// Source of a slot's values.
 pub(crate) trait Source<V>: Send + Sync {
-    /// Fetches a new value. It runs as a task of its own that no caller's
-    /// cancellation ends, and must end by itself within [`Source::budget`].
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<V>>;
+    /// Fetches a new value. It runs as a separate task, which goes on when a
+    /// caller is cancelled and must end within [`Source::budget`].
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<V>>;
 
-    /// Whether [`Mode::IfChanged`] is understood.
+    /// Whether the source supports [`Mode::IfChanged`].
     fn can_change(&self) -> bool;
 
     /// The longest time that a fetch takes.
@@ -27,12 +27,12 @@ pub(crate) trait Source<V>: Send + Sync {
     fn on_tick(&self) {}
 }
 
-/// What a fetch is asked for.
-pub(crate) struct Ask {
+/// Parameters of a fetch.
+pub(crate) struct FetchParams {
     pub(crate) mode: Mode,
-    /// Failed fetches in a row before this one.
+    /// Number of consecutive failed fetches before this one.
     pub(crate) failures: u32,
-    /// What the fetch has tried, for the callers that wait for it.
+    /// Progress of the fetch, for the callers that wait for it.
     pub(crate) progress: Progress,
 }
 
@@ -41,30 +41,31 @@ pub(crate) struct Ask {
 pub(crate) enum Mode {
     /// Get a value.
     Always,
-    /// The last fetch failed permanently and its quiet time is not over: get a
-    /// value only if what it failed with (the credentials) has changed.
+    /// The last fetch failed permanently and its quiet time is not over: fetch
+    /// only if the credentials have changed.
     IfChanged,
 }
 
-/// How a fetch ends.
+/// Outcome of a fetch.
 pub(crate) enum Outcome<V> {
     Fetched(Fetched<V>),
     Failed(Error),
-    /// Another slot, which this value is made from, failed. That slot keeps the
-    /// quiet time, so this one need not, and recovers together with it.
+    /// Another slot on which this value depends failed. That slot has the quiet
+    /// time, so this slot needs none and recovers together with it.
     FailedUpstream(Error),
     /// Answer to [`Mode::IfChanged`]: nothing has changed, and no request was made.
     Unchanged,
 }
 
-/// New value, with what determines its life.
+/// New value with the data that determines its lifetime.
 pub(crate) struct Fetched<V> {
     pub(crate) value: V,
-    /// Read before the request was sent, since the server may count from then.
+    /// Read before the request was sent, because the server may count the
+    /// lifetime from then.
     pub(crate) requested_at: Now,
     pub(crate) lifetime: Duration,
-    /// Share of the life that must be left for a caller to get the value without
-    /// a wait: 0 for a value that is good until it expires.
+    /// Share of the lifetime that must be left for a caller to get the value
+    /// without a wait; 0 if it can be served until it expires.
     pub(crate) reserve: f64,
 }
 
@@ -81,7 +82,7 @@ pub(crate) trait Spawn: Send + Sync {
     fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<()>;
 }
 
-/// What all slots of a client share.
+/// State that all slots of a client share.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) clock: Clock,

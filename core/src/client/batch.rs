@@ -1,5 +1,5 @@
-//! Batches: business tokens for many businesses, bounded, in order, each business
-//! once.
+//! Batches: business tokens for many businesses, in order, each business once,
+//! with bounded concurrency.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -29,23 +29,24 @@ use crate::token::BusinessToken;
 pub struct BatchProgress {
     /// Inputs, duplicates included.
     pub total: usize,
-    /// Different businesses, refused ids included.
+    /// Different businesses, invalid ids included.
     pub distinct: usize,
     /// Different businesses that have a result.
     pub done: usize,
-    /// Those of them that failed.
+    /// Different businesses whose result is an error.
     pub failed: usize,
 }
 
-/// Results that are ready before the consumer takes them; then the batch waits.
+/// Maximum number of results that are ready but not taken. At this number the
+/// batch waits.
 const MAX_READY: usize = 64;
 
 /// Stream of [`Client::business_tokens`](crate::Client::business_tokens): one result per input, in
 /// the order of the input.
 ///
-/// The batch starts when it is first polled, makes requests for what is missing
-/// and then for what is due for refresh, and pauses while its results are not
-/// taken. Dropping the stream ends it. It works under any executor.
+/// The batch starts when it is first polled. It requests missing tokens first
+/// and then refreshes those that are due, and it pauses while its results are
+/// not taken. Dropping the stream ends it. It works under any executor.
 #[must_use = "streams do nothing unless polled"]
 pub struct BusinessTokens {
     state: State,
@@ -72,7 +73,7 @@ struct Counters {
     failed: AtomicUsize,
 }
 
-/// Input of a batch: an id, or why it was refused.
+/// Input of a batch: an id, or the error of an invalid one.
 pub(super) type Input = Result<BusinessId>;
 
 impl BusinessTokens {
@@ -90,7 +91,7 @@ impl BusinessTokens {
         }
     }
 
-    /// Progress so far. Results that wait to be taken count as done.
+    /// Progress so far. Results that are ready but not taken count as done.
     #[must_use]
     pub fn progress(&self) -> BatchProgress {
         self.progress.snapshot()
@@ -181,22 +182,23 @@ impl Counters {
     }
 }
 
-/// Result with the index of its business; `None` when a refresh is over.
+/// Result with the index of its business; `None` if a refresh has ended.
 type Outcome = Option<(usize, Result<BusinessToken>)>;
 
 /// The batch itself, which runs on the engine's thread.
 struct Driver {
     engine: Arc<Engine>,
-    /// For the request of each business.
+    /// Timeout of the request for each business.
     timeout: Duration,
     options: BatchOptions,
     /// Different businesses.
     distinct: Vec<Business>,
     /// For each input, the index of its business.
     inputs: VecDeque<usize>,
-    /// How many of the different businesses have started.
+    /// Number of different businesses that have started.
     started: usize,
-    /// Wait for the next permit. There is one, so that businesses start in order.
+    /// Wait for the next permit. Only one wait runs at a time, so that businesses
+    /// start in order.
     permit: Option<BoxFuture<'static, Permit>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
     /// Businesses whose cached token is due for refresh.
@@ -272,8 +274,8 @@ impl Driver {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<BusinessToken>>> {
         loop {
             self.start_more(cx);
-            // All that is ready is taken in first: a slow business at the front must
-            // not keep the others' places occupied.
+            // First take all finished results: a slow business at the front must not
+            // block the places of the others.
             match self.in_flight.poll_next_unpin(cx) {
                 Poll::Ready(Some(Some((index, result)))) => self.settle(index, result),
                 Poll::Ready(Some(None)) => {}
@@ -288,8 +290,8 @@ impl Driver {
         }
     }
 
-    /// Starts all businesses that can start: cached ones, and those for which there
-    /// are a place and a permit.
+    /// Starts all businesses that can start: those with a cached token, and those
+    /// for which there are a place and a permit.
     fn start_more(&mut self, cx: &mut Context<'_>) {
         while let Some(business) = self.distinct.get(self.started) {
             let index = self.started;
@@ -315,7 +317,8 @@ impl Driver {
             }
             let engine = &self.engine;
             let permit = self.permit.get_or_insert_with(|| {
-                // No timeout bounds this wait: its length depends on the batch's size.
+                // This wait has no timeout, because its length depends on the size of
+                // the batch.
                 let engine = Arc::clone(engine);
                 Box::pin(async move { engine.rate_limiter.acquire().await })
             });
@@ -331,8 +334,8 @@ impl Driver {
         self.refresh_more();
     }
 
-    /// Starts refreshes, for which no caller waits: after all that is missing, and
-    /// only those that may be sent at once.
+    /// Starts refreshes. They come after all missing tokens, because no caller
+    /// waits for them, and only while permits are available at once.
     fn refresh_more(&mut self) {
         while !self.is_full()
             && let Some(Ok(id)) = self
@@ -357,8 +360,8 @@ impl Driver {
         }
     }
 
-    /// Cached token, and whether its refresh is due. Starts no refresh: thousands
-    /// together would ignore the rate limit.
+    /// Cached token, and whether its refresh is due. Starts no refresh, because
+    /// thousands together would exceed the rate limit.
     fn cached(&self, wanted: &Wanted) -> Option<(BusinessToken, bool)> {
         let key = KeyRef {
             business: &wanted.business,
@@ -367,7 +370,7 @@ impl Driver {
         let engine = &self.engine;
         engine
             .business
-            .look(&engine.cx, &key, |entry| entry.value.clone())
+            .peek(&engine.cx, &key, |entry| entry.value.clone())
     }
 
     /// Token of a business that has its permit.
@@ -397,8 +400,8 @@ impl Driver {
         }
     }
 
-    /// The next result in the order of the input, if it is there. A result is let
-    /// go with its last use.
+    /// The next result in the order of the input, if it is ready. A result is
+    /// dropped after its last use.
     fn next_in_order(&mut self) -> Option<Result<BusinessToken>> {
         let business = self.distinct.get_mut(*self.inputs.front()?)?;
         let result = if business.uses > 1 {

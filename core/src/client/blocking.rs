@@ -1,7 +1,7 @@
 //! Blocking client, for threads.
 //!
-//! Hits are served on the calling thread. All else runs on the engine's background
-//! thread while the caller waits.
+//! Hits are served on the calling thread. Everything else runs on the engine's
+//! background thread while the caller waits.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ use crate::sys::fork;
 use crate::token::{AccessToken, BusinessToken};
 use crate::whoami::WhoAmI;
 
-/// How often the progress of a batch is reported at least.
+/// Maximum interval between two progress reports of a batch.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Generation of this process, which changes with each fork: for bindings that
-/// have threads of their own. The first client starts the count.
+/// Generation of this process, which changes with each fork. For bindings that
+/// have their own threads. Forks are counted from the first client on.
 #[doc(hidden)]
 #[must_use]
 pub fn process_generation() -> u32 {
@@ -196,8 +196,8 @@ impl Client {
     /// Returns tokens for many businesses, one result per input, in order; see
     /// [`crate::Client::business_tokens`]. `progress` is called on the calling thread,
     /// with each result and at least four times a second. If it returns `false`, the
-    /// batch ends, and what is missing is an error in its place. The client's timeout
-    /// bounds the request of each business, not the batch.
+    /// batch ends, and each missing result is an error. The client's timeout bounds
+    /// the request of each business, not the batch.
     pub fn business_tokens(
         &self,
         businesses: impl IntoIterator<Item = BusinessId>,
@@ -210,8 +210,8 @@ impl Client {
         )
     }
 
-    /// [`business_tokens`](Self::business_tokens) for ids as text. An invalid id is an
-    /// error in its place.
+    /// As [`business_tokens`](Self::business_tokens), for ids as text. The result of
+    /// an invalid id is an error.
     pub fn business_tokens_for_ids(
         &self,
         ids: impl IntoIterator<Item = impl Into<String>>,
@@ -319,10 +319,10 @@ fn collect(
     let missing = match task {
         Ok(_) if runtime::is_engine_thread() => Error::new(
             ErrorKind::Internal,
-            "a blocking call on the library's own thread would wait for itself",
+            "a blocking call on the library's own thread would deadlock",
             "do not make blocking calls in a log callback or subscriber",
         ),
-        // The task lives as long as this arm: its end cancels what is left.
+        // The task is cancelled when this arm ends.
         Ok(_task) => {
             loop {
                 match receiver.recv_timeout(PROGRESS_INTERVAL) {
@@ -334,7 +334,7 @@ fn collect(
                     break;
                 }
             }
-            Error::attempt_timeout("the batch was ended before this business's result")
+            Error::attempt_timeout("the batch ended before the result for this business")
         }
         Err(error) => error,
     };

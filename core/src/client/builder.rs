@@ -1,5 +1,5 @@
 //! Builder of a client: turns settings into a validated configuration. It uses no
-//! network, and reads no file except the certificate authority's.
+//! network, and reads no file except `ca_file`.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -156,7 +156,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets a source of id and secret, such as a vault client. Replaces both.
+    /// Sets a source of id and secret, such as a vault client. Replaces id and
+    /// secret.
     pub fn credentials_provider(mut self, provider: impl CredentialsProvider) -> Self {
         self.provider = Some(CredentialsSource::provider(provider));
         self
@@ -168,32 +169,34 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the API's base URL, in place of the environment's.
+    /// Sets the API's base URL. Overrides the one of the environment.
     pub fn api_url(mut self, url: impl Into<String>) -> Self {
         self.api_url = Some(url.into());
         self
     }
 
-    /// Sets the URL of the token endpoint, in place of the environment's.
+    /// Sets the URL of the token endpoint. Overrides the one of the
+    /// environment.
     pub fn auth_url(mut self, url: impl Into<String>) -> Self {
         self.auth_url = Some(url.into());
         self
     }
 
-    /// Sets the OAuth scope, in place of the environment's.
+    /// Sets the OAuth scope. Overrides the one of the environment.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// Sets a PEM file with certificate authorities to trust beside the system's.
-    /// [`build`](Self::build) reads it; 1 MiB at most.
+    /// Sets a PEM file with certificate authorities to trust in addition to the
+    /// system's. [`build`](Self::build) reads it; 1 MiB at most.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
     }
 
-    /// Sets PEM text with certificate authorities to trust beside the system's.
+    /// Sets PEM text with certificate authorities to trust in addition to the
+    /// system's.
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca_pem = pem.into();
         self
@@ -207,14 +210,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Uses no proxy, whatever the environment variables say.
+    /// Uses no proxy and ignores the proxy variables.
     pub fn no_proxy(mut self) -> Self {
         self.proxy = ProxyChoice::None;
         self
     }
 
-    /// Allows `http://` URLs to loopback, for an emulator. To any other host plain
-    /// HTTP stays refused.
+    /// Allows `http://` URLs to loopback, for an emulator. Plain HTTP to any other
+    /// host is never allowed.
     pub fn allow_http_loopback(mut self, allow: bool) -> Self {
         self.allow_http_loopback = allow;
         self
@@ -241,7 +244,8 @@ impl ClientBuilder {
 
     /// Sets the time for one attempt, from connecting to the last byte of the
     /// response: 1 millisecond to 1 hour, 10 seconds by default.
-    /// [`Client::execute`](crate::Client::execute) is bounded by the call's time only.
+    /// [`Client::execute`](crate::Client::execute) has only the timeout of the whole
+    /// call.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = Some(timeout);
         self
@@ -376,7 +380,7 @@ fn given_credentials(
         (None, Some(path)) => Ok(CredentialsSource::SecretFile { client_id, path }),
         (secret, None) => Ok(CredentialsSource::Given(Credentials::new(
             client_id,
-            // A missing secret is refused like an empty one.
+            // A missing secret is handled like an empty one.
             secret.unwrap_or_else(|| Secret::new("")),
         ))),
     }
@@ -390,7 +394,7 @@ fn read_ca_file(path: &Path) -> Result<Vec<u8>> {
         Error::config(
             "ca_file",
             format!("ca_file {path:?} {why}"),
-            "check ca_file or LAYER_CA_FILE and who may read it",
+            "check the path and permissions of ca_file or LAYER_CA_FILE",
         )
     };
     let mut pem = Vec::new();
@@ -425,7 +429,7 @@ fn user_agent(product: Option<String>) -> Result<String> {
         }
         Some(_) => Err(Error::config(
             "user_agent",
-            "user_agent has characters that a header cannot carry",
+            "user_agent contains characters that are not allowed in a header",
             "use visible ASCII, such as my-service/1.2",
         )),
     }

@@ -50,7 +50,7 @@ const MAX_EXECUTE_BODY: usize = 16 * 1024 * 1024;
 /// starts. So async methods work under any executor, with or without a Tokio
 /// runtime. Each call ends within the client's timeout (30 seconds by default, see
 /// [`with_timeout`](Self::with_timeout)). Dropping a future cancels the call; a
-/// token request that other calls wait for goes on.
+/// token request that other calls share goes on.
 #[derive(Clone)]
 pub struct Client {
     engine: Arc<Engine>,
@@ -90,14 +90,14 @@ impl Client {
         self.timeout
     }
 
-    /// Returns a valid access token: at once if there is one, else from a request
-    /// that all callers share. A token that is about to expire is returned at once
-    /// and refreshed in the background.
+    /// Returns a valid access token: at once if one is cached, otherwise from a
+    /// request that all callers share. A token that is about to expire is returned
+    /// at once and refreshed in the background.
     ///
-    /// # Errors
-    /// The failure of the token request, after its retries; the same for all that
-    /// waited. For some time after a failure (2 to 60 seconds after the credentials
-    /// were refused) the same error is returned without a request.
+    /// # Errors The failure of the token request, after its retries. All callers
+    /// that waited get the same error. For some time after a failure (2 to 60
+    /// seconds after the credentials were refused) the same error is returned
+    /// without a request.
     pub async fn token(&self) -> Result<AccessToken> {
         if let Some(token) = self.borrow_token() {
             return Ok(token.clone());
@@ -106,11 +106,11 @@ impl Client {
             .await
     }
 
-    /// Returns the access token if there is one, and never waits. `None` means that
-    /// a request is under way and a later call may succeed.
+    /// Returns the access token if one is cached, and never waits. `None` means
+    /// that a request is under way and a later call may succeed.
     ///
-    /// # Errors
-    /// The failure of the last token request, while it is too early for another.
+    /// # Errors The failure of the last token request, during the quiet time
+    /// after it.
     pub fn try_token(&self) -> Result<Option<AccessToken>> {
         match self.borrow_token() {
             Some(token) => Ok(Some(token.clone())),
@@ -119,7 +119,7 @@ impl Client {
     }
 
     /// Returns the access token for reading in place: no lock, no allocation, no
-    /// shared count, so threads do not slow one another. `None` where
+    /// shared count, so threads do not slow one another. Returns `None` if
     /// [`token`](Self::token) would wait; no request is started then.
     ///
     /// Hold it for a moment only: copy what you need.
@@ -142,7 +142,7 @@ impl Client {
         TokenReader::new(Arc::clone(&self.engine))
     }
 
-    /// Asks Layer whose credentials these are: `GET /whoami`.
+    /// Asks Layer which client the credentials belong to: `GET /whoami`.
     ///
     /// # Errors
     /// As [`token`](Self::token), and [`ErrorKind::Api`](crate::ErrorKind::Api).
@@ -152,12 +152,13 @@ impl Client {
     }
 
     /// Returns a token for one business, to be handed to a browser: from the cache,
-    /// with at least half of its life left, or newly minted. For one hour; see
-    /// [`business_token_with`](Self::business_token_with) for options.
+    /// with at least half of its lifetime left, or newly minted. The session
+    /// duration is one hour; see [`business_token_with`](Self::business_token_with)
+    /// for options.
     ///
-    /// # Errors
-    /// As [`whoami`](Self::whoami). If minting fails in a way that a retry may mend,
-    /// a cached token with less than half of its life is returned instead.
+    /// # Errors As [`whoami`](Self::whoami). If minting fails with a retryable
+    /// error, a cached token with less than half of its lifetime left is returned
+    /// instead.
     pub async fn business_token(&self, business: &BusinessId) -> Result<BusinessToken> {
         self.business_token_with(business, BusinessTokenOptions::default())
             .await
@@ -187,9 +188,8 @@ impl Client {
     /// and never waits. `None` means that a request is under way and a later call may
     /// succeed.
     ///
-    /// # Errors
-    /// The failure of the last request for this token, while it is too early for
-    /// another.
+    /// # Errors The failure of the last request for this token, during the quiet
+    /// time after it.
     pub fn try_business_token(
         &self,
         business: &BusinessId,
@@ -203,8 +203,8 @@ impl Client {
     }
 
     /// Returns a business token from the cache that meets the options; starts no
-    /// request. `None` where [`business_token_with`](Self::business_token_with) would
-    /// wait.
+    /// request. Returns `None` if [`business_token_with`](Self::business_token_with)
+    /// would wait.
     #[must_use]
     #[inline]
     pub fn cached_business_token(
@@ -261,8 +261,8 @@ impl Client {
         BusinessTokens::new(Arc::clone(&self.engine), self.timeout, inputs, options)
     }
 
-    /// [`business_tokens_with`](Self::business_tokens_with) for ids as text. An
-    /// invalid id is an error in its place, and nothing is sent for it.
+    /// [`business_tokens_with`](Self::business_tokens_with) for ids as text.
+    /// The result of an invalid id is an error, and no request is sent for it.
     pub fn business_tokens_for_ids(
         &self,
         ids: impl IntoIterator<Item = impl Into<String>>,
@@ -276,24 +276,24 @@ impl Client {
         BusinessTokens::new(Arc::clone(&self.engine), self.timeout, inputs, options)
     }
 
-    /// Removes the access token from the cache because a server refused it with
-    /// 401, if it is still the current one; the next call gets a new one. `false` if
-    /// it is not, or if this happens so often that new tokens do not help (five times
-    /// at once, then once in ten seconds).
+    /// Removes the access token from the cache because a server refused it with 401,
+    /// if it is still the current one; the next call gets a new one. Returns `false`
+    /// if it is not, or after too many invalidations (allowed are five at once, then
+    /// one per ten seconds).
     pub fn invalidate(&self, token: &AccessToken) -> bool {
         self.engine
             .invalidate_access_token(|current| current == token)
     }
 
     /// Removes a business token from the cache, if it is still the current one.
-    /// Limited as [`invalidate`](Self::invalidate).
+    /// Limited like [`invalidate`](Self::invalidate).
     pub fn invalidate_business_token(&self, token: &BusinessToken) -> bool {
         self.engine.invalidate_business_token(token)
     }
 
     /// Removes a token from the cache that a server refused with 401, an access token
     /// or a business token, given as the value of the `Authorization` header or as
-    /// the token alone. Compares in constant time. Limited as
+    /// the token alone. Compares in constant time. Limited like
     /// [`invalidate`](Self::invalidate).
     pub fn invalidate_text(&self, token: &str) -> bool {
         self.engine
@@ -305,16 +305,17 @@ impl Client {
     }
 
     /// Sends a request to the Layer API with the access token in its header. On 401
-    /// the token is invalidated and the request sent once more with a new one. Any
-    /// other status is a response, not an error; redirects are not followed.
+    /// the token is invalidated and the request sent once more with a new one. A
+    /// response with any other status is returned, not an error; redirects are not
+    /// followed.
     ///
     /// The URI is a path such as `/v1/businesses`, or a URL of the API: the token is
-    /// not sent to any other host. Responses over 16 MiB are refused. The request is
-    /// bounded by the client's timeout only.
+    /// not sent to any other host. Responses over 16 MiB are rejected. Only the
+    /// client's timeout limits the request.
     ///
-    /// # Errors
-    /// As [`token`](Self::token); [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument)
-    /// if the URI leads elsewhere.
+    /// # Errors As [`token`](Self::token);
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the URI is not one of
+    /// the API.
     pub async fn execute(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>> {
         let (parts, body) = request.into_parts();
         let request = Request {
@@ -353,7 +354,7 @@ impl Client {
         self.execute(request).await
     }
 
-    /// URL of a request, if it leads to the API.
+    /// URL of a request, if it is one of the API.
     fn request_url(&self, uri: &http::Uri) -> Result<Url> {
         let endpoints = &self.engine.config.endpoints;
         let path = uri
@@ -378,7 +379,7 @@ impl Client {
         .ok_or_else(|| {
             Error::invalid_argument(
                 "uri",
-                format!("uri does not lead to {}", endpoints.api_url),
+                format!("uri is not a URL of {}", endpoints.api_url),
                 "give a path, or a URL of the API; the token is not sent elsewhere",
             )
         })
@@ -420,7 +421,7 @@ impl Client {
         &self.engine.config.endpoints.scope
     }
 
-    /// Counters of what has happened since the client was made.
+    /// Counters of events since the client was created.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
@@ -499,7 +500,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn b19_uri_leads_to_the_api_or_is_refused() {
+    fn b19_uri_outside_the_api_is_refused() {
         let client = builder("https://gateway.example/layer").build().unwrap();
         for (uri, leads_to) in [
             ("/whoami", Some("https://gateway.example/layer/whoami")),

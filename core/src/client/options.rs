@@ -20,9 +20,9 @@ use crate::session_duration::SessionDuration;
 pub struct BusinessTokenOptions {
     /// Session duration; one hour by default.
     pub session_duration: SessionDuration,
-    /// Life that the token must have left; otherwise the call is an error. At most
-    /// nine tenths of the life that the server gave it. By default half of it, and
-    /// less if no new token can be minted.
+    /// Lifetime that the token must have left; otherwise the call fails. It is
+    /// limited to nine tenths of the lifetime that the server granted. The default
+    /// is half of the lifetime, or less if no new token can be minted.
     pub min_remaining: Option<Duration>,
 }
 
@@ -34,7 +34,7 @@ impl BusinessTokenOptions {
         self
     }
 
-    /// Sets the minimum of remaining life.
+    /// Sets the minimum remaining lifetime.
     #[must_use]
     pub fn min_remaining(mut self, min_remaining: Duration) -> Self {
         self.min_remaining = Some(min_remaining);
@@ -42,7 +42,7 @@ impl BusinessTokenOptions {
     }
 }
 
-/// Session duration with all other options as by default.
+/// This session duration, and the defaults of all other options.
 impl From<SessionDuration> for BusinessTokenOptions {
     fn from(session_duration: SessionDuration) -> Self {
         Self::default().session_duration(session_duration)
@@ -55,8 +55,8 @@ impl From<SessionDuration> for BusinessTokenOptions {
 pub struct BatchOptions {
     /// Session duration of all tokens; one hour by default.
     pub session_duration: SessionDuration,
-    /// Requests in flight at most; 32 by default, at least 1. Any number is safe:
-    /// Layer's rate limit bounds the requests as well.
+    /// Maximum number of requests in flight: at least 1, 32 by default. Any
+    /// number is safe: Layer's rate limit bounds the requests as well.
     ///
     /// The client's timeout bounds each request, retries included. The waits for
     /// one of these places and for the rate limit are not counted, so that a batch

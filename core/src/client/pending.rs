@@ -27,7 +27,7 @@ where
     let call = call(Arc::clone(engine), deadline.clone());
     let bounded = async move { deadline.bound(call).await };
     if runtime::is_engine_thread() {
-        // A call within a call that was started as a whole.
+        // A call inside a call that already runs on this thread.
         return bounded.await;
     }
     runtime::spawn(bounded)?.await
@@ -51,13 +51,13 @@ impl<T: Send + 'static> Pending<T> {
         if runtime::is_engine_thread() {
             return Err(Error::new(
                 ErrorKind::Internal,
-                "a blocking call on the library's own thread would wait for itself",
+                "a blocking call on the library's own thread would deadlock",
                 "do not make blocking calls in a log callback or subscriber",
             ));
         }
         let (sender, result) = mpsc::sync_channel(1);
         let task = runtime::spawn(async move {
-            // The waiting thread may have given up.
+            // The waiting thread may have stopped waiting.
             let _ = sender.send(call.await);
         })?;
         Ok(Self {
@@ -68,11 +68,11 @@ impl<T: Send + 'static> Pending<T> {
         })
     }
 
-    /// Waits for at most this long; `None` means not yet. After the call's own
-    /// deadline it is an error.
+    /// Waits for at most this long. `None` means that the call is still
+    /// running. After the call's deadline it returns an error.
     pub fn wait(&self, at_most: Duration) -> Option<Result<T>> {
-        // The call ends at its deadline by itself, with an error that says what it
-        // tried; this is for an engine thread that is stopped.
+        // The call itself ends at its deadline, with an error that says what it
+        // tried. This limit is for an engine thread that has stopped.
         const GRACE: Duration = Duration::from_millis(250);
         let left = (self.deadline + GRACE).saturating_duration_since(Instant::now());
         match self.result.recv_timeout(at_most.min(left)) {
@@ -92,8 +92,8 @@ impl<T: Send + 'static> Pending<T> {
 
     /// Waits for the result.
     ///
-    /// # Errors
-    /// Those of the call, or [`ErrorKind::Timeout`] at its deadline.
+    /// # Errors The errors of the call, or [`ErrorKind::Timeout`] at its
+    /// deadline.
     pub fn join(self) -> Result<T> {
         loop {
             if let Some(result) = self.wait(Duration::MAX) {

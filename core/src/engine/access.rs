@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tracing::Instrument as _;
 
 use super::{Engine, keep_warm};
-use crate::cache::{Ask, Borrowed, Fetched, Mode, Outcome, Source};
+use crate::cache::{Borrowed, FetchParams, Fetched, Mode, Outcome, Source};
 use crate::credentials::Credentials;
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, ErrorKind, Result};
@@ -65,8 +65,8 @@ impl Engine {
         if mode == Mode::IfChanged && self.was_refused(&credentials) {
             return Ok(None);
         }
-        // Read again once at most: a provider that returns other credentials each
-        // time must not cause a loop of requests.
+        // Credentials are read again at most once: a provider that returns other
+        // credentials each time must not cause a loop of requests.
         let mut may_reread = self.credentials.can_change() && mode == Mode::Always;
         loop {
             let error = match self.request_token(&credentials, failures, deadline).await {
@@ -112,7 +112,7 @@ impl Engine {
         let policy = self.retry.after_failures(failures);
         self.retrying(policy, deadline, || async {
             self.cx.stats.count(Event::TokenRequest);
-            // The life is counted from before the request is sent.
+            // The lifetime counts from before the request is sent.
             let requested_at = self.cx.clock.now();
             let response = self.http.send(&request, deadline).await?;
             let token = oauth::read_response(&request.url, &response)?;
@@ -144,12 +144,12 @@ impl Engine {
 pub(crate) struct AccessTokenSource(Arc<Engine>);
 
 impl Source<AccessToken> for AccessTokenSource {
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<AccessToken>> {
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<AccessToken>> {
         let engine = Arc::clone(&self.0);
         let span = tracing::debug_span!(target: "layerfi_auth", "get_access_token");
         let fetch = async move {
-            let deadline = Deadline::with_progress(engine.config.timeout, ask.progress);
-            let acquire = engine.acquire(ask.mode, ask.failures, &deadline);
+            let deadline = Deadline::with_progress(engine.config.timeout, params.progress);
+            let acquire = engine.acquire(params.mode, params.failures, &deadline);
             match deadline.bound(acquire).await {
                 Ok(Some(fetched)) => Outcome::Fetched(fetched),
                 Ok(None) => Outcome::Unchanged,

@@ -10,7 +10,7 @@ use super::Engine;
 use super::exchange::is_401;
 use super::key::{Key, KeyRef};
 use crate::business_id::BusinessId;
-use crate::cache::{Ask, Entry, Fetched, Outcome, Source};
+use crate::cache::{Entry, FetchParams, Fetched, Outcome, Source};
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::layer_api;
@@ -20,10 +20,11 @@ use crate::stats::Event;
 use crate::sys::sync::{Mutex, lock};
 use crate::token::{BusinessToken, Life};
 
-/// Share of a business token's life that must be left when it is handed out.
+/// Share of a business token's lifetime that must be left when a call returns
+/// it.
 const RESERVE: f64 = 0.5;
 
-/// Which business token a caller asks for.
+/// Which business token a caller requests.
 #[derive(Clone)]
 pub(crate) struct Wanted {
     pub(crate) business: BusinessId,
@@ -32,8 +33,9 @@ pub(crate) struct Wanted {
 }
 
 impl Engine {
-    /// Business token, from the cache or from its key's fetch. With a permit its
-    /// requests keep to the rate limit, the first of them by that permit.
+    /// Returns a business token, from the cache or from the fetch of its key.
+    /// With a permit, its requests stay within the rate limit; the first one
+    /// uses that permit.
     pub(crate) async fn business_token(
         self: &Arc<Self>,
         wanted: &Wanted,
@@ -128,8 +130,8 @@ impl Engine {
         }
     }
 
-    /// Mints a token, which is not cached. With a permit all its requests keep to
-    /// the rate limit, the first of them by that permit.
+    /// Mints a token, which is not cached. With a permit, its requests stay
+    /// within the rate limit; the first one uses that permit.
     #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all, fields(%business))]
     pub(crate) async fn mint(
         self: &Arc<Self>,
@@ -155,7 +157,7 @@ impl Engine {
                     permit.sent();
                 }
                 self.cx.stats.count(Event::Mint);
-                // The life is counted from before the request is sent.
+                // The lifetime counts from before the request is sent.
                 let requested_at = self.cx.clock.now();
                 let response = self.http.send(request, deadline).await;
                 let minted = response.and_then(|response| {
@@ -209,24 +211,25 @@ pub(crate) struct BusinessTokenSource {
     business: BusinessId,
     session_duration: SessionDuration,
     is_paced: bool,
-    /// For the first fetch.
+    /// Permit for the first fetch.
     permit: Mutex<Option<Permit>>,
-    /// Dropped when the first fetch is over.
+    /// Dropped when the first fetch has ended.
     over: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Source<BusinessToken> for BusinessTokenSource {
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<BusinessToken>> {
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<BusinessToken>> {
         let engine = Arc::clone(&self.engine);
         let business = self.business.clone();
         let (session_duration, is_paced) = (self.session_duration, self.is_paced);
         let permit = lock(&self.permit).take();
         let over = lock(&self.over).take();
         Box::pin(async move {
-            let deadline = Deadline::with_progress(engine.config.timeout, ask.progress);
+            let deadline = Deadline::with_progress(engine.config.timeout, params.progress);
             let mint = async {
-                // The access token first, by itself: its failure is not this
-                // business's, and its own slot keeps the quiet time.
+                // The access token is fetched first and separately: its failure
+                // is not one of this business, and its own slot has the quiet
+                // time.
                 if let Err(error) = engine.access_token(deadline.progress()).await {
                     return Ok(Outcome::FailedUpstream(error));
                 }

@@ -1,4 +1,4 @@
-//! Reads credentials, on a thread that they may block.
+//! Reads credentials on a thread that may block.
 
 use crate::credentials::{BasicEncoding, Credentials, CredentialsSource};
 use crate::deadline::Progress;
@@ -6,8 +6,8 @@ use crate::engine::runtime::BackgroundThread;
 use crate::error::Result;
 use crate::sys::fork::PerProcess;
 
-/// Reader of one client's credentials. Files and providers may block, so they are
-/// read on a thread of this client's own: that delays no other client.
+/// Reader of one client's credentials. Files and providers may block, so each
+/// client reads its own on a separate thread, without delay for other clients.
 pub(crate) struct CredentialsReader {
     source: CredentialsSource,
     encoding: BasicEncoding,
@@ -23,7 +23,7 @@ impl CredentialsReader {
         }
     }
 
-    /// Whether reading again may give other credentials.
+    /// Whether reading again may return other credentials.
     pub(crate) fn can_change(&self) -> bool {
         self.source.can_change()
     }

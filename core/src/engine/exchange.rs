@@ -1,4 +1,4 @@
-//! Calls of the Layer API on the wire, and the one routine for 401.
+//! Requests to the Layer API, and the routine that handles 401 for all of them.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::token::AccessToken;
 use crate::whoami::WhoAmI;
 
 impl Engine {
-    /// Runs a call of the API with the access token. On 401 the token is
-    /// invalidated and the call made once more with a new one. If that is refused
-    /// too, or there is no other token, the 401 stands.
+    /// Runs an API call with the access token. On 401 it invalidates the token
+    /// and repeats the call once with a new one. If that gets 401 too, or there
+    /// is no other token, the 401 is the result.
     pub(super) async fn authorized<T, F>(
         self: &Arc<Self>,
         deadline: &Deadline,
@@ -73,8 +73,8 @@ impl Engine {
         .await
     }
 
-    /// Sends a request of the user's with the access token. Each status is a
-    /// response; only 401 is met with one more try.
+    /// Sends a request of the user with the access token. A response with any
+    /// status is returned; after 401 there is one retry.
     #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all, fields(method = %request.method, path = request.url.path()))]
     pub(crate) async fn execute(
         self: &Arc<Self>,

@@ -1,4 +1,4 @@
-//! `keep_warm`: refreshes the access token without callers.
+//! `keep_warm`: refreshes the access token even without calls.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -12,17 +12,17 @@ use crate::sys::fork;
 /// resumes, the wall clock is read within this time.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
-/// Shortest sleep: how often a refresh that is under way is checked. (The slot's
-/// back-off still holds.)
+/// Shortest sleep: the interval between checks of a refresh in progress. (The
+/// slot's back-off still applies.)
 const MIN_SLEEP: Duration = Duration::from_millis(250);
 
-/// Sleep after a failure without a token. A shorter one would only be a burden
-/// for the source of the credentials.
+/// Sleep after a failure without a token. A shorter one would read the source
+/// of the credentials too often.
 const SLEEP_WITHOUT_TOKEN: Duration = Duration::from_secs(1);
 
 /// Starts the background task once per process, if it is enabled. The first call
-/// starts it, not `build`. Hits check as well: a forked worker may begin with a
-/// token that is good for an hour.
+/// starts it, not `build`. Hits check this as well, because a forked worker may
+/// start with a token that is valid for an hour.
 #[inline]
 pub(crate) fn ensure(engine: &Arc<Engine>) {
     if engine.config.keep_warm && engine.warm_in.load(Ordering::Relaxed) != fork::generation() {
@@ -39,7 +39,7 @@ fn start(engine: &Arc<Engine>) {
     match runtime::spawn(run(Arc::downgrade(engine))) {
         Ok(task) => Task::detach(task),
         Err(error) => {
-            // The next call tries again.
+            // The next call retries.
             engine.warm_in.store(0, Ordering::Relaxed);
             tracing::warn!(target: "layerfi_auth", %error, "cannot start keep_warm");
         }
@@ -53,13 +53,13 @@ async fn run(engine: Weak<Engine>) {
             let Some(engine) = engine.upgrade() else {
                 return;
             };
-            // Quiet times hold here as for any caller.
+            // Quiet times apply here as for any caller.
             if let Err(error) = engine.keep_access_token_fresh().await {
                 tracing::debug!(target: "layerfi_auth", %error, "keep_warm got no token");
             }
             match engine.access.until_refresh(&engine.cx.clock) {
                 Some((sleep, false)) => sleep.clamp(MIN_SLEEP, MAX_SLEEP),
-                // A refresh is under way or has failed.
+                // A refresh is in progress or has failed.
                 Some((_, true)) => MIN_SLEEP,
                 None => SLEEP_WITHOUT_TOKEN,
             }

@@ -12,7 +12,7 @@ pub(crate) struct Key {
     pub(crate) session_duration: SessionDuration,
 }
 
-/// Borrowed key: a lookup must not change a shared reference count.
+/// Borrowed key, so that a lookup does not change a shared reference count.
 pub(crate) struct KeyRef<'a> {
     pub(crate) business: &'a BusinessId,
     pub(crate) session_duration: SessionDuration,

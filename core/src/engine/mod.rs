@@ -1,4 +1,4 @@
-//! Engine: the calls on the wire, and the caches that make them.
+//! Engine: the HTTP requests, and the caches that start them.
 
 mod access;
 pub(crate) mod business;
@@ -37,7 +37,7 @@ pub(crate) struct Engine {
     http: Http,
     retry: RetryPolicy,
     credentials: CredentialsReader,
-    /// Credentials that the server refused last.
+    /// The credentials that the server refused most recently.
     refused: ArcSwapOption<Credentials>,
     /// Process generation in which `keep_warm` runs.
     warm_in: AtomicU32,

@@ -1,8 +1,8 @@
-//! Background thread that all I/O of the engine runs on: one per process, with a
-//! Tokio runtime of its own, started on first use and anew after a fork.
+//! Background thread on which all I/O of the engine runs: one per process, with
+//! its own Tokio runtime. It is started on first use, and again after a fork.
 //!
 //! A caller's future only waits for a result. So calls work under any executor,
-//! in a runtime that nobody drives or that has a paused clock, and connections do
+//! even in a runtime that is not driven or has a paused clock, and connections do
 //! not end with the runtime that first used them.
 
 use std::cell::Cell;
@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fork::{self, PerProcess, Stamped};
 use crate::sys::signals;
 
-/// The thread of all clients. It lives as long as the process and sleeps when
+/// The thread of all clients. It runs until the process ends, and sleeps when
 /// there is nothing to do.
 static ENGINE: PerProcess<BackgroundThread> = PerProcess::new();
 
@@ -38,17 +38,17 @@ pub(crate) struct BackgroundThread {
 impl BackgroundThread {
     /// Starts a thread.
     ///
-    /// # Errors
-    /// Retryable: no thread or no file descriptor is available.
+    /// # Errors A retryable error if no thread or file descriptor is available.
     pub(crate) fn start(name: &str, is_engine: bool) -> Result<Self> {
         let failed = |why: std::io::Error| {
             Error::new(
                 ErrorKind::Transport,
                 format!("cannot start the background thread {name}: {why}"),
-                "raise the process's limit of threads or file descriptors, or retry later",
+                "raise the process's limits on threads and file descriptors, or retry later",
             )
         };
-        // Not `enable_all`, which also enables what other crates switch on.
+        // Not `enable_all`, which also enables features that other crates turn
+        // on.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -74,7 +74,8 @@ impl BackgroundThread {
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
-        // A subscriber that is set for one thread or scope sees the task as well.
+        // A log subscriber that is set for one thread or scope also receives the
+        // events of the task.
         let handle = self.handle.spawn(task.with_current_subscriber());
         Task(Some(Stamped::new(handle)))
     }
@@ -108,7 +109,7 @@ pub(crate) fn spawn<T: Send + 'static>(
 pub(crate) struct Task<T>(Option<Stamped<JoinHandle<T>>>);
 
 impl<T> Task<T> {
-    /// Lets the task run to its end without a waiter.
+    /// Lets the task run to its end, although no caller waits for it.
     pub(crate) fn detach(mut self) {
         drop(self.0.take());
     }

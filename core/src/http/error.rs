@@ -8,8 +8,8 @@ use super::tls;
 use crate::config::HttpConfig;
 use crate::error::{Details, Error, ErrorKind, clipped};
 
-/// Error of an exchange with `host`. Its text never shows the URL, which reqwest's
-/// would.
+/// Error of an exchange with `host`. Unlike reqwest's text, its text never shows
+/// the URL.
 pub(super) fn explain(error: reqwest::Error, host: &str, config: &HttpConfig) -> Error {
     let error = error.without_url();
     let proxied = match (&config.proxies.http, &config.proxies.https) {
@@ -37,7 +37,7 @@ pub(super) fn explain(error: reqwest::Error, host: &str, config: &HttpConfig) ->
     }
     let cause = root_cause(&error);
     if is_malformed_http(&error) {
-        let what = format!("{host} does not speak HTTP: {cause}");
+        let what = format!("{host} did not send valid HTTP: {cause}");
         return Error::protocol(what, Details::default());
     }
     let what = if error.is_connect() {
@@ -67,8 +67,8 @@ pub(super) fn is_unknown_issuer(error: &Error) -> bool {
         })
 }
 
-/// Text of the innermost cause, which says the most. Below hyper only a system
-/// error is used: HTTP/2's errors quote the server.
+/// Text of the innermost cause, which has the most detail. Below hyper only a
+/// system error is used, because errors of HTTP/2 quote the server.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
@@ -80,8 +80,8 @@ pub(super) fn root_cause(error: &reqwest::Error) -> String {
     clipped(&cause.to_string())
 }
 
-/// System error in a chain of causes, made anew from its code: the original one
-/// belongs to a chain that may quote the server.
+/// System error in a chain of causes. It is created again from its code,
+/// because the original belongs to a chain that may quote the server.
 fn io_cause(error: &reqwest::Error) -> Option<io::Error> {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(next) = cause {

@@ -19,14 +19,16 @@ use crate::secret::SecretBuffer;
 use crate::sys::fork::PerProcess;
 use crate::url::host;
 
-/// Silence on an HTTP/2 connection with requests on it after which it is
-/// checked with a ping, and the wait for the answer. A connection that died
-/// without a word (a cut cable, a gateway that forgot it) is then left.
+/// How long an HTTP/2 connection with open requests may be silent before a ping
+/// checks it, and how long to wait for the reply. Without a reply the
+/// connection is closed: it may have broken without an error (an unplugged
+/// cable, a gateway that dropped it).
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Idle time after which a connection is closed. Layer's load balancers close
-/// theirs after a minute: closing first avoids a request on a closing one.
+/// idle connections after a minute. Closing first avoids sending a request on a
+/// connection that is about to close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// How often the trusted certificates are read again after a failed verification.
@@ -36,12 +38,13 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 /// process has one pool of connections per client.
 pub(crate) struct Http {
     config: HttpConfig,
-    /// Connections belong to the process that opened them.
+    /// Per process, because a forked child must not use its parent's
+    /// connections.
     pool: PerProcess<ArcSwap<Pool>>,
 }
 
-/// Pool of connections. It is replaced when one of them may be dead, or when the
-/// trusted certificates are read again.
+/// Pool of connections. It is replaced when one of them may be broken, or when
+/// the trusted certificates are read again.
 struct Pool {
     client: reqwest::Client,
     made_at: Instant,
@@ -86,16 +89,16 @@ impl Http {
         }
     }
 
-    /// Replaces the pool after an attempt without a response, since its connection
-    /// may be dead. Exchanges that are under way end in the old pool. Of many
-    /// attempts that fail together, the first replaces the pool.
+    /// Replaces the pool after an attempt without a response, because its
+    /// connection may be broken. Exchanges in progress end in the old pool. Of
+    /// many attempts that fail together, the first replaces the pool.
     fn leave_connections(&self, began: Instant) -> Result<()> {
         self.replace(|pool| pool.made_at <= began)?;
         Ok(())
     }
 
     /// Reads the trusted certificates again, unless that was done recently.
-    /// Returns whether another try is worth it.
+    /// Returns whether another attempt can help.
     fn reload_trust(&self, began: Instant) -> Result<bool> {
         if tls::forget_roots(RELOAD_INTERVAL) {
             self.replace(|_| true)?;
@@ -155,10 +158,12 @@ impl Http {
             body.push(&chunk);
         }
         response.body = body.into_bytes();
-        // No compression was offered: a compressed response could be a bomb.
+        // The client offers no compression, because a compressed response could
+        // be a decompression bomb.
         match response.headers.get(header::CONTENT_ENCODING) {
             Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-                let what = format!("{host} compressed its response, which was not offered");
+                let what =
+                    format!("{host} sent a compressed response, which this client does not accept");
                 Err(Error::protocol(what, response.details()))
             }
             _ => Ok(response),
@@ -191,7 +196,7 @@ impl Http {
             let cause = error::root_cause(&error);
             Error::new(
                 ErrorKind::Internal,
-                format!("cannot make the HTTP client ({cause})"),
+                format!("cannot create the HTTP client ({cause})"),
                 "report this",
             )
         })?;

@@ -50,7 +50,7 @@ impl ProxyChoice {
             let fits = parse_url(&with_scheme)
                 .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             if !fits {
-                // Not shown: it may have a password.
+                // The value is not shown, because it may contain a password.
                 return Err(Error::config(
                     "proxy",
                     "the proxy URL is not valid",
@@ -73,7 +73,8 @@ pub(super) fn reqwest_proxies(proxies: &Proxies) -> Result<Vec<reqwest::Proxy>> 
         .flatten()
         .map(|proxy| match proxy {
             Ok(proxy) => Ok(proxy.no_proxy(reqwest::NoProxy::from_string(&no_proxy))),
-            // `resolve` checked the URL, which may have a password.
+            // `resolve` has checked the URL. The error does not show it,
+            // because it may contain a password.
             Err(_) => Err(Error::config(
                 "proxy",
                 "the proxy URL is not valid",

@@ -1,5 +1,5 @@
-//! TLS settings: the system's roots, private authorities beside them, and no way
-//! to switch off verification.
+//! TLS settings: the system's roots and additional private authorities.
+//! Verification cannot be turned off.
 
 use std::io;
 use std::sync::Arc;
@@ -13,15 +13,16 @@ use rustls_pki_types::pem::{self, PemObject as _};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The system's roots, once all of them could be read. Reading takes some
-/// milliseconds, thirty times as long as a handshake.
+/// The system's roots, cached after all of them could be read. Reading them
+/// takes some milliseconds, thirty times as long as a handshake.
 static ROOTS: ArcSwapOption<RootCertStore> = ArcSwapOption::const_empty();
 
-/// When [`ROOTS`] was last forgotten, in seconds since 1970.
+/// When [`ROOTS`] was last cleared, in seconds since 1970.
 static FORGOTTEN_AT: AtomicU64 = AtomicU64::new(0);
 
-/// The system's roots. A store that is empty or incomplete is used, but not kept:
-/// a bundle may be mounted late, or a descriptor may be missing for a moment.
+/// The system's roots. An empty or incomplete store is used, but not cached: a
+/// bundle may be mounted late, or the process may be out of file descriptors for
+/// a moment.
 fn system_roots() -> Arc<RootCertStore> {
     if let Some(roots) = ROOTS.load_full() {
         return roots;
@@ -61,7 +62,7 @@ pub(super) fn forget_roots(interval: Duration) -> bool {
     claimed
 }
 
-/// TLS settings of a client, with `extra` roots beside the system's.
+/// TLS settings of a client, with `extra` roots in addition to the system's.
 pub(super) fn client_config(extra: &[CertificateDer<'static>]) -> Result<rustls::ClientConfig> {
     let mut roots = system_roots();
     if !extra.is_empty() {
@@ -72,8 +73,9 @@ pub(super) fn client_config(extra: &[CertificateDer<'static>]) -> Result<rustls:
                 .map_err(|error| bad_ca(error.to_string()))?;
         }
     }
-    // The provider is named, not taken from the process: a library must not depend
-    // on what the program installed, nor install anything.
+    // The provider is named here and not taken from the process: a library must
+    // not depend on the provider that the program installed, and must not install
+    // one.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -95,8 +97,8 @@ fn bad_ca(why: String) -> Error {
     )
 }
 
-/// What is wrong with PEM text. The error's own text quotes it, and a file that
-/// was named by mistake may contain anything.
+/// Describes what is wrong with PEM text. The error's own text would quote it,
+/// and a file that was named by mistake may contain anything.
 fn malformed(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a section of the PEM text has no end",

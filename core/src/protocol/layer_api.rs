@@ -120,14 +120,14 @@ struct ErrorEntry {
     error_enum: Option<String>,
 }
 
-/// What a call is about, for the remedy of a 404.
+/// Subject of a call, for the remedy of a 404.
 #[derive(Clone, Copy)]
 pub(crate) enum Resource {
     Whoami,
     Business,
 }
 
-/// Turns every status except 200 and 201 into an error.
+/// Converts every status except 200 and 201 to an error.
 pub(crate) fn check_status(
     what: impl Fn() -> String,
     resource: Resource,
@@ -140,7 +140,7 @@ pub(crate) fn check_status(
     let (what, details) = (what(), response.details());
     let http = format!("HTTP {}", status.as_u16());
     if status == StatusCode::TOO_MANY_REQUESTS {
-        let remedy = "Layer grants each client a number of requests a second";
+        let remedy = "Layer limits the requests of each client per second";
         return Err(rate_limited(format!("{what}: {http}"), remedy, details));
     }
     if !status.is_client_error() && !status.is_server_error() {
@@ -176,7 +176,7 @@ pub(crate) fn check_status(
 pub(crate) fn rate_limited(what: String, remedy: &str, details: Details) -> Error {
     let wait = match details.retry_after {
         Some(delay) => format!("retry in {} s", delay.as_secs_f64().ceil()),
-        None => "retry in a second".to_owned(),
+        None => "retry in 1 s".to_owned(),
     };
     let what = format!("{what}, too many requests");
     Error::with_details(
@@ -190,10 +190,12 @@ pub(crate) fn rate_limited(what: String, remedy: &str, details: Details) -> Erro
 fn remedy(status: StatusCode, resource: Resource) -> &'static str {
     match (status.as_u16(), resource) {
         (401, _) => {
-            "Layer refuses the access token, also a new one: check that the API URL and the scope \
+            "Layer rejected the access token, and a new one as well: check that the API URL and the scope \
              belong to one environment"
         }
-        (403, _) => "these credentials have no permission for this: ask Layer for access",
+        (403, _) => {
+            "these credentials do not have permission for this request: ask Layer for access"
+        }
         (404, Resource::Whoami) => "check that the API URL (LAYER_API_URL) is the Layer API's",
         (404, Resource::Business) => {
             "check that the business exists and belongs to this client and environment"

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 /// have 2 KiB at most.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
-/// Request that can be sent any number of times.
+/// Request that can be sent more than once.
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -28,8 +28,8 @@ pub(crate) struct Request {
     /// Whether an attempt ends after the attempt timeout, or only at the call's
     /// deadline.
     pub(crate) bounded_attempt: bool,
-    /// The secret in its `Authorization`: a response may repeat it, and what is
-    /// shown of the response must not.
+    /// The secret in its `Authorization` header. A response may repeat it, so
+    /// it must be removed from what is shown of the response.
     pub(crate) secret: Secret,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Request {
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Wiped when dropped: it may hold a token.
+    /// Wiped when dropped, because it may contain a token.
     pub(crate) body: Zeroizing<Vec<u8>>,
     /// The secret or token of the request, and the header value that held it.
     pub(crate) secret: Secret,
@@ -53,7 +53,7 @@ const REQUEST_IDS: [HeaderName; 4] = [
 ];
 
 impl Response {
-    /// What each error made from this response reports. Made on failure only.
+    /// Details for each error from this response. Created only on failure.
     pub(crate) fn details(&self) -> Details {
         Details {
             http_status: Some(self.status.as_u16()),
@@ -63,7 +63,7 @@ impl Response {
         }
     }
 
-    /// A word of this response, if it may be shown.
+    /// Returns a word of this response, if it may be shown.
     pub(crate) fn showable(&self, word: &str) -> Option<String> {
         self.checked(word, 64)
     }
@@ -76,7 +76,8 @@ impl Response {
     }
 
     fn checked(&self, word: &str, max_len: usize) -> Option<String> {
-        // Length and alphabet first: the comparison is only for short words.
+        // Check length and characters first, because the comparison is only for
+        // short words.
         let word = showable(word, max_len)?;
         let value = self.authorization.as_ref().map(HeaderValue::as_bytes);
         let value = std::str::from_utf8(value.unwrap_or_default()).unwrap_or_default();
@@ -93,7 +94,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    // The server's own clock where it tells it, since its date refers to that.
+    // Uses the server's `Date` if it sent one, because the date in
+    // `Retry-After` refers to the server's clock.
     let now = text(headers, &header::DATE)
         .and_then(|date| httpdate::parse_http_date(date).ok())
         .unwrap_or_else(SystemTime::now);

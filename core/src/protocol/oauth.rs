@@ -75,7 +75,7 @@ fn basic(credentials: &Credentials, encoding: BasicEncoding) -> Result<HeaderVal
     let mut value = HeaderValue::from_maybe_shared(text.bytes()).map_err(|_| {
         Error::new(
             ErrorKind::Internal,
-            "cannot make the Basic header",
+            "cannot build the Basic header",
             "report this",
         )
     })?;
@@ -132,7 +132,7 @@ fn refusal(url: &Url, response: &Response) -> Error {
     Error::with_details(ErrorKind::OAuth, what, remedy, details)
 }
 
-/// What to do about a refusal, by its code (RFC 6749 section 5.2).
+/// Remedy for an OAuth error, by its code (RFC 6749 section 5.2).
 fn remedy(code: Option<&str>, status: StatusCode) -> &'static str {
     match code {
         Some("invalid_client") => {
@@ -140,7 +140,7 @@ fn remedy(code: Option<&str>, status: StatusCode) -> &'static str {
              they belong to this environment; retrying does not help"
         }
         Some("invalid_scope") => {
-            "the scope does not fit these credentials: check the environment or LAYER_SCOPE; \
+            "the scope does not match these credentials: check the environment or LAYER_SCOPE; \
              retrying does not help"
         }
         Some("unauthorized_client" | "unsupported_grant_type") => {

@@ -1,11 +1,12 @@
-//! What may be shown of text that a server sent.
+//! Decides which text from a server may be shown.
 
-/// Shortest part of a secret that is recognized. Shorter parts occur in too many
-/// words, and reveal little.
+/// Length of the shortest part of a secret that is recognized. Shorter parts
+/// occur in too many words, and reveal little.
 const MIN_PART: usize = 8;
 
-/// A word that a server sent, if it may be shown: short, and made of the letters
-/// that identifiers have. Anything else could be an echo of what was sent.
+/// Returns a word that a server sent if it may be shown: it is short and
+/// contains only characters of identifiers. Other text could repeat a secret
+/// from the request.
 pub(crate) fn showable(word: &str, max_len: usize) -> Option<String> {
     let plain = !word.is_empty()
         && word.len() <= max_len
@@ -15,8 +16,8 @@ pub(crate) fn showable(word: &str, max_len: usize) -> Option<String> {
     plain.then(|| word.to_owned())
 }
 
-/// Whether a word repeats a part of a secret: servers and gateways quote what
-/// they were sent. Call it on short words only.
+/// Whether a word contains a part of a secret, because servers and gateways may
+/// quote the request. Call it only on short words.
 pub(crate) fn repeats(word: &str, secret: &str) -> bool {
     let mut parts = secret.as_bytes().windows(MIN_PART);
     parts.any(|part| word.as_bytes().windows(MIN_PART).any(|other| other == part))

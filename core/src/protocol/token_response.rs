@@ -1,5 +1,5 @@
-//! Token response of both endpoints: RFC 6749 section 5.1, as Layer sends it and
-//! as strictly as is safe.
+//! Token response of both endpoints: RFC 6749 section 5.1, in the forms that
+//! Layer sends, with strict checks.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 use crate::error::{Details, Error, Result};
 use crate::token::{MAX_LIFETIME, check_access_token};
 
-/// Lifetime where `expires_in` is missing: the one that Layer documents.
+/// Lifetime if `expires_in` is missing: the one that Layer documents.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3_600);
 
-/// Text that is wiped when dropped, on every way out of the parser.
+/// Text that is wiped when dropped, however the parser returns.
 struct SecretText(Zeroizing<String>);
 
 impl<'de> Deserialize<'de> for SecretText {
@@ -36,8 +36,8 @@ pub(crate) struct TokenResponse {
     pub(crate) lifetime: Duration,
 }
 
-/// Parses the body of a 200. `what` names the sender in messages; it and
-/// `details` are made on failure only.
+/// Parses the body of a 200. `what` names the sender in messages; `what` and
+/// `details` are called only on failure.
 pub(crate) fn parse(
     what: impl Fn() -> String,
     body: &[u8],
@@ -78,8 +78,9 @@ fn lifetime(expires_in: &Value) -> Result<Duration, &'static str> {
         Value::Null => return Ok(DEFAULT_LIFETIME),
         Value::Number(number) => match (number.as_u64(), number.as_f64()) {
             (Some(seconds), _) => seconds,
-            // A fraction is cut to whole seconds: less life is the safe side.
-            // (`as` saturates: below zero is zero, too much is the cap.)
+            // A fraction is rounded down, because a shorter lifetime is safe.
+            // (`as` saturates: below zero it gives zero, and too much exceeds
+            // the cap.)
             (None, Some(seconds)) => seconds as u64,
             (None, None) => 0,
         },

@@ -16,8 +16,8 @@ use crate::sys::sync::{Mutex, lock};
 
 /// Rate limiter of one client's batches.
 pub(crate) struct RateLimiter {
-    /// After a fork another thread may hold the parent's lock for ever, and its
-    /// requests in flight are not the child's.
+    /// Per process: after a fork the parent's lock may stay locked forever, and
+    /// its requests in flight are not those of the child.
     state: PerProcess<Arc<State>>,
     documented: u32,
     is_known: bool,
@@ -26,7 +26,7 @@ pub(crate) struct RateLimiter {
 struct State {
     window: Mutex<Window>,
     started: Instant,
-    /// Limit where responses tell none.
+    /// Limit if responses contain none.
     documented: Option<u32>,
 }
 
@@ -38,8 +38,8 @@ impl State {
 
 impl RateLimiter {
     /// Rate limiter for `documented` requests per second. `is_known` says whether
-    /// that is the environment's limit, or a guess for an unknown system, which
-    /// ends when a response tells no limit.
+    /// that is the limit of the environment, or an assumption for an unknown
+    /// system. The assumption is dropped when a response contains no limit.
     pub(crate) fn new(documented: u32, is_known: bool) -> Self {
         Self {
             state: PerProcess::new(),
@@ -58,7 +58,7 @@ impl RateLimiter {
         })
     }
 
-    /// Permit for one request, or the wait before the next try.
+    /// Returns a permit for one request, or the wait before the next try.
     fn poll(&self) -> Result<Permit, Duration> {
         let state = self.state();
         let acquired = lock(&state.window).acquire(state.now());
@@ -71,7 +71,7 @@ impl RateLimiter {
         }
     }
 
-    /// Permit for one request, if there is one now.
+    /// Returns a permit for one request, if one is available now.
     pub(crate) fn try_acquire(&self) -> Option<Permit> {
         self.poll().ok()
     }
@@ -87,9 +87,10 @@ impl RateLimiter {
     }
 }
 
-/// Permit to send one request. Dropped before it is sent, it is given back;
-/// dropped without a response, as by a cancelled call, the request counts as
-/// lost. In a forked child the parent's permits have no effect.
+/// Permit to send one request. If it is dropped before the request is sent, the
+/// permit is returned. If it is dropped without a response, as by a cancelled
+/// call, the request counts as lost. In a forked child the parent's permits
+/// have no effect.
 pub(crate) struct Permit {
     state: Stamped<Arc<State>>,
     stage: Stage,
@@ -102,12 +103,12 @@ enum Stage {
 }
 
 impl Permit {
-    /// Notes that the request is being sent.
+    /// Records that the request is being sent.
     pub(crate) fn sent(&mut self) {
         self.stage = Stage::Sent;
     }
 
-    /// Takes in the response of the request.
+    /// Processes the response to the request.
     pub(crate) fn answered(mut self, outcome: Result<&HeaderMap, &Error>) {
         self.stage = Stage::Answered;
         let Some(state) = self.state.get() else {
@@ -155,8 +156,8 @@ mod tests {
         assert!(limiter.poll().is_err(), "the parent's burst is used up");
         fork::pretend::fork();
         let childs: Vec<_> = (0..50).map_while(|_| limiter.poll().ok()).collect();
-        assert_eq!(childs.len(), 50, "the child has a burst of its own");
-        // Dropping the parent's permits gives nothing back to the child.
+        assert_eq!(childs.len(), 50, "the child has its own burst");
+        // Dropping the parent's permits does not return permits to the child.
         drop(parents);
         assert!(limiter.poll().is_err());
     }
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn b17_unused_permit_is_given_back() {
+    fn b17_unused_permit_is_returned() {
         let limiter = RateLimiter::new(100, true);
         for _ in 0..40 {
             drop(limiter.poll().ok().unwrap());

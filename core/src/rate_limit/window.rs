@@ -1,12 +1,12 @@
-//! Estimate of the server's rate limit. Pure: headers and times in, permission or
-//! a wait out.
+//! Estimate of the server's rate limit. Pure: the input is headers and times, the
+//! output is a permission or a wait.
 //!
 //! Layer (page "Rate limiting") gives each client a bucket of requests that is
-//! refilled each second; responses tell what is left of it. The client paces its
-//! requests evenly by its own clock, a little below the limit. What responses tell
-//! only lowers that: `X-RateLimit-Remaining` is a ceiling until the next refill,
-//! and a 429 is a pause. Both end by the client's own clock, so that no header can
-//! stop a batch for good.
+//! refilled each second; responses contain the number that is left. The client
+//! spreads its requests evenly by its own clock, a little below the limit. The
+//! headers of responses can only lower this rate: `X-RateLimit-Remaining` is a
+//! ceiling until the next refill, and a 429 is a pause. Both end by the client's
+//! own clock, so that no header can stop a batch forever.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -16,19 +16,19 @@ use http::HeaderMap;
 /// and requests may arrive closer together than they were sent.
 const USED_SHARE: f64 = 0.95;
 
-/// Idle time after which a burst is allowed again, in milliseconds: by then the
+/// Idle time after which a burst is allowed again, in milliseconds. By then the
 /// server's bucket is full.
 const IDLE_FOR_BURST: f64 = 1_000.0;
 
 /// How late a request may be sent and still count as sent on time, in
-/// milliseconds: timers are not exact.
+/// milliseconds, because timers are not exact.
 const LATENESS: f64 = 20.0;
 
-/// The longest time until a refill that is believed, in milliseconds. The bucket
-/// is refilled each second, so a later refill is a wrong header or a wrong clock.
+/// The longest accepted time until a refill, in milliseconds. The bucket is
+/// refilled each second, so a later time means a wrong header or a wrong clock.
 const MAX_REFILL: f64 = 2_000.0;
 
-/// What one response tells about the limit.
+/// Rate-limit headers of one response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     limit: Option<i64>,
@@ -60,8 +60,8 @@ impl Reading {
         }
     }
 
-    /// Milliseconds until the refill. The server's date is cut to whole seconds, so
-    /// it comes at most this late.
+    /// Milliseconds until the refill. The server's date is in whole seconds, so the
+    /// refill comes at most this late.
     fn until_refill(&self) -> f64 {
         match (self.reset, self.date) {
             (Some(reset), Some(date)) => ((reset - date) as f64 * 1_000.0).clamp(0.0, MAX_REFILL),
@@ -77,12 +77,13 @@ pub(super) struct Window {
     limit: Option<f64>,
     /// When the next request may be sent.
     next_at: f64,
-    /// When the last one was allowed.
+    /// When the last request was allowed.
     last_at: f64,
     /// Requests of the burst that are left.
     burst: u32,
     in_flight: i64,
-    /// What responses say is left, until the server's next refill.
+    /// Number of requests that responses say is left, until the server's next
+    /// refill.
     ceiling: Option<Ceiling>,
     paused_until: f64,
 }
@@ -90,7 +91,8 @@ pub(super) struct Window {
 /// Requests left in the server's bucket.
 #[derive(Clone, Copy, Debug)]
 struct Ceiling {
-    /// The refill that the server announced, to tell older responses from newer.
+    /// The refill that the server announced, to distinguish older responses from
+    /// newer ones.
     reset: Option<i64>,
     left: i64,
     ends_at: f64,
@@ -123,7 +125,8 @@ impl Window {
         }
         if let Some(limit) = self.limit {
             if now - self.last_at >= IDLE_FOR_BURST {
-                // Half of the limit at once; the rest of the second pays for it.
+                // Half of the limit may be sent at once; the rest of the second
+                // has fewer requests instead.
                 self.burst = (limit / 2.0) as u32;
                 self.next_at = now;
             }
@@ -148,7 +151,8 @@ impl Window {
         1_000.0 / (limit * USED_SHARE)
     }
 
-    /// Takes in a response. `documented` is the limit where responses tell none.
+    /// Processes a response. `documented` is the limit if responses contain
+    /// none.
     pub(super) fn answered(&mut self, reading: Reading, documented: Option<u32>, now: f64) {
         self.lost();
         let Some(remaining) = reading.remaining else {
@@ -159,7 +163,7 @@ impl Window {
         if let Some(limit) = reading.limit {
             self.limit = Some((limit as f64).max(1.0));
         }
-        // The server may have counted the requests in flight, or not yet.
+        // The server may or may not have counted the requests in flight.
         let left = remaining - self.in_flight;
         let ends_at = now + reading.until_refill();
         match &mut self.ceiling {
@@ -179,7 +183,8 @@ impl Window {
         }
     }
 
-    /// Takes in a 429: no request until the server accepts them again.
+    /// Processes a 429: no request is allowed until the server accepts them
+    /// again.
     pub(super) fn limited(&mut self, retry_after: Duration, now: f64) {
         self.lost();
         let wait = retry_after.as_secs_f64() * 1_000.0;
@@ -188,7 +193,7 @@ impl Window {
         self.burst = 0;
     }
 
-    /// Takes back a permission that was not used.
+    /// Returns a permission that was not used.
     pub(super) fn unused(&mut self) {
         self.lost();
         if let Some(limit) = self.limit {
@@ -199,7 +204,7 @@ impl Window {
         }
     }
 
-    /// Takes in a request without a response that tells about the limit.
+    /// Processes a request without rate-limit headers in its response.
     pub(super) fn lost(&mut self) {
         self.in_flight = (self.in_flight - 1).max(0);
     }
@@ -290,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn b17_batch_meets_no_429_and_uses_the_limit() {
+    fn b17_batch_gets_no_429_and_uses_the_limit() {
         for limit in [100, 500] {
             for start in [5_000, 5_001, 5_333, 5_500, 5_999] {
                 for latency in [2, 20, 80] {
@@ -318,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn b17_batch_leaves_room_for_others_with_the_same_credentials() {
+    fn b17_batch_leaves_requests_for_other_programs() {
         for others in [10, 40, 80] {
             let run = Run {
                 limit: 100,
@@ -421,10 +426,10 @@ mod tests {
         assert!(sent > 1_800, "only {sent} requests in 20 s");
     }
 
-    /// What comes back for a request in flight.
+    /// Result of a request in flight.
     #[derive(Clone, Copy)]
     enum Back {
-        /// So many are left, until this refill.
+        /// This many requests are left until this refill.
         Left(i64, i64),
         /// A response without limit headers.
         Bare,
@@ -434,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn b14_pause_after_a_429_holds_whatever_else_is_answered() {
+    fn b14_other_responses_do_not_shorten_the_pause_after_a_429() {
         use Back::{Bare, Left, Limited, Lost};
         for (known, back, resumes, what) in [
             (true, vec![(10, Limited(5))], 5_010, "alone"),
@@ -460,7 +465,7 @@ mod tests {
                 false,
                 vec![(5, Bare), (10, Limited(30))],
                 30_010,
-                "a server that never tells its limit",
+                "a server that never sends its limit",
             ),
             (
                 true,
@@ -509,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_make_no_sense_count_as_missing() {
+    fn invalid_headers_count_as_missing() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-ratelimit-limit", "-5"),

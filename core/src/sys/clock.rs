@@ -18,10 +18,10 @@ pub(crate) struct Now {
 }
 
 impl Now {
-    /// Age of something that began at `born`, in nanoseconds: the greater of both ages.
-    pub(crate) fn age(self, born: Self) -> u64 {
-        let mono = self.mono.saturating_sub(born.mono);
-        let wall = self.wall.saturating_sub(born.wall);
+    /// Time since `start`, in nanoseconds: the greater of the times by both clocks.
+    pub(crate) fn age(self, start: Self) -> u64 {
+        let mono = self.mono.saturating_sub(start.mono);
+        let wall = self.wall.saturating_sub(start.wall);
         mono.max(wall)
     }
 
@@ -55,12 +55,12 @@ impl Clock {
         }
     }
 
-    /// Stamp that changes whenever [`Clock::now`] would change.
+    /// Stamp that changes when the result of [`Clock::now`] changes.
     ///
     /// The kernel moves both coarse clocks at the same tick, so reading one of
     /// them, at half the cost, tells whether a tick has passed. (A wall clock that
-    /// is *set* between two ticks is noticed at the next one, as by any reader of a
-    /// clock with this resolution.)
+    /// is *set* between two ticks is noticed at the next one, as with any clock of
+    /// this resolution.)
     #[inline]
     pub(crate) fn tick(&self) -> u64 {
         match self {
@@ -124,7 +124,7 @@ mod exact {
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 use exact as system;
 
-/// Clock that only moves when a test moves it.
+/// Clock that moves only when a test moves it.
 #[cfg(any(test, feature = "test-util"))]
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<std::sync::Mutex<TestTime>>);
@@ -214,22 +214,32 @@ mod tests {
 
     #[test]
     fn b09_age_is_the_greater_of_both_clocks() {
-        let born = Now {
+        let start = Now {
             mono: 100 * SECOND,
             wall: 1_000 * SECOND,
         };
         for (mono, wall, age, what) in [
-            (100, 1_000, 0, "at birth"),
+            (100, 1_000, 0, "at the start"),
             (110, 1_010, 10, "time passes"),
             (100, 1_500, 500, "suspended, or the wall clock set forward"),
-            (110, 500, 10, "the wall clock set back extends nothing"),
-            (90, 900, 0, "both before birth: a reading from another core"),
+            (
+                110,
+                500,
+                10,
+                "a wall clock set back does not extend the lifetime",
+            ),
+            (
+                90,
+                900,
+                0,
+                "both before the start: a reading from another core",
+            ),
         ] {
             let now = Now {
                 mono: mono * SECOND,
                 wall: wall * SECOND,
             };
-            assert_eq!(now.age(born), age * SECOND, "{what}");
+            assert_eq!(now.age(start), age * SECOND, "{what}");
         }
     }
 

@@ -1,11 +1,12 @@
-//! Process generations: state made before a `fork()` must not be used, waited
-//! for or dropped after it.
+//! Process generations: state that was created before a `fork()` must not be
+//! used, waited for or dropped after it.
 //!
 //! The child of a fork has one thread and a copy of all memory. A lock that
-//! another thread held stays locked for ever; a socket is shared with the
+//! another thread held stays locked forever; a socket is shared with the
 //! parent; a runtime has lost its threads. So all such state belongs to the
-//! process generation that made it: stale state is leaked and made anew.
-//! Reading the generation is one load, where `getpid` is a system call.
+//! process generation that created it. State of an older generation is leaked
+//! and created again. Reading the generation is one load; `getpid` would be a
+//! system call.
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -29,8 +30,9 @@ pub(crate) fn generation() -> u32 {
 
 /// Installs the handler that notices forks. Called when a client is built.
 pub(crate) fn watch() {
-    // Not a `Once`: no thread may wait here for one that a fork left behind.
-    // Two threads that register together count each fork twice, which is harmless.
+    // Not a `Once`: a thread of a child could wait forever for a thread that
+    // exists only in the parent. If two threads register the handler at the same
+    // time, each fork counts twice, which is harmless.
     if HOOKED.load(Ordering::Relaxed) {
         return;
     }
@@ -38,8 +40,8 @@ pub(crate) fn watch() {
     #[cfg(unix)]
     {
         extern "C" fn in_child() {
-            // Always a new generation: in a new pid namespace the child may have
-            // its parent's number.
+            // Always a new generation, because in a new pid namespace the child
+            // may have the pid of its parent.
             PROCESS.store(std::process::id(), Ordering::Relaxed);
             GENERATION.fetch_add(1, Ordering::Relaxed);
         }
@@ -58,11 +60,11 @@ pub(crate) fn watch() {
 }
 
 /// Compares process ids, for forks that run no handlers (`_Fork`, a raw
-/// `clone`). A system call, so only the slow path asks.
+/// `clone`). This is a system call, so only the slow path does it.
 pub(crate) fn notice() {
     let this = std::process::id();
     let known = PROCESS.load(Ordering::Relaxed);
-    // Of several threads that notice the same fork, one changes the generation.
+    // If several threads notice the same fork, only one changes the generation.
     if known != this
         && PROCESS
             .compare_exchange(known, this, Ordering::Relaxed, Ordering::Relaxed)
@@ -72,8 +74,8 @@ pub(crate) fn notice() {
     }
 }
 
-/// A value of one process. In a forked child it cannot be reached, and is
-/// leaked in place of being dropped.
+/// Value of one process. In a forked child it cannot be accessed, and is leaked
+/// instead of dropped.
 pub(crate) struct Stamped<T> {
     generation: u32,
     value: ManuallyDrop<T>,
@@ -112,14 +114,14 @@ impl<T> Drop for Stamped<T> {
     }
 }
 
-/// A value that each process makes for itself, on first use. No thread waits
-/// for another: of two that make one together, the first to finish wins. A
-/// failure is not kept.
+/// Value that each process creates for itself on first use. No thread waits for
+/// another: if two threads create it at the same time, the first to finish
+/// wins. A failure is not stored.
 pub(crate) struct PerProcess<T> {
     first: OnceBox<Link<T>>,
 }
 
-/// The value of one generation, and the place for its child's.
+/// Value of one generation, and the place for the value of its child.
 struct Link<T> {
     value: Stamped<T>,
     next: OnceBox<Link<T>>,
@@ -132,7 +134,7 @@ impl<T> PerProcess<T> {
         }
     }
 
-    /// This process's value, if it has been made.
+    /// Value of this process, if it has been created.
     #[cfg(test)]
     pub(crate) fn get(&self) -> Option<&T> {
         let mut place = &self.first;
@@ -145,7 +147,7 @@ impl<T> PerProcess<T> {
         None
     }
 
-    /// This process's value, made if it is not there.
+    /// Value of this process. Creates it if it is missing.
     pub(crate) fn get_or_init(&self, make: impl Fn() -> T) -> &T {
         let made: Result<&T, std::convert::Infallible> = self.get_or_try_init(|| Ok(make()));
         match made {
@@ -154,10 +156,9 @@ impl<T> PerProcess<T> {
         }
     }
 
-    /// This process's value, made if it is not there.
+    /// Value of this process. Creates it if it is missing.
     ///
-    /// # Errors
-    /// That of `make`; the next call tries again.
+    /// # Errors The error of `make`; the next call retries.
     pub(crate) fn get_or_try_init<E>(&self, make: impl Fn() -> Result<T, E>) -> Result<&T, E> {
         let mut place = &self.first;
         loop {
@@ -175,8 +176,8 @@ impl<T> PerProcess<T> {
     }
 }
 
-/// Forks for tests that need no second process: they concern one thread only,
-/// so tests that run beside it notice nothing.
+/// Simulated forks, for tests that need no second process. They affect only one
+/// thread, so concurrent tests do not notice them.
 #[cfg(test)]
 pub(crate) mod pretend {
     use std::cell::Cell;
@@ -208,7 +209,11 @@ mod tests {
             made.get()
         };
         let value = PerProcess::new();
-        assert_eq!(value.get(), None, "nothing is made before the first use");
+        assert_eq!(
+            value.get(),
+            None,
+            "no value is created before the first use"
+        );
         assert_eq!((*value.get_or_init(make), *value.get_or_init(make)), (1, 1));
         pretend::fork();
         assert_eq!(
@@ -222,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn b25_a_failure_to_make_a_value_is_not_kept() {
+    fn b25_failed_initialization_is_not_stored() {
         let value = PerProcess::<u32>::new();
         assert_eq!(
             value.get_or_try_init(|| Err("no descriptor")),

@@ -8,15 +8,16 @@ use std::time::SystemTime;
 #[cfg(not(shuttle))]
 use super::fork;
 
-/// Number in 0..1. Constant, since the model checker needs the same run twice.
+/// Number in 0..1. Constant, because the model checker must be able to repeat a
+/// run.
 #[cfg(shuttle)]
 pub(crate) fn random() -> f64 {
     0.5
 }
 
-/// Number in 0..1. Every use of jitter goes through here: a thread's generator
-/// is copied by a fork, so that forked siblings would otherwise draw the same
-/// numbers and retry or refresh together.
+/// Number in 0..1. All jitter uses this function. A fork copies a thread's
+/// generator, so forked siblings would otherwise draw the same numbers and
+/// retry or refresh together.
 #[cfg(not(shuttle))]
 pub(crate) fn random() -> f64 {
     thread_local! {

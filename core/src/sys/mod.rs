@@ -1,4 +1,4 @@
-//! What the engine needs of the operating system: process generations, clocks,
+//! Operating-system services for the engine: process generations, clocks,
 //! locks, jitter, signals, and an allocator that wipes.
 
 pub(crate) mod clock;

@@ -2,16 +2,15 @@
 //!
 //! The kernel delivers a process-directed signal to any thread that does not
 //! block it. A program that fetches signals with `sigwait`, or that expects its
-//! handlers to run in its own threads, would lose them to a thread it does not
-//! know. And a write to a closed connection raises SIGPIPE in the writing thread
-//! (the standard library suppresses it in `write`, but not in `write_vectored`,
-//! which TLS and HTTP/1 use). That ends a C program, since only Rust's own
-//! programs and Python ignore SIGPIPE.
+//! handlers to run in its own threads, would lose them to a thread of this
+//! library. And a write to a closed connection raises SIGPIPE in the writing
+//! thread (the standard library suppresses it in `write`, but not in
+//! `write_vectored`, which TLS and HTTP/1 use). That ends a C program, because
+//! only Rust programs and Python ignore SIGPIPE by default.
 
 /// Runs `start` with all signals blocked, so that a thread started in it
-/// inherits that mask, and then restores this thread's mask. Signals that a
-/// thread raises by its own fault (such as SIGSEGV) stay unblocked for crash
-/// handlers.
+/// inherits that mask, and then restores this thread's mask. Signals for faults
+/// of the thread itself (such as SIGSEGV) stay unblocked for crash handlers.
 pub(crate) fn blocked<T>(start: impl FnOnce() -> T) -> T {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! Locks and atomics of the cache, and the model checker's in their place.
+//! Locks and atomics of the cache, or those of the model checker.
 //!
 //! Under `--cfg shuttle` each step of the cache is a point where another task
 //! may run, so that its tests explore the real code.
@@ -16,15 +16,15 @@ pub(crate) use shuttle::sync::{
 };
 
 /// Locks a mutex, also after a panic: each statement under the locks of this
-/// crate leaves the guarded state whole.
+/// crate keeps the guarded state consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Lets the model checker switch tasks. Called before each use of what it does
-/// not know: the atomic pointer.
+/// Lets the model checker switch tasks. Called before each use of the atomic
+/// pointer, which the model checker does not support.
 #[inline(always)]
 pub(crate) fn step() {
     #[cfg(shuttle)]

@@ -1,8 +1,8 @@
 //! Allocator that wipes memory before it is freed.
 //!
 //! This crate wipes its own secrets. The HTTP and TLS libraries below it copy
-//! every request and response through buffers of their own and free them
-//! unchanged; only the allocator sees all of them.
+//! every request and response through their own buffers and free them
+//! unchanged. Only the allocator sees all of these buffers.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::mem::MaybeUninit;
@@ -49,9 +49,9 @@ impl<A> ZeroOnFree<A> {
 
 // SAFETY: every block comes from the inner allocator and returns to it with its
 // own layout, and is written only before it is returned. `realloc` is the
-// trait's default, which allocates, copies and frees through these methods: the
-// inner allocator's could move a block and leave the old one unwiped. Nothing
-// here allocates or panics.
+// trait's default, which allocates, copies and frees through these methods. The
+// `realloc` of the inner allocator could move a block without wiping the old
+// one. Nothing here allocates or panics.
 #[allow(unsafe_code)]
 unsafe impl<A: GlobalAlloc> GlobalAlloc for ZeroOnFree<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -83,11 +83,11 @@ mod tests {
     use std::sync::Mutex;
 
     /// Records the contents of freed blocks.
-    struct Witness(Mutex<Vec<Vec<u8>>>);
+    struct Recorder(Mutex<Vec<Vec<u8>>>);
 
     // SAFETY: all calls are forwarded to the system's allocator.
     #[allow(unsafe_code)]
-    unsafe impl GlobalAlloc for Witness {
+    unsafe impl GlobalAlloc for Recorder {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             // SAFETY: the caller's contract is the same.
             unsafe { System.alloc(layout) }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     #[allow(unsafe_code)]
     fn b20_freed_and_moved_blocks_are_zeroed() {
-        let allocator = ZeroOnFree::around(Witness(Mutex::new(Vec::new())));
+        let allocator = ZeroOnFree::around(Recorder(Mutex::new(Vec::new())));
         let small = Layout::from_size_align(100, 8).unwrap();
         let large = Layout::from_size_align(5_000, 8).unwrap();
         // SAFETY: the block is used within its size and freed once, with its current

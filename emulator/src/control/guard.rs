@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn host_that_is_not_loopback_is_refused() {
-        for good in [
+        for allowed in [
             "localhost",
             "LOCALHOST:1",
             "127.0.0.1:80",
@@ -47,7 +47,7 @@ mod tests {
             "[::1]:80",
             "[::1]",
         ] {
-            assert!(is_loopback(good), "host {good:?} must be accepted");
+            assert!(is_loopback(allowed), "host {allowed:?} must be accepted");
         }
         for bad in [
             "",

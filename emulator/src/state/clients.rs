@@ -103,7 +103,7 @@ mod tests {
         clients.rotate("id", "newer", true).unwrap();
         assert!(accepted("new"), "the kept secret must be accepted");
         assert!(
-            clients.rotate("nobody", "x", false).is_err(),
+            clients.rotate("unknown-client", "x", false).is_err(),
             "an unknown client must be an error"
         );
         clients.reset();

@@ -165,8 +165,8 @@ impl Tokens {
         // Padded to the length of Layer's tokens, because a shorter token could
         // hide a limit on header or buffer sizes. The signature is 86 bytes.
         let bare = serde_json::to_vec(&claims).ok()?.len();
-        let room = TOKEN_BYTES.saturating_sub(header.len() + 86 + 2) * 3 / 4;
-        claims.private.padding = "x".repeat(room.saturating_sub(bare));
+        let available = TOKEN_BYTES.saturating_sub(header.len() + 86 + 2) * 3 / 4;
+        claims.private.padding = "x".repeat(available.saturating_sub(bare));
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).ok()?);
         let mut token = format!("{header}.{payload}");
         let signature = self.key.sign(&self.random, token.as_bytes()).ok()?;

@@ -74,7 +74,7 @@ fn bodies(keyword: &str) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-/// Asks a compiler for sizes, offsets and numbers.
+/// Compiles a program to get sizes, offsets and numbers.
 fn measured() -> Vec<String> {
     let mut program = String::from(
         "#include <layerfi_auth.h>\n#include <stdio.h>\nint main(void) {\n\
@@ -118,7 +118,7 @@ fn measured() -> Vec<String> {
         .collect()
 }
 
-/// One line for everything that a built program relies on, on 64-bit Linux.
+/// Returns one line for each prototype, layout and number, on 64-bit Linux.
 fn current() -> String {
     let mut lines = measured();
     let typedefs = declarations();
@@ -142,8 +142,8 @@ fn parts(text: &str) -> ((u32, u32), BTreeSet<&str>) {
     (version, lines.collect())
 }
 
-/// Why `after` may not replace `before`.
-fn objection(before: &str, after: &str) -> Result<(), String> {
+/// Returns the reason why `after` must not replace `before`.
+fn incompatibility(before: &str, after: &str) -> Result<(), String> {
     let ((old_abi, old_revision), old) = parts(before);
     let ((abi, revision), new) = parts(after);
     let removed: Vec<_> = old.difference(&new).collect();
@@ -172,7 +172,7 @@ fn abi_changes_only_with_its_version() {
         "the header was not parsed:\n{current}"
     );
     let recorded = std::fs::read_to_string(&path).unwrap_or_else(|_| current.clone());
-    if let Err(why) = objection(&recorded, &current) {
+    if let Err(why) = incompatibility(&recorded, &current) {
         panic!("{why}\n{WHAT_TO_DO}");
     }
     if std::env::var_os("UPDATE_HEADER").is_some() {
@@ -188,7 +188,7 @@ fn abi_changes_only_with_its_version() {
 #[test]
 fn a_break_needs_a_version_and_an_addition_a_revision() {
     let before = "version 1.0\na\nb\n";
-    assert!(objection(before, before).is_ok());
+    assert!(incompatibility(before, before).is_ok());
     for (after, fine) in [
         ("version 1.0\na\n", false),
         ("version 1.1\na\n", false),
@@ -199,7 +199,7 @@ fn a_break_needs_a_version_and_an_addition_a_revision() {
         ("version 2.0\na\nB\n", true),
         ("version 0.9\na\nb\n", false),
     ] {
-        assert_eq!(objection(before, after).is_ok(), fine, "{after}");
+        assert_eq!(incompatibility(before, after).is_ok(), fine, "{after}");
     }
 }
 

@@ -41,7 +41,7 @@ fn c_service_example_gets_a_new_token_after_401() {
         "{output}"
     );
     assert_eq!(layer.counters().access_tokens, 1, "one token for one call");
-    // After a 401 the example gets one more token and repeats the call.
+    // After a 401 the example gets another token and repeats the call.
     layer.fault(Endpoint::Whoami, Fault::status(401)).unwrap();
     let output = run(set_environment(&mut service, &layer));
     assert!(output.ends_with("status 200\n"), "{output}");

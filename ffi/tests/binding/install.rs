@@ -8,7 +8,7 @@ use layerfi_auth_emulator::Emulator;
 
 use crate::support::{STRICT, library_without_hooks, root, run, scratch, set_environment};
 
-/// An installed prefix, made once.
+/// An installed prefix, created once.
 pub fn prefix() -> &'static Path {
     static PREFIX: OnceLock<PathBuf> = OnceLock::new();
     PREFIX.get_or_init(|| {
@@ -95,12 +95,13 @@ fn shared_library_has_its_soname_binds_at_load_and_needs_only_glibc() {
         .arg("-d")
         .arg(lib.join("liblayerfi_auth.so")));
     assert!(dynamic.contains("SONAME") && dynamic.contains("[liblayerfi_auth.so.1]"));
-    // Only what every system with glibc has.
+    // Only libraries that every system with glibc has.
     for line in dynamic.lines().filter(|line| line.contains("NEEDED")) {
         let known = ["libc.so", "libgcc_s.so", "libm.so", "ld-linux"];
         assert!(known.iter().any(|name| line.contains(name)), "{line}");
     }
-    // Lazy binding would save vector registers, with bytes of secrets, on the stack.
+    // Lazy binding would save vector registers, which may contain bytes of secrets,
+    // on the stack.
     assert!(dynamic.contains("BIND_NOW"), "{dynamic}");
     let link = |name: &str| std::fs::read_link(lib.join(name)).unwrap();
     assert_eq!(

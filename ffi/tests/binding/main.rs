@@ -1,7 +1,7 @@
 //! The C and C++ bindings as users get them: programs with the header and the library, against
 //! the emulator.
 
-// A panic in a test is its report, in shared test code too.
+// A panic reports a failed test, in shared test code too.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! No secret stays in the memory of a C program, in its registers, or in what the system shows of
-//! it and of its child. The programs are `tests/c/memory.c` and `tests/c/registers.c`.
+//! Tests that no secret stays in the memory or the registers of a C program, or in what `/proc`
+//! shows of it and of its child. The programs are `tests/c/memory.c` and `tests/c/registers.c`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -16,28 +16,31 @@ use crate::support::{Program, set_environment, watchdog};
 const SECRET: &str = "canary-Zr7Qm2VxK9Ld4Tb8Nw1Hy6Gf3Jp5Us0c";
 
 /// Letters with an HPACK code of five bits. The code is the index (RFC 7541 appendix B).
-const CHEAP: &[u8; 10] = b"012aceiost";
+const FIVE_BIT_CHARS: &[u8; 10] = b"012aceiost";
 
-/// A token of `length` such letters, which no memory contains by chance.
+/// A random token of `length` such letters, which is not in memory by chance.
 fn token(seed: u64, length: usize) -> String {
     let mut state = seed;
     let mut letter = || {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        let at = usize::try_from(state >> 33).unwrap() % CHEAP.len();
-        char::from(CHEAP[at])
+        let at = usize::try_from(state >> 33).unwrap() % FIVE_BIT_CHARS.len();
+        char::from(FIVE_BIT_CHARS[at])
     };
     (0..length).map(|_| letter()).collect()
 }
 
-/// A text as HPACK encodes it, for each of the eight bit positions at which it may begin. Without
-/// the first and last bytes, which have bits of their neighbors.
+/// The HPACK encoding of a text, for each of the eight bit positions at which it may start. The
+/// first and last bytes are left out, because they contain bits of the neighbors.
 fn hpack(text: &str) -> Vec<Vec<u8>> {
     let forms = (0..8).map(|phase| {
         let mut bits = vec![false; phase];
         for letter in text.bytes() {
-            let code = CHEAP.iter().position(|cheap| *cheap == letter).unwrap();
+            let code = FIVE_BIT_CHARS
+                .iter()
+                .position(|known| *known == letter)
+                .unwrap();
             bits.extend((0..5).rev().map(|bit| code >> bit & 1 == 1));
         }
         let bytes: Vec<u8> = bits
@@ -173,8 +176,8 @@ impl Process {
     }
 }
 
-/// Generous: it is reached only if the test fails.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Long enough for a busy machine: only a failing test reaches it.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn b20_no_token_is_left_in_memory() {
@@ -200,7 +203,7 @@ fn b20_no_token_is_left_in_memory() {
             // The background thread closes its connections a little later.
             let started = Instant::now();
             let mut left = secrets.in_memory_of(process.id());
-            while !left.is_empty() && started.elapsed() < PATIENCE {
+            while !left.is_empty() && started.elapsed() < MAX_WAIT {
                 std::thread::sleep(Duration::from_millis(50));
                 left = secrets.in_memory_of(process.id());
             }
@@ -270,8 +273,8 @@ fn wait_for_arguments(process: u32) {
         .is_empty()
     {
         assert!(
-            started.elapsed() < PATIENCE,
-            "process {process} has no arguments after {PATIENCE:?}"
+            started.elapsed() < MAX_WAIT,
+            "process {process} has no arguments after {MAX_WAIT:?}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -1,5 +1,5 @@
-//! The programs in `tests/c` and `tests/cpp`, each against an emulator of its own: plain, under
-//! the sanitizers, and under valgrind.
+//! Runs the programs in `tests/c` and `tests/cpp`, each with its own emulator: without tools,
+//! under the sanitizers, and under valgrind.
 
 use layerfi_auth_emulator::{Emulator, HttpVersions};
 
@@ -19,7 +19,7 @@ fn c_programs_run_with_both_compilers() {
 
 #[test]
 fn signals_stay_with_the_program_over_tls() {
-    // Only HTTP/1 goes on writing after the server has stopped reading.
+    // Only HTTP/1 continues to write after the server has stopped reading.
     let layer = Emulator::builder()
         .tls(true)
         .http_versions(HttpVersions::Http1)

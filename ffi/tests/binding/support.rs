@@ -30,7 +30,8 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A program that runs longer hangs. Generous: valgrind on a busy machine is slow.
+/// Time limit of a program. It is long, because valgrind on a busy machine is
+/// slow.
 const MAX_RUN_TIME: Duration = Duration::from_secs(1_800);
 
 /// Runs a command until it ends, or kills it after [`MAX_RUN_TIME`].
@@ -50,12 +51,12 @@ pub fn watchdog(child: u32) -> Watchdog {
     Watchdog::new(child, MAX_RUN_TIME)
 }
 
-/// How much longer than on an idle machine something may take here: ten times the latest wake-up
-/// of a thread so far. It is the control for limits on time.
+/// Extra time that a call may take on this machine: ten times the latest wake-up of a thread so
+/// far. Time limits in tests are extended by it.
 pub fn lateness() -> Duration {
     const INTERVAL: Duration = Duration::from_millis(20);
     static STARTED: Once = Once::new();
-    static WORST_MS: AtomicU64 = AtomicU64::new(0);
+    static LATEST_WAKE_MS: AtomicU64 = AtomicU64::new(0);
     STARTED.call_once(|| {
         std::thread::spawn(|| {
             loop {
@@ -63,11 +64,11 @@ pub fn lateness() -> Duration {
                 std::thread::sleep(INTERVAL);
                 let late = started.elapsed().saturating_sub(INTERVAL);
                 let late = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
-                WORST_MS.fetch_max(late, Ordering::Relaxed);
+                LATEST_WAKE_MS.fetch_max(late, Ordering::Relaxed);
             }
         });
     });
-    10 * Duration::from_millis(WORST_MS.load(Ordering::Relaxed))
+    10 * Duration::from_millis(LATEST_WAKE_MS.load(Ordering::Relaxed))
 }
 
 /// The directory for everything that the tests build.
@@ -106,7 +107,8 @@ fn build_library(name: &str, features: &[&str]) -> PathBuf {
         .args(["build", "--quiet", "--package", "layerfi-auth-ffi"])
         .args(features)
         .env("CARGO_TARGET_DIR", target);
-    // With the variables that cargo sets for a test, build scripts would run again.
+    // Removes the variables that cargo sets for a test, because build scripts would
+    // run again.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -210,7 +212,7 @@ impl Program {
         self
     }
 
-    /// Makes it break the rules, to test that the tests notice.
+    /// Makes the program break the rules, to test that the checks detect it.
     pub fn misbehaving(mut self) -> Self {
         self.misbehaves = true;
         self
@@ -248,8 +250,8 @@ impl Program {
             .arg("-L")
             .arg(library())
             .args(["-llayerfi_auth", "-pthread"])
-            // As a program that is not hardened: each function is bound at its first call, by
-            // a resolver that saves the vector registers on the stack.
+            // Links without hardening: each function is bound at its first call, by a
+            // resolver that saves the vector registers on the stack.
             .arg("-Wl,-z,lazy")
             .arg(format!("-Wl,-rpath,{}", library().display()));
         run(&mut command);
@@ -257,7 +259,7 @@ impl Program {
         program
     }
 
-    /// Whether its mode makes it slow: limits on time do not apply.
+    /// Whether its mode makes it slow, so that time limits do not apply.
     pub fn is_slow(&self) -> bool {
         self.mode != Mode::Plain
     }
@@ -278,8 +280,8 @@ impl Program {
                 let mut command = Command::new("valgrind");
                 command
                     .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
-                    // Not possible leaks: the pointer of an Arc points into its block, which
-                    // valgrind takes for chance.
+                    // No reports of "possible" leaks: the pointer of an Arc points into the
+                    // middle of its block, which valgrind reports as one.
                     .args(["--show-leak-kinds=definite,indirect"])
                     .args(["--errors-for-leak-kinds=definite,indirect"])
                     // Otherwise a waiting thread may starve.
@@ -311,7 +313,7 @@ impl Program {
         command
     }
 
-    /// Runs it against an emulator of its own.
+    /// Runs it with its own emulator.
     pub fn run(&self) {
         self.run_against(&Emulator::builder().start_blocking().unwrap());
     }

@@ -1,4 +1,4 @@
-//! The shared table, `tests/vectors`, in C and in C++. The programs `tests/c/vectors.c` and
+//! Runs the shared table, `tests/vectors`, in C and in C++. The programs `tests/c/vectors.c` and
 //! `tests/cpp/vectors.cpp` make the calls and print their outcomes; everything else is done here.
 //! Their log is always at the most detailed level.
 
@@ -28,7 +28,7 @@ const VALGRIND_RUNS_ONE_IN: usize = 12;
 /// Over TLS the setup of client and emulator takes as long as a case, so only one in three runs.
 const TLS_RUNS_ONE_IN: usize = 3;
 
-/// How much a process may grow after its first case.
+/// Maximum growth of a process after its first case.
 const MAX_GROWTH_KIB: u64 = 32 * 1024;
 
 #[test]
@@ -119,7 +119,8 @@ struct Report {
     cases: usize,
     failures: Vec<String>,
     times: Times,
-    /// The most that a process grew after its first case, in KiB, and in which case.
+    /// The largest growth of a process after its first case, in KiB, and the name of
+    /// that case.
     grown: (u64, String),
     lines_with_secrets: Vec<String>,
     logged: usize,
@@ -253,7 +254,7 @@ struct Worker<'a> {
     path: &'a Path,
     transport: Transport,
     report: &'a Mutex<Report>,
-    /// With its memory after the first case, in KiB.
+    /// The program, and its memory after the first case in KiB.
     running: Option<(VectorProgram, u64)>,
 }
 
@@ -262,7 +263,8 @@ impl Worker<'_> {
         if let Err(why) = self.try_to_run(case) {
             let failure = format!("{}: {why}", name(case));
             self.report.lock().unwrap().failures.push(failure);
-            // Its next replies would belong to this case.
+            // Do not reuse the program: its next replies would belong to this
+            // case.
             if let Some((running, _)) = self.running.take() {
                 running.kill();
             }
@@ -274,7 +276,7 @@ impl Worker<'_> {
             let running = VectorProgram::start(self.program, self.path);
             let (running, start) = self.running.insert((running, 0));
             if !running.slow {
-                // The first case allocates what is made once per process.
+                // The first case also allocates what the process needs once.
                 case::run(&simple_case(), self.transport, running)?;
                 *start = running.memory("VmRSS:")?;
             }
@@ -283,7 +285,7 @@ impl Worker<'_> {
             return Err("the program is not running".to_owned());
         };
         case::run(case, self.transport, running)?;
-        // A sanitizer needs memory of its own.
+        // A sanitizer itself needs memory.
         if !running.slow {
             let grown = running.memory("VmHWM:")?.saturating_sub(*start);
             let mut report = self.report.lock().unwrap();
@@ -320,7 +322,8 @@ fn simple_case() -> Value {
     })
 }
 
-/// A program that is late, grows and prints a token is noticed, and the report has no token.
+/// The checks detect a program that is late, grows and prints a token; the report contains
+/// no token.
 #[test]
 fn a_program_that_is_late_or_large_or_prints_a_token_is_noticed() {
     let program = Program::c("vectors").misbehaving();

@@ -183,7 +183,7 @@ pub fn read_table(path: &Path) -> Vec<Case> {
 /// The transport between the client and the emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// HTTP/1.1 without TLS, for which the table is written.
+    /// HTTP/1.1 without TLS, which the table assumes.
     Plain,
     /// HTTP/2 over TLS.
     Tls,
@@ -477,7 +477,7 @@ impl Runner<'_> {
         if error.message().is_empty() || error.remedy().is_empty() {
             return Err(format!("the error has no message or no remedy: {error:?}"));
         }
-        // The message of this check must not contain them either.
+        // The message of this check must not contain them.
         if shown.to_ascii_lowercase().contains(CANARY)
             || (!self.secret.is_empty() && shown.contains(&self.secret))
         {

@@ -10,7 +10,7 @@ use layerfi_auth_tests::{
     eventually, multi_thread_runtime, unwrap_all, wait_for,
 };
 
-/// Runs a batch and checks what holds for every batch.
+/// Runs a batch and checks the properties of every batch.
 fn check_batch(layer: &Emulator, count: usize) {
     let client = client(layer);
     let businesses = businesses(count);
@@ -69,7 +69,7 @@ fn b17_batch_without_a_limit_is_not_delayed() {
     let layer = emulator();
     let client = client(&layer);
     let runtime = multi_thread_runtime(2);
-    // The same number of single mints, which no pacing delays, on the same machine.
+    // The same number of single mints, without a rate limiter, on the same machine.
     let started = Instant::now();
     let single = runtime.block_on(
         futures_util::stream::iter(businesses(COUNT))
@@ -89,7 +89,7 @@ fn b17_batch_without_a_limit_is_not_delayed() {
     let results: Vec<_> = runtime.block_on(client.business_tokens(businesses(COUNT)).collect());
     let elapsed = started.elapsed();
     unwrap_all(results);
-    // Paced at 100 requests per second it would take 12 s.
+    // At 100 requests per second it would take 12 s.
     let allowed = 3 * control + Duration::from_secs(3);
     assert!(
         elapsed < allowed,
@@ -285,8 +285,8 @@ fn b17_empty_batch_completes() {
     assert_requests(&layer, &[]);
 }
 
-/// An age at which the refresh of a business token is due and the token is still
-/// handed out.
+/// An age at which the refresh of a business token is due and calls still return
+/// the token.
 const REFRESH_DUE: Duration = Duration::from_secs(1_600);
 
 #[test]

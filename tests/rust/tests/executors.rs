@@ -188,7 +188,7 @@ fn b12_sixteen_runtimes_use_no_more_connections_than_one_runtime() {
 }
 
 #[test]
-fn b07_b12_dropping_a_runtime_does_not_disturb_a_call_that_waits_elsewhere() {
+fn b07_b12_dropping_a_runtime_does_not_affect_a_call_in_another() {
     let layer = emulator();
     layer.fault(Endpoint::Token, Fault::hold()).unwrap();
     let client = client(&layer);
@@ -211,7 +211,7 @@ fn b07_b12_dropping_a_runtime_does_not_disturb_a_call_that_waits_elsewhere() {
         .join()
         .unwrap()
         .expect("the waiting call failed with the dropped runtime");
-    // The request belongs to no runtime, so it was not sent again.
+    // The request does not depend on a runtime, so it was not sent again.
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
 }
 

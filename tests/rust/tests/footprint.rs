@@ -1,6 +1,6 @@
-//! Every call ends within its timeout and uses little memory, whatever the server
-//! sends: the whole table runs, with the emulators, in less than 32 MB. This test has
-//! its own process, because the peak memory is counted per process.
+//! Every call ends within its timeout and uses little memory, for any response: the
+//! whole table runs, with the emulators, in less than 32 MB. This test has its own
+//! process, because the peak memory is counted per process.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -48,7 +48,7 @@ fn b08_b19_every_case_ends_in_time_and_uses_little_memory() {
         }
     }
     let runtime = multi_thread_runtime(2);
-    // The first case allocates what exists once per process.
+    // The first case also allocates what the process needs once.
     run(&cases[0], Binding::Async, Transport::Plain, &runtime).unwrap();
     let before = status("VmRSS:");
     let next = AtomicUsize::new(0);

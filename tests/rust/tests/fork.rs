@@ -161,7 +161,7 @@ fn b13_child_has_its_own_rate_limiter() {
 #[test]
 fn b13_forks_under_load_leave_no_lock_held() {
     let layer = emulator();
-    run(&layer, "storm");
+    run(&layer, "forks_under_load");
 }
 
 #[test]

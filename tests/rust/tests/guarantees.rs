@@ -4,20 +4,20 @@
 //! `UPDATE_GUARANTEES=1 cargo test -p layerfi-auth-tests --test guarantees`
 //! writes them. Without the variable, the test compares.
 //!
-//! Above each list is a marker that people write:
+//! Above each list is a marker, which is written by hand:
 //!
 //! ```text
 //! <!-- tests of B6: rust, python; missing: c -->
 //! ```
 //!
-//! It names the bindings that the guarantee concerns, and those of them that
-//! have no test of their own yet. `command` and `browser` count as bindings.
+//! It names the bindings that the guarantee concerns, and those that have no
+//! test yet. `command` and `browser` count as bindings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The bindings and what else is tested, as in markers and as on the page.
+/// The bindings and other tested parts: their names in markers and on the page.
 const BINDINGS: [(&str, &str); 6] = [
     ("rust", "Rust"),
     ("c", "C"),
@@ -30,7 +30,7 @@ const BINDINGS: [(&str, &str); 6] = [
 const BEGIN: &str = "<!-- tests of B";
 const END: &str = "<!-- end of tests -->";
 
-/// A test whose name says which guarantees it proves.
+/// A test with the guarantees that its name contains.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Test {
     binding: &'static str,
@@ -54,7 +54,7 @@ fn guarantees(name: &str) -> Vec<u32> {
         .collect()
 }
 
-/// The functions that a source file defines, or, in C and C++, names before a
+/// The functions that a source file defines; in C and C++, the names before a
 /// parenthesis.
 fn functions(file: &str, text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c == '_' || c.is_alphanumeric();
@@ -130,7 +130,7 @@ fn all_tests() -> BTreeMap<u32, Vec<Test>> {
     }
     let mut by_guarantee: BTreeMap<u32, Vec<Test>> = BTreeMap::new();
     for test in tests {
-        // This file's own examples are no tests of a guarantee.
+        // The examples in this file are not tests of a guarantee.
         if test.file.ends_with("tests/guarantees.rs") {
             continue;
         }
@@ -145,7 +145,7 @@ fn all_tests() -> BTreeMap<u32, Vec<Test>> {
     by_guarantee
 }
 
-/// What a marker says about one guarantee.
+/// Content of a marker: one guarantee and its bindings.
 #[derive(Debug, PartialEq)]
 struct Marker {
     number: u32,
@@ -171,7 +171,7 @@ impl Marker {
         })
     }
 
-    /// What is wrong with it, given the tests that exist.
+    /// Errors in the marker, compared with the existing tests.
     fn check(&self, tests: &[Test]) -> Vec<String> {
         let Self {
             number,
@@ -241,7 +241,7 @@ impl Marker {
     }
 }
 
-/// The page with its lists written anew, and what is wrong with its markers.
+/// Returns the page with new lists, and the errors in its markers.
 fn rewritten(page: &str, tests: &BTreeMap<u32, Vec<Test>>) -> (String, Vec<String>) {
     let mut written = String::new();
     let mut wrong = Vec::new();

@@ -76,7 +76,7 @@ fn hits(client: &Client, reader: &mut TokenReader, business: &BusinessId, times:
 fn b01_cache_hit_allocates_no_memory() {
     let (_emulator, client, business) = warm();
     let mut reader = client.reader();
-    hits(&client, &mut reader, &business, 1); // a thread's first call sets up its storage
+    hits(&client, &mut reader, &business, 1); // the first call of a thread initializes its storage
     let before = ALLOCATIONS.get();
     hits(&client, &mut reader, &business, 1_000);
     assert_eq!(ALLOCATIONS.get() - before, 0, "cache hits allocated memory");

@@ -1,4 +1,4 @@
-//! How long tokens are served, with a clock that the tests control.
+//! Tests of how long tokens are served, with a clock that the tests control.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //!
 //! The engine zeroes the secrets that it owns, which the probe with the system's
 //! allocator shows. With `ZeroOnFree`, which the C library and the Python package
-//! use, the libraries below leave nothing either.
+//! use, the HTTP and TLS libraries leave no secret in memory either.
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -199,8 +199,8 @@ fn b20_zeroing_allocator_leaves_no_secret_in_memory() {
     }
 }
 
-/// The engine does not control the buffers of the libraries below, so tokens may stay
-/// in them. It keeps no copy of the client secret that it does not zero.
+/// The engine does not control the buffers of the HTTP and TLS libraries, so tokens
+/// may stay in them. It zeroes all its own copies of the client secret.
 #[test]
 fn b20_client_secret_is_zeroed_with_any_allocator() {
     for arguments in SCENARIOS {

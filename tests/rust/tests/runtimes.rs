@@ -87,7 +87,7 @@ fn b12_request_completes_if_its_callers_runtime_is_not_driven() {
     let layer = emulator();
     layer.fault(Endpoint::Token, Fault::hold()).unwrap();
     let client = client(&layer);
-    // The caller times out, and its runtime is not driven any more.
+    // The caller times out, and its runtime is no longer driven.
     let idle = current_thread_runtime();
     let short = client.with_timeout(Duration::from_millis(200));
     idle.block_on(short.token()).unwrap_err();
@@ -104,7 +104,7 @@ fn b12_connection_is_reused_after_its_first_runtime_is_not_driven() {
     let client = client(&layer);
     let idle = current_thread_runtime();
     idle.block_on(client.whoami()).unwrap();
-    // The first runtime is not driven any more.
+    // The first runtime is no longer driven.
     let other = current_thread_runtime();
     other.block_on(client.whoami()).unwrap();
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::Whoami, 2)]);

@@ -63,7 +63,7 @@ fn assert_absent(secrets: &Secrets, place: &str, text: &str) {
     }
 }
 
-/// Everything that a program may print of an error.
+/// Returns all texts of an error that a program may print.
 fn shown(error: &Error) -> String {
     format!(
         "{error} {error:?} {error:#?} {} {} {:?} {:?} {:?}\n",
@@ -146,7 +146,7 @@ async fn everything(layer: &Emulator, secrets: &Mutex<Secrets>, text: &Mutex<Str
     }
     let fresh = good.token().await.unwrap();
     keep("access token", fresh.secret());
-    // Connections that break.
+    // Broken connections.
     for wire in [
         Wire::Reset(At::Before),
         Wire::Close(At::MidHead),
@@ -214,7 +214,7 @@ fn b20_no_secret_is_printed_or_logged() {
         start(|builder| builder.tls(true)),
     ] {
         runtime.block_on(everything(&layer, &secrets, &text));
-        // A handshake that fails.
+        // A failed handshake.
         if layer.ca_pem().is_some() {
             let untrusting = client_builder(&layer).ca_pem("").build().unwrap();
             let error = runtime.block_on(untrusting.token()).unwrap_err();

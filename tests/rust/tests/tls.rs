@@ -225,7 +225,7 @@ fn b14_dead_connection_is_replaced_after_one_attempt() {
         let result = runtime.block_on(client.whoami());
         result.unwrap_or_else(|error| panic!("{http:?}: {error}"));
         assert_eq!(client.stats().retries, 1, "{http:?}: retries");
-        // The dead connection and its replacement.
+        // The broken connection and its replacement.
         assert_eq!(layer.counters().connections, 2, "{http:?}: connections");
     }
 }

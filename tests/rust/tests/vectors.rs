@@ -91,7 +91,7 @@ fn table_passes_over_tls_and_http_2() {
     run_all(Binding::Async, Transport::Tls);
 }
 
-/// Shows that the runner checks: every case with a wrong expectation fails.
+/// Tests the runner itself: every case with a wrong expectation must fail.
 #[test]
 fn case_with_a_wrong_expectation_fails() {
     let mut altered = Vec::new();

@@ -50,7 +50,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Tunnels every request to `target`, whatever host it names.
+    /// Tunnels every request to `target` and ignores the host that it names.
     pub fn to(target: SocketAddr) -> Self {
         Self::start(Some(target), "")
     }

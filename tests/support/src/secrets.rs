@@ -140,7 +140,8 @@ impl Secrets {
             let from = u64::from_str_radix(from, 16).unwrap();
             let to = u64::from_str_radix(to, 16).unwrap();
             let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
-            // Fails if the mapping is gone by now, or cannot be read (`[vvar]`).
+            // Fails if the mapping no longer exists, or cannot be read
+            // (`[vvar]`).
             if memory.read_exact_at(&mut bytes, from).is_err() {
                 continue;
             }

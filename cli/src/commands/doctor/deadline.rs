@@ -39,7 +39,7 @@ mod tests {
             "the deadline does not limit the step"
         );
         let long = Deadline::after(Duration::from_secs(3_600));
-        assert!(long.of_step() < long.0, "the step has no limit of its own");
+        assert!(long.of_step() < long.0, "the step has no limit");
         assert!(long.remaining() <= Duration::from_secs(3_600));
         let past = Deadline(Instant::now() - Duration::from_secs(1));
         assert_eq!(past.remaining(), Duration::ZERO);

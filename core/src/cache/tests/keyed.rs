@@ -69,22 +69,22 @@ async fn b15_one_key_does_not_wait_for_another() {
 }
 
 #[tokio::test]
-async fn b04_b17_look_starts_no_refresh_but_refresh_does() {
+async fn b04_b17_only_refresh_starts_a_refresh() {
     let bench = Bench::new(10);
     let script = bench.script();
-    let look = || bench.keyed.look(&bench.cx, &1, |entry| entry.value);
-    assert_eq!(look(), None, "a key that is not there");
+    let peek = || bench.keyed.peek(&bench.cx, &1, |entry| entry.value);
+    assert_eq!(peek(), None, "a key that is not there");
     bench.get(1, &script).await.unwrap();
     bench.keyed.refresh(&bench.cx, &1, script.clone());
     settle().await;
     assert_eq!(
-        (look(), script.fetches()),
+        (peek(), script.fetches()),
         (Some((1, false)), 1),
         "a refresh ran before it was due"
     );
     bench.clock.advance(Duration::from_secs(3_100));
     for _ in 0..100 {
-        assert_eq!(look(), Some((1, true)));
+        assert_eq!(peek(), Some((1, true)));
     }
     settle().await;
     assert_eq!(script.fetches(), 1);
@@ -93,13 +93,13 @@ async fn b04_b17_look_starts_no_refresh_but_refresh_does() {
         bench.keyed.refresh(&bench.cx, &1, script.clone());
         bench.keyed.refresh(&bench.cx, &2, script.clone());
     }
-    assert_eq!(look(), Some((1, false)), "while the refresh runs");
+    assert_eq!(peek(), Some((1, false)), "while the refresh runs");
     settle().await;
     script.release();
     settle().await;
-    assert_eq!((look(), script.fetches()), (Some((2, false)), 2));
+    assert_eq!((peek(), script.fetches()), (Some((2, false)), 2));
     bench.clock.advance(Duration::from_secs(3_600));
-    assert_eq!(look(), None, "an expired value");
+    assert_eq!(peek(), None, "an expired value");
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn b15_one_call_removes_a_bounded_number_of_expired_keys() {
 }
 
 #[tokio::test]
-async fn b15_refreshed_key_outlives_its_first_expiry() {
+async fn b15_refreshed_key_is_not_removed_at_its_first_expiry() {
     let bench = Bench::new(10);
     let script = bench.script();
     script.then(Act::Give(Duration::from_secs(100)));
@@ -184,7 +184,7 @@ async fn b15_refreshed_key_outlives_its_first_expiry() {
 }
 
 #[tokio::test]
-async fn b15_bound_holds_while_all_keys_are_fetched() {
+async fn b15_number_of_keys_is_bounded_while_all_are_fetched() {
     let bench = Bench::new(3);
     let scripts: Vec<_> = (0..8)
         .map(|key| {
@@ -219,7 +219,7 @@ async fn b13_forked_child_serves_the_parents_values() {
 }
 
 #[tokio::test]
-async fn b15_expired_keys_are_evicted_before_keys_that_are_alive() {
+async fn b15_expired_keys_are_evicted_before_valid_keys() {
     let bench = Bench::new(10);
     for key in 0..10 {
         let script = bench.script();

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::{Ask, Context, Fetched, Mode, Outcome, Slot, Source, Spawn};
+use super::{Context, FetchParams, Fetched, Mode, Outcome, Slot, Source, Spawn};
 use crate::deadline::Progress;
 use crate::error::{Details, Error, ErrorKind, Result};
 use crate::stats::Counters;
@@ -58,8 +58,8 @@ pub(super) enum Act {
     Hang,
 }
 
-/// Source that plays a script, and after its end gives values that live an hour.
-/// Each value is the number of its fetch.
+/// Source with scripted results. After the last one, it returns values with a
+/// lifetime of one hour. Each value is the number of its fetch.
 #[derive(Clone)]
 pub(super) struct Script(Arc<Inner>);
 
@@ -110,7 +110,7 @@ impl Script {
         self.0.gate.forget_permits(usize::MAX);
     }
 
-    /// Lets one waiting fetch end.
+    /// Lets one waiting fetch complete.
     pub(super) fn release(&self) {
         self.0.gate.add_permits(1);
     }
@@ -123,10 +123,10 @@ impl Script {
     pub(super) fn is_alive(&self, value: u32) -> bool {
         let now = Clock::Test(self.0.clock.clone()).now();
         let given = self.0.given.lock().unwrap();
-        let (_, born, life) = *given.iter().find(|(number, ..)| *number == value).unwrap();
+        let (_, requested_at, life) = *given.iter().find(|(number, ..)| *number == value).unwrap();
         let life = life.as_nanos() as i128;
-        let by_mono = i128::from(now.mono) - i128::from(born.mono) < life;
-        let by_wall = i128::from(now.wall) - i128::from(born.wall) < life;
+        let by_mono = i128::from(now.mono) - i128::from(requested_at.mono) < life;
+        let by_wall = i128::from(now.wall) - i128::from(requested_at.wall) < life;
         by_mono && by_wall
     }
 
@@ -135,7 +135,7 @@ impl Script {
         self.0.fetches.load(Ordering::SeqCst)
     }
 
-    /// Number of fetches that only checked for changed credentials, or began so.
+    /// Number of fetches that started with a check for changed credentials.
     pub(super) fn probes(&self) -> u32 {
         self.0.probes.load(Ordering::SeqCst)
     }
@@ -147,11 +147,11 @@ impl Script {
 }
 
 impl Source<u32> for Script {
-    fn fetch(&self, ask: Ask) -> BoxFuture<'static, Outcome<u32>> {
+    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<u32>> {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
-            inner.failures.store(ask.failures, Ordering::SeqCst);
-            if ask.mode == Mode::IfChanged {
+            inner.failures.store(params.failures, Ordering::SeqCst);
+            if params.mode == Mode::IfChanged {
                 inner.probes.fetch_add(1, Ordering::SeqCst);
                 if !inner.changed.swap(false, Ordering::SeqCst) {
                     return Outcome::Unchanged;
@@ -237,7 +237,7 @@ pub(super) fn permanent() -> Error {
     Error::with_details(ErrorKind::OAuth, "refused", "", details)
 }
 
-/// Runs all tasks until none can go on.
+/// Runs all tasks until none can make progress.
 pub(super) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;

@@ -1,4 +1,5 @@
-//! The slot under a model checker: the real code, in thousands of schedules.
+//! Tests of the slot with a model checker, which runs the real code in
+//! thousands of schedules.
 //!
 //! `make model`, or `RUSTFLAGS="--cfg shuttle" cargo test -p layerfi-auth model`.
 
@@ -26,7 +27,8 @@ fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     let scenario = Arc::new(scenario);
     let same = Arc::clone(&scenario);
     shuttle::check_random(move || scenario(), runs);
-    // Few task switches at the worst points; random schedules have many.
+    // Schedules with few task switches, at the worst points; random schedules
+    // have many.
     shuttle::check_pct(move || same(), runs, 3);
 }
 
@@ -109,7 +111,7 @@ fn b07_model_cancelled_caller_does_not_cancel_the_fetch() {
         let dropped = Arc::new(AtomicU32::new(0));
         let values = threads(3, &bench, move |bench| {
             if dropped.fetch_add(1, Ordering::SeqCst) == 0 {
-                // Polled once, and dropped wherever it stands.
+                // Polled once, then dropped in any state.
                 return bench.get().now_or_never().map_or(1, Result::unwrap);
             }
             block_on(bench.get()).unwrap()
@@ -149,14 +151,14 @@ fn b09_model_value_that_expires_during_a_refresh_is_replaced_once() {
     });
 }
 
-/// Does not finish the first task: drops it, as a runtime does that ends, or keeps
-/// it for ever, as after a fork.
-struct Unlucky {
+/// Does not finish the first task: drops it, like a runtime that ends, or keeps it
+/// forever, as after a fork.
+struct LostTasks {
     tasks: AtomicU32,
     forked: bool,
 }
 
-impl Unlucky {
+impl LostTasks {
     fn bench(forked: bool) -> Bench {
         let clock = TestClock::new();
         let bench = Bench::with(Script::new(&clock), clock);
@@ -172,7 +174,7 @@ impl Unlucky {
     }
 }
 
-impl Spawn for Unlucky {
+impl Spawn for LostTasks {
     fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<()> {
         if self.tasks.fetch_add(1, Ordering::SeqCst) > 0 {
             drop(shuttle::future::spawn(task));
@@ -191,7 +193,7 @@ impl Spawn for Unlucky {
 #[test]
 fn b12_model_dropped_fetch_leaves_no_caller_waiting() {
     explore(|| {
-        let bench = Arc::new(Unlucky::bench(false));
+        let bench = Arc::new(LostTasks::bench(false));
         let results = threads(3, &bench, |bench| block_on(bench.get()));
         for result in results {
             match result {
@@ -206,8 +208,8 @@ fn b12_model_dropped_fetch_leaves_no_caller_waiting() {
 #[test]
 fn b13_model_child_does_not_wait_for_the_parents_fetch() {
     explore(|| {
-        let bench = Arc::new(Unlucky::bench(true));
-        // The parent forks during its first fetch; the child's threads find the
+        let bench = Arc::new(LostTasks::bench(true));
+        // The parent forks during its first fetch. The child's threads have the
         // state of that moment.
         assert!(bench.get().now_or_never().is_none());
         fork::pretend::fork();
@@ -216,8 +218,9 @@ fn b13_model_child_does_not_wait_for_the_parents_fetch() {
     });
 }
 
-/// All events together: whatever the schedule, no expired value is returned, no
-/// caller waits for ever, and no two fetches run at once (the source checks that).
+/// All events together: in any schedule, no expired value is returned, no caller
+/// waits forever, and no two fetches run at the same time (the source checks
+/// that).
 #[test]
 fn b02_b05_b07_b11_model_mixed_events() {
     explore(|| {
@@ -246,7 +249,7 @@ fn b02_b05_b07_b11_model_mixed_events() {
                 }
             }
         });
-        // Recovers at the latest after the quiet time.
+        // The slot recovers after the quiet time at the latest.
         bench.advance(5);
         let value = block_on(bench.get())
             .or_else(|_| block_on(bench.get()))

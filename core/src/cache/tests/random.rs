@@ -35,11 +35,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Terms of the bound on requests.
+/// Counts that determine the maximum number of requests.
 struct Model {
     /// Time passed, in milliseconds.
     mono: u64,
-    /// Requests that the policy allows for what has happened.
+    /// Requests that the policy allows after these events.
     allowed: f64,
 }
 
@@ -105,8 +105,9 @@ proptest! {
                 }
                 settle().await;
             }
-            // Each value is refreshed after 75 % of its life at the soonest; five
-            // refusals are met at once, and one in ten seconds.
+            // Each value is refreshed after 75 % of its lifetime at the earliest.
+            // Of rejected values, five are replaced at once, and then one in ten
+            // seconds.
             let life = shortest.min(3_600_000) as f64;
             let by_time = model.mono as f64 / (life * 0.75);
             let refusals = 5.0 + model.mono as f64 / 10_000.0;

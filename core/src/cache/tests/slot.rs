@@ -26,7 +26,7 @@ async fn b01_hit_is_served_without_a_fetch() {
     }
     assert_eq!(bench.script.fetches(), 1);
     assert_eq!(bench.cx.stats.snapshot().hits, 30);
-    // A reader sees a new value, and the end of an old one.
+    // A reader returns a new value, and no expired one.
     assert!(bench.invalidate(1));
     assert_eq!(reader.hit(&bench.cx, || bench.script.clone()), None);
     assert_eq!(bench.get().await.unwrap(), 2);
@@ -79,7 +79,7 @@ async fn b04_no_caller_waits_while_one_refresh_runs() {
         "refreshed before 75 % of the life"
     );
     bench.script.hold();
-    bench.advance(362); // 85 %: due, whatever the jitter
+    bench.advance(362); // 85 %: due with any jitter
     for _ in 0..1_000 {
         assert_eq!(bench.get().now_or_never().unwrap().unwrap(), 1);
     }
@@ -215,7 +215,7 @@ async fn b06_try_get_returns_the_last_failure_during_the_quiet_time() {
 }
 
 #[tokio::test]
-async fn b06_b14_rate_limit_is_not_met_by_rereading_credentials() {
+async fn b06_b14_rate_limit_causes_no_reread_of_credentials() {
     let clock = TestClock::new();
     let bench = Bench::with(Script::with(&clock, true, 0.0), clock);
     bench
@@ -235,12 +235,8 @@ async fn b06_upstream_failure_causes_no_quiet_time() {
     let bench = Bench::new();
     bench.script.then(Act::FailUpstream(permanent()));
     assert!(bench.get().await.is_err());
-    assert_eq!(
-        bench.get().await.unwrap(),
-        2,
-        "it has a quiet time of its own"
-    );
-    // A refresh is not tried on each call.
+    assert_eq!(bench.get().await.unwrap(), 2, "it has its own quiet time");
+    // Not every call starts a refresh.
     for _ in 0..100 {
         bench.script.then(Act::FailUpstream(permanent()));
     }
@@ -330,7 +326,7 @@ async fn b09_life_is_counted_from_before_the_request() {
     assert!(bench.get().now_or_never().is_none());
     settle().await;
     bench.advance(600);
-    // The fetch took ten minutes; its value is still good.
+    // The fetch took ten minutes; its value is still valid.
     bench.script.release();
     settle().await;
     assert_eq!(bench.hit(), Some(1));
@@ -436,13 +432,13 @@ async fn b12_dropped_fetch_is_an_error_and_the_next_call_fetches_again() {
 }
 
 #[tokio::test]
-async fn b06_source_that_gives_new_wrong_credentials_gets_few_requests() {
+async fn b06_new_wrong_credentials_each_time_cause_few_requests() {
     let clock = TestClock::new();
     let bench = Bench::with(Script::with(&clock, true, 0.0), clock);
     for _ in 0..10_000 {
         bench.script.then(Act::Fail(permanent()));
     }
-    // A call each 10 ms for a minute, and other credentials at each.
+    // A call each 10 ms for a minute, each with other credentials.
     for _ in 0..6_000 {
         bench.script.change_credentials();
         bench.get().await.unwrap_err();
@@ -454,7 +450,7 @@ async fn b06_source_that_gives_new_wrong_credentials_gets_few_requests() {
 }
 
 #[tokio::test]
-async fn b03_fetch_is_told_how_many_failed_before_it() {
+async fn b03_fetch_receives_the_number_of_earlier_failures() {
     let bench = Bench::new();
     for _ in 0..3 {
         bench.script.then(Act::Fail(transient()));
@@ -487,7 +483,7 @@ async fn b16_caller_with_a_minimum_does_not_wait_for_a_refresh() {
     );
 }
 
-/// Subscriber that calls back into the cache, as a log callback of the user's may.
+/// Subscriber that calls the cache, as a log callback of the user may.
 struct Reentrant(Arc<Bench>);
 
 impl tracing::Subscriber for Reentrant {
@@ -534,7 +530,7 @@ async fn b09_value_that_expired_before_a_waiter_woke_is_not_served() {
     settle().await;
     bench.script.release();
     settle().await;
-    // The value is there, and the machine is suspended before the waiter wakes.
+    // The value is stored, and the machine is suspended before the waiter runs.
     bench.clock.suspend(LIFE);
     bench.script.release();
     assert_eq!(waiter.await.unwrap(), 2);
@@ -558,7 +554,7 @@ async fn b16_value_below_its_reserve_is_served_only_if_minting_fails() {
     assert_eq!(
         bench.get().await.unwrap(),
         2,
-        "not the value that is still alive"
+        "not the value that is still valid"
     );
     bench.advance(1_799);
     bench.script.then(Act::Fail(permanent()));
@@ -573,7 +569,8 @@ async fn b16_minimum_above_the_remaining_life_fetches_a_new_value() {
     bench.advance(601);
     assert_eq!(with(2_000).await.unwrap(), 1);
     assert_eq!(with(3_000).await.unwrap(), 2);
-    // More than a new value has: not a request per call.
+    // More than the lifetime of a new value: this must not cause a request per
+    // call.
     for _ in 0..10 {
         assert_eq!(with(1_000_000).await.unwrap(), 2);
     }

@@ -30,7 +30,7 @@ pub enum Transport {
 
 impl Transport {
     /// Whether a case has the same outcome over this protocol. Cases about URLs or about bytes of
-    /// HTTP/1.1 have not.
+    /// HTTP/1.1 do not.
     pub fn fits(self, case: &Value) -> bool {
         let plain_settings = ["api_url", "auth_url", "allow_http_loopback"];
         let plain_faults = ["raw", "head", "headers", "informational", "mid_head"];
@@ -198,7 +198,7 @@ fn start(options: &Map<String, Value>, transport: Transport) -> Result<Emulator,
 }
 
 /// Timeouts for a case that sets none, under a sanitizer or valgrind: a slow program must not
-/// retry because of its own slowness.
+/// retry because it is slow.
 const SLOW_TIMEOUTS_MS: [(&str, u64); 3] = [
     ("timeout_ms", 1_200_000),
     ("connect_timeout_ms", 600_000),
@@ -219,7 +219,7 @@ fn slow_down(case: &Value, settings: &mut Map<String, Value>) {
     let depends = depends_on_timeout(case);
     for (name, ms) in SLOW_TIMEOUTS_MS {
         match settings.get(name).and_then(Value::as_u64) {
-            // With a timeout of its own a case keeps the defaults of the others.
+            // If a case sets one timeout, the others keep their defaults.
             None if !depends => {
                 settings.insert(name.to_owned(), json!(ms));
             }

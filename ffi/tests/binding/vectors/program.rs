@@ -26,7 +26,7 @@ pub struct VectorProgram {
     pub times: Times,
 }
 
-/// How long calls took beyond their timeouts.
+/// Times by which calls exceeded their timeouts.
 #[derive(Default)]
 pub struct Times {
     calls: usize,
@@ -34,7 +34,7 @@ pub struct Times {
     late: Vec<(Duration, String)>,
 }
 
-/// What a program printed and did until its end.
+/// Output and results of a program that has ended.
 pub struct Summary {
     pub times: Times,
     /// Lines of standard error that contain a secret.
@@ -183,7 +183,7 @@ impl VectorProgram {
         })
     }
 
-    /// Ends it, and shows the last lines that it printed.
+    /// Ends it, and returns the last lines that it printed.
     pub fn kill(mut self) {
         let _ = self.child.kill();
         let (_, stderr) = self.end();

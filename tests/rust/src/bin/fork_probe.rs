@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use layerfi_auth::{BatchOptions, BusinessId, SessionDuration, blocking};
 use layerfi_auth_tests::{assert_new_token, assert_same_token};
 
-/// Time limit for a child process.
+/// Time limit of a child process.
 const CHILD_LIMIT: Duration = Duration::from_secs(60);
 
 fn main() {
@@ -24,7 +24,7 @@ fn main() {
         "cold" => cold(&client),
         "mid_flight" => mid_flight(&client),
         "batch" => batch(&client),
-        "storm" => storm(&client),
+        "forks_under_load" => forks_under_load(&client),
         "grandchild" => grandchild(&client),
         other => panic!("unknown scenario: {other}"),
     }
@@ -194,7 +194,7 @@ fn batch(client: &blocking::Client) {
 
 /// Threads make all kinds of calls, so that every lock is taken often, and the main
 /// thread forks many times.
-fn storm(client: &blocking::Client) {
+fn forks_under_load(client: &blocking::Client) {
     client.token().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..4)

@@ -167,7 +167,7 @@ fn wait_for_a_line() {
 fn main() {
     let run = Arc::new(Run::from_arguments());
     let (task_client, thread_client) = (run.client(), blocking::Client::from(run.client()));
-    // The background thread lives as long as the process; it exists from now on.
+    // The background thread runs until the process ends; it exists from now on.
     thread_client.token().unwrap();
     println!(
         "{}",

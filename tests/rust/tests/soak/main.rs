@@ -77,7 +77,8 @@ fn b05_b06_b08_b14_soak() {
         }
     });
 
-    // All programs are told to end before waiting for one: they recover at the same time.
+    // First tell all programs to end, then wait for each, so that they recover at the
+    // same time.
     for program in &mut programs {
         program.tell_to_end();
     }

@@ -1,5 +1,5 @@
-//! The client programs, one per language: starts them, samples their resources,
-//! ends them and reads their results. `src/bin/soak_client.rs` documents the protocol.
+//! Starts the client programs, one per language, samples their resources, ends them
+//! and reads their results. `src/bin/soak_client.rs` documents the protocol.
 
 use std::collections::BTreeMap;
 use std::fmt;

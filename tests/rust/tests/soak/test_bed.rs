@@ -156,7 +156,8 @@ impl TestBed {
             .is_tls()
             .then(|| rcgen::KeyPair::generate().unwrap().serialize_pem());
         let mut layer = EmulatorProcess::start(&network, 0, authority_key.as_deref());
-        // Not in /tmp: a signal that ends the run leaves the folder behind.
+        // Not in /tmp: a signal that ends the run prevents the removal of the
+        // folder.
         let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let about = layer.control("GET", "/", &Value::Null);
         if let Some(pem) = about["ca_pem"].as_str() {

@@ -1,4 +1,4 @@
-//! Files and which uses which.
+//! Graph of source files: which file uses which.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub struct Arrow {
     pub from: PathBuf,
     pub to: PathBuf,
-    /// Where in `from`, and the path that is named there.
+    /// Line in `from`, and the path in that line.
     pub line: usize,
     pub what: String,
 }
@@ -56,8 +56,8 @@ impl Graph {
         self.files.values().flat_map(BTreeMap::values)
     }
 
-    /// Every group of files that use each other in a circle: its files, and
-    /// the arrows of one shortest circle.
+    /// Finds every cycle of files: all files of the group, and the arrows of
+    /// one shortest cycle.
     pub fn circles(&self) -> Vec<(Vec<&Path>, Vec<&Arrow>)> {
         let mut seen = BTreeSet::new();
         let mut circles = Vec::new();
@@ -76,8 +76,8 @@ impl Graph {
         circles
     }
 
-    /// What `file` uses, directly or through other files. `file` itself is in
-    /// it only if a circle leads back to it.
+    /// Files that `file` uses, directly or through other files. They include
+    /// `file` itself only if it is in a cycle.
     fn reachable(&self, file: &Path) -> BTreeSet<&Path> {
         let mut found = BTreeSet::new();
         let mut queue = vec![file];

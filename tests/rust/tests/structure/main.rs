@@ -1,7 +1,7 @@
-//! The structure of the source code: no circle of files in any crate, and in
-//! `core` no arrow against the declared direction. `docs/architecture.svg` is
-//! drawn from the same graph, and must be up to date. What the documentation
-//! names must exist.
+//! Tests of the structure of the source code: no crate has a cycle of files,
+//! and no file in `core` uses a higher layer. `docs/architecture.svg` is drawn
+//! from the same graph, and must be up to date. Files and commands that the
+//! documentation names must exist.
 
 mod graph;
 mod pages;
@@ -18,7 +18,7 @@ use graph::Graph;
 use serde_json::json;
 
 /// The layers of `core/src`, from the lowest to the highest. A file may use
-/// files of its own layer and of those below.
+/// files of its own layer and of lower layers.
 const LAYERS: [&[&str]; 7] = [
     &["sys", "secret", "error"],
     &[
@@ -120,7 +120,7 @@ fn no_files_use_each_other_in_a_circle() {
     }
     assert!(
         report.is_empty(),
-        "{report}\nMove what the files of a circle share into a file of its own."
+        "{report}\nMove the code that the files of a cycle share into a separate file."
     );
 }
 
@@ -151,7 +151,8 @@ fn core_depends_only_on_lower_layers() {
     assert!(report.is_empty(), "{report}");
 }
 
-/// The crates of this repository that a crate depends on, tests aside.
+/// The crates of this repository that a crate depends on, without those for
+/// tests.
 fn dependencies(folder: &Path) -> BTreeSet<String> {
     let text = std::fs::read_to_string(repository().join(folder).join("Cargo.toml")).unwrap();
     let mut is_dependency = false;
@@ -203,7 +204,7 @@ fn crates_depend_only_on_lower_crates() {
     }
 }
 
-/// What `scripts/architecture-picture` draws, as JSON.
+/// The graph that `scripts/architecture-picture` draws, as JSON.
 fn picture_data() -> String {
     let graphs = graphs();
     let core = &graphs[Path::new("core")];

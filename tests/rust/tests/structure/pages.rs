@@ -1,8 +1,8 @@
-//! What the pages of the documentation name: links, files, `make` targets.
+//! Finds the links, files and `make` targets that the documentation names.
 
 use std::path::{Path, PathBuf};
 
-/// Everything that a page names and that does not exist, as sentences.
+/// Returns a sentence for each name on a page that does not exist.
 pub fn missing(repository: &Path) -> Vec<String> {
     let makefiles = makefiles(repository);
     let mut missing = Vec::new();
@@ -52,7 +52,7 @@ fn pages(repository: &Path) -> Vec<PathBuf> {
     pages
 }
 
-/// The text of the Makefile and of all that it includes.
+/// The text of the Makefile and of all files that it includes.
 fn makefiles(repository: &Path) -> String {
     let mut text = std::fs::read_to_string(repository.join("Makefile")).unwrap();
     for folder in ["ffi", "python", "tests", "tests/browser", "js"] {
@@ -72,7 +72,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
         .filter(|path| !path.is_empty())
 }
 
-/// What stands between backticks, outside of blocks.
+/// Texts between backticks, outside of code blocks.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     let mut is_block = false;
     text.lines()

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::graph::{Arrow, Graph};
 
-/// One `import` or `from … import …`, with what it names.
+/// One name of an `import` or `from … import …`.
 struct Import {
     line: usize,
     /// The dotted name, such as `layerfi_auth._client.Client`.
     what: String,
-    /// The name by which the file knows it.
+    /// The name that the file uses for it.
     name: String,
 }
 
@@ -30,7 +30,7 @@ pub fn read(repository: &Path, package: &Path) -> Graph {
         imports.insert(module.clone(), read_imports(&text, module, is_package));
         texts.insert(module.clone(), text);
     }
-    // What the package's root exports is looked for where it is defined.
+    // A name that the package's root exports is resolved to its definition.
     let exports: BTreeMap<_, _> = imports[name]
         .iter()
         .map(|import| (format!("{name}.{}", import.name), import.what.clone()))

@@ -28,9 +28,9 @@ struct Reference {
 }
 
 enum Kind {
-    /// In an expression, a type or a private `use`.
+    /// Used in an expression, a type or a private `use`.
     Use,
-    /// In a `pub use`, with the name that it exports; `*` for all.
+    /// Exported by a `pub use`, with the exported name; `*` for all.
     Reexport(String),
 }
 
@@ -77,7 +77,7 @@ impl Crate {
         tokens: &[Token],
     ) {
         let children = declared_modules(tokens);
-        // The inline modules that surround the token, with the depth of their braces.
+        // The inline modules around the token, with the depth of their braces.
         let mut inline: Vec<(String, usize)> = Vec::new();
         let mut depth = 0;
         let mut path_attribute = None;
@@ -204,7 +204,7 @@ impl Crate {
         }
     }
 
-    /// The module that a path leads to, and what of the path is left.
+    /// The module that a path names, and the rest of the path.
     fn resolve<'a>(
         &self,
         module: &ModulePath,
@@ -235,7 +235,7 @@ impl Crate {
     }
 
     fn graph(&self) -> Graph {
-        // What the crate's root exports is looked for where it is defined.
+        // A name that the crate's root exports is resolved to its definition.
         let mut exports = BTreeMap::new();
         for reference in self.references.iter().filter(|one| one.module.is_empty()) {
             if let Kind::Reexport(name) = &reference.kind {
@@ -259,8 +259,8 @@ impl Crate {
             if from == to || *from == self.root || *to == self.root {
                 continue;
             }
-            // Handing on a child's items is no use of them, unless the file
-            // names them in its own code as well.
+            // A re-export of a child's items does not count as a use, unless
+            // the file also uses them in its own code.
             if let Kind::Reexport(name) = &reference.kind
                 && module.starts_with(&reference.module)
                 && !self.identifiers[from].contains(name)
@@ -278,7 +278,7 @@ impl Crate {
     }
 }
 
-/// Whether a path can begin after these tokens: not after `::` and `.`, and not
+/// Whether a path can start after these tokens: not after `::` or `.`, and not
 /// in `pub(in …)`.
 fn begins_a_path(before: &[Token]) -> bool {
     let last = |back: usize| {
@@ -304,8 +304,8 @@ fn declared_modules(tokens: &[Token]) -> Vec<String> {
     names
 }
 
-/// Reads what follows `use`, up to and with its `;`, `,` or `}`. Collects each
-/// path with the name by which it is known afterwards.
+/// Reads the text after `use`, including its final `;`, `,` or `}`. Collects
+/// each path with its local name.
 fn read_use_tree(
     tokens: &[Token],
     at: &mut usize,
@@ -349,7 +349,7 @@ fn read_use_tree(
     }
 }
 
-/// Skips a `,` or `;`; a `}` belongs to the group around.
+/// Skips a `,` or `;`, but not a `}`, which belongs to the outer group.
 fn skip_separator(tokens: &[Token], at: &mut usize) {
     if matches!(tokens[*at].text.as_str(), "," | ";") {
         *at += 1;
@@ -360,7 +360,7 @@ fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c == '_' || c.is_alphabetic())
 }
 
-/// Splits source text; comments are left out, literals keep their place.
+/// Splits source text into tokens, without comments.
 fn tokens(text: &str) -> Vec<Token> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
@@ -431,7 +431,7 @@ fn block_comment(text: &str) -> usize {
     text.len()
 }
 
-/// The length of the string literal that `text` begins with, prefixes included.
+/// The length of the string literal at the start of `text`, with its prefix.
 fn string(text: &str) -> Option<usize> {
     let prefix = text.find(|c| !matches!(c, 'b' | 'c' | 'r'))?;
     let is_raw = text[..prefix].contains('r');
@@ -459,7 +459,7 @@ fn string(text: &str) -> Option<usize> {
     None
 }
 
-/// The length of the character literal or lifetime that `text` begins with.
+/// The length of the character literal or lifetime at the start of `text`.
 fn character(text: &str) -> Option<usize> {
     let quote = usize::from(text.starts_with("b'"));
     let mut characters = text[quote..].char_indices();
@@ -477,15 +477,15 @@ fn character(text: &str) -> Option<usize> {
     }
     match characters.next() {
         Some((end, '\'')) => Some(quote + end + 1),
-        // A lifetime: its name is one token with it.
+        // A lifetime is one token, with its name.
         _ => text[1..]
             .find(|c: char| c != '_' && !c.is_alphanumeric())
             .map(|end| end + 1),
     }
 }
 
-/// The tokens without attributes (but for `#[path]`) and without what is
-/// compiled only in tests.
+/// Removes attributes (except `#[path]`) and code that is compiled only in
+/// tests.
 fn without_tests(tokens: &[Token]) -> Vec<Token> {
     let mut kept = Vec::new();
     let mut at = 0;
@@ -519,8 +519,8 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// Whether a `cfg` condition holds in a build that is shipped; `None` where it
-/// depends on the platform or on features.
+/// Whether a `cfg` condition is true in a release build; `None` if it depends
+/// on the platform or on features.
 fn condition(tokens: &[Token]) -> Option<bool> {
     let arguments = || {
         let mut parts = Vec::new();
@@ -569,7 +569,7 @@ fn condition(tokens: &[Token]) -> Option<bool> {
     }
 }
 
-/// Where the bracket that opens at `open` is closed.
+/// Position of the bracket that closes the one at `open`.
 fn closing(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate().skip(open) {
@@ -587,7 +587,7 @@ fn closing(tokens: &[Token], open: usize) -> usize {
     panic!("line {}: a bracket is not closed", tokens[open].line)
 }
 
-/// Where the item, field, arm or statement that begins at `at` is over.
+/// End of the item, field, arm or statement that starts at `at`.
 fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
     // Its other attributes, and its visibility.
@@ -603,7 +603,7 @@ fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
     let is_constant = text(at) == "const" && is_name(text(at + 1)) && text(at + 2) == ":";
     let ends_with_semicolon =
         is_constant || matches!(text(at), "use" | "let" | "static" | "type" | "extern");
-    // What ends with its braces, and may have commas before them.
+    // Items that end with their braces, and may have commas before them.
     let ends_with_braces = matches!(
         text(at),
         "fn" | "mod"
@@ -628,7 +628,7 @@ fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
             ";" => return at + 1,
             "," if !ends_with_braces && !ends_with_semicolon => return at + 1,
             ")" | "]" | "}" => return at,
-            // An arm's body, or an item's.
+            // The body of an arm or an item.
             "{" if ends_with_braces || (!ends_with_semicolon && text(at - 1) == ">") => {
                 return closing(tokens, at) + 1;
             }
