@@ -53,9 +53,11 @@ mod token;
 mod url;
 mod whoami;
 
-pub use ::bytes;
-/// Stream of results, which [`BusinessTokens`] is.
-pub use futures_util::stream::Stream;
+/// Crates whose types are in this API, in the versions that it uses.
+pub mod reexports {
+    pub use ::{bytes, http};
+    pub use futures_util::stream::Stream;
+}
 
 pub use business_id::BusinessId;
 pub use client::Client;

@@ -31,7 +31,7 @@ pub(super) fn run(output: &Output) -> Result<(), Failure> {
         demo.concurrent_callers(&mut report).await?;
         demo.revoked_token(&mut report).await?;
         demo.background_refresh(&mut report).await?;
-        report.browser_snippet(&token, &emulator)?;
+        report.browser_snippet(&token)?;
         report.finish()
     })
 }

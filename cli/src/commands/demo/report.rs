@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use layerfi_auth::BusinessToken;
-use layerfi_auth_emulator::Emulator;
 use serde::Serialize;
 use serde_json::json;
 
@@ -88,12 +87,10 @@ impl<'a> Report<'a> {
 
     /// Prints the `LayerProvider` of a web page. The token is shortened, though
     /// it is valid only for this emulator: examples must not print tokens.
-    pub(super) fn browser_snippet(
-        &self,
-        token: &BusinessToken,
-        layer: &Emulator,
-    ) -> Result<(), Failure> {
+    pub(super) fn browser_snippet(&self, token: &BusinessToken) -> Result<(), Failure> {
         let start: String = token.secret().chars().take(8).collect();
+        let props = token.layer_provider_props();
+        let (api_url, auth_url, scope) = props.urls().unwrap_or_default();
         self.text(&format!(
             "\n{}\n\n  <LayerProvider\n    businessId=\"{}\"\n    \
              businessAccessToken=\"{start}...\"  /* {} characters, redacted */\n    \
@@ -103,10 +100,10 @@ impl<'a> Report<'a> {
             self.style.bold("In the browser:"),
             token.business_id(),
             token.secret().len(),
-            layer.environment().name(),
-            layer.url(),
-            layer.token_url(),
-            layer.scope(),
+            props.environment(),
+            api_url,
+            auth_url,
+            scope,
         ))
     }
 
