@@ -4,8 +4,9 @@
 /* The value of out parameters that must not be written. */
 #define UNTOUCHED ((void *)0x5eed)
 
-static void copies(void) {
+static void b01_b11_cached_token_is_copied_and_invalidated_once(void) {
     layerfi_client *client = new_client();
+    long before = requests("token");
     char buffer[4096];
     size_t length = 77;
     memset(buffer, 'x', sizeof buffer);
@@ -36,6 +37,7 @@ static void copies(void) {
     CHECK(strcmp(exact, buffer) == 0);
     CHECK_OK(layerfi_client_try_copy_authorization(client, exact, length + 1, NULL, &error));
     free(exact);
+    CHECK(requests("token") == before + 1);
     /* A header value invalidates its token once. */
     bool invalidated = true;
     CHECK_OK(layerfi_client_invalidate_authorization(client, "Bearer x", &invalidated, &error));
@@ -436,12 +438,61 @@ static void logs(void) {
     CHECK_OK(layerfi_set_log_callback(NULL, NULL, LAYERFI_LOG_LEVEL_TRACE, &error));
 }
 
+/* Client that a log callback uses, and the header value that it invalidates. */
+struct reentrant {
+    layerfi_client *client;
+    char header[4096];
+    int calls;
+    int invalidated;
+};
+
+static void call_the_client(void *userdata, uint32_t level, layerfi_str message) {
+    struct reentrant *state = userdata;
+    (void)level;
+    if (strstr(message.data, "refresh failed") == NULL) {
+        return;
+    }
+    layerfi_token *token = NULL;
+    if (layerfi_client_try_token(state->client, &token, NULL) == LAYERFI_RESULT_OK) {
+        layerfi_token_free(token);
+    }
+    bool invalidated = false;
+    layerfi_client_invalidate_authorization(state->client, state->header, &invalidated, NULL);
+    __atomic_add_fetch(&state->invalidated, invalidated, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&state->calls, 1, __ATOMIC_SEQ_CST);
+}
+
+static void b27_log_callback_may_call_the_client(void) {
+    static struct reentrant state;
+    state.client = new_client();
+    CHECK_OK(layerfi_set_log_callback(call_the_client, &state, LAYERFI_LOG_LEVEL_WARN, &error));
+    while (__atomic_load_n(&state.calls, __ATOMIC_SEQ_CST) == 0) {
+        /* Again if the machine paused until the token had expired. */
+        post("/reset", "{}");
+        post("/settings", "{\"access_token_lifetime\":4}");
+        while (layerfi_client_copy_authorization(state.client, 0, state.header, sizeof state.header,
+                                                 NULL, NULL) != LAYERFI_RESULT_OK) {
+            sleep_ms(50);
+        }
+        post("/faults", "{\"endpoint\":\"token\",\"status\":400,\"times\":\"forever\"}");
+        char header[4096];
+        while (layerfi_client_try_copy_authorization(state.client, header, sizeof header, NULL,
+                                                     NULL) == LAYERFI_RESULT_OK) {
+            sleep_ms(5);
+        }
+    }
+    CHECK_OK(layerfi_set_log_callback(NULL, NULL, LAYERFI_LOG_LEVEL_OFF, &error));
+    CHECK(state.invalidated >= 1);
+    post("/reset", "{}");
+    layerfi_client_free(state.client);
+}
+
 int main(void) {
     try_token_starts_a_request();
     b06_try_token_returns_the_last_failure(false);
     b06_try_token_returns_the_last_failure(true);
     try_business_token_starts_a_request();
-    copies();
+    b01_b11_cached_token_is_copied_and_invalidated_once();
     businesses();
     b17_batches_keep_order_and_report_progress();
     execute();
@@ -449,6 +500,7 @@ int main(void) {
     b24_stats_count_events();
     credentials();
     logs();
+    b27_log_callback_may_call_the_client();
     puts("ok");
     return 0;
 }
