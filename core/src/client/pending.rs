@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
+
 use crate::deadline::Deadline;
 use crate::engine::runtime::{self, Task};
 use crate::engine::{Engine, keep_warm};
@@ -24,7 +26,8 @@ where
 {
     keep_warm::ensure(engine);
     let deadline = Deadline::after(timeout);
-    let call = call(Arc::clone(engine), deadline.clone());
+    // Boxed, so that the code below exists once per result type, not per call.
+    let call: BoxFuture<'static, Result<T>> = Box::pin(call(Arc::clone(engine), deadline.clone()));
     let bounded = async move { deadline.bound(call).await };
     if runtime::is_engine_thread() {
         // A call inside a call that already runs on this thread.

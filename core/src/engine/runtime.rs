@@ -76,7 +76,9 @@ impl BackgroundThread {
     ) -> Task<T> {
         // A log subscriber that is set for one thread or scope also receives the
         // events of the task.
-        let handle = self.handle.spawn(task.with_current_subscriber());
+        // Boxed, so that the runtime's code exists once per result type, not per task.
+        let task: BoxFuture<'static, T> = Box::pin(task.with_current_subscriber());
+        let handle = self.handle.spawn(task);
         Task(Some(Stamped::new(handle)))
     }
 }

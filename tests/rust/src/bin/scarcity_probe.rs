@@ -22,11 +22,13 @@ fn main() {
     let scenario = std::env::args().nth(1).unwrap_or_default();
     let clock = TestClock::new();
     let client = new_client(&clock);
+    // Kept, because a connection that closes would give its descriptor back.
+    let other = new_client(&clock);
     match scenario.as_str() {
         // No descriptor for the background thread's runtime.
         "cold" => {}
         // The background thread runs, and there is no descriptor for a connection.
-        "warm" => drop(new_client(&clock).token().unwrap()),
+        "warm" => drop(other.token().unwrap()),
         other => panic!("unknown scenario: {other}"),
     }
     let limit = limit_descriptors(highest_descriptor() + 1);
@@ -43,6 +45,7 @@ fn main() {
     clock.advance(Duration::from_secs(5));
     client.token().unwrap();
     client.whoami().unwrap();
+    drop(other);
 }
 
 fn assert_retryable<T: std::fmt::Debug>(result: Result<T>) {
