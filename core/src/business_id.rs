@@ -15,7 +15,8 @@ impl BusinessId {
     /// Accepts an id that is not a UUID. Layer documents only UUIDs; other ids
     /// are for systems that replace Layer, such as a mock server.
     ///
-    /// # Errors [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is
     /// empty, longer than 128 bytes, consists only of dots, or contains characters other
     /// than ASCII letters, digits and `-_.~:@+=,`.
     pub fn opaque(id: &str) -> Result<Self> {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::sys::sync::{Mutex, lock};
 
 /// The longest timeout. A longer one could overflow a clock.
-const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// End of a call, with the call's progress.
 #[derive(Clone)]

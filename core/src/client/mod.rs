@@ -22,7 +22,7 @@ use self::builder::ClientBuilder;
 use self::options::{BatchOptions, BusinessTokenOptions};
 use self::reader::{TokenReader, TokenRef};
 use crate::business_id::BusinessId;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, MAX_TIMEOUT};
 use crate::engine::business::Wanted;
 use crate::engine::{Engine, keep_warm};
 use crate::environment::Environment;
@@ -80,7 +80,7 @@ impl Client {
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
             engine: Arc::clone(&self.engine),
-            timeout: timeout.min(Duration::from_secs(24 * 60 * 60)),
+            timeout: timeout.min(MAX_TIMEOUT),
         }
     }
 
@@ -94,7 +94,8 @@ impl Client {
     /// request that all callers share. A token that is about to expire is returned
     /// at once and refreshed in the background.
     ///
-    /// # Errors The failure of the token request, after its retries. All callers
+    /// # Errors
+    /// The failure of the token request, after its retries. All callers
     /// that waited get the same error. For some time after a failure (2 to 60
     /// seconds after the credentials were refused) the same error is returned
     /// without a request.
@@ -109,7 +110,8 @@ impl Client {
     /// Returns the access token if one is cached, and never waits. `None` means
     /// that a request is under way and a later call may succeed.
     ///
-    /// # Errors The failure of the last token request, during the quiet time
+    /// # Errors
+    /// The failure of the last token request, during the quiet time
     /// after it.
     pub fn try_token(&self) -> Result<Option<AccessToken>> {
         match self.borrow_token() {
@@ -156,7 +158,8 @@ impl Client {
     /// duration is one hour; see [`business_token_with`](Self::business_token_with)
     /// for options.
     ///
-    /// # Errors As [`whoami`](Self::whoami). If minting fails with a retryable
+    /// # Errors
+    /// As [`whoami`](Self::whoami). If minting fails with a retryable
     /// error, a cached token with less than half of its lifetime left is returned
     /// instead.
     pub async fn business_token(&self, business: &BusinessId) -> Result<BusinessToken> {
@@ -188,7 +191,8 @@ impl Client {
     /// and never waits. `None` means that a request is under way and a later call may
     /// succeed.
     ///
-    /// # Errors The failure of the last request for this token, during the quiet
+    /// # Errors
+    /// The failure of the last request for this token, during the quiet
     /// time after it.
     pub fn try_business_token(
         &self,
@@ -313,7 +317,8 @@ impl Client {
     /// not sent to any other host. Responses over 16 MiB are rejected. Only the
     /// client's timeout limits the request.
     ///
-    /// # Errors As [`token`](Self::token);
+    /// # Errors
+    /// As [`token`](Self::token);
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the URI is not one of
     /// the API.
     pub async fn execute(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>> {

@@ -41,7 +41,7 @@ where
 #[must_use]
 pub struct Pending<T> {
     result: mpsc::Receiver<Result<T>>,
-    task: Task<()>,
+    _task: Task<()>,
     deadline: Instant,
     timeout: Duration,
 }
@@ -65,7 +65,7 @@ impl<T: Send + 'static> Pending<T> {
         })?;
         Ok(Self {
             result,
-            task,
+            _task: task,
             deadline: Instant::now() + timeout,
             timeout,
         })
@@ -95,18 +95,13 @@ impl<T: Send + 'static> Pending<T> {
 
     /// Waits for the result.
     ///
-    /// # Errors The errors of the call, or [`ErrorKind::Timeout`] at its
-    /// deadline.
+    /// # Errors
+    /// The errors of the call, or [`ErrorKind::Timeout`] at its deadline.
     pub fn join(self) -> Result<T> {
         loop {
             if let Some(result) = self.wait(Duration::MAX) {
                 return result;
             }
         }
-    }
-
-    /// Cancels the call.
-    pub fn cancel(self) {
-        drop(self.task);
     }
 }

@@ -38,7 +38,8 @@ pub(crate) struct BackgroundThread {
 impl BackgroundThread {
     /// Starts a thread.
     ///
-    /// # Errors A retryable error if no thread or file descriptor is available.
+    /// # Errors
+    /// A retryable error if no thread or file descriptor is available.
     pub(crate) fn start(name: &str, is_engine: bool) -> Result<Self> {
         let failed = |why: std::io::Error| {
             Error::new(

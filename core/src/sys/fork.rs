@@ -158,7 +158,8 @@ impl<T> PerProcess<T> {
 
     /// Value of this process. Creates it if it is missing.
     ///
-    /// # Errors The error of `make`; the next call retries.
+    /// # Errors
+    /// The error of `make`; the next call retries.
     pub(crate) fn get_or_try_init<E>(&self, make: impl Fn() -> Result<T, E>) -> Result<&T, E> {
         let mut place = &self.first;
         loop {
