@@ -29,6 +29,7 @@ pub(crate) struct Batch {
     results: Arc<Results>,
     progress: Arc<Mutex<BatchProgress>>,
     driver: Mutex<Option<blocking::Pending<()>>>,
+    stop: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The result for one business. A failure does not end the batch.
@@ -83,6 +84,7 @@ impl Batch {
             .as_async()
             .business_tokens_for_ids(business_ids.iter().cloned(), options);
         let progress = Arc::new(Mutex::new(stream.progress()));
+        let stop = Box::new(stream.stopper());
         let shown = Arc::clone(&progress);
         let drive = || {
             client.start(|_| async move {
@@ -108,6 +110,7 @@ impl Batch {
             }),
             progress,
             driver: Mutex::new(Some(driver)),
+            stop,
         })
     }
 
@@ -163,6 +166,9 @@ impl Batch {
 
     /// End the batch: it sends no more requests, and missing results never arrive.
     fn close(&self) {
+        // The driver is only cancelled when its thread gets to it, and a response may
+        // arrive before that.
+        (self.stop)();
         drop(
             self.driver
                 .lock()

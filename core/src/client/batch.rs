@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ enum State {
 /// Progress, shared by the batch and its stream.
 #[derive(Default)]
 struct Counters {
+    /// Whether the batch has ended early: it starts no more requests.
+    is_stopped: AtomicBool,
     total: usize,
     distinct: usize,
     done: AtomicUsize,
@@ -101,6 +103,14 @@ impl BusinessTokens {
     pub(super) fn observer(&self) -> impl Fn() -> BatchProgress + Send + 'static {
         let progress = Arc::clone(&self.progress);
         move || progress.snapshot()
+    }
+
+    /// Returns a function that ends the batch from any thread, for a caller that does
+    /// not own the stream. The batch starts no request after that call, and the
+    /// stream ends after the results that are ready in order.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static + use<> {
+        let progress = Arc::clone(&self.progress);
+        move || progress.is_stopped.store(true, Ordering::Relaxed)
     }
 
     fn start(&mut self) {
@@ -140,7 +150,7 @@ impl Stream for BusinessTokens {
                 self.left = self.left.saturating_sub(1);
                 Poll::Ready(Some(result))
             }
-            None if left > 0 => {
+            None if left > 0 && !self.progress.is_stopped() => {
                 // The task ended early: the process is shutting down.
                 let error = crate::Error::new(
                     crate::ErrorKind::Internal,
@@ -172,6 +182,10 @@ impl std::fmt::Debug for BusinessTokens {
 }
 
 impl Counters {
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
     fn snapshot(&self) -> BatchProgress {
         BatchProgress {
             total: self.total,
@@ -283,6 +297,9 @@ impl Driver {
                     return match self.next_in_order() {
                         Some(result) => Poll::Ready(Some(result)),
                         None if self.inputs.is_empty() => Poll::Ready(None),
+                        None if self.progress.is_stopped() && self.in_flight.is_empty() => {
+                            Poll::Ready(None)
+                        }
                         None => Poll::Pending,
                     };
                 }
@@ -293,6 +310,9 @@ impl Driver {
     /// Starts all businesses that can start: those with a cached token, and those
     /// for which there are a place and a permit.
     fn start_more(&mut self, cx: &mut Context<'_>) {
+        if self.progress.is_stopped() {
+            return;
+        }
         while let Some(business) = self.distinct.get(self.started) {
             let index = self.started;
             let wanted = match &business.id {

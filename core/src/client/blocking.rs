@@ -307,6 +307,7 @@ fn collect(
 
     let count = stream.progress().total;
     let progress_of_batch = stream.observer();
+    let stop = stream.stopper();
     let mut results = Vec::with_capacity(count);
     let (sender, receiver) = channel();
     let task = runtime::spawn(async move {
@@ -331,6 +332,8 @@ fn collect(
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
                 if !progress(progress_of_batch()) {
+                    // The task below is only cancelled when its thread gets to it.
+                    stop();
                     break;
                 }
             }

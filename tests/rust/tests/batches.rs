@@ -245,6 +245,33 @@ fn b17_dropped_batch_sends_no_more_requests() {
 }
 
 #[test]
+fn b17_stopped_batch_sends_no_more_requests() {
+    let layer = emulator();
+    layer
+        .fault(Endpoint::AuthToken, Fault::hold().forever())
+        .unwrap();
+    let client = client(&layer);
+    let options = BatchOptions::default().max_in_flight(2);
+    let stream = client.business_tokens_with(businesses(50), options);
+    let stop = stream.stopper();
+    let runtime = multi_thread_runtime(2);
+    let task = runtime.spawn(stream.collect::<Vec<_>>());
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::AuthToken).in_flight == 2
+    });
+    stop();
+    layer.clear_faults();
+    layer.release();
+    let results = runtime.block_on(task).unwrap();
+    assert_eq!(unwrap_all(results).len(), 2, "results of a stopped batch");
+    assert_eq!(
+        layer.count(Endpoint::AuthToken),
+        2,
+        "the stopped batch sent more requests"
+    );
+}
+
+#[test]
 fn b17_blocking_batch_returns_one_result_per_input() {
     let layer = emulator();
     let client = client_builder(&layer).build_blocking().unwrap();
