@@ -418,6 +418,68 @@ impl<V: Send + Sync + 'static> Slot<V> {
         drop((before, last_error));
     }
 
+    /// Gets another value than one that the server refused. Other callers are served
+    /// the refused value until the new one arrives, because the server may refuse it
+    /// for one resource only. `None` if there were too many refusals recently.
+    pub(crate) async fn renew<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: &S,
+        progress: &Progress,
+        is_refused: impl Fn(&V) -> bool,
+    ) -> Result<Option<Arc<Entry<V>>>>
+    where
+        S: Source<V>,
+    {
+        match self.start_renewal(cx, source, is_refused) {
+            None => return Ok(None),
+            Some(Step::Fail(error)) => return Err(error),
+            Some(Step::Serve(_)) => {}
+            Some(Step::Wait(flight)) => {
+                cx.stats.count(Event::Wait);
+                progress.share(&flight.progress);
+                let entry = wait(flight).await?;
+                if entry.is_alive(cx.clock.now()) {
+                    return Ok(Some(entry));
+                }
+            }
+        }
+        self.get(cx, source, None, progress).await.map(Some)
+    }
+
+    fn start_renewal<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: &S,
+        is_refused: impl Fn(&V) -> bool,
+    ) -> Option<Step<V>>
+    where
+        S: Source<V>,
+    {
+        let mut state = lock(self.state());
+        step();
+        let current = self.current.load_full();
+        match current {
+            Some(entry) if !is_refused(&entry.value) => return Some(Step::Serve(entry)),
+            _ => {}
+        }
+        if let Some(flight) = state.flight() {
+            return Some(Step::Wait(flight.clone()));
+        }
+        let now = cx.clock.now();
+        if let Some(error) = state.quiet(now) {
+            return Some(Step::Fail(error.clone()));
+        }
+        if !state.invalidations.take(now.mono) {
+            return None;
+        }
+        cx.stats.count(Event::Invalidation);
+        Some(match self.launch(cx, source, Mode::Always, state) {
+            Ok(flight) => Step::Wait(flight),
+            Err(error) => Step::Fail(error),
+        })
+    }
+
     /// Removes the value if `is_it` says that the server refused this value.
     /// Returns `false` if the current value is another one, or if there were too
     /// many invalidations recently.

@@ -48,6 +48,22 @@ impl Engine {
         AccessTokenSource(Arc::clone(self))
     }
 
+    /// Another access token than one that the API refused. See
+    /// [`Slot::renew`](crate::cache::Slot::renew).
+    pub(super) async fn renew_access_token(
+        self: &Arc<Self>,
+        refused: &AccessToken,
+        progress: &Progress,
+    ) -> Result<Option<AccessToken>> {
+        let entry = self
+            .access
+            .renew(&self.cx, &self.access_source(), progress, |current| {
+                current == refused
+            })
+            .await?;
+        Ok(entry.map(|entry| entry.value.clone()))
+    }
+
     /// Removes the access token if it is this one. See [`crate::Client::invalidate`].
     pub(crate) fn invalidate_access_token(&self, is_it: impl Fn(&AccessToken) -> bool) -> bool {
         self.access.invalidate(&self.cx, is_it)

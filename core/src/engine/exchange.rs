@@ -17,9 +17,10 @@ use crate::token::AccessToken;
 use crate::whoami::WhoAmI;
 
 impl Engine {
-    /// Runs an API call with the access token. On 401 it invalidates the token
-    /// and repeats the call once with a new one. If that gets 401 too, or there
-    /// is no other token, the 401 is the result.
+    /// Runs an API call with the access token. On 401 it gets a new token and
+    /// repeats the call once. If that gets 401 too, or there is no other token, the
+    /// 401 is the result. Other calls never wait for the new token: the API may
+    /// refuse this call only.
     pub(super) async fn authorized<T, F>(
         self: &Arc<Self>,
         deadline: &Deadline,
@@ -34,12 +35,10 @@ impl Engine {
         if !is_unauthorized(&result) {
             return result;
         }
-        self.invalidate_access_token(|current| *current == token);
-        let fresh = self.access_token(deadline.progress()).await?;
-        if fresh == token {
-            return result;
+        match self.renew_access_token(&token, deadline.progress()).await? {
+            Some(fresh) if fresh != token => call(fresh).await,
+            _ => result,
         }
-        call(fresh).await
     }
 
     /// Runs `attempt` with retries.

@@ -492,6 +492,32 @@ fn b11_second_401_is_returned_to_the_caller() {
 }
 
 #[test]
+fn b11_route_that_always_answers_401_delays_no_other_call() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    runtime.block_on(client.token()).unwrap();
+    layer
+        .fault(Endpoint::Business, Fault::status(401).forever())
+        .unwrap();
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    let path = format!("/v1/businesses/{}", business());
+    let refused = runtime.spawn({
+        let client = client.clone();
+        async move { client.get(&path).await }
+    });
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
+    // The new token is requested, but nobody else waits for it.
+    let waits = client.stats().waits;
+    runtime.block_on(client.token()).unwrap();
+    runtime.block_on(client.whoami()).unwrap();
+    assert_eq!(client.stats().waits, waits, "waits of other calls");
+    layer.release();
+    let answer = runtime.block_on(refused).unwrap().unwrap();
+    assert_eq!(answer.status(), 401);
+}
+
+#[test]
 fn b11_any_api_call_is_repeated_once_after_a_401() {
     let layer = emulator();
     let client = client(&layer);
