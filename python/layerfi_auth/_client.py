@@ -157,6 +157,12 @@ class Client(ClientBase):
         # Not in a variable, which a traceback with variables would show.
         return token.authorization
 
+    async def renew_token_async(
+        self, refused: AccessToken, *, timeout: float | None = None
+    ) -> AccessToken:
+        """Return a token other than a refused one, as `renew_token` does."""
+        return await await_call(self._start_renew_token, refused, timeout)
+
     async def whoami_async(self, *, timeout: float | None = None) -> WhoAmI:
         """Ask Layer which client the credentials belong to, as `whoami` does."""
         return await await_call(self._start_whoami, timeout)

@@ -113,6 +113,21 @@ async fn token(client: layerfi_auth::Client) -> Result<layerfi_auth::AccessToken
     client.token().await
 }
 
+async fn renew_token(
+    client: layerfi_auth::Client,
+    refused: layerfi_auth::AccessToken,
+) -> Result<layerfi_auth::AccessToken> {
+    client.renew_token(&refused).await
+}
+
+/// The token that a server refused, from an argument.
+fn refused_token(refused: &Bound<'_, PyAny>) -> PyResult<layerfi_auth::AccessToken> {
+    match refused.cast::<AccessToken>() {
+        Ok(refused) => Ok(refused.get().token.clone()),
+        Err(_) => Err(expected("refused", "an AccessToken", refused)),
+    }
+}
+
 async fn whoami(client: layerfi_auth::Client) -> Result<layerfi_auth::WhoAmI> {
     client.whoami().await
 }
@@ -242,6 +257,38 @@ impl ClientBase {
             timeout,
             token,
         )
+    }
+
+    /// Return a token other than one that a server refused with 401: the current one if
+    /// it is another, otherwise a new one. Other callers get the current token until it
+    /// arrives, because the server may refuse it for one resource only. Returns
+    /// ``refused`` itself if new tokens do not help; the 401 is then final.
+    #[pyo3(signature = (refused, *, timeout=None))]
+    fn renew_token(
+        &self,
+        py: Python<'_>,
+        refused: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<Py<AccessToken>> {
+        let refused = refused_token(refused)?;
+        pending::block(py, &self.state, timeout, |client| {
+            renew_token(client, refused)
+        })
+    }
+
+    fn _start_renew_token(
+        &self,
+        py: Python<'_>,
+        post: Py<PyAny>,
+        settle: Py<PyAny>,
+        refused: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<PendingCall> {
+        let target = EventLoopTarget { post, settle };
+        let refused = refused_token(refused)?;
+        pending::start(py, &self.state, target, timeout, |client| {
+            renew_token(client, refused)
+        })
     }
 
     /// Ask Layer which client the credentials belong to.

@@ -553,3 +553,17 @@ print(len(tasks), unblocked)
     number, unblocked = out.split(maxsplit=1)
     assert int(number) >= 2, f"only {number} background threads were checked"
     assert unblocked.strip() == "[]", f"these threads do not block signals: {unblocked}"
+
+
+def test_b11_refused_token_is_renewed_once(layer, client):
+    refused = client.token()
+    fresh = client.renew_token(refused)
+    assert fresh != refused
+    assert client.renew_token(refused) == fresh
+    assert asyncio.run(client.renew_token_async(refused, timeout=TIMEOUT)) == fresh
+    assert layer.count("token") == 2
+    for _ in range(10):
+        fresh = client.renew_token(fresh)
+    assert layer.count("token") == 6, "new tokens are limited to five in a row"
+    with pytest.raises(TypeError, match="refused must be an AccessToken"):
+        client.renew_token("token")

@@ -111,6 +111,15 @@ impl Client {
         self.run(|client| async move { client.token().await })
     }
 
+    /// As [`crate::Client::renew_token`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::renew_token`].
+    pub fn renew_token(&self, refused: &AccessToken) -> Result<AccessToken> {
+        let refused = refused.clone();
+        self.run(|client| async move { client.renew_token(&refused).await })
+    }
+
     /// As [`crate::Client::try_token`].
     ///
     /// # Errors

@@ -50,7 +50,7 @@ impl Engine {
 
     /// Another access token than one that the API refused. See
     /// [`Slot::renew`](crate::cache::Slot::renew).
-    pub(super) async fn renew_access_token(
+    pub(crate) async fn renew_access_token(
         self: &Arc<Self>,
         refused: &AccessToken,
         progress: &Progress,

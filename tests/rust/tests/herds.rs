@@ -518,6 +518,32 @@ fn b11_route_that_always_answers_401_delays_no_other_call() {
 }
 
 #[test]
+fn b11_refused_token_is_renewed_once_for_all_callers() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(4);
+    let refused = runtime.block_on(client.token()).unwrap();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let (client, refused) = (client.clone(), refused.clone());
+            runtime.spawn(async move { client.renew_token(&refused).await })
+        })
+        .collect();
+    let mut last = refused.clone();
+    for task in tasks {
+        last = runtime.block_on(task).unwrap().unwrap();
+        assert!(last != refused, "the refused token was returned");
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
+    // A server that refuses every token gets no more than five new ones in a row.
+    let blocking = layerfi_auth::blocking::Client::from(client);
+    for _ in 0..10 {
+        last = blocking.renew_token(&last).unwrap();
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 6)]);
+}
+
+#[test]
 fn b11_any_api_call_is_repeated_once_after_a_401() {
     let layer = emulator();
     let client = client(&layer);
