@@ -19,7 +19,7 @@ use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session_duration::SessionDuration;
 use crate::stats::Stats;
-use crate::sys::fork;
+use crate::sys::{fork, threads};
 use crate::token::{AccessToken, BusinessToken};
 use crate::whoami::WhoAmI;
 
@@ -32,7 +32,18 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 #[must_use]
 pub fn process_generation() -> u32 {
     fork::watch();
+    fork::notice();
     fork::generation()
+}
+
+/// Starts a thread that blocks all signals. For bindings, whose credentials
+/// providers may block.
+///
+/// # Errors
+/// The system's error if the process may start no other thread.
+#[doc(hidden)]
+pub fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    threads::start(name, run)
 }
 
 /// [`crate::Client`] whose calls block the thread.

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,12 +19,16 @@ use tracing::instrument::WithSubscriber as _;
 
 use crate::cache::Spawn;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::resolve;
 use crate::sys::fork::{self, PerProcess, Stamped};
-use crate::sys::signals;
+use crate::sys::{descriptors, threads};
 
 /// The thread of all clients. It runs until the process ends, and sleeps when
 /// there is nothing to do.
 static ENGINE: PerProcess<BackgroundThread> = PerProcess::new();
+
+/// Descriptors that a new runtime opens at most.
+const DESCRIPTORS: usize = 6;
 
 thread_local! {
     static IS_ENGINE: Cell<bool> = const { Cell::new(false) };
@@ -41,13 +46,10 @@ impl BackgroundThread {
     /// # Errors
     /// A retryable error if no thread or file descriptor is available.
     pub(crate) fn start(name: &str, is_engine: bool) -> Result<Self> {
-        let failed = |why: std::io::Error| {
-            Error::new(
-                ErrorKind::Transport,
-                format!("cannot start the background thread {name}: {why}"),
-                "raise the process's limits on threads and file descriptors, or retry later",
-            )
-        };
+        let failed = |why| cannot_start(name, &why);
+        // Another crate may turn on Tokio's signal handling, which panics without
+        // a descriptor.
+        descriptors::check_free(DESCRIPTORS).map_err(failed)?;
         // Not `enable_all`, which also enables features that other crates turn
         // on.
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -58,12 +60,11 @@ impl BackgroundThread {
             .map_err(failed)?;
         let handle = runtime.handle().clone();
         let (running, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name(name.to_owned());
-        let run = move || {
+        threads::start(name, move || {
             IS_ENGINE.set(is_engine);
             drop(runtime.block_on(stopped));
-        };
-        signals::blocked(|| thread.spawn(run)).map_err(failed)?;
+        })
+        .map_err(failed)?;
         Ok(Self {
             handle,
             _running: running,
@@ -86,7 +87,19 @@ impl BackgroundThread {
 
 fn engine() -> Result<&'static BackgroundThread> {
     fork::notice();
-    ENGINE.get_or_try_init(|| BackgroundThread::start("layerfi-auth", true))
+    ENGINE.get_or_try_init(|| {
+        // Started in advance: a request may find that no other thread can be started.
+        resolve::start().map_err(|why| cannot_start("layerfi-dns", &why))?;
+        BackgroundThread::start("layerfi-auth", true)
+    })
+}
+
+fn cannot_start(name: &str, why: &io::Error) -> Error {
+    Error::new(
+        ErrorKind::Transport,
+        format!("cannot start the background thread {name}: {why}"),
+        "raise the process's limits on threads and file descriptors, or retry later",
+    )
 }
 
 /// Handle of the engine's runtime.
