@@ -57,9 +57,7 @@ fn addresses(name: &str) -> io::Result<Vec<SocketAddr>> {
     match (name, 0).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.collect()),
         // Another thread may have taken the descriptors since then.
-        Err(error) => Err(descriptors::check_free(DESCRIPTORS)
-            .err()
-            .unwrap_or(error)),
+        Err(error) => Err(descriptors::check_free(DESCRIPTORS).err().unwrap_or(error)),
     }
 }
 
