@@ -9,10 +9,11 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::mpsc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tracing::instrument::WithSubscriber as _;
@@ -47,6 +48,17 @@ impl BackgroundThread {
     /// A retryable error if no thread or file descriptor is available.
     pub(crate) fn start(name: &str, is_engine: bool) -> Result<Self> {
         let failed = |why| cannot_start(name, &why);
+        let (running, stopped) = oneshot::channel::<()>();
+        // The thread is started before there is a runtime: a runtime may not be
+        // dropped on the engine's thread, which calls this for credentials.
+        let (give, given) = mpsc::channel::<Runtime>();
+        threads::start(name, move || {
+            if let Ok(runtime) = given.recv() {
+                IS_ENGINE.set(is_engine);
+                let _ = runtime.block_on(stopped);
+            }
+        })
+        .map_err(failed)?;
         // Another crate may turn on Tokio's signal handling, which panics without
         // a descriptor.
         descriptors::check_free(DESCRIPTORS).map_err(failed)?;
@@ -59,12 +71,10 @@ impl BackgroundThread {
             .build()
             .map_err(failed)?;
         let handle = runtime.handle().clone();
-        let (running, stopped) = oneshot::channel();
-        threads::start(name, move || {
-            IS_ENGINE.set(is_engine);
-            drop(runtime.block_on(stopped));
-        })
-        .map_err(failed)?;
+        if let Err(mpsc::SendError(runtime)) = give.send(runtime) {
+            runtime.shutdown_background();
+            return Err(failed(io::Error::other("it has ended")));
+        }
         Ok(Self {
             handle,
             _running: running,
