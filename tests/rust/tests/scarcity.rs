@@ -3,13 +3,25 @@
 #![cfg(target_os = "linux")]
 
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use layerfi_auth::{BatchOptions, ErrorKind, blocking};
 use layerfi_auth_emulator::DEFAULT_CLIENT_SECRET;
-use layerfi_auth_tests::{MAX_WAIT, Watchdog, emulator, emulator_variables};
+use layerfi_auth_tests::{MAX_WAIT, Watchdog, businesses, client, emulator, emulator_variables};
 
-/// Runs the probe with 0 to 6 threads or descriptors left. The client finds the
-/// emulator by name, so that it looks names up.
+/// Runs the probe. It must print nothing to standard error.
 fn run(resource: &str, call: &str) {
+    let errors = output(resource, call);
+    assert_eq!(
+        errors, "",
+        "{call} with few {resource}: the library wrote to standard error"
+    );
+}
+
+/// Runs the probe and returns its standard error. The client finds the emulator by
+/// name, so that it looks names up.
+fn output(resource: &str, call: &str) -> String {
     let layer = emulator();
     let folder = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -30,16 +42,13 @@ fn run(resource: &str, call: &str) {
         .unwrap();
     let _watchdog = Watchdog::new(probe.id(), 10 * MAX_WAIT);
     let output = probe.wait_with_output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success(),
         "{call} with few {resource}: the probe ended with {}: {errors}",
         output.status
     );
-    assert_eq!(
-        errors, "",
-        "{call} with few {resource}: the library wrote to standard error"
-    );
+    errors
 }
 
 const CALLS: [&str; 16] = [
@@ -75,6 +84,47 @@ fn b26_every_call_without_threads_is_a_retryable_error_that_heals() {
 #[test]
 fn b26_every_call_without_descriptors_is_a_retryable_error_that_heals() {
     run_all("descriptors");
+}
+
+/// The engine's thread runs no timers while a task blocks it, as a log subscriber of
+/// the program may do.
+#[test]
+fn b08_blocking_calls_end_at_their_timeout_while_the_engines_thread_is_blocked() {
+    let layer = emulator();
+    let client = blocking::Client::from(client(&layer));
+    let (release, held) = mpsc::channel::<()>();
+    let blocked = client
+        .start(|_| async move {
+            let _ = held.recv();
+            Ok(())
+        })
+        .unwrap();
+    let (sender, results) = mpsc::channel();
+    let quick = client.with_timeout(Duration::from_millis(200));
+    std::thread::spawn(move || {
+        let batch = quick.business_tokens(businesses(2), BatchOptions::default(), |_| true);
+        sender.send(quick.token().map(drop)).unwrap();
+        sender.send(quick.whoami().map(drop)).unwrap();
+        for result in batch {
+            sender.send(result.map(drop)).unwrap();
+        }
+    });
+    for _ in 0..4 {
+        let result = results
+            .recv_timeout(MAX_WAIT)
+            .expect("a call did not end at its timeout");
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    drop(release);
+    blocked.join().unwrap();
+    client.whoami().unwrap();
+}
+
+#[test]
+fn b26_engines_thread_that_ended_is_replaced_by_the_next_call() {
+    // Tokio panics on the thread, which prints that.
+    let errors = output("engine", "end");
+    assert!(errors.contains("layerfi-auth"), "{errors:?}");
 }
 
 /// Tokio's `signal` feature makes each runtime open more descriptors, and panic if

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::future::Future;
+use std::os::fd::AsRawFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -45,6 +46,7 @@ fn main() {
     let resource = match resource.as_str() {
         "threads" => Resource::Threads,
         "descriptors" => Resource::Descriptors,
+        "engine" => return end_the_engines_thread(),
         other => panic!("unknown resource: {other}"),
     };
     become_countable();
@@ -61,6 +63,39 @@ fn main() {
             });
         }
     }
+}
+
+/// Replaces the descriptor with which the engine's thread waits for its sockets.
+/// Tokio then panics on that thread.
+fn end_the_engines_thread() {
+    let clock = TestClock::new();
+    let client = builder(&clock).build_blocking().unwrap();
+    let client = client.with_timeout(Duration::from_secs(5));
+    client.whoami().unwrap();
+    let null = File::open("/dev/null").unwrap();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        let path = entry.unwrap().path();
+        let is_epoll = std::fs::read_link(&path)
+            .is_ok_and(|target| target.to_string_lossy().contains("[eventpoll]"));
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(number) = name.filter(|_| is_epoll) {
+            let number = number.parse().unwrap();
+            // SAFETY: the descriptors are valid. The library gets an error from the
+            // system at the next wait.
+            #[allow(unsafe_code)]
+            let done = unsafe { libc::dup2(null.as_raw_fd(), number) };
+            assert_eq!(done, number, "dup2 failed");
+        }
+    }
+    let until = Instant::now() + MAX_WAIT;
+    let mut failures = 0;
+    while let Err(error) = client.whoami() {
+        failures += 1;
+        assert!(error.is_retryable(), "{error:?}");
+        assert!(Instant::now() < until, "no call succeeds: {error:?}");
+        clock.advance(QUIET);
+    }
+    assert!(failures > 0, "the engine's thread did not end");
 }
 
 fn run(resource: Resource, call: &str, before: Before, free: u64) {
