@@ -143,10 +143,8 @@ def check(limit: Threads | Descriptors, name: str, free: int) -> None:
         try:
             call()
         except LayerAuthError as error:
-            assert error.retryable, f"{error!r} is not retryable"
-            assert error.kind in {"transport", "credentials"}, (
-                f"{error!r} is of kind {error.kind}"
-            )
+            if not error.retryable or error.kind not in {"transport", "credentials"}:
+                raise
             return False
         return True
 
