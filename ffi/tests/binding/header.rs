@@ -7,9 +7,10 @@ use crate::support::{compile, compile_only, root};
 const HEADER: &str = "include/layerfi_auth.h";
 
 /// The order of the sources in the header.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 17] = [
     "version",
     "str_view",
+    "default",
     "result",
     "error",
     "environment",
@@ -18,6 +19,7 @@ const SOURCES: [&str; 15] = [
     "client",
     "token",
     "business_token",
+    "json",
     "batch",
     "whoami",
     "response",
