@@ -16,7 +16,9 @@
  *            client is freed.
  * Strings.   String parameters are NUL-terminated UTF-8; the library copies
  *            them. Strings are returned as layerfi_str, a view that is valid
- *            until its handle is freed.
+ *            until its handle is freed. Only bodies of responses contain NULs.
+ * Defaults.  LAYERFI_DEFAULT is the default of every number of a call; the comment
+ *            of the function names it. 0 is never a default.
  * NULL.      A NULL argument is LAYERFI_RESULT_NULL_POINTER, unless the comment
  *            of the function allows it. Accessors (functions that return their
  *            value) return an empty value for a NULL handle.
