@@ -34,24 +34,25 @@ static char parents_token[4096];
 
 static void token_is_the_parents(void) {
     layerfi_token *token = NULL;
-    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     CHECK(is(layerfi_token_secret(token), parents_token));
     char copy[4096];
-    CHECK_OK(layerfi_client_copy_authorization(client, 0, copy, sizeof copy, NULL, &error));
+    CHECK_OK(layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, copy, sizeof copy, NULL,
+                                               &error));
     CHECK(is(layerfi_token_authorization(token), copy));
     layerfi_token_free(token);
 }
 
 static void whoami(void) {
     layerfi_whoami *whoami = NULL;
-    CHECK_OK(layerfi_client_whoami(client, 0, &whoami, &error));
+    CHECK_OK(layerfi_client_whoami(client, LAYERFI_DEFAULT, &whoami, &error));
     CHECK(layerfi_whoami_client_id(whoami).len == 36);
     layerfi_whoami_free(whoami);
 }
 
 static void get_token(void) {
     layerfi_token *token = NULL;
-    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     layerfi_token_free(token);
 }
 
@@ -59,17 +60,17 @@ static void everything(void) {
     token_is_the_parents();
     whoami();
     layerfi_business_token *business = NULL;
-    CHECK_OK(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT, 0,
+    CHECK_OK(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_DEFAULT, LAYERFI_DEFAULT,
                                            &business, &error));
     layerfi_business_token_free(business);
     /* A child of the child. */
     in_child(whoami);
     layerfi_token *token = NULL, *fresh = NULL;
-    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     bool invalidated = false;
     CHECK_OK(layerfi_client_invalidate(client, token, &invalidated, &error));
     CHECK(invalidated);
-    CHECK_OK(layerfi_client_token(client, 0, &fresh, &error));
+    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &fresh, &error));
     CHECK(!is(layerfi_token_secret(fresh), parents_token));
     layerfi_token_free(token);
     layerfi_token_free(fresh);
@@ -82,7 +83,7 @@ static void free_it(void) {
 static void new_one(void) {
     layerfi_client *other = new_client();
     layerfi_token *token = NULL;
-    CHECK_OK(layerfi_client_token(other, 0, &token, &error));
+    CHECK_OK(layerfi_client_token(other, LAYERFI_DEFAULT, &token, &error));
     layerfi_token_free(token);
     layerfi_client_free(other);
 }
@@ -97,7 +98,7 @@ static void exit_normally(void) {
 static void b13_client_works_in_the_child_after_use(void) {
     client = new_client();
     layerfi_token *token = NULL;
-    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     snprintf(parents_token, sizeof parents_token, "%s", layerfi_token_secret(token).data);
     whoami();
     long tokens = requests("token"), whoamis = requests("whoami");
@@ -135,13 +136,13 @@ static int stop;
 static void *use(void *number) {
     while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST)) {
         layerfi_token *token = NULL;
-        CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+        CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
         if (*(int *)number % 2 == 0) {
             whoami();
         } else {
             layerfi_business_token *business = NULL;
-            CHECK_OK(
-                layerfi_client_mint_business_token(client, BUSINESS, 60, 0, &business, &error));
+            CHECK_OK(layerfi_client_mint_business_token(client, BUSINESS, 60, LAYERFI_DEFAULT,
+                                                        &business, &error));
             layerfi_business_token_free(business);
             CHECK_OK(layerfi_client_invalidate(client, token, NULL, &error));
         }
@@ -154,7 +155,7 @@ static void use_in_child(void) {
     get_token();
     whoami();
     layerfi_token *token = NULL;
-    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     CHECK_OK(layerfi_client_invalidate(client, token, NULL, &error));
     layerfi_token_free(token);
     get_token();

@@ -22,7 +22,7 @@ static void join(pthread_t *threads, size_t count) {
 
 static void *get_one(void *out) {
     pthread_barrier_wait(&barrier);
-    CHECK_OK(layerfi_client_token(shared, 0, out, &error));
+    CHECK_OK(layerfi_client_token(shared, LAYERFI_DEFAULT, out, &error));
     return NULL;
 }
 
@@ -54,7 +54,7 @@ static void *fail_one(void *unused) {
     pthread_barrier_wait(&barrier);
     layerfi_token *token = NULL;
     layerfi_error *error = NULL;
-    CHECK(layerfi_client_token(shared, 0, &token, &error) == LAYERFI_RESULT_OAUTH);
+    CHECK(layerfi_client_token(shared, LAYERFI_DEFAULT, &token, &error) == LAYERFI_RESULT_OAUTH);
     CHECK(token == NULL && is(layerfi_error_oauth_error(error), "invalid_client"));
     layerfi_error_free(error);
     return NULL;
@@ -105,13 +105,13 @@ static void *hammer(void *argument) {
     while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST) || rounds < 3) {
         rounds++;
         layerfi_token *token = NULL;
-        CHECK_OK(layerfi_client_token(shared, 0, &token, &error));
-        CHECK_OK(
-            layerfi_client_copy_authorization(shared, 0, buffer, sizeof buffer, &length, &error));
+        CHECK_OK(layerfi_client_token(shared, LAYERFI_DEFAULT, &token, &error));
+        CHECK_OK(layerfi_client_copy_authorization(shared, LAYERFI_DEFAULT, buffer, sizeof buffer,
+                                                   &length, &error));
         CHECK(strlen(buffer) == length);
         layerfi_business_token *business = NULL;
-        CHECK_OK(layerfi_client_business_token(
-            shared, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT, 0, &business, &error));
+        CHECK_OK(layerfi_client_business_token(shared, BUSINESS, 3600, LAYERFI_DEFAULT,
+                                               LAYERFI_DEFAULT, &business, &error));
         layerfi_stats stats;
         CHECK_OK(layerfi_client_stats(shared, &stats, sizeof stats, &error));
         if (rounds % 50 == number) {
@@ -125,12 +125,12 @@ static void *hammer(void *argument) {
         if (rounds % 50 == number + 10) {
             const char *ids[] = {BUSINESS, "00000000-0000-4000-8000-000000000001", BUSINESS};
             layerfi_business_tokens *tokens = NULL;
-            CHECK_OK(layerfi_client_business_tokens(shared, ids, 3, 3600, 0, 0, go_on, NULL,
-                                                    &tokens, &error));
+            CHECK_OK(layerfi_client_business_tokens(shared, ids, 3, 3600, LAYERFI_DEFAULT,
+                                                    LAYERFI_DEFAULT, go_on, NULL, &tokens, &error));
             CHECK(layerfi_business_tokens_len(tokens) == 3);
             layerfi_business_tokens_free(tokens);
             layerfi_whoami *whoami = NULL;
-            CHECK_OK(layerfi_client_whoami(shared, 0, &whoami, &error));
+            CHECK_OK(layerfi_client_whoami(shared, LAYERFI_DEFAULT, &whoami, &error));
             layerfi_whoami_free(whoami);
         }
         layerfi_business_token_free(business);

@@ -137,7 +137,7 @@ void make_call(const Case &current, const Words &words, Outcome &outcome) try {
             {"client_id", std::string(whoami.client_id())},
         };
     } else if (command == "mint") {
-        outcome.fields = fields(client.mint_business_token(words[2], seconds(words[3], hour)));
+        outcome.fields = fields(client.mint_business_token(words[2], {seconds(words[3], hour)}));
     } else if (command == "business") {
         layerfi::BusinessTokenOptions options;
         options.session_duration = seconds(words[3], hour);

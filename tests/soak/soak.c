@@ -101,7 +101,7 @@ static void take_token(const layerfi_client *client, struct last *last) {
     layerfi_token *token = NULL;
     layerfi_error *error = NULL;
     struct call_start start = start_call();
-    if (record(start, layerfi_client_token(client, 0, &token, &error), &error)) {
+    if (record(start, layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error), &error)) {
         check_valid(start, layerfi_token_expires_at_ms(token));
         layerfi_token_free(last->token);
         last->token = token;
@@ -119,8 +119,8 @@ static void copy_header(const layerfi_client *client, struct last *last, bool wa
     struct call_start start = start_call();
     layerfi_result result;
     if (wait) {
-        result =
-            layerfi_client_copy_authorization(client, 0, header, sizeof header, &length, &error);
+        result = layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, header, sizeof header,
+                                                   &length, &error);
     } else {
         result =
             layerfi_client_try_copy_authorization(client, header, sizeof header, &length, &error);
@@ -148,9 +148,8 @@ static void take_business_token(const layerfi_client *client, unsigned number) {
     layerfi_business_token *token = NULL;
     layerfi_error *error = NULL;
     struct call_start start = start_call();
-    layerfi_result result =
-        layerfi_client_business_token(client, id, LAYERFI_SESSION_DURATION_DEFAULT,
-                                      LAYERFI_MIN_REMAINING_DEFAULT, 0, &token, &error);
+    layerfi_result result = layerfi_client_business_token(
+        client, id, LAYERFI_DEFAULT, LAYERFI_DEFAULT, LAYERFI_DEFAULT, &token, &error);
     if (record(start, result, &error)) {
         CHECK(is(layerfi_business_token_business_id(token), id));
         check_valid(start, layerfi_business_token_expires_at_ms(token));
@@ -162,7 +161,8 @@ static bool take_whoami(const layerfi_client *client) {
     layerfi_whoami *whoami = NULL;
     layerfi_error *error = NULL;
     struct call_start start = start_call();
-    bool good = record(start, layerfi_client_whoami(client, 0, &whoami, &error), &error);
+    bool good =
+        record(start, layerfi_client_whoami(client, LAYERFI_DEFAULT, &whoami, &error), &error);
     layerfi_whoami_free(whoami);
     return good;
 }

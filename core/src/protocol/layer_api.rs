@@ -44,6 +44,11 @@ pub(crate) fn read_whoami(url: &Url, response: &Response) -> Result<WhoAmI> {
         client_name,
         client_id,
     } = envelope.data;
+    // C would show only a part of such a name.
+    if client_name.contains('\0') || client_id.contains('\0') {
+        let what = format!("{}: the response contains a NUL character", what());
+        return Err(Error::protocol(what, response.details()));
+    }
     Ok(WhoAmI::new(client_name, client_id))
 }
 

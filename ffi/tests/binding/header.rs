@@ -7,9 +7,10 @@ use crate::support::{compile, compile_only, root};
 const HEADER: &str = "include/layerfi_auth.h";
 
 /// The order of the sources in the header.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 17] = [
     "version",
     "str_view",
+    "default",
     "result",
     "error",
     "environment",
@@ -18,6 +19,7 @@ const SOURCES: [&str; 15] = [
     "client",
     "token",
     "business_token",
+    "json",
     "batch",
     "whoami",
     "response",
@@ -83,6 +85,30 @@ fn the_headers_compile_without_warnings_with_every_compiler_and_standard() {
         for standard in ["c++17", "c++20"] {
             compile_only(compiler, standard, "#include <layerfi_auth.hpp>\n");
         }
+    }
+}
+
+#[test]
+fn blocks_of_the_guide_compile() {
+    let guide = std::fs::read_to_string(root().join("docs/c.md")).unwrap();
+    let blocks: Vec<_> = guide
+        .split("\n```c\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(blocks.len() >= 3, "docs/c.md has {} blocks", blocks.len());
+    for block in blocks {
+        let text = format!(
+            "#include <layerfi_auth.h>\n#include <stdio.h>\n\
+             void respond(int, const char *, const char *, size_t);\n\
+             void use(layerfi_client *, layerfi_client_builder *, const char *, layerfi_error *);\n\
+             void use(layerfi_client *client, layerfi_client_builder *builder,\n\
+                      const char *business_id, layerfi_error *error) {{\n\
+             (void)client; (void)builder; (void)business_id; (void)error;\n\
+             {{ {block} }}\n}}\n"
+        );
+        compile_only("gcc", "c11", &text);
+        compile_only("clang", "c11", &text);
     }
 }
 

@@ -6,7 +6,7 @@ use layerfi_auth_emulator::{Emulator, HttpVersions};
 use crate::support::{Mode, Program};
 
 const C: [&str; 5] = ["conventions", "calls", "signals", "threads", "fork"];
-const CPP: [&str; 2] = ["api", "threads"];
+const CPP: [&str; 3] = ["api", "nothrow", "threads"];
 
 #[test]
 fn c_programs_run_with_both_compilers() {
@@ -53,6 +53,20 @@ fn cpp_programs_run_with_both_compilers() {
     for compiler in ["g++", "clang++"] {
         for name in CPP {
             Program::cpp(name).compiler(compiler).run();
+        }
+    }
+}
+
+#[test]
+fn cpp_programs_run_without_exceptions_and_rtti() {
+    let flags = ["-fno-exceptions", "-fno-rtti", "-DEXPECT_NO_EXCEPTIONS=1"];
+    for compiler in ["g++", "clang++"] {
+        for standard in ["c++17", "c++20"] {
+            Program::cpp("nothrow")
+                .compiler(compiler)
+                .standard(standard)
+                .flags(&flags)
+                .run();
         }
     }
 }
