@@ -1,7 +1,8 @@
-//! Operating-system services for the engine: process generations, clocks,
-//! locks, jitter, signals, and an allocator that wipes.
+//! Operating-system services for the engine: process generations, clocks, file
+//! descriptors, locks, jitter, signals, and an allocator that wipes.
 
 pub(crate) mod clock;
+pub(crate) mod descriptor_limit;
 pub(crate) mod fork;
 pub(crate) mod jitter;
 pub(crate) mod signals;

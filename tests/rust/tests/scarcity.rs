@@ -31,3 +31,8 @@ fn b26_no_descriptor_for_the_runtime_is_a_retryable_error_that_heals() {
 fn b26_no_descriptor_for_a_connection_is_a_retryable_error_that_heals() {
     run("warm");
 }
+
+#[test]
+fn b26_idle_connections_are_closed_if_a_call_finds_no_descriptor() {
+    run("idle");
+}

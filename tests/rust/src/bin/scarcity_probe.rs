@@ -8,6 +8,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use layerfi_auth::{ClientBuilder, ErrorKind, Result, TestClock, blocking};
+use layerfi_auth_tests::limit_descriptors;
 
 fn new_client(clock: &TestClock) -> blocking::Client {
     ClientBuilder::from_env()
@@ -22,18 +23,17 @@ fn main() {
     let scenario = std::env::args().nth(1).unwrap_or_default();
     let clock = TestClock::new();
     let client = new_client(&clock);
-    // Kept, because a connection that closes would give its descriptor back.
-    let other = new_client(&clock);
     match scenario.as_str() {
         // No descriptor for the background thread's runtime.
         "cold" => {}
-        // The background thread runs, and there is no descriptor for a connection.
-        "warm" => drop(other.token().unwrap()),
+        // The background thread runs. It has no idle connection, which would be used
+        // or closed.
+        "warm" => start_background_thread(),
+        // All descriptors are in use, one of them for an idle connection.
+        "idle" => return descriptor_of_an_idle_connection(&client),
         other => panic!("unknown scenario: {other}"),
     }
-    let limit = limit_descriptors(highest_descriptor() + 1);
-    let fill = || File::open("/dev/null").ok();
-    let files: Vec<File> = std::iter::from_fn(fill).collect();
+    let (files, limit) = use_all_descriptors();
     // More than once: no failure may be remembered as permanent.
     for _ in 0..3 {
         assert_retryable(client.token());
@@ -45,7 +45,44 @@ fn main() {
     clock.advance(Duration::from_secs(5));
     client.token().unwrap();
     client.whoami().unwrap();
-    drop(other);
+}
+
+/// Makes a call that cannot connect.
+fn start_background_thread() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = listener.local_addr().unwrap();
+    drop(listener);
+    let client = ClientBuilder::from_env()
+        .unwrap()
+        .auth_url(format!("http://{closed}/oauth2/token"))
+        .max_attempts(1)
+        .build_blocking()
+        .unwrap();
+    assert_retryable(client.token());
+}
+
+/// A call succeeds although only an idle connection of another client has a
+/// descriptor.
+fn descriptor_of_an_idle_connection(client: &blocking::Client) {
+    // Clients with different settings do not share connections.
+    let other = ClientBuilder::from_env()
+        .unwrap()
+        .user_agent("another/1")
+        .build_blocking()
+        .unwrap();
+    other.whoami().unwrap();
+    let (files, limit) = use_all_descriptors();
+    client.whoami().unwrap();
+    drop(files);
+    limit_descriptors(limit);
+}
+
+/// Opens files until the process has no free descriptor. Returns them and the limit
+/// before.
+fn use_all_descriptors() -> (Vec<File>, u64) {
+    let limit = limit_descriptors(highest_descriptor() + 1);
+    let open = || File::open("/dev/null").ok();
+    (std::iter::from_fn(open).collect(), limit)
 }
 
 fn assert_retryable<T: std::fmt::Debug>(result: Result<T>) {
@@ -61,20 +98,4 @@ fn highest_descriptor() -> u64 {
         .filter_map(|name| name.to_str()?.parse().ok())
         .max()
         .unwrap_or(2)
-}
-
-/// Sets the soft limit of descriptors and returns the one before.
-fn limit_descriptors(limit: u64) -> u64 {
-    let mut limits = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limits` is valid for both calls.
-    #[allow(unsafe_code)]
-    unsafe {
-        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits), 0);
-        let before = std::mem::replace(&mut limits.rlim_cur, limit);
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits), 0);
-        before
-    }
 }
