@@ -29,6 +29,10 @@ use crate::url::host;
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a request that is cancelled may have waited without its connection
+/// being suspected.
+const MAX_SILENCE: Duration = Duration::from_secs(1);
+
 /// How often the trusted certificates are read again after a failed verification.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -72,6 +76,13 @@ impl Http {
         if request.bounded_attempt {
             ends = ends.min(began + self.config.attempt_timeout);
         }
+        let mut silence = Silence {
+            config: &self.config,
+            host: &host,
+            began,
+            ends,
+            is_over: false,
+        };
         let sent = async {
             match self
                 .exchange(request, &host, &mut entered, &mut place)
@@ -88,15 +99,13 @@ impl Http {
             }
         };
         let result = tokio::time::timeout_at(ends.into(), sent).await;
+        silence.is_over = result.is_ok();
         // The connection returns to the pool first, so that the next exchange
         // finds it.
         if place.is_some() {
             tokio::task::yield_now().await;
         }
         result.unwrap_or_else(|_| {
-            // Without a response, the connection may be broken. Of many attempts
-            // that fail together, the first replaces the pool.
-            pools().leave(|pool| pool.is_for(&self.config, &host) && pool.made_at <= began);
             let waited = began.elapsed().as_secs_f64();
             Err(Error::attempt_timeout(format!(
                 "no complete response from {host} within {waited:.1} s"
@@ -239,6 +248,26 @@ impl Http {
                 "report this",
             )
         })
+    }
+}
+
+/// Attempt without a complete response. When it ends at its timeout, or is
+/// cancelled after some time, its connection may be broken, and all others of the
+/// pool too. So the pool is left. Of many such attempts, the first leaves it.
+struct Silence<'a> {
+    config: &'a Arc<HttpConfig>,
+    host: &'a str,
+    began: Instant,
+    ends: Instant,
+    is_over: bool,
+}
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        let is_timeout = Instant::now() >= self.ends || self.began.elapsed() >= MAX_SILENCE;
+        if !self.is_over && is_timeout {
+            pools().leave(|pool| pool.is_for(self.config, self.host) && pool.made_at <= self.began);
+        }
     }
 }
 
