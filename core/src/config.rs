@@ -25,8 +25,8 @@ pub(crate) struct Config {
     pub(crate) clock: Clock,
 }
 
-/// Settings of the HTTP client.
-#[derive(Clone)]
+/// Settings of the HTTP client. Clients with equal settings share connections.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct HttpConfig {
     /// Certificate authorities to trust in addition to the system's.
     pub(crate) extra_roots: Vec<CertificateDer<'static>>,
@@ -37,7 +37,7 @@ pub(crate) struct HttpConfig {
 }
 
 /// Proxies to use, from the builder or the environment variables.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Proxies {
     pub(crate) http: Option<String>,
     pub(crate) https: Option<String>,

@@ -88,9 +88,23 @@ impl fmt::Display for ErrorKind {
 /// [`source`](std::error::Error::source) is the cause if it is known: a TLS or
 /// I/O error, the error of a credentials provider, or the last failed attempt of
 /// a call that timed out.
-#[derive(Clone, thiserror::Error)]
-#[error(transparent)]
+#[derive(Clone)]
 pub struct Error(Arc<Inner>);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Error {
+    /// Not derived: the derived one returns the `Arc`, which hides the type of the
+    /// cause from `downcast_ref`.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let cause: &(dyn std::error::Error + 'static) = self.0.cause.as_deref()?;
+        Some(cause)
+    }
+}
 
 /// Cause of an error, shared by its clones.
 type Cause = Arc<dyn std::error::Error + Send + Sync>;
@@ -102,7 +116,6 @@ struct Inner {
     what: Cow<'static, str>,
     remedy: Cow<'static, str>,
     details: Details,
-    #[source]
     cause: Option<Cause>,
 }
 
@@ -440,6 +453,16 @@ mod tests {
                 "{kind} {status:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_type_of_the_cause_can_be_found() {
+        let cause = std::io::Error::from_raw_os_error(24);
+        let error = Error::new(ErrorKind::Transport, "x", "").caused_by(Arc::new(cause));
+        let found = std::error::Error::source(&error)
+            .and_then(|cause| cause.downcast_ref::<std::io::Error>())
+            .and_then(std::io::Error::raw_os_error);
+        assert_eq!(found, Some(24), "the source is not the I/O error");
     }
 
     #[test]

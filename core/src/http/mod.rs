@@ -2,22 +2,25 @@
 //! exchange, TLS always verified. The only module that names reqwest.
 
 mod error;
+mod pool;
 pub(crate) mod proxy;
 pub(crate) mod resolve;
 pub(crate) mod tls;
 
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use http::header;
 use zeroize::Zeroizing;
 
+use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, pools};
 use crate::config::HttpConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::message::{Request, Response};
 use crate::secret::SecretBuffer;
-use crate::sys::fork::PerProcess;
+use crate::sys::descriptors;
 use crate::url::host;
 
 /// How long an HTTP/2 connection with open requests may be silent before a ping
@@ -27,105 +30,144 @@ use crate::url::host;
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Idle time after which a connection is closed. Layer's load balancers close
-/// idle connections after a minute. Closing first avoids sending a request on a
-/// connection that is about to close.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// How long a request that is cancelled may have waited without its connection
+/// being suspected.
+const MAX_SILENCE: Duration = Duration::from_secs(1);
 
 /// How often the trusted certificates are read again after a failed verification.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Sends requests. Runs in the engine's background runtime only, so that a
-/// process has one pool of connections per client.
-pub(crate) struct Http {
-    config: HttpConfig,
-    /// Per process, because a forked child must not use its parent's
-    /// connections.
-    pool: PerProcess<ArcSwap<Pool>>,
-}
+/// How long the descriptors of closed connections may take to become free.
+const CLOSE_TIME: Duration = Duration::from_millis(50);
 
-/// Pool of connections. It is replaced when one of them may be broken, or when
-/// the trusted certificates are read again.
-struct Pool {
-    client: reqwest::Client,
-    made_at: Instant,
+/// Sends requests. Runs in the engine's background runtime only, so that
+/// connections do not end with a runtime of the program.
+pub(crate) struct Http {
+    config: Arc<HttpConfig>,
 }
 
 impl Http {
     pub(crate) fn new(config: HttpConfig) -> Self {
         Self {
-            config,
-            pool: PerProcess::new(),
+            config: Arc::new(config),
         }
     }
 
     /// Sends a request once. The whole exchange, body included, ends at the
     /// deadline or after the attempt timeout.
     pub(crate) async fn send(&self, request: &Request, deadline: &Deadline) -> Result<Response> {
+        match self.attempt(request, deadline).await {
+            // Idle connections may hold the descriptors.
+            Err(error) if is_out_of_descriptors(&error) => {
+                pools().leave(|_| true);
+                tokio::time::sleep(CLOSE_TIME.min(deadline.left())).await;
+                self.attempt(request, deadline).await
+            }
+            result => result,
+        }
+    }
+
+    async fn attempt(&self, request: &Request, deadline: &Deadline) -> Result<Response> {
         let host = host(&request.url);
+        deadline.progress().waits_for(&host);
+        let (mut entered, mut place) = self.enter(request, &host, deadline).await?;
         deadline.progress().waits_for(&host);
         let began = Instant::now();
         let mut ends = deadline.at();
         if request.bounded_attempt {
             ends = ends.min(began + self.config.attempt_timeout);
         }
+        let mut silence = Silence {
+            config: &self.config,
+            host: &host,
+            began,
+            ends,
+            is_over: false,
+        };
         let sent = async {
-            match self.exchange(request, &host).await {
+            match self
+                .exchange(request, &host, &mut entered, &mut place)
+                .await
+            {
                 // The certificates may have been mounted or rotated since they were read.
-                Err(error) if error::is_unknown_issuer(&error) && self.reload_trust(began)? => {
-                    self.exchange(request, &host).await
+                Err(error)
+                    if error::is_unknown_issuer(&error) && self.reload_trust(&host, began)? =>
+                {
+                    self.exchange(request, &host, &mut entered, &mut place)
+                        .await
                 }
                 result => result,
             }
         };
-        match tokio::time::timeout_at(ends.into(), sent).await {
-            Ok(result) => result,
-            Err(_) => {
-                self.leave_connections(began)?;
-                let waited = began.elapsed().as_secs_f64();
-                Err(Error::attempt_timeout(format!(
-                    "no complete response from {host} within {waited:.1} s"
-                )))
-            }
+        let result = tokio::time::timeout_at(ends.into(), sent).await;
+        silence.is_over = result.is_ok();
+        // The connection returns to the pool first, so that the next exchange
+        // finds it.
+        if place.is_some() {
+            tokio::task::yield_now().await;
         }
+        result.unwrap_or_else(|_| {
+            let waited = began.elapsed().as_secs_f64();
+            Err(Error::attempt_timeout(format!(
+                "no complete response from {host} within {waited:.1} s"
+            )))
+        })
     }
 
-    /// Replaces the pool after an attempt without a response, because its
-    /// connection may be broken. Exchanges in progress end in the old pool. Of
-    /// many attempts that fail together, the first replaces the pool.
-    fn leave_connections(&self, began: Instant) -> Result<()> {
-        self.replace(|pool| pool.made_at <= began)?;
-        Ok(())
+    /// Waits until an exchange with the host may begin.
+    async fn enter(
+        &self,
+        request: &Request,
+        host: &str,
+        deadline: &Deadline,
+    ) -> Result<(Option<Entered>, Option<Place>)> {
+        let pool = self.pool(host)?;
+        // HTTP/2 needs TLS.
+        let entered = match request.url.scheme() {
+            "https" => Some(pool.enter().await),
+            _ => None,
+        };
+        if pool.speaks_http2() {
+            return Ok((entered, None));
+        }
+        let mut permit = pools().try_permit();
+        if permit.is_none() {
+            let size = pools().size();
+            let waits_for = format!("a connection to {host}, because all {size} are in use");
+            deadline.progress().waits_for(&waits_for);
+            permit = tokio::time::timeout_at(deadline.at().into(), pools().permit())
+                .await
+                .map_err(|_| no_place(&waits_for))?;
+        }
+        // The pool may have been replaced while this exchange waited.
+        let pool = self.pool(host)?;
+        let place = permit.map(|permit| pools().place(pool, permit));
+        Ok((entered, place))
     }
 
     /// Reads the trusted certificates again, unless that was done recently.
     /// Returns whether another attempt can help.
-    fn reload_trust(&self, began: Instant) -> Result<bool> {
+    fn reload_trust(&self, host: &str, began: Instant) -> Result<bool> {
         if tls::forget_roots(RELOAD_INTERVAL) {
-            self.replace(|_| true)?;
+            pools().leave(|_| true);
             return Ok(true);
         }
         // Another request may have done it in the meantime.
-        Ok(self.pool()?.load().made_at > began)
+        Ok(self.pool(host)?.made_at > began)
     }
 
-    fn replace(&self, is_old: impl Fn(&Pool) -> bool) -> Result<()> {
-        let pool = self.pool()?;
-        let before = pool.load_full();
-        if is_old(&before) {
-            let fresh = std::sync::Arc::new(self.build()?);
-            drop(pool.compare_and_swap(&before, fresh));
-        }
-        Ok(())
+    fn pool(&self, host: &str) -> Result<Arc<Pool>> {
+        pools().get(&self.config, host, || self.build())
     }
 
-    fn pool(&self) -> Result<&ArcSwap<Pool>> {
-        self.pool
-            .get_or_try_init(|| self.build().map(ArcSwap::from_pointee))
-    }
-
-    async fn exchange(&self, request: &Request, host: &str) -> Result<Response> {
-        let client = self.pool()?.load().client.clone();
+    async fn exchange(
+        &self,
+        request: &Request,
+        host: &str,
+        entered: &mut Option<Entered>,
+        place: &mut Option<Place>,
+    ) -> Result<Response> {
+        let client = self.pool(host)?.client.clone();
         let explain = |error| error::explain(error, host, &self.config);
         let mut incoming = client
             .request(request.method.clone(), request.url.clone())
@@ -134,6 +176,12 @@ impl Http {
             .send()
             .await
             .map_err(explain)?;
+        if let Some(entered) = entered.take() {
+            entered.answered(incoming.version());
+        }
+        if incoming.version() == http::Version::HTTP_2 {
+            drop(place.take());
+        }
         let mut response = Response {
             status: incoming.status(),
             headers: std::mem::take(incoming.headers_mut()),
@@ -171,7 +219,7 @@ impl Http {
         }
     }
 
-    fn build(&self) -> Result<Pool> {
+    fn build(&self) -> Result<reqwest::Client> {
         let config = &self.config;
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client_config(&config.extra_roots)?)
@@ -194,17 +242,48 @@ impl Http {
         for proxy in proxy::reqwest_proxies(&config.proxies)? {
             builder = builder.proxy(proxy);
         }
-        let client = builder.build().map_err(|error| {
+        builder.build().map_err(|error| {
             let cause = error::root_cause(&error);
             Error::new(
                 ErrorKind::Internal,
                 format!("cannot create the HTTP client ({cause})"),
                 "report this",
             )
-        })?;
-        Ok(Pool {
-            client,
-            made_at: Instant::now(),
         })
     }
+}
+
+/// Attempt without a complete response. When it ends at its timeout, or is
+/// cancelled after some time, its connection may be broken, and all others of the
+/// pool too. So the pool is left. Of many such attempts, the first leaves it.
+struct Silence<'a> {
+    config: &'a Arc<HttpConfig>,
+    host: &'a str,
+    began: Instant,
+    ends: Instant,
+    is_over: bool,
+}
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        let is_timeout = Instant::now() >= self.ends || self.began.elapsed() >= MAX_SILENCE;
+        if !self.is_over && is_timeout {
+            pools().leave(|pool| pool.is_for(self.config, self.host) && pool.made_at <= self.began);
+        }
+    }
+}
+
+/// Error of an exchange that waited for a place until the deadline.
+fn no_place(waits_for: &str) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("no result in time, waiting for {waits_for}"),
+        "retry, make fewer calls at the same time, or raise the process's limit on file descriptors",
+    )
+}
+
+fn is_out_of_descriptors(error: &Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(descriptors::is_at_limit)
 }

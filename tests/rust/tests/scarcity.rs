@@ -158,3 +158,8 @@ fn b26_packages_do_not_enable_tokios_signal_handling() {
         }
     }
 }
+
+#[test]
+fn b26_idle_connections_are_closed_if_a_call_finds_no_descriptor() {
+    run("idle", "whoami");
+}

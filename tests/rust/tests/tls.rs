@@ -39,7 +39,14 @@ fn assert_rejected(layer: &Emulator, error: &Error, why: &str) {
         "the error names no setting: {error}"
     );
     assert_requests(layer, &[]);
-    assert_eq!(layer.counters().connections, 1, "the handshake was retried");
+    // After an unknown issuer, the trusted certificates are read again, rationed, and
+    // the handshake is repeated once.
+    let connections = layer.counters().connections;
+    let most = if why == "unknownissuer" { 2 } else { 1 };
+    assert!(
+        (1..=most).contains(&connections),
+        "the handshake was retried: {connections} connections"
+    );
 }
 
 #[test]

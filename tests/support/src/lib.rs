@@ -12,7 +12,7 @@ pub use emulator::{
     MAX_WAIT, assert_requests, emulator, emulator_variables, eventually, remove_settings, wait_for,
 };
 pub use listener::{Canary, CuttableLink, Proxy, accept};
-pub use process::Watchdog;
+pub use process::{Watchdog, limit_descriptors};
 pub use random::Random;
 pub use secrets::{Secrets, find};
 

@@ -47,6 +47,7 @@ fn main() {
         "threads" => Resource::Threads,
         "descriptors" => Resource::Descriptors,
         "engine" => return end_the_engines_thread(),
+        "idle" => return descriptor_of_an_idle_connection(),
         other => panic!("unknown resource: {other}"),
     };
     become_countable();
@@ -96,6 +97,22 @@ fn end_the_engines_thread() {
         clock.advance(QUIET);
     }
     assert!(failures > 0, "the engine's thread did not end");
+}
+
+/// A call succeeds although an idle connection of another client has a descriptor
+/// that it needs: three for the lookup of the name.
+fn descriptor_of_an_idle_connection() {
+    let clock = TestClock::new();
+    let client = builder(&clock).build_blocking().unwrap();
+    // Clients with different settings do not share connections.
+    let other = builder(&clock)
+        .user_agent("another/1")
+        .build_blocking()
+        .unwrap();
+    other.whoami().unwrap();
+    let limited = Resource::Descriptors.take(2);
+    client.whoami().unwrap();
+    limited.give_back();
 }
 
 fn run(resource: Resource, call: &str, before: Before, free: u64) {
