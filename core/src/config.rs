@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustls_pki_types::CertificateDer;
+use url::Url;
 
 use crate::credentials::{BasicEncoding, CredentialsSource};
 use crate::environment::Endpoints;
@@ -36,10 +38,31 @@ pub(crate) struct HttpConfig {
     pub(crate) user_agent: String,
 }
 
-/// Proxies to use, from the builder or the environment variables.
+/// Proxy of a client, and the hosts that are reached through it.
 #[derive(Clone, Default)]
 pub(crate) struct Proxies {
-    pub(crate) http: Option<String>,
-    pub(crate) https: Option<String>,
-    pub(crate) no_proxy: String,
+    /// `None` if all hosts are reached directly.
+    pub(crate) server: Option<Arc<ProxyServer>>,
+    /// Host and port of each URL that is reached through it.
+    pub(crate) hosts: Vec<(String, u16)>,
+}
+
+/// A proxy server.
+pub(crate) struct ProxyServer {
+    /// Without user name and password.
+    pub(crate) url: Url,
+    /// `host:port`, for messages.
+    pub(crate) address: String,
+    /// Value of `Proxy-Authorization`, marked sensitive.
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+impl Proxies {
+    /// The proxy that a URL is reached through.
+    pub(crate) fn of(&self, url: &Url) -> Option<&Arc<ProxyServer>> {
+        let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+        self.server
+            .as_ref()
+            .filter(|_| self.hosts.iter().any(|(h, p)| h == host && *p == port))
+    }
 }

@@ -117,6 +117,8 @@ pub(crate) struct Details {
     pub(crate) retry_after: Option<Duration>,
     /// How many times the request was sent.
     pub(crate) attempts: u32,
+    /// A retry cannot help, although it can after other failures of this kind.
+    pub(crate) permanent: bool,
 }
 
 impl Error {
@@ -250,7 +252,7 @@ impl Error {
     /// The client has already retried by then.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        is_retryable(self.kind(), self.http_status())
+        is_retryable(self.kind(), &self.0.details)
     }
 
     /// HTTP status of the response, if there was one. For a call that timed
@@ -310,13 +312,14 @@ impl Error {
     }
 }
 
-fn is_retryable(kind: ErrorKind, http_status: Option<u16>) -> bool {
+fn is_retryable(kind: ErrorKind, details: &Details) -> bool {
     match kind {
+        _ if details.permanent => false,
         ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::RateLimited => true,
         // A vault or a mounted file may be available again soon.
         ErrorKind::Credentials => true,
         ErrorKind::OAuth | ErrorKind::Api | ErrorKind::Protocol => {
-            http_status.is_some_and(is_retryable_status)
+            details.http_status.is_some_and(is_retryable_status)
         }
         ErrorKind::Config | ErrorKind::InvalidArgument | ErrorKind::Tls | ErrorKind::Internal => {
             false
@@ -326,7 +329,7 @@ fn is_retryable(kind: ErrorKind, http_status: Option<u16>) -> bool {
 
 /// Statuses after which the same request may succeed: RFC 9110 section 15 for
 /// 408 and 5xx, RFC 8470 for 425, RFC 6585 for 429.
-const fn is_retryable_status(status: u16) -> bool {
+pub(crate) const fn is_retryable_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
@@ -385,7 +388,7 @@ impl fmt::Debug for Inner {
         if details.attempts > 0 {
             out.field("attempts", &details.attempts);
         }
-        out.field("retryable", &is_retryable(*kind, details.http_status))
+        out.field("retryable", &is_retryable(*kind, details))
             .finish()
     }
 }

@@ -15,6 +15,7 @@ use crate::environment::{Endpoints, Environment};
 use crate::error::{Error, Result};
 use crate::http::proxy::ProxyChoice;
 use crate::http::tls;
+use crate::protocol::layer_api;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::sys::clock::Clock;
@@ -204,7 +205,8 @@ impl ClientBuilder {
 
     /// Sets a proxy for all requests except those to loopback,
     /// `http://[user:password@]host:port`. Without it, the variables `HTTPS_PROXY`,
-    /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are read, in upper or lower case.
+    /// `ALL_PROXY` and `NO_PROXY` are read, in upper or lower case. User and password
+    /// are sent as Basic; the user may be `DOMAIN\\user`.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = ProxyChoice::Given(url.into());
         self
@@ -339,13 +341,15 @@ impl ClientBuilder {
                 "use at least 1; mint_business_token does not cache",
             ));
         }
+        let api_url = layer_api::api_url(&endpoints, "/")?;
+        let proxies = self.proxy.resolve([&endpoints.auth_url, &api_url], var)?;
         Ok(Config {
             endpoints: Arc::new(endpoints),
             credentials,
             basic_encoding: self.basic_encoding,
             http: HttpConfig {
                 extra_roots,
-                proxies: self.proxy.resolve(var)?,
+                proxies,
                 connect_timeout: within("connect_timeout", self.connect_timeout, 5)?,
                 attempt_timeout: within("attempt_timeout", self.attempt_timeout, 10)?,
                 user_agent: user_agent(self.user_agent)?,

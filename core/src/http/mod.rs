@@ -2,8 +2,10 @@
 //! exchange, TLS always verified. The only module that names reqwest.
 
 mod error;
+mod no_proxy;
 pub(crate) mod proxy;
 pub(crate) mod tls;
+pub(crate) mod tunnel;
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,7 @@ use arc_swap::ArcSwap;
 use http::header;
 use zeroize::Zeroizing;
 
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, ProxyServer};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::message::{Request, Response};
@@ -125,14 +127,21 @@ impl Http {
 
     async fn exchange(&self, request: &Request, host: &str) -> Result<Response> {
         let client = self.pool()?.load().client.clone();
-        let explain = |error| error::explain(error, host, &self.config);
-        let mut incoming = client
+        let proxy = self.config.proxies.of(&request.url).map(AsRef::as_ref);
+        let explain = |error| error::explain(error, host, proxy, &self.config);
+        let sent = client
             .request(request.method.clone(), request.url.clone())
             .headers(request.headers.clone())
             .body(request.body.clone())
             .send()
-            .await
-            .map_err(explain)?;
+            .await;
+        let mut incoming = match sent {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                let answer = self.proxy_answer(&error, proxy, request, host).await?;
+                return Err(answer.unwrap_or_else(|| explain(error)));
+            }
+        };
         let mut response = Response {
             status: incoming.status(),
             headers: std::mem::take(incoming.headers_mut()),
@@ -170,6 +179,21 @@ impl Http {
         }
     }
 
+    /// The error for a proxy that opened no tunnel.
+    async fn proxy_answer(
+        &self,
+        error: &reqwest::Error,
+        proxy: Option<&ProxyServer>,
+        request: &Request,
+        host: &str,
+    ) -> Result<Option<Error>> {
+        let (Some(proxy), Some(failure)) = (proxy, tunnel::failure(error)) else {
+            return Ok(None);
+        };
+        let tls = tls::client_config(&self.config.extra_roots)?;
+        Ok(tunnel::ask(failure, proxy, &request.url, host, tls).await)
+    }
+
     fn build(&self) -> Result<Pool> {
         let config = &self.config;
         let mut builder = reqwest::Client::builder()
@@ -189,7 +213,7 @@ impl Http {
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .user_agent(&config.user_agent)
             .no_proxy();
-        for proxy in proxy::reqwest_proxies(&config.proxies)? {
+        if let Some(proxy) = proxy::reqwest_proxy(&config.proxies) {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|error| {
