@@ -95,15 +95,33 @@ pub struct Error(Arc<Inner>);
 /// Cause of an error, shared by its clones.
 type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-#[derive(Clone, thiserror::Error)]
-#[error("{what}{}{}", request_id(details), remedy_of(remedy))]
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     what: Cow<'static, str>,
     remedy: Cow<'static, str>,
     details: Details,
-    #[source]
     cause: Option<Cause>,
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            remedy,
+            details,
+            ..
+        } = self;
+        write!(f, "{what}{}{}", request_id(details), remedy_of(remedy))
+    }
+}
+
+/// Not derived: thiserror's `source` would be the `Arc`, which nobody can downcast.
+impl std::error::Error for Inner {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let cause = self.cause.as_deref()?;
+        Some(cause)
+    }
 }
 
 /// Details of a failure, apart from its text.
@@ -450,6 +468,17 @@ mod tests {
         let names: std::collections::HashSet<_> =
             ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.len(), ErrorKind::ALL.len());
+    }
+
+    #[test]
+    fn source_is_the_cause_itself() {
+        use std::error::Error as _;
+
+        let cause = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = Error::new(ErrorKind::Transport, "x", "").caused_by(Arc::new(cause));
+        let source = error.clone().after_attempts(2);
+        let source = source.source().expect("no source");
+        assert!(source.is::<std::io::Error>(), "cannot downcast {source:?}");
     }
 
     #[test]
