@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use rustls_pki_types::CertificateDer;
 use url::Url;
 
 use crate::credentials::{BasicEncoding, CredentialsSource};
 use crate::environment::Endpoints;
 use crate::sys::clock::Clock;
+use crate::trust::Trust;
 
 /// Validated settings of a client.
 pub(crate) struct Config {
@@ -30,8 +30,7 @@ pub(crate) struct Config {
 /// Settings of the HTTP client.
 #[derive(Clone)]
 pub(crate) struct HttpConfig {
-    /// Certificate authorities to trust in addition to the system's.
-    pub(crate) extra_roots: Vec<CertificateDer<'static>>,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) proxies: Proxies,
     pub(crate) connect_timeout: Duration,
     pub(crate) attempt_timeout: Duration,

@@ -50,6 +50,7 @@ mod session_duration;
 mod stats;
 mod sys;
 mod token;
+mod trust;
 mod url;
 mod whoami;
 

@@ -4,19 +4,25 @@ use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 
-use super::{tls, tunnel};
+use url::Url;
+
+use super::{tls, tls_error, tunnel};
 use crate::config::{HttpConfig, ProxyServer};
 use crate::error::{Details, Error, ErrorKind, clipped};
+use crate::trust::Roots;
+use crate::url::host;
 
-/// Error of an exchange with `host`. Unlike reqwest's text, its text never shows
-/// the URL.
+/// Error of an exchange with the host of `url`. Unlike reqwest's text, its text
+/// never shows the whole URL.
 pub(super) fn explain(
     error: reqwest::Error,
-    host: &str,
+    url: &Url,
     proxy: Option<&ProxyServer>,
+    roots: &Roots,
     config: &HttpConfig,
 ) -> Error {
     let error = error.without_url();
+    let host = &*host(url);
     let via = proxy.map_or_else(String::new, |proxy| {
         format!(" through the proxy {}", proxy.address)
     });
@@ -34,14 +40,12 @@ pub(super) fn explain(
         .map(|proxy| format!("the proxy {}", proxy.address));
     let peer = unreachable_proxy.as_deref().unwrap_or(host);
     if let Some(tls) = tls::find_error(&error) {
-        let text = clipped(&tls.to_string());
-        return Error::new(
-            ErrorKind::Tls,
-            format!("TLS verification of {peer} failed: {text}"),
-            "check the host name and the system's certificates; for a private CA set ca_file or \
-             LAYER_CA_FILE",
-        )
-        .caused_by(Arc::new(tls));
+        let address = match (&unreachable_proxy, proxy) {
+            (Some(_), Some(proxy)) => proxy.address.clone(),
+            _ => tunnel::authority(url),
+        };
+        let (what, remedy) = tls_error::explain(&tls, peer, &address, roots);
+        return Error::new(ErrorKind::Tls, what, remedy).caused_by(Arc::new(tls));
     }
     let cause = root_cause(&error);
     if is_malformed_http(&error) {
@@ -69,15 +73,12 @@ pub(super) fn explain(
     }
 }
 
-/// Whether a verification failed because the issuer is not trusted.
-pub(super) fn is_unknown_issuer(error: &Error) -> bool {
+/// Whether the verification of a certificate failed, so that other roots may help.
+pub(super) fn is_bad_certificate(error: &Error) -> bool {
     error
         .source()
         .and_then(|cause| cause.downcast_ref::<rustls::Error>())
-        .is_some_and(|error| {
-            let issuer = rustls::CertificateError::UnknownIssuer;
-            *error == rustls::Error::InvalidCertificate(issuer)
-        })
+        .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
 }
 
 /// Text of the innermost cause, which has the most detail. Below hyper only a

@@ -5,8 +5,10 @@ mod error;
 mod no_proxy;
 pub(crate) mod proxy;
 pub(crate) mod tls;
+pub(crate) mod tls_error;
 pub(crate) mod tunnel;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -19,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::message::{Request, Response};
 use crate::secret::SecretBuffer;
 use crate::sys::fork::PerProcess;
+use crate::trust::Roots;
 use crate::url::host;
 
 /// How long an HTTP/2 connection with open requests may be silent before a ping
@@ -33,9 +36,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// connection that is about to close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// How often the trusted certificates are read again after a failed verification.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
-
 /// Sends requests. Runs in the engine's background runtime only, so that a
 /// process has one pool of connections per client.
 pub(crate) struct Http {
@@ -49,6 +49,7 @@ pub(crate) struct Http {
 /// the trusted certificates are read again.
 struct Pool {
     client: reqwest::Client,
+    roots: Arc<Roots>,
     made_at: Instant,
 }
 
@@ -73,7 +74,7 @@ impl Http {
         let sent = async {
             match self.exchange(request, &host).await {
                 // The certificates may have been mounted or rotated since they were read.
-                Err(error) if error::is_unknown_issuer(&error) && self.reload_trust(began)? => {
+                Err(error) if error::is_bad_certificate(&error) && self.reload_trust()? => {
                     self.exchange(request, &host).await
                 }
                 result => result,
@@ -101,20 +102,20 @@ impl Http {
 
     /// Reads the trusted certificates again, unless that was done recently.
     /// Returns whether another attempt can help.
-    fn reload_trust(&self, began: Instant) -> Result<bool> {
-        if tls::forget_roots(RELOAD_INTERVAL) {
-            self.replace(|_| true)?;
-            return Ok(true);
+    fn reload_trust(&self) -> Result<bool> {
+        let used = self.pool()?.load_full();
+        let changed = self.config.trust.reload(&used.roots);
+        if changed {
+            self.replace(|pool| Arc::ptr_eq(&pool.roots, &used.roots))?;
         }
-        // Another request may have done it in the meantime.
-        Ok(self.pool()?.load().made_at > began)
+        Ok(changed)
     }
 
     fn replace(&self, is_old: impl Fn(&Pool) -> bool) -> Result<()> {
         let pool = self.pool()?;
         let before = pool.load_full();
         if is_old(&before) {
-            let fresh = std::sync::Arc::new(self.build()?);
+            let fresh = Arc::new(self.build()?);
             drop(pool.compare_and_swap(&before, fresh));
         }
         Ok(())
@@ -126,10 +127,11 @@ impl Http {
     }
 
     async fn exchange(&self, request: &Request, host: &str) -> Result<Response> {
-        let client = self.pool()?.load().client.clone();
+        let pool = self.pool()?.load_full();
         let proxy = self.config.proxies.of(&request.url).map(AsRef::as_ref);
-        let explain = |error| error::explain(error, host, proxy, &self.config);
-        let sent = client
+        let explain = |error| error::explain(error, &request.url, proxy, &pool.roots, &self.config);
+        let sent = pool
+            .client
             .request(request.method.clone(), request.url.clone())
             .headers(request.headers.clone())
             .body(request.body.clone())
@@ -190,14 +192,15 @@ impl Http {
         let (Some(proxy), Some(failure)) = (proxy, tunnel::failure(error)) else {
             return Ok(None);
         };
-        let tls = tls::client_config(&self.config.extra_roots)?;
+        let tls = tls::client_config(&self.config.trust.roots())?;
         Ok(tunnel::ask(failure, proxy, &request.url, host, tls).await)
     }
 
     fn build(&self) -> Result<Pool> {
         let config = &self.config;
+        let roots = config.trust.roots();
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&config.extra_roots)?)
+            .tls_backend_preconfigured(tls::client_config(&roots)?)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             // Cargo unifies features: an application that enables these for its own
@@ -226,6 +229,7 @@ impl Http {
         })?;
         Ok(Pool {
             client,
+            roots,
             made_at: Instant::now(),
         })
     }
