@@ -56,7 +56,6 @@ pub(super) fn failure(error: &reqwest::Error) -> Option<Failure> {
 }
 
 /// Why a proxy opened no tunnel.
-#[doc(hidden)]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The status of its answer, and the schemes in `Proxy-Authenticate`.
@@ -106,9 +105,7 @@ pub(crate) fn explain(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> (St
             }
             (
                 format!("{refused} (HTTP 407): it requires a user name and a password"),
-                "give the proxy's URL as http://user:password@host:port, for example in \
-                 HTTPS_PROXY"
-                    .to_owned(),
+                "add them to the proxy's URL: http://user:password@host:port".to_owned(),
             )
         }
         Refusal::Status(status, _) if is_retryable_status(*status) => (
