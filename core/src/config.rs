@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
+use http::HeaderValue;
+use url::Url;
 
 use crate::credentials::{BasicEncoding, CredentialsSource};
 use crate::environment::Endpoints;
 use crate::sys::clock::Clock;
+use crate::trust::Trust;
 
 /// Validated settings of a client.
 pub(crate) struct Config {
@@ -28,18 +30,39 @@ pub(crate) struct Config {
 /// Settings of the HTTP client. Clients with equal settings share connections.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct HttpConfig {
-    /// Certificate authorities to trust in addition to the system's.
-    pub(crate) extra_roots: Vec<CertificateDer<'static>>,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) proxies: Proxies,
     pub(crate) connect_timeout: Duration,
     pub(crate) attempt_timeout: Duration,
     pub(crate) user_agent: String,
 }
 
-/// Proxies to use, from the builder or the environment variables.
+/// Proxy of a client, and the hosts that are reached through it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Proxies {
-    pub(crate) http: Option<String>,
-    pub(crate) https: Option<String>,
-    pub(crate) no_proxy: String,
+    /// `None` if all hosts are reached directly.
+    pub(crate) server: Option<Arc<ProxyServer>>,
+    /// Host and port of each URL that is reached through it.
+    pub(crate) hosts: Vec<(String, u16)>,
+}
+
+/// A proxy server.
+#[derive(PartialEq, Eq)]
+pub(crate) struct ProxyServer {
+    /// Without user name and password.
+    pub(crate) url: Url,
+    /// `host:port`, for messages.
+    pub(crate) address: String,
+    /// Value of `Proxy-Authorization`, marked sensitive.
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+impl Proxies {
+    /// The proxy that a URL is reached through.
+    pub(crate) fn of(&self, url: &Url) -> Option<&Arc<ProxyServer>> {
+        let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+        self.server
+            .as_ref()
+            .filter(|_| self.hosts.iter().any(|(h, p)| h == host && *p == port))
+    }
 }

@@ -88,35 +88,40 @@ impl fmt::Display for ErrorKind {
 /// [`source`](std::error::Error::source) is the cause if it is known: a TLS or
 /// I/O error, the error of a credentials provider, or the last failed attempt of
 /// a call that timed out.
-#[derive(Clone)]
+#[derive(Clone, thiserror::Error)]
+#[error(transparent)]
 pub struct Error(Arc<Inner>);
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl std::error::Error for Error {
-    /// Not derived: the derived one returns the `Arc`, which hides the type of the
-    /// cause from `downcast_ref`.
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let cause: &(dyn std::error::Error + 'static) = self.0.cause.as_deref()?;
-        Some(cause)
-    }
-}
 
 /// Cause of an error, shared by its clones.
 type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-#[derive(Clone, thiserror::Error)]
-#[error("{what}{}{}", request_id(details), remedy_of(remedy))]
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     what: Cow<'static, str>,
     remedy: Cow<'static, str>,
     details: Details,
     cause: Option<Cause>,
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            remedy,
+            details,
+            ..
+        } = self;
+        write!(f, "{what}{}{}", request_id(details), remedy_of(remedy))
+    }
+}
+
+/// Not derived: thiserror's `source` would be the `Arc`, which nobody can downcast.
+impl std::error::Error for Inner {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let cause = self.cause.as_deref()?;
+        Some(cause)
+    }
 }
 
 /// Details of a failure, apart from its text.
@@ -130,6 +135,8 @@ pub(crate) struct Details {
     pub(crate) retry_after: Option<Duration>,
     /// How many times the request was sent.
     pub(crate) attempts: u32,
+    /// A retry cannot help, although it can after other failures of this kind.
+    pub(crate) permanent: bool,
 }
 
 impl Error {
@@ -263,7 +270,7 @@ impl Error {
     /// The client has already retried by then.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        is_retryable(self.kind(), self.http_status())
+        is_retryable(self.kind(), &self.0.details)
     }
 
     /// HTTP status of the response, if there was one. For a call that timed
@@ -323,13 +330,14 @@ impl Error {
     }
 }
 
-fn is_retryable(kind: ErrorKind, http_status: Option<u16>) -> bool {
+fn is_retryable(kind: ErrorKind, details: &Details) -> bool {
     match kind {
+        _ if details.permanent => false,
         ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::RateLimited => true,
         // A vault or a mounted file may be available again soon.
         ErrorKind::Credentials => true,
         ErrorKind::OAuth | ErrorKind::Api | ErrorKind::Protocol => {
-            http_status.is_some_and(is_retryable_status)
+            details.http_status.is_some_and(is_retryable_status)
         }
         ErrorKind::Config | ErrorKind::InvalidArgument | ErrorKind::Tls | ErrorKind::Internal => {
             false
@@ -339,7 +347,7 @@ fn is_retryable(kind: ErrorKind, http_status: Option<u16>) -> bool {
 
 /// Statuses after which the same request may succeed: RFC 9110 section 15 for
 /// 408 and 5xx, RFC 8470 for 425, RFC 6585 for 429.
-const fn is_retryable_status(status: u16) -> bool {
+pub(crate) const fn is_retryable_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
@@ -398,7 +406,7 @@ impl fmt::Debug for Inner {
         if details.attempts > 0 {
             out.field("attempts", &details.attempts);
         }
-        out.field("retryable", &is_retryable(*kind, details.http_status))
+        out.field("retryable", &is_retryable(*kind, details))
             .finish()
     }
 }
@@ -470,6 +478,17 @@ mod tests {
         let names: std::collections::HashSet<_> =
             ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.len(), ErrorKind::ALL.len());
+    }
+
+    #[test]
+    fn source_is_the_cause_itself() {
+        use std::error::Error as _;
+
+        let cause = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = Error::new(ErrorKind::Transport, "x", "").caused_by(Arc::new(cause));
+        let source = error.clone().after_attempts(2);
+        let source = source.source().expect("no source");
+        assert!(source.is::<std::io::Error>(), "cannot downcast {source:?}");
     }
 
     #[test]

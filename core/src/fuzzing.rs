@@ -16,13 +16,13 @@ use crate::business_id::BusinessId;
 use crate::client::builder::ClientBuilder;
 use crate::environment::{Endpoints, Environment};
 use crate::error::{Details, Error};
-use crate::http::tls;
 use crate::protocol::message::Response;
 use crate::protocol::{layer_api, oauth, token_response as response};
 use crate::retry::parse_retry_after;
 use crate::secret::Secret;
 use crate::sys::clock::Clock;
 use crate::token::{AccessToken, Life, MAX_LIFETIME};
+use crate::trust;
 
 /// Longest `Retry-After` that is reported.
 const YEAR: Duration = Duration::from_secs(31_536_000);
@@ -226,7 +226,7 @@ pub fn business_id(id: &[u8]) {
 
 /// PEM text of certificate authorities.
 pub fn ca_pem(pem: &[u8]) {
-    match tls::parse_ca(pem) {
+    match trust::parse_ca(pem, "ca_file") {
         Ok(certificates) => assert!(!certificates.is_empty()),
         Err(error) => check(&error),
     }

@@ -50,6 +50,7 @@ mod session_duration;
 mod stats;
 mod sys;
 mod token;
+mod trust;
 mod url;
 mod whoami;
 
@@ -65,6 +66,8 @@ pub use client::batch::{BatchProgress, BusinessTokens};
 #[cfg(feature = "blocking")]
 pub use client::blocking;
 pub use client::builder::ClientBuilder;
+#[doc(hidden)]
+pub use client::diagnosis;
 pub use client::options::{BatchOptions, BusinessTokenOptions};
 pub use client::reader::{TokenReader, TokenRef};
 pub use credentials::{BasicEncoding, Credentials, CredentialsProvider};

@@ -1,9 +1,7 @@
 //! Builder of a client: turns settings into a validated configuration. It uses no
 //! network, and reads no file except `ca_file`.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +12,11 @@ use crate::credentials::{
 use crate::environment::{Endpoints, Environment};
 use crate::error::{Error, Result};
 use crate::http::proxy::ProxyChoice;
-use crate::http::tls;
+use crate::protocol::layer_api;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::sys::clock::Clock;
+use crate::trust::Trust;
 
 /// Builder of a [`Client`](crate::Client). All settings have defaults, except the credentials
 /// and the environment.
@@ -189,7 +188,9 @@ impl ClientBuilder {
     }
 
     /// Sets a PEM file with certificate authorities to trust in addition to the
-    /// system's. [`build`](Self::build) reads it; 1 MiB at most.
+    /// system's; 1 MiB at most. [`build`](Self::build) reads it. It is read again after
+    /// a certificate was not accepted, every 10 seconds at most, so that a rotated file
+    /// is used.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
@@ -204,7 +205,8 @@ impl ClientBuilder {
 
     /// Sets a proxy for all requests except those to loopback,
     /// `http://[user:password@]host:port`. Without it, the variables `HTTPS_PROXY`,
-    /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are read, in upper or lower case.
+    /// `ALL_PROXY` and `NO_PROXY` are read, in upper or lower case. User and password
+    /// are sent as Basic; the user may be `DOMAIN\\user`.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = ProxyChoice::Given(url.into());
         self
@@ -313,13 +315,7 @@ impl ClientBuilder {
             )?,
         };
         credentials.check(self.basic_encoding)?;
-        let mut extra_roots = Vec::new();
-        if let Some(path) = &self.ca_file {
-            extra_roots.extend(tls::parse_ca(&read_ca_file(path)?)?);
-        }
-        if !self.ca_pem.is_empty() {
-            extra_roots.extend(tls::parse_ca(&self.ca_pem)?);
-        }
+        let trust = Arc::new(Trust::new(self.ca_file, &self.ca_pem)?);
         let timeout = within("timeout", self.timeout, 30)?;
         let max_attempts = self
             .max_attempts
@@ -339,13 +335,15 @@ impl ClientBuilder {
                 "use at least 1; mint_business_token does not cache",
             ));
         }
+        let api_url = layer_api::api_url(&endpoints, "/")?;
+        let proxies = self.proxy.resolve([&endpoints.auth_url, &api_url], var)?;
         Ok(Config {
             endpoints: Arc::new(endpoints),
             credentials,
             basic_encoding: self.basic_encoding,
             http: HttpConfig {
-                extra_roots,
-                proxies: self.proxy.resolve(var)?,
+                trust,
+                proxies,
                 connect_timeout: within("connect_timeout", self.connect_timeout, 5)?,
                 attempt_timeout: within("attempt_timeout", self.attempt_timeout, 10)?,
                 user_agent: user_agent(self.user_agent)?,
@@ -384,27 +382,6 @@ fn given_credentials(
             secret.unwrap_or_else(|| Secret::new("")),
         ))),
     }
-}
-
-/// Largest CA file, in bytes: four times the bundle of a whole system.
-const MAX_CA_FILE: u64 = 1024 * 1024;
-
-fn read_ca_file(path: &Path) -> Result<Vec<u8>> {
-    let failed = |why: String| {
-        Error::config(
-            "ca_file",
-            format!("ca_file {path:?} {why}"),
-            "check the path and permissions of ca_file or LAYER_CA_FILE",
-        )
-    };
-    let mut pem = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_CA_FILE + 1).read_to_end(&mut pem))
-        .map_err(|error| failed(format!("cannot be read ({error})")))?;
-    if pem.len() as u64 > MAX_CA_FILE {
-        return Err(failed("is larger than 1 MiB".to_owned()));
-    }
-    Ok(pem)
 }
 
 /// Checks that a duration is between a millisecond and an hour.

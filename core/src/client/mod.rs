@@ -4,6 +4,8 @@ pub(crate) mod batch;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 pub(crate) mod builder;
+#[doc(hidden)]
+pub mod diagnosis;
 pub(crate) mod options;
 mod pending;
 pub(crate) mod reader;

@@ -2,10 +2,13 @@
 //! exchange, TLS always verified. The only module that names reqwest.
 
 mod error;
+mod no_proxy;
 mod pool;
 pub(crate) mod proxy;
 pub(crate) mod resolve;
 pub(crate) mod tls;
+pub(crate) mod tls_error;
+pub(crate) mod tunnel;
 
 use std::io;
 use std::sync::Arc;
@@ -15,12 +18,13 @@ use http::header;
 use zeroize::Zeroizing;
 
 use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, pools};
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, ProxyServer};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::message::{Request, Response};
 use crate::secret::SecretBuffer;
 use crate::sys::descriptors;
+use crate::trust::Roots;
 use crate::url::host;
 
 /// How long an HTTP/2 connection with open requests may be silent before a ping
@@ -33,9 +37,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request that is cancelled may have waited without its connection
 /// being suspected.
 const MAX_SILENCE: Duration = Duration::from_secs(1);
-
-/// How often the trusted certificates are read again after a failed verification.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long the descriptors of closed connections may take to become free.
 const CLOSE_TIME: Duration = Duration::from_millis(50);
@@ -90,9 +91,7 @@ impl Http {
                 .await
             {
                 // The certificates may have been mounted or rotated since they were read.
-                Err(error)
-                    if error::is_unknown_issuer(&error) && self.reload_trust(&host, began)? =>
-                {
+                Err(error) if error::is_bad_certificate(&error) && self.reload_trust(&host)? => {
                     self.exchange(request, &host, &mut entered, &mut place)
                         .await
                 }
@@ -147,13 +146,13 @@ impl Http {
 
     /// Reads the trusted certificates again, unless that was done recently.
     /// Returns whether another attempt can help.
-    fn reload_trust(&self, host: &str, began: Instant) -> Result<bool> {
-        if tls::forget_roots(RELOAD_INTERVAL) {
-            pools().leave(|_| true);
-            return Ok(true);
+    fn reload_trust(&self, host: &str) -> Result<bool> {
+        let used = Arc::clone(&self.pool(host)?.roots);
+        let changed = self.config.trust.reload(&used);
+        if changed {
+            pools().leave(|pool| Arc::ptr_eq(&pool.roots, &used));
         }
-        // Another request may have done it in the meantime.
-        Ok(self.pool(host)?.made_at > began)
+        Ok(changed)
     }
 
     fn pool(&self, host: &str) -> Result<Arc<Pool>> {
@@ -167,15 +166,23 @@ impl Http {
         entered: &mut Option<Entered>,
         place: &mut Option<Place>,
     ) -> Result<Response> {
-        let client = self.pool(host)?.client.clone();
-        let explain = |error| error::explain(error, host, &self.config);
-        let mut incoming = client
+        let pool = self.pool(host)?;
+        let proxy = self.config.proxies.of(&request.url).map(AsRef::as_ref);
+        let explain = |error| error::explain(error, &request.url, proxy, &pool.roots, &self.config);
+        let sent = pool
+            .client
             .request(request.method.clone(), request.url.clone())
             .headers(request.headers.clone())
             .body(request.body.clone())
             .send()
-            .await
-            .map_err(explain)?;
+            .await;
+        let mut incoming = match sent {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                let answer = self.proxy_answer(&error, proxy, request, host).await?;
+                return Err(answer.unwrap_or_else(|| explain(error)));
+            }
+        };
         if let Some(entered) = entered.take() {
             entered.answered(incoming.version());
         }
@@ -219,10 +226,26 @@ impl Http {
         }
     }
 
-    fn build(&self) -> Result<reqwest::Client> {
+    /// The error for a proxy that opened no tunnel.
+    async fn proxy_answer(
+        &self,
+        error: &reqwest::Error,
+        proxy: Option<&ProxyServer>,
+        request: &Request,
+        host: &str,
+    ) -> Result<Option<Error>> {
+        let (Some(proxy), Some(failure)) = (proxy, tunnel::failure(error)) else {
+            return Ok(None);
+        };
+        let tls = tls::client_config(&self.config.trust.roots())?;
+        Ok(tunnel::ask(failure, proxy, &request.url, host, tls).await)
+    }
+
+    fn build(&self) -> Result<(reqwest::Client, Arc<Roots>)> {
         let config = &self.config;
+        let roots = config.trust.roots();
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&config.extra_roots)?)
+            .tls_backend_preconfigured(tls::client_config(&roots)?)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             // Cargo unifies features: an application that enables these for its own
@@ -239,17 +262,18 @@ impl Http {
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .user_agent(&config.user_agent)
             .no_proxy();
-        for proxy in proxy::reqwest_proxies(&config.proxies)? {
+        if let Some(proxy) = proxy::reqwest_proxy(&config.proxies) {
             builder = builder.proxy(proxy);
         }
-        builder.build().map_err(|error| {
+        let client = builder.build().map_err(|error| {
             let cause = error::root_cause(&error);
             Error::new(
                 ErrorKind::Internal,
                 format!("cannot create the HTTP client ({cause})"),
                 "report this",
             )
-        })
+        })?;
+        Ok((client, roots))
     }
 }
 

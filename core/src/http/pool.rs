@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::sys::descriptors;
 use crate::sys::fork::PerProcess;
 use crate::sys::sync::{Mutex, lock};
+use crate::trust::Roots;
 
 /// Idle time after which a connection is closed. Layer's load balancers close
 /// idle connections after a minute. Closing first avoids sending a request on a
@@ -62,7 +63,7 @@ impl Pools {
         &self,
         config: &Arc<HttpConfig>,
         host: &str,
-        build: impl FnOnce() -> Result<reqwest::Client>,
+        build: impl FnOnce() -> Result<(reqwest::Client, Arc<Roots>)>,
     ) -> Result<Arc<Pool>> {
         let find = |pools: &mut Vec<Arc<Pool>>| {
             let at = pools.iter().rposition(|pool| pool.is_for(config, host))?;
@@ -74,10 +75,12 @@ impl Pools {
             return Ok(pool);
         }
         // Built without the lock, because it logs.
+        let (client, roots) = build()?;
         let built = Arc::new(Pool {
             config: Arc::clone(config),
             host: host.to_owned(),
-            client: build()?,
+            client,
+            roots,
             made_at: Instant::now(),
             state: Mutex::default(),
             version_changed: Notify::new(),
@@ -146,6 +149,8 @@ pub(super) struct Pool {
     config: Arc<HttpConfig>,
     host: String,
     pub(super) client: reqwest::Client,
+    /// Roots that its connections are verified with.
+    pub(super) roots: Arc<Roots>,
     pub(super) made_at: Instant,
     state: Mutex<State>,
     version_changed: Notify,

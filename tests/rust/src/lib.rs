@@ -5,6 +5,7 @@ mod binding;
 mod clients;
 pub mod memory_probe;
 mod table;
+mod tls_front;
 
 pub use binding::{Binding, Call, Outcome, Output};
 pub use clients::{
@@ -13,3 +14,4 @@ pub use clients::{
 };
 pub use layerfi_auth_test_support::*;
 pub use table::{Case, Transport, read_table, run};
+pub use tls_front::{Authority, TlsFront};

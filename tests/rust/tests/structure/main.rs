@@ -29,6 +29,7 @@ const LAYERS: [&[&str]; 7] = [
         "whoami",
         "credentials",
         "token",
+        "trust",
         "config",
         "stats",
         "deadline",
