@@ -115,11 +115,12 @@ enum layerfi_result
     LAYERFI_RESULT_TLS = 6,
     /**
      * The token endpoint refused the request; layerfi_error_oauth_error() has
-     * its OAuth error code.
+     * its OAuth error code, or is empty for a 400 or 401 without a body.
      */
     LAYERFI_RESULT_OAUTH = 7,
     /**
-     * The Layer API refused the request; see layerfi_error_http_status() and
+     * The Layer API refused the request, or the token endpoint failed without
+     * an OAuth error code; see layerfi_error_http_status() and
      * layerfi_error_error_enum().
      */
     LAYERFI_RESULT_API = 8,

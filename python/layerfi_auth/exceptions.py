@@ -117,13 +117,19 @@ class TlsError(LayerAuthError, ConnectionError):
 
 
 class OAuthError(LayerAuthError):
-    """The token endpoint refused the request; ``oauth_error`` is its error code."""
+    """The token endpoint refused the request; ``oauth_error`` is its error code.
+
+    There is no code for HTTP 400 or 401 without a body.
+    """
 
     kind = "oauth"
 
 
 class ApiError(LayerAuthError):
-    """The Layer API refused the request; see ``http_status`` and ``error_enum``."""
+    """The Layer API refused the request, or the token endpoint without an OAuth error code.
+
+    See ``http_status`` and ``error_enum``.
+    """
 
     kind = "api"
 

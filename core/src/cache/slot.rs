@@ -247,9 +247,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         let mut mode = Mode::Always;
         if let Some(error) = state.quiet(now).cloned() {
-            let reread = source.can_change()
-                && policy::may_be_fixed_by_credentials(&error)
-                && state.may_reread(now);
+            let reread =
+                source.can_change() && error.may_be_fixed_by_credentials() && state.may_reread(now);
             if !reread {
                 return match current {
                     Some(entry) if is_fallback(&entry, &error, min_remaining, now) => {

@@ -10,7 +10,7 @@ use super::{Engine, keep_warm};
 use crate::cache::{Borrowed, FetchParams, Fetched, Mode, Outcome, Source};
 use crate::credentials::Credentials;
 use crate::deadline::{Deadline, Progress};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::protocol::oauth;
 use crate::stats::Event;
 use crate::token::{AccessToken, Life};
@@ -92,10 +92,7 @@ impl Engine {
                 }
                 Err(error) => error,
             };
-            if error.kind() != ErrorKind::OAuth
-                || error.is_retryable()
-                || !self.credentials.can_change()
-            {
+            if !(error.may_be_fixed_by_credentials() && self.credentials.can_change()) {
                 return Err(error);
             }
             self.refused.store(Some(Arc::new(credentials)));

@@ -13,7 +13,7 @@ use super::message::{MAX_BODY, Request, Response};
 use super::token_response::{self, TokenResponse};
 use crate::credentials::{BasicEncoding, Credentials};
 use crate::environment::Endpoints;
-use crate::error::{Details, Error, ErrorKind, Result};
+use crate::error::{Details, Error, ErrorKind, Result, clipped};
 use crate::secret::{Secret, SecretBuffer};
 use crate::url::host;
 
@@ -120,33 +120,73 @@ fn refusal(url: &Url, response: &Response) -> Error {
     let oauth_error = serde_json::from_slice::<OAuthError>(&response.body)
         .ok()
         .and_then(|body| response.showable(&body.error));
-    let what = match &oauth_error {
-        Some(code) => format!("{what} {code} ({http})"),
-        None => format!("{what} {http}"),
+    let Some(code) = oauth_error else {
+        return without_code(what, &http, url, response, details);
     };
-    let remedy = remedy(oauth_error.as_deref(), status);
+    let what = format!("{what} {code} ({http})");
+    let remedy = remedy(&code, status);
     let details = Details {
-        oauth_error,
+        oauth_error: Some(code),
         ..details
     };
     Error::with_details(ErrorKind::OAuth, what, remedy, details)
 }
 
+/// Error for a 4xx or 5xx without a code of RFC 6749 section 5.2. It is the token
+/// endpoint's own refusal only if it is a 400 or 401 without a body. Anything else
+/// may come from a gateway, a firewall or another server.
+fn without_code(
+    what: String,
+    http: &str,
+    url: &Url,
+    response: &Response,
+    details: Details,
+) -> Error {
+    let status = response.status;
+    let is_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED)
+        && response.body.is_empty();
+    if is_refusal {
+        let what = format!("{what} {http} without an error code");
+        let remedy = "check client_id and client_secret, and that auth_url is a token endpoint";
+        return Error::with_details(ErrorKind::OAuth, what, remedy, details);
+    }
+    let (what, remedy) = match status.as_u16() {
+        404 | 405 | 410 => (
+            format!("{what} {http} for POST {}", clipped(url.path())),
+            "check auth_url: the server answered, but it has no token endpoint at this path",
+        ),
+        511 => (
+            format!("{what} {http}, network authentication required"),
+            "sign in to this network first",
+        ),
+        400..500 => (
+            format!("{what} {http}, which is not an OAuth error"),
+            "a firewall, a proxy or another server may have sent this response: check that this \
+             machine may reach the host, and that auth_url is a token endpoint",
+        ),
+        _ => (
+            format!("{what} {http}"),
+            "the server has a problem; a retry may help",
+        ),
+    };
+    Error::with_details(ErrorKind::Api, what, remedy, details)
+}
+
 /// Remedy for an OAuth error, by its code (RFC 6749 section 5.2).
-fn remedy(code: Option<&str>, status: StatusCode) -> &'static str {
+fn remedy(code: &str, status: StatusCode) -> &'static str {
     match code {
-        Some("invalid_client") => {
+        "invalid_client" => {
             "check client_id and client_secret (LAYER_CLIENT_ID, LAYER_CLIENT_SECRET), and that \
              they belong to this environment; retrying does not help"
         }
-        Some("invalid_scope") => {
+        "invalid_scope" => {
             "the scope does not match these credentials: check the environment or LAYER_SCOPE; \
              retrying does not help"
         }
-        Some("unauthorized_client" | "unsupported_grant_type") => {
+        "unauthorized_client" | "unsupported_grant_type" => {
             "ask Layer to allow client credentials for this client; retrying does not help"
         }
-        Some("invalid_request") => {
+        "invalid_request" => {
             "check that LAYER_AUTH_URL is a token endpoint; retrying does not help"
         }
         _ if status.is_server_error() => "the server has a problem; a retry may help",
@@ -204,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_kind_depends_on_the_status() {
+    fn refusal_is_oauth_only_with_a_code_or_as_a_bare_400_or_401() {
         let url = Url::parse("https://auth.layerfi.com/oauth2/token").unwrap();
         for (status, body, kind, code) in [
             (
@@ -219,18 +259,30 @@ mod tests {
                 ErrorKind::OAuth,
                 Some("invalid_client"),
             ),
-            (400, r#"{"error":"<script>"}"#, ErrorKind::OAuth, None),
             (
-                400,
-                r#"{"error":"no-not-a-secret"}"#,
+                403,
+                r#"{"error":"access_denied"}"#,
                 ErrorKind::OAuth,
-                None,
+                Some("access_denied"),
             ),
-            (400, "not json", ErrorKind::OAuth, None),
-            (403, "", ErrorKind::OAuth, None),
-            (405, "", ErrorKind::OAuth, None),
+            (
+                503,
+                r#"{"error":"temporarily_unavailable"}"#,
+                ErrorKind::OAuth,
+                Some("temporarily_unavailable"),
+            ),
+            (400, "", ErrorKind::OAuth, None),
+            (401, "", ErrorKind::OAuth, None),
+            (400, r#"{"error":"<script>"}"#, ErrorKind::Api, None),
+            (400, r#"{"error":"no-not-a-secret"}"#, ErrorKind::Api, None),
+            (400, r#"{"message":"Forbidden"}"#, ErrorKind::Api, None),
+            (401, "<html>", ErrorKind::Api, None),
+            (403, "", ErrorKind::Api, None),
+            (404, "", ErrorKind::Api, None),
+            (405, "", ErrorKind::Api, None),
             (429, "", ErrorKind::RateLimited, None),
-            (503, "<html>", ErrorKind::OAuth, None),
+            (500, "", ErrorKind::Api, None),
+            (503, "<html>", ErrorKind::Api, None),
             (204, "", ErrorKind::Protocol, None),
             (302, "", ErrorKind::Protocol, None),
             (200, "<html>", ErrorKind::Protocol, None),
