@@ -149,9 +149,17 @@ pub(crate) struct EmulatorArgs {
     /// The port of the control API; 0 takes any free port.
     #[arg(long, value_name = "PORT", value_parser = port, default_value = "0")]
     pub(crate) control_port: u16,
+    /// Also run an HTTP forward proxy on this port; 0 takes any free port. Every
+    /// host name leads to the emulator.
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    pub(crate) proxy_port: Option<u16>,
     /// Serve HTTPS, with a CA that is generated at start.
     #[arg(long)]
     pub(crate) tls: bool,
+    /// A host name for which the certificate is valid, in addition to localhost;
+    /// the flag can be repeated.
+    #[arg(long = "name", value_name = "HOST")]
+    pub(crate) names: Vec<String>,
     /// The file to write the CA certificate to; implies --tls. The default is a
     /// temporary file that is removed at exit.
     #[arg(long, value_name = "PATH")]

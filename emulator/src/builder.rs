@@ -15,11 +15,11 @@ use crate::ids::parse_uuid;
 use crate::server::listener;
 use crate::state::basic_auth::BasicDecoding;
 use crate::state::clients::{Client, Clients};
-use crate::state::settings::{Config, Settings, whole_seconds};
+use crate::state::settings::{Config, ProxyCredentials, Settings, whole_seconds};
 use crate::state::shared::State;
 use crate::state::tls::Tls;
 use crate::state::tokens::TokenKind;
-use crate::thread;
+use crate::thread::{self, Listeners};
 use crate::tls::authority::Authority;
 use crate::tls::options::{HttpVersions, TlsTrouble, TlsVersions};
 
@@ -31,6 +31,11 @@ pub struct EmulatorBuilder {
     api_address: Option<IpAddr>,
     port: u16,
     control_port: u16,
+    /// `None`: no proxy.
+    proxy_port: Option<u16>,
+    proxy_tls: bool,
+    proxy_credentials: Option<ProxyCredentials>,
+    names: Vec<String>,
     environment: Environment,
     scope: Option<String>,
     clients: Vec<(String, Client)>,
@@ -57,6 +62,10 @@ impl Default for EmulatorBuilder {
             api_address: None,
             port: 0,
             control_port: 0,
+            proxy_port: None,
+            proxy_tls: false,
+            proxy_credentials: None,
+            names: Vec::new(),
             environment: Environment::default(),
             scope: None,
             clients: Vec::new(),
@@ -95,7 +104,7 @@ impl Emulator {
 }
 
 impl EmulatorBuilder {
-    /// The address of both listeners; `127.0.0.1` by default. The start fails if
+    /// The address of all listeners; `127.0.0.1` by default. The start fails if
     /// it is not a loopback address. See also
     /// [`api_address`](Self::api_address).
     pub const fn bind_address(mut self, address: IpAddr) -> Self {
@@ -124,6 +133,55 @@ impl EmulatorBuilder {
     /// The port of the control API; by default 0, any free port.
     pub const fn control_port(mut self, port: u16) -> Self {
         self.control_port = port;
+        self
+    }
+
+    /// Starts an HTTP forward proxy on any free port;
+    /// [`Emulator::proxy_url`] is its URL. No proxy by default.
+    ///
+    /// Every `CONNECT` leads to the emulator, whatever its host and port are, so a
+    /// client can use host names that do not resolve. With [`tls`](Self::tls), set
+    /// these names with [`name`](Self::name). Requests with an absolute `http://`
+    /// URL are answered by the emulator if it runs over plain HTTP.
+    pub const fn proxy(self) -> Self {
+        self.proxy_port(0)
+    }
+
+    /// Starts the [`proxy`](Self::proxy) on this port.
+    pub const fn proxy_port(mut self, port: u16) -> Self {
+        self.proxy_port = Some(port);
+        self
+    }
+
+    /// The user and the password that the [`proxy`](Self::proxy) requires, as Basic
+    /// credentials. Without them it answers 407. By default it requires none.
+    pub fn proxy_credentials(
+        mut self,
+        user: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Self {
+        self.proxy_port.get_or_insert(0);
+        self.proxy_credentials = Some(ProxyCredentials {
+            user: user.into(),
+            password: password.into(),
+        });
+        self
+    }
+
+    /// Lets clients reach the [`proxy`](Self::proxy) over TLS, with the emulator's
+    /// certificate. Its URL begins with `https://`. Turns [`tls`](Self::tls) on.
+    pub fn proxy_tls(mut self) -> Self {
+        self.proxy_port.get_or_insert(0);
+        self.proxy_tls = true;
+        self.tls = true;
+        self
+    }
+
+    /// Adds a host name for which the certificate is valid, such as
+    /// `auth.layerfi.test`. It is always valid for `localhost`, `127.0.0.1` and
+    /// `::1`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.names.push(name.into());
         self
     }
 
@@ -244,7 +302,7 @@ impl EmulatorBuilder {
     /// Starts the emulator on its own thread and runtime, so that it works while
     /// the caller's runtime is blocked.
     ///
-    /// When it returns, both ports accept connections. It never waits for the
+    /// When it returns, all ports accept connections. It never waits for the
     /// caller's runtime.
     ///
     /// # Errors
@@ -277,8 +335,17 @@ impl EmulatorBuilder {
             address => listener::bind(address.unwrap_or(self.address), self.port)?,
         };
         let control = listener::bind(self.address, self.control_port)?;
+        let proxy = self
+            .proxy_port
+            .map(|port| listener::bind(self.address, port))
+            .transpose()?;
         let state = Arc::new(State::new(config, clients, self.tls_state()?)?);
-        let (addresses, thread) = thread::start(Arc::clone(&state), api, control)?;
+        let listeners = Listeners {
+            api,
+            control,
+            proxy,
+        };
+        let (addresses, thread) = thread::start(Arc::clone(&state), listeners)?;
         Ok(Emulator::new(state, addresses, thread))
     }
 
@@ -286,7 +353,8 @@ impl EmulatorBuilder {
         if !self.tls {
             return Ok(None);
         }
-        let authority = Authority::new(self.authority_key.as_deref(), self.api_address)?;
+        let authority =
+            Authority::new(self.authority_key.as_deref(), self.api_address, &self.names)?;
         Tls::new(
             authority,
             self.tls_trouble,
@@ -324,12 +392,14 @@ impl EmulatorBuilder {
             invalid_client_status: self.invalid_client_status,
             businesses,
             http_versions: self.http_versions,
+            proxy_tls: self.proxy_tls,
             settings: Settings {
                 access_token_lifetime: whole_seconds(self.access_token_lifetime),
                 business_token_lifetime: self.business_token_lifetime.map(whole_seconds),
                 access_expires_in: self.access_expires_in.clone(),
                 business_expires_in: self.business_expires_in.clone(),
                 rate_limit,
+                proxy_credentials: self.proxy_credentials.clone(),
             },
         })
     }

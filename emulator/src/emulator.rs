@@ -16,7 +16,7 @@ use crate::server::addresses::Addresses;
 use crate::state::clock::millis;
 use crate::state::counters::Counters;
 use crate::state::log::{LogEntry, MAX_ENTRIES};
-use crate::state::settings::whole_seconds;
+use crate::state::settings::{ProxyCredentials, whole_seconds};
 use crate::state::shared::State;
 use crate::state::tokens::TokenKind;
 use crate::thread::Thread;
@@ -70,6 +70,12 @@ impl Emulator {
         self.addresses.control_url()
     }
 
+    /// The URL of the proxy, without credentials; `None` without a proxy.
+    #[must_use]
+    pub fn proxy_url(&self) -> Option<String> {
+        self.addresses.proxy_url()
+    }
+
     /// The address of the token endpoint and the API.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -80,6 +86,12 @@ impl Emulator {
     #[must_use]
     pub const fn control_address(&self) -> SocketAddr {
         self.addresses.control
+    }
+
+    /// The address of the proxy; `None` without a proxy.
+    #[must_use]
+    pub const fn proxy_address(&self) -> Option<SocketAddr> {
+        self.addresses.proxy
     }
 
     /// The Layer environment that it imitates.
@@ -232,6 +244,17 @@ impl Emulator {
     pub fn set_rate_limit(&self, per_second: Option<u32>) {
         self.state
             .change_settings(|settings| settings.rate_limit = per_second);
+    }
+
+    /// Sets the user and the password that the proxy requires from now on; `None`:
+    /// it accepts every client.
+    pub fn set_proxy_credentials(&self, credentials: Option<(&str, &str)>) {
+        self.state.change_settings(|settings| {
+            settings.proxy_credentials = credentials.map(|(user, password)| ProxyCredentials {
+                user: user.to_owned(),
+                password: password.to_owned(),
+            });
+        });
     }
 
     /// Issues a valid access token without a request to the token endpoint, and

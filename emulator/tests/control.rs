@@ -183,6 +183,7 @@ fn settings_can_be_changed_and_null_clears_them() {
             "access_expires_in": null,
             "business_expires_in": null,
             "rate_limit": null,
+            "proxy_credentials": null,
             "tls_trouble": null,
         }),
         "null must clear a setting, and an absent field must keep it"

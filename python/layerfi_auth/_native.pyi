@@ -248,6 +248,10 @@ class EmulatorBase:
         tls: bool | None = None,
         port: int | None = None,
         control_port: int | None = None,
+        proxy: bool | None = None,
+        proxy_port: int | None = None,
+        proxy_credentials: tuple[str, str] | None = None,
+        names: Sequence[str] | None = None,
     ) -> Self: ...
     @property
     def url(self) -> str: ...
@@ -255,6 +259,8 @@ class EmulatorBase:
     def token_url(self) -> str: ...
     @property
     def control_url(self) -> str: ...
+    @property
+    def proxy_url(self) -> str | None: ...
     @property
     def scope(self) -> str: ...
     @property

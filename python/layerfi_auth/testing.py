@@ -69,6 +69,11 @@ class Emulator(EmulatorBase):
     :param tls: serve HTTPS; `ca_pem` is the certificate authority.
     :param port: the API's port; a free port by default.
     :param control_port: the control API's port; a free port by default.
+    :param proxy: run an HTTP forward proxy at `proxy_url`, through which every host name
+        leads to the emulator.
+    :param proxy_port: the proxy's port; a free port by default.
+    :param proxy_credentials: user and password that the proxy requires.
+    :param names: host names for which the certificate is valid, besides ``localhost``.
     """
 
     def client(self, **options: Unpack[ClientOptions]) -> Client:

@@ -98,6 +98,19 @@ fn builder(options: &Bound<'_, PyDict>) -> PyResult<EmulatorBuilder> {
             "tls" => builder.tls(value.extract()?),
             "port" => builder.port(value.extract()?),
             "control_port" => builder.control_port(value.extract()?),
+            "proxy" => match value.extract()? {
+                true => builder.proxy(),
+                false => builder,
+            },
+            "proxy_port" => builder.proxy_port(value.extract()?),
+            "proxy_credentials" => {
+                let (user, password): (String, String) = value.extract()?;
+                builder.proxy_credentials(user, password)
+            }
+            "names" => value
+                .extract::<Vec<String>>()?
+                .into_iter()
+                .fold(builder, EmulatorBuilder::name),
             other => {
                 return Err(PyTypeError::new_err(format!(
                     "Emulator() got an unexpected keyword argument {other:?}"
@@ -127,7 +140,8 @@ impl EmulatorBase {
         text_signature = "(*, environment=None, clients=None, unauthorized_clients=None, \
             businesses=None, basic_decoding=None, invalid_client_status=None, \
             access_token_lifetime=None, business_token_lifetime=None, rate_limit=100, tls=None, \
-            port=None, control_port=None)"
+            port=None, control_port=None, proxy=None, proxy_port=None, proxy_credentials=None, \
+            names=None)"
     )]
     fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let builder = match options {
@@ -164,6 +178,12 @@ impl EmulatorBase {
     #[getter]
     fn control_url(&self) -> String {
         self.emulator.control_url()
+    }
+
+    /// The URL of the proxy, without credentials; ``None`` without a proxy.
+    #[getter]
+    fn proxy_url(&self) -> Option<String> {
+        self.emulator.proxy_url()
     }
 
     /// The OAuth scope that the emulator grants.
@@ -285,7 +305,7 @@ impl EmulatorBase {
     }
 
     /// Number of requests to an endpoint: ``token``, ``whoami``, ``auth_token``,
-    /// ``business``, ``business_data``, ``preflight`` or ``unknown``.
+    /// ``business``, ``business_data``, ``preflight``, ``unknown`` or ``proxy``.
     fn count(&self, endpoint: &str) -> PyResult<u64> {
         let endpoint = serde_json::from_value(Value::from(endpoint))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;

@@ -11,6 +11,7 @@ use crate::defaults::DEMO_BUSINESS_ID;
 use crate::error::EmulatorError;
 use crate::fault::definition::Fault;
 use crate::state::log::MAX_ENTRIES;
+use crate::state::settings::ProxyCredentials;
 use crate::state::tokens::TokenKind;
 use crate::tls::options::TlsTrouble;
 
@@ -43,6 +44,7 @@ pub(crate) fn info(control: &Control) -> Value {
         "api_url": addresses.api_url(),
         "token_url": addresses.token_url(),
         "control_url": addresses.control_url(),
+        "proxy_url": addresses.proxy_url(),
         "scope": state.config.scope,
         "client_ids": state.clients.ids(),
         "demo_business_id": DEMO_BUSINESS_ID,
@@ -129,7 +131,16 @@ struct SettingsChange {
     #[serde(deserialize_with = "present")]
     rate_limit: Option<Option<u32>>,
     #[serde(deserialize_with = "present")]
+    proxy_credentials: Option<Option<GivenProxyCredentials>>,
+    #[serde(deserialize_with = "present")]
     tls_trouble: Option<Option<TlsTrouble>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenProxyCredentials {
+    user: String,
+    password: String,
 }
 
 pub(crate) fn settings(control: &Control) -> Value {
@@ -140,6 +151,8 @@ pub(crate) fn settings(control: &Control) -> Value {
         "access_expires_in": settings.access_expires_in,
         "business_expires_in": settings.business_expires_in,
         "rate_limit": settings.rate_limit,
+        // Without the password.
+        "proxy_credentials": settings.proxy_credentials.map(|own| json!({"user": own.user})),
         "tls_trouble": control.state.tls().and_then(|tls| tls.trouble),
     })
 }
@@ -165,6 +178,12 @@ pub(crate) fn change_settings(control: &Control, body: &Bytes) -> CommandResult 
         }
         if let Some(limit) = change.rate_limit {
             settings.rate_limit = limit;
+        }
+        if let Some(credentials) = change.proxy_credentials {
+            settings.proxy_credentials = credentials.map(|given| ProxyCredentials {
+                user: given.user,
+                password: given.password,
+            });
         }
     });
     Ok(settings(control))

@@ -41,7 +41,7 @@ use crate::fault::wire::Wire;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The endpoint it applies to; every endpoint if `None`.
+    /// The endpoint it applies to; every endpoint but `proxy` if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
     /// Applies only to requests whose path contains this business id.

@@ -47,7 +47,13 @@ struct Queued {
 impl Queued {
     fn matches(&self, endpoint: Endpoint, business: Option<&str>) -> bool {
         let fault = &self.fault;
-        fault.endpoint.is_none_or(|own| own == endpoint)
+        let on_endpoint = match fault.endpoint {
+            Some(own) => own == endpoint,
+            // The proxy is in front of all endpoints: a fault that applies to it by
+            // accident would hide them.
+            None => endpoint != Endpoint::Proxy,
+        };
+        on_endpoint
             && fault
                 .business_id
                 .as_deref()

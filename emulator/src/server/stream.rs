@@ -22,9 +22,15 @@ impl Stream for TcpStream {
     }
 }
 
-impl Stream for TlsStream<TcpStream> {
+impl Stream for Box<dyn Stream> {
     fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
+        self.as_ref().tcp()
+    }
+}
+
+impl<S: Stream> Stream for TlsStream<S> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0.tcp()
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) enum End {
     Reset,
     /// Sends nothing and waits until the client closes the connection.
     Stall,
+    /// The stream goes on, as a tunnel through the proxy.
+    Tunnel,
 }
 
 /// Lets a request take over its connection.
@@ -66,11 +68,10 @@ const REPEAT_PAUSE: Duration = Duration::from_millis(1);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Takeover {
-    pub(crate) async fn run(self, mut stream: Box<dyn Stream>) {
+    /// Returns the stream only if it goes on.
+    pub(crate) async fn run(self, mut stream: Box<dyn Stream>) -> Option<Box<dyn Stream>> {
         for step in self.steps {
-            if step.run(&mut stream).await.is_err() {
-                return;
-            }
+            step.run(&mut stream).await.ok()?;
         }
         match self.end {
             End::Close => close(stream).await,
@@ -79,7 +80,9 @@ impl Takeover {
                 let _ = stream.tcp().set_zero_linger();
             }
             End::Stall => drain(&mut stream).await,
+            End::Tunnel => return Some(stream),
         }
+        None
     }
 }
 
@@ -119,7 +122,7 @@ async fn close(mut stream: Box<dyn Stream>) {
 }
 
 /// Reads and discards until the client closes the connection.
-async fn drain(stream: &mut Box<dyn Stream>) {
+pub(crate) async fn drain(stream: &mut Box<dyn Stream>) {
     let mut discarded = [0; 1024];
     while matches!(stream.read(&mut discarded).await, Ok(read) if read > 0) {}
 }

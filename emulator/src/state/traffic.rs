@@ -78,6 +78,10 @@ impl Traffic {
         self.change(|records| records.counters.tls_failures += 1);
     }
 
+    pub(crate) fn tunnel_opened(&self) {
+        self.change(|records| records.counters.tunnels += 1);
+    }
+
     pub(crate) fn issued(&self, kind: TokenKind) {
         self.change(|records| match kind {
             TokenKind::Access => records.counters.access_tokens += 1,

@@ -25,10 +25,11 @@ pub(crate) struct Authority {
 
 impl Authority {
     /// Makes an authority with `given_key` (PKCS#8 in PEM) or a new key. Its
-    /// certificates are valid for loopback and `address`.
+    /// certificates are valid for loopback, `address` and `more_names`.
     pub(crate) fn new(
         given_key: Option<&str>,
         address: Option<IpAddr>,
+        more_names: &[String],
     ) -> Result<Self, EmulatorError> {
         let key = match given_key {
             Some(pem) => KeyPair::from_pem(pem).map_err(|_| {
@@ -53,6 +54,7 @@ impl Authority {
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(crypto)?;
         let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
         names.extend(address.map(|address| address.to_string()));
+        names.extend_from_slice(more_names);
         Ok(Self { issuer, names })
     }
 

@@ -99,5 +99,11 @@ fn builder(
     for business in &args.businesses {
         builder = builder.business(business);
     }
+    for name in &args.names {
+        builder = builder.name(name);
+    }
+    if let Some(port) = args.proxy_port {
+        builder = builder.proxy_port(port);
+    }
     Ok((builder, secret.is_none()))
 }
