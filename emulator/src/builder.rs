@@ -15,7 +15,7 @@ use crate::ids::parse_uuid;
 use crate::server::listener;
 use crate::state::basic_auth::BasicDecoding;
 use crate::state::clients::{Client, Clients};
-use crate::state::settings::{Config, ProxyCredentials, Settings, whole_seconds};
+use crate::state::settings::{Config, ProxyCredentials, Settings, whole_millis, whole_seconds};
 use crate::state::shared::State;
 use crate::state::tls::Tls;
 use crate::state::tokens::TokenKind;
@@ -48,6 +48,8 @@ pub struct EmulatorBuilder {
     business_expires_in: Option<Value>,
     /// The outer `None`: the limit of the environment.
     rate_limit: Option<Option<u32>>,
+    idle_timeout: Option<Duration>,
+    requests_per_connection: Option<u32>,
     tls: bool,
     authority_key: Option<String>,
     tls_trouble: Option<TlsTrouble>,
@@ -77,6 +79,8 @@ impl Default for EmulatorBuilder {
             access_expires_in: None,
             business_expires_in: None,
             rate_limit: None,
+            idle_timeout: None,
+            requests_per_connection: None,
             tls: false,
             authority_key: None,
             tls_trouble: None,
@@ -264,6 +268,20 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Closes connections that were idle for this time, in whole milliseconds of real
+    /// time. By default they stay open.
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Ends each connection after this many requests, announced with
+    /// `Connection: close` or `GOAWAY`; at least 1. By default there is no limit.
+    pub const fn requests_per_connection(mut self, requests: u32) -> Self {
+        self.requests_per_connection = Some(requests);
+        self
+    }
+
     /// Uses HTTPS with a certificate authority made at start, whose certificate
     /// [`Emulator::ca_pem`] returns. Plain HTTP by default.
     pub const fn tls(mut self, tls: bool) -> Self {
@@ -353,8 +371,10 @@ impl EmulatorBuilder {
         if !self.tls {
             return Ok(None);
         }
-        let authority =
-            Authority::new(self.authority_key.as_deref(), self.api_address, &self.names)?;
+        let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+        names.extend(self.api_address.map(|address| address.to_string()));
+        names.extend_from_slice(&self.names);
+        let authority = Authority::new(self.authority_key.as_deref(), names)?;
         Tls::new(
             authority,
             self.tls_trouble,
@@ -370,6 +390,11 @@ impl EmulatorBuilder {
                 "invalid_client_status must be 400 or 401, got {}",
                 self.invalid_client_status
             )));
+        }
+        if self.requests_per_connection == Some(0) {
+            return Err(EmulatorError::Invalid(
+                "requests_per_connection must be at least 1, got 0".to_owned(),
+            ));
         }
         let mut businesses = None;
         for id in self.businesses.iter().flatten() {
@@ -399,6 +424,8 @@ impl EmulatorBuilder {
                 access_expires_in: self.access_expires_in.clone(),
                 business_expires_in: self.business_expires_in.clone(),
                 rate_limit,
+                idle_timeout_ms: self.idle_timeout.map(whole_millis),
+                requests_per_connection: self.requests_per_connection,
                 proxy_credentials: self.proxy_credentials.clone(),
             },
         })

@@ -288,7 +288,7 @@ fn proxy_is_off_by_default_and_listens_on_its_port() {
     let used = proxied.proxy_address().unwrap().port();
     let error = start_error(Emulator::builder().proxy_port(used));
     assert!(
-        matches!(error, EmulatorError::Bind { port, .. } if port == used),
+        matches!(error, EmulatorError::Bind { address, .. } if address.port() == used),
         "wrong error for a port in use: {error:?}"
     );
 }

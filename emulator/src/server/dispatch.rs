@@ -43,7 +43,9 @@ where
     // Both come before the request is counted: a test that sees the request in
     // the counters may then release held responses or clear the faults.
     let releases = state.releases.count();
-    let fault = state.faults.take(target.endpoint, target.business);
+    let fault = state
+        .faults
+        .take(target.endpoint, target.business, parts.uri.path());
     let mut entry = entry(&state, &parts, &target, &handle, &request_id);
     entry.fault = fault.as_ref().map(|(id, _)| *id);
     let in_flight = state.traffic.arrived(entry);
@@ -88,6 +90,11 @@ where
             in_flight.answered(response.status().as_u16());
             Ok(response)
         }
+        Delivery::Freeze(response) => {
+            handle.io.freeze(state.releases.more_than(releases));
+            in_flight.answered(response.status().as_u16());
+            Ok(response)
+        }
         Delivery::TakeOver(steps, end) => match handle.take_over(steps, end).await {},
         Delivery::Never => std::future::pending().await,
     }
@@ -97,7 +104,7 @@ where
 /// count of releases when the request arrived.
 pub(crate) async fn wait(state: &State, fault: Option<&Fault>, releases: u64) {
     if fault.is_some_and(|fault| fault.hold) {
-        state.releases.wait_for_more_than(releases).await;
+        state.releases.more_than(releases).await;
     }
     if let Some(fault) = fault
         && fault.delay_ms > 0

@@ -44,10 +44,8 @@ pub(crate) async fn serve(state: Arc<State>, tcp: TcpStream) {
             None => return,
         }
     }
-    let tunnel = connection::serve_http(stream, HttpVersions::Http1, &open, |handle, request| {
-        respond(Arc::clone(&state), handle, request)
-    })
-    .await;
+    let respond = |handle, request| respond(Arc::clone(&state), handle, request);
+    let tunnel = connection::serve_http(&state, stream, HttpVersions::Http1, &open, respond).await;
     if let Some(stream) = tunnel {
         connection::serve_stream(state, stream, &open).await;
     }
@@ -70,10 +68,11 @@ async fn respond(
     let (mut parts, body) = request.into_parts();
     // Before the request is counted, as in `dispatch`.
     let releases = state.releases.count();
-    let fault = state.faults.take(Endpoint::Proxy, None);
+    let path = shown(&parts.uri);
+    let fault = state.faults.take(Endpoint::Proxy, None, &path);
     let user = credentials(&parts.headers).map(|(user, _)| truncated(&user));
     let mut entry = entry(&state, &parts, &TARGET, &handle, &random_uuid().to_string());
-    entry.path = truncated(&shown(&parts.uri));
+    entry.path = truncated(&path);
     entry.proxy_user = user;
     entry.authorization = parts
         .headers
@@ -116,6 +115,11 @@ async fn respond(
     }
     match deliver(response, fault, parts.version, &handle) {
         Delivery::Respond(response) => {
+            in_flight.answered(response.status().as_u16());
+            Ok(response)
+        }
+        Delivery::Freeze(response) => {
+            handle.io.freeze(state.releases.more_than(releases));
             in_flight.answered(response.status().as_u16());
             Ok(response)
         }

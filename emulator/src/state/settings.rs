@@ -45,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) business_expires_in: Option<Value>,
     /// Requests per second and client; `None`: no limit.
     pub(crate) rate_limit: Option<u32>,
+    /// `None`: idle connections stay open.
+    pub(crate) idle_timeout_ms: Option<u64>,
+    /// `None`: any number of requests on one connection.
+    pub(crate) requests_per_connection: Option<u32>,
     /// `None`: the proxy accepts every client.
     pub(crate) proxy_credentials: Option<ProxyCredentials>,
 }
@@ -62,6 +66,11 @@ impl std::fmt::Debug for ProxyCredentials {
             .field("user", &self.user)
             .finish_non_exhaustive()
     }
+}
+
+/// A time in whole milliseconds.
+pub(crate) fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A lifetime in whole seconds, the unit of `expires_in`.

@@ -8,6 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::lock::lock;
 use crate::state::counters::Counters;
 use crate::state::log::{LogEntry, RequestLog};
+use crate::state::settings::whole_millis;
 use crate::state::tokens::TokenKind;
 
 #[derive(Debug)]
@@ -195,8 +196,4 @@ impl Drop for RequestInFlight {
             }
         });
     }
-}
-
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -30,6 +30,9 @@ pub(super) fn run(
         let mut terminate = handler(SignalKind::terminate())?;
         let mut hangup = handler(SignalKind::hangup())?;
         let emulator = builder.start().await?;
+        for fault in &args.faults {
+            emulator.add_fault(fault.clone())?;
+        }
         let ca = CaFile::write(&emulator, args.ca_out.as_deref())?;
         let description = Description {
             emulator: &emulator,
@@ -75,6 +78,8 @@ fn builder(
         .port(args.port)
         .control_port(args.control_port)
         .tls(args.tls || args.ca_out.is_some())
+        .tls_versions(args.tls_versions)
+        .http_versions(args.http_versions)
         .environment(environment)
         .access_token_lifetime(args.access_token_lifetime)
         .basic_decoding(match settings.basic_encoding {
@@ -101,6 +106,15 @@ fn builder(
     }
     for name in &args.names {
         builder = builder.name(name);
+    }
+    if let Some(trouble) = args.tls_trouble {
+        builder = builder.tls_trouble(trouble);
+    }
+    if let Some(timeout) = args.idle_timeout {
+        builder = builder.idle_timeout(timeout);
+    }
+    if let Some(requests) = args.requests_per_connection {
+        builder = builder.requests_per_connection(requests);
     }
     if let Some(port) = args.proxy_port {
         builder = builder.proxy_port(port);
