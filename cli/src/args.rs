@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use layerfi_auth::{BasicEncoding, Environment, SessionDuration};
+use layerfi_auth_emulator::{Fault, HttpVersions, TlsTrouble, TlsVersions};
 
 use crate::failure::Failure;
 
@@ -149,9 +150,36 @@ pub(crate) struct EmulatorArgs {
     /// The port of the control API; 0 takes any free port.
     #[arg(long, value_name = "PORT", value_parser = port, default_value = "0")]
     pub(crate) control_port: u16,
+    /// Also run an HTTP forward proxy on this port; 0 takes any free port. Every
+    /// host name leads to the emulator.
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    pub(crate) proxy_port: Option<u16>,
     /// Serve HTTPS, with a CA that is generated at start.
     #[arg(long)]
     pub(crate) tls: bool,
+    /// A host name for which the certificate is valid, in addition to localhost;
+    /// the flag can be repeated.
+    #[arg(long = "name", value_name = "HOST")]
+    pub(crate) names: Vec<String>,
+    /// A defect of TLS; implies --tls.
+    #[arg(long, value_name = "NAME", value_parser = tls_troubles())]
+    pub(crate) tls_trouble: Option<TlsTrouble>,
+    /// The TLS versions to offer.
+    #[arg(long, value_name = "VERSIONS", value_parser = tls_versions(), default_value = "1.2-1.3")]
+    pub(crate) tls_versions: TlsVersions,
+    /// The HTTP versions to support.
+    #[arg(long, value_name = "VERSIONS", value_parser = http_versions(), default_value = "1.1-2")]
+    pub(crate) http_versions: HttpVersions,
+    /// Close connections that were idle for this time.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// End each connection after this many requests.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) requests_per_connection: Option<u32>,
+    /// A fault from the start, in JSON as in docs/emulator.md; the flag can be
+    /// repeated.
+    #[arg(long = "fault", value_name = "JSON", value_parser = fault)]
+    pub(crate) faults: Vec<Fault>,
     /// The file to write the CA certificate to; implies --tls. The default is a
     /// temporary file that is removed at exit.
     #[arg(long, value_name = "PATH")]
@@ -177,6 +205,25 @@ pub(crate) struct RateLimit(pub(crate) Option<u32>);
 fn environments() -> impl clap::builder::TypedValueParser<Value = Environment> {
     PossibleValuesParser::new(Environment::ALL.map(Environment::as_str))
         .try_map(|name| name.parse::<Environment>())
+}
+
+fn tls_troubles() -> impl clap::builder::TypedValueParser<Value = TlsTrouble> {
+    PossibleValuesParser::new(TlsTrouble::ALL.map(TlsTrouble::name))
+        .try_map(|name| serde_json::from_value::<TlsTrouble>(name.into()))
+}
+
+fn tls_versions() -> impl clap::builder::TypedValueParser<Value = TlsVersions> {
+    PossibleValuesParser::new(["1.2", "1.3", "1.2-1.3"])
+        .try_map(|name| serde_json::from_value::<TlsVersions>(name.into()))
+}
+
+fn http_versions() -> impl clap::builder::TypedValueParser<Value = HttpVersions> {
+    PossibleValuesParser::new(["1.1", "2", "1.1-2"])
+        .try_map(|name| serde_json::from_value::<HttpVersions>(name.into()))
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    serde_json::from_str(text).map_err(|error| format!("not a fault in JSON: {error}"))
 }
 
 /// Parses a timeout in seconds, within the engine's limits.

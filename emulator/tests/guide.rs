@@ -10,7 +10,9 @@ mod common;
 use std::process::Command;
 
 use common::{access_token, command, control, get, request_business_token, start};
-use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID, Emulator};
+use layerfi_auth_emulator::{
+    DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID, Emulator, TlsTrouble,
+};
 use serde_json::Value;
 
 const GUIDE: &str = include_str!("../../docs/emulator.md");
@@ -66,8 +68,8 @@ fn every_fault_of_the_guide_is_accepted() {
 
 #[test]
 fn fault_table_of_the_guide_has_all_fields() {
-    let all = r#"{"endpoint":"token","business_id":"","skip":1,"times":2,"delay_ms":1,"hold":true,
-        "status":200,"headers":{"a":"b"},"body":"","body_base64":"","patch":{},"pad_body_to":1,"wire":"raw"}"#;
+    let all = r#"{"endpoint":"token","business_id":"","path":"/","skip":1,"times":2,"for_ms":1,"delay_ms":1,"hold":true,
+        "status":200,"headers":{"a":"b"},"pad_headers":{"a":1},"encoding":"br","body":"","body_base64":"","patch":{},"pad_body_to":1,"wire":"raw"}"#;
     let fault: layerfi_auth_emulator::Fault = serde_json::from_str(all).unwrap();
     let fault = serde_json::to_value(fault).unwrap();
     let mut fields: Vec<_> = fault
@@ -109,7 +111,9 @@ fn command_table_of_the_guide_has_all_commands() {
 #[test]
 fn tls_table_of_the_guide_has_all_defects() {
     let defects = first_column("| `tls_trouble` | defect |\n");
-    assert_eq!(defects.len(), 5, "wrong number of defects: {defects:?}");
+    let mut all: Vec<_> = TlsTrouble::ALL.map(TlsTrouble::name).into();
+    all.sort_unstable();
+    assert_eq!(defects, all, "the table must have all defects");
     let layer = start(Emulator::builder().tls(true));
     for defect in defects {
         let body = format!(r#"{{"tls_trouble": "{defect}"}}"#);

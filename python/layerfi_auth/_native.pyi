@@ -6,7 +6,7 @@ from uuid import UUID
 
 from typing_extensions import Self, Unpack, disjoint_base
 
-from layerfi_auth._types import ClientOptions, Post, Settle
+from layerfi_auth._types import ClientOptions, Post, Settle, TlsTrouble
 from layerfi_auth.exceptions import LayerAuthError
 
 __all__ = [
@@ -258,6 +258,15 @@ class EmulatorBase:
         tls: bool | None = None,
         port: int | None = None,
         control_port: int | None = None,
+        proxy: bool | None = None,
+        proxy_port: int | None = None,
+        proxy_credentials: tuple[str, str] | None = None,
+        names: Sequence[str] | None = None,
+        idle_timeout: float | None = None,
+        requests_per_connection: int | None = None,
+        tls_trouble: TlsTrouble | None = None,
+        tls_versions: Literal["1.2", "1.3", "1.2-1.3"] | None = None,
+        http_versions: Literal["1.1", "2", "1.1-2"] | None = None,
     ) -> Self: ...
     @property
     def url(self) -> str: ...
@@ -266,9 +275,22 @@ class EmulatorBase:
     @property
     def control_url(self) -> str: ...
     @property
+    def proxy_url(self) -> str | None: ...
+    @property
     def scope(self) -> str: ...
     @property
     def ca_pem(self) -> str | None: ...
+    def set_tls_trouble(self, trouble: TlsTrouble | None) -> None: ...
+    def _rotate_authority(self) -> str: ...
+    def set_proxy_credentials(self, credentials: tuple[str, str] | None) -> None: ...
+    def set_idle_timeout(self, seconds: float | None) -> None: ...
+    def connections(
+        self,
+        action: Literal["close", "reset", "finish", "freeze"],
+        *,
+        connection: int | None = None,
+        only_idle: bool = False,
+    ) -> int: ...
     def remove_fault(self, number: int) -> bool: ...
     def clear_faults(self) -> None: ...
     def release(self) -> None: ...

@@ -69,6 +69,16 @@ class Emulator(EmulatorBase):
     :param tls: serve HTTPS; `ca_pem` is the certificate authority.
     :param port: the API's port; a free port by default.
     :param control_port: the control API's port; a free port by default.
+    :param proxy: run an HTTP forward proxy at `proxy_url`, through which every host name
+        leads to the emulator.
+    :param proxy_port: the proxy's port; a free port by default.
+    :param proxy_credentials: user and password that the proxy requires.
+    :param names: host names for which the certificate is valid, besides ``localhost``.
+    :param idle_timeout: close connections that were idle for this many seconds.
+    :param requests_per_connection: end each connection after this many requests.
+    :param tls_trouble: serve HTTPS with a defect, see `set_tls_trouble`.
+    :param tls_versions: ``1.2``, ``1.3`` or ``1.2-1.3``, the default.
+    :param http_versions: ``1.1``, ``2`` or ``1.1-2``, the default.
     """
 
     def client(self, **options: Unpack[ClientOptions]) -> Client:
@@ -120,6 +130,25 @@ class Emulator(EmulatorBase):
             self._remove_ca_file = weakref.finalize(self, _remove, path, os.getpid())
         return path
 
+    def rotate_authority(self) -> str:
+        """Replace the certificate authority and the certificate, for the next handshakes.
+
+        The file that `env` names is written anew. Returns the new `ca_pem`.
+        """
+        pem = self._rotate_authority()
+        self._write_ca_file()
+        return pem
+
+    def reset(self) -> None:
+        """Restore the state at the start, except for the ports."""
+        super().reset()
+        self._write_ca_file()
+
+    def _write_ca_file(self) -> None:
+        path: str | None = self.__dict__.get("_ca_path")
+        if path is not None and self.ca_pem is not None:
+            Path(path).write_text(self.ca_pem)
+
     def stop(self) -> None:
         """Stop the emulator. It cannot be started again."""
         super().stop()
@@ -133,7 +162,7 @@ class Emulator(EmulatorBase):
 
         Pass its fields as keywords or a mapping: ``status``, ``body``, ``headers``, ``times``
         (a number or ``"forever"``), ``skip``, ``delay_ms``, ``hold``, ``patch``, ``wire``,
-        ``business_id``, ``pad_body_to``. Returns the fault's number, for `remove_fault`.
+        ``business_id``, ``path``, ``for_ms``, ``pad_body_to``, ``pad_headers``, ``encoding``. Returns the fault's number, for `remove_fault`.
         """
         fields = {**(fault or {}), **fields}
         if endpoint is not None:

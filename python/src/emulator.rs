@@ -1,6 +1,5 @@
 //! The emulator, for `layerfi_auth.testing`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use layerfi_auth_emulator::{
@@ -21,14 +20,6 @@ pub(crate) struct EmulatorBase {
     emulator: Emulator,
     /// Id and secret of the first client at the start.
     first: (String, String),
-    /// The first client's current secret, if it was rotated.
-    rotated: Mutex<Option<String>>,
-}
-
-impl EmulatorBase {
-    fn rotated(&self) -> MutexGuard<'_, Option<String>> {
-        self.rotated.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn failed(error: EmulatorError) -> PyErr {
@@ -46,6 +37,12 @@ fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> PyResult<T> {
 fn seconds(value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
         .map_err(|_| PyValueError::new_err("seconds must be finite and not negative"))
+}
+
+/// A value by its name in the control API.
+fn named<T: serde::de::DeserializeOwned>(what: &str, name: &str) -> PyResult<T> {
+    serde_json::from_value(Value::from(name))
+        .map_err(|error| PyValueError::new_err(format!("{what}: {error}")))
 }
 
 fn kind(name: &str) -> PyResult<TokenKind> {
@@ -98,6 +95,24 @@ fn builder(options: &Bound<'_, PyDict>) -> PyResult<EmulatorBuilder> {
             "tls" => builder.tls(value.extract()?),
             "port" => builder.port(value.extract()?),
             "control_port" => builder.control_port(value.extract()?),
+            "proxy" => match value.extract()? {
+                true => builder.proxy(),
+                false => builder,
+            },
+            "proxy_port" => builder.proxy_port(value.extract()?),
+            "proxy_credentials" => {
+                let (user, password): (String, String) = value.extract()?;
+                builder.proxy_credentials(user, password)
+            }
+            "idle_timeout" => builder.idle_timeout(seconds(value.extract()?)?),
+            "requests_per_connection" => builder.requests_per_connection(value.extract()?),
+            "tls_trouble" => builder.tls_trouble(named("tls_trouble", value.extract()?)?),
+            "tls_versions" => builder.tls_versions(named("tls_versions", value.extract()?)?),
+            "http_versions" => builder.http_versions(named("http_versions", value.extract()?)?),
+            "names" => value
+                .extract::<Vec<String>>()?
+                .into_iter()
+                .fold(builder, EmulatorBuilder::name),
             other => {
                 return Err(PyTypeError::new_err(format!(
                     "Emulator() got an unexpected keyword argument {other:?}"
@@ -127,7 +142,9 @@ impl EmulatorBase {
         text_signature = "(*, environment=None, clients=None, unauthorized_clients=None, \
             businesses=None, basic_decoding=None, invalid_client_status=None, \
             access_token_lifetime=None, business_token_lifetime=None, rate_limit=100, tls=None, \
-            port=None, control_port=None)"
+            port=None, control_port=None, proxy=None, proxy_port=None, proxy_credentials=None, \
+            names=None, idle_timeout=None, requests_per_connection=None, tls_trouble=None, \
+            tls_versions=None, http_versions=None)"
     )]
     fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let builder = match options {
@@ -138,14 +155,14 @@ impl EmulatorBase {
         Ok(Self {
             emulator,
             first: first_client(options)?,
-            rotated: Mutex::default(),
         })
     }
 
     /// The current `(client_id, client_secret)` of the first client.
     fn _credentials(&self) -> (String, String) {
         let (id, secret) = self.first.clone();
-        (id, self.rotated().clone().unwrap_or(secret))
+        let current = self.emulator.client_secret(&id);
+        (id, current.unwrap_or(secret))
     }
 
     /// The API's base URL, without a trailing slash.
@@ -166,6 +183,12 @@ impl EmulatorBase {
         self.emulator.control_url()
     }
 
+    /// The URL of the proxy, without credentials; ``None`` without a proxy.
+    #[getter]
+    fn proxy_url(&self) -> Option<String> {
+        self.emulator.proxy_url()
+    }
+
     /// The OAuth scope that the emulator grants.
     #[getter]
     fn scope(&self) -> &str {
@@ -176,6 +199,48 @@ impl EmulatorBase {
     #[getter]
     fn ca_pem(&self) -> Option<String> {
         self.emulator.ca_pem()
+    }
+
+    /// Set a defect of TLS for the next handshakes: ``expired``, ``not_yet_valid``,
+    /// ``wrong_host``, ``self_signed``, ``ca_as_leaf``, ``tls_1_1``, ``plain_http`` or
+    /// ``handshake_stall``; ``None`` for no defect.
+    fn set_tls_trouble(&self, trouble: Option<&str>) -> PyResult<()> {
+        let trouble = trouble.map(|name| named("trouble", name)).transpose()?;
+        self.emulator.set_tls_trouble(trouble).map_err(failed)
+    }
+
+    fn _rotate_authority(&self) -> PyResult<String> {
+        self.emulator.rotate_authority().map_err(failed)
+    }
+
+    /// Set the user and the password that the proxy requires; ``None`` to accept every
+    /// client.
+    fn set_proxy_credentials(&self, credentials: Option<(String, String)>) {
+        let credentials = credentials.as_ref();
+        self.emulator
+            .set_proxy_credentials(credentials.map(|(user, password)| (&**user, &**password)));
+    }
+
+    /// Close idle connections after this many seconds; ``None`` to keep them. Applies to
+    /// connections made later.
+    fn set_idle_timeout(&self, seconds: Option<f64>) -> PyResult<()> {
+        self.emulator
+            .set_idle_timeout(seconds.map(self::seconds).transpose()?);
+        Ok(())
+    }
+
+    /// ``close``, ``reset``, ``finish`` or ``freeze`` the open connections, or one by its
+    /// number in the log; with ``only_idle``, those without a request in flight. Return
+    /// how many.
+    #[pyo3(signature = (action, *, connection=None, only_idle=false))]
+    fn connections(
+        &self,
+        action: &str,
+        connection: Option<u64>,
+        only_idle: bool,
+    ) -> PyResult<usize> {
+        let action = named("action", action)?;
+        Ok(self.emulator.connections(action, connection, only_idle))
     }
 
     fn _add_fault(&self, fault: &str) -> PyResult<u64> {
@@ -197,7 +262,7 @@ impl EmulatorBase {
         self.emulator.clear_faults();
     }
 
-    /// Answer all requests that a fault with ``hold`` is holding.
+    /// Answer all requests that a fault with ``hold`` is holding, and thaw all connections.
     fn release(&self) {
         self.emulator.release();
     }
@@ -273,11 +338,7 @@ impl EmulatorBase {
         } else {
             self.emulator.rotate(client_id, client_secret)
         }
-        .map_err(failed)?;
-        if client_id == self.first.0 {
-            *self.rotated() = Some(client_secret.to_owned());
-        }
-        Ok(())
+        .map_err(failed)
     }
 
     fn _counters(&self) -> PyResult<String> {
@@ -285,7 +346,7 @@ impl EmulatorBase {
     }
 
     /// Number of requests to an endpoint: ``token``, ``whoami``, ``auth_token``,
-    /// ``business``, ``business_data``, ``preflight`` or ``unknown``.
+    /// ``business``, ``business_data``, ``preflight``, ``unknown`` or ``proxy``.
     fn count(&self, endpoint: &str) -> PyResult<u64> {
         let endpoint = serde_json::from_value(Value::from(endpoint))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -333,7 +394,6 @@ impl EmulatorBase {
     /// Restore the state at the start, except for the ports.
     fn reset(&self) {
         self.emulator.reset();
-        *self.rotated() = None;
     }
 
     /// Stop the emulator. It cannot be started again.

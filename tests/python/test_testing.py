@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -203,3 +206,72 @@ def test_pytest_fixtures(pytester):
     result.assert_outcomes(passed=3)
     listed = pytester.runpytest_subprocess("--fixtures", "-p", "no:asyncio")
     listed.stdout.fnmatch_lines(["*layer_emulator*", "*emulator of the Layer API*"])
+
+
+def send(layer, method, path, body=None):
+    """Send a command to the control API."""
+    request = urllib.request.Request(  # noqa: S310
+        layer.control_url + path, data=body and json.dumps(body).encode(), method=method
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as response:
+        return json.load(response)
+
+
+def test_demo_business_is_the_same_for_every_language(layer):
+    assert send(layer, "GET", "/")["demo_business_id"] == BUSINESS_ID
+
+
+def test_secret_rotated_over_the_control_api_is_used_by_new_clients(layer):
+    send(layer, "POST", "/rotate", {"client_id": CLIENT_ID, "client_secret": "newer"})
+    assert layer.env()["LAYER_CLIENT_SECRET"] == "newer"
+    assert layer.client().token()
+
+
+def test_proxy_leads_every_name_to_the_emulator():
+    names = ["auth.layerfi.test", "api.layerfi.test"]
+    options = {"tls": True, "proxy": True, "names": names, "proxy_credentials": ("u", "p")}
+    with Emulator(**options) as layer:
+        client = layer.client(
+            api_url="https://api.layerfi.test",
+            auth_url="https://auth.layerfi.test/oauth2/token",
+            proxy=layer.proxy_url.replace("://", "://u:p@"),
+        )
+        assert client.whoami().client_name
+        assert layer.counters()["tunnels"] == 2
+        requests = [entry for entry in layer.log() if entry["endpoint"] == "proxy"]
+        assert [entry["proxy_user"] for entry in requests] == ["u", "u"]
+        layer.set_proxy_credentials(None)
+    with Emulator() as layer:
+        assert layer.proxy_url is None
+
+
+def test_rotated_authority_is_written_to_the_file_of_the_environment():
+    with Emulator(tls=True) as layer:
+        file = Path(layer.env()["LAYER_CA_FILE"])
+        before = layer.ca_pem
+        assert layer.rotate_authority() == layer.ca_pem != before
+        assert file.read_text() == layer.ca_pem
+        assert layer.client().token()
+        layer.reset()
+        assert file.read_text() == layer.ca_pem == before
+
+
+def test_tls_and_connections_can_be_disturbed():
+    with Emulator(tls_trouble="tls_1_1", http_versions="1.1", requests_per_connection=1) as layer:
+        with pytest.raises(TlsError):
+            layer.client(max_attempts=1).token()
+        layer.set_tls_trouble(None)
+        client = layer.client()
+        assert client.whoami().client_name
+        assert layer.counters()["connections"] == 3
+        layer.set_idle_timeout(60)
+        assert layer.connections("close", connection=1_000_000) == 0
+        with pytest.raises(ValueError, match="action"):
+            layer.connections("sing")
+
+
+def test_port_in_use_is_named_with_the_cause(layer):
+    used = urlsplit(layer.url).port
+    with pytest.raises(RuntimeError, match=rf"127\.0\.0\.1:{used}.*in use"):
+        Emulator(port=used)

@@ -34,6 +34,9 @@ pub(super) fn run(
             )
         })?;
         let emulator = builder.start().await?;
+        for fault in &args.faults {
+            emulator.add_fault(fault.clone())?;
+        }
         let ca = CaFile::write(&emulator, args.ca_out.as_deref())?;
         let description = Description {
             emulator: &emulator,
@@ -72,6 +75,8 @@ fn builder(
         .port(args.port)
         .control_port(args.control_port)
         .tls(args.tls || args.ca_out.is_some())
+        .tls_versions(args.tls_versions)
+        .http_versions(args.http_versions)
         .environment(environment)
         .access_token_lifetime(args.access_token_lifetime)
         .basic_decoding(match settings.basic_encoding {
@@ -95,6 +100,21 @@ fn builder(
     }
     for business in &args.businesses {
         builder = builder.business(business);
+    }
+    for name in &args.names {
+        builder = builder.name(name);
+    }
+    if let Some(trouble) = args.tls_trouble {
+        builder = builder.tls_trouble(trouble);
+    }
+    if let Some(timeout) = args.idle_timeout {
+        builder = builder.idle_timeout(timeout);
+    }
+    if let Some(requests) = args.requests_per_connection {
+        builder = builder.requests_per_connection(requests);
+    }
+    if let Some(port) = args.proxy_port {
+        builder = builder.proxy_port(port);
     }
     Ok((builder, secret.is_none()))
 }

@@ -1,8 +1,10 @@
 //! Soak test. The emulator runs in its own process: it returns faults, is killed,
-//! restarted and frozen, and the network to it is cut and loses packets. Meanwhile
-//! one program per language makes calls from tasks and threads and creates and
-//! drops clients. At the end no expired token was served, the number of requests
-//! is bounded, all clients have recovered, and no resource has grown.
+//! restarted and frozen, its certificate authority is replaced, and the network to it
+//! is cut and loses packets. Meanwhile one program per language makes calls from tasks
+//! and threads and creates and drops clients, at times with few threads and few file
+//! descriptors. At the end no expired token was served, the number of requests is
+//! bounded, all clients have recovered, no resource has grown, and nothing was written
+//! to standard error.
 //!
 //! `cargo test` runs it for a few seconds with the Rust program on loopback.
 //! `make soak` runs it for ten minutes with all programs (`LAYERFI_SOAK=all`),
@@ -14,6 +16,7 @@ mod invariants;
 mod network;
 mod programs;
 mod samples;
+mod scarcity;
 mod test_bed;
 
 use std::time::{Duration, Instant};
@@ -71,11 +74,7 @@ fn b05_b06_b08_b14_soak() {
         programs.push(Program::python(&mut test_bed));
     }
     let started = Instant::now();
-    test_bed.disrupt(duration, &mut || {
-        for program in &mut programs {
-            program.record_sample();
-        }
-    });
+    test_bed.disrupt(duration, &mut programs);
 
     // First tell all programs to end, then wait for each, so that they recover at the
     // same time.
