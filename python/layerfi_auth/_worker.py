@@ -18,6 +18,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from layerfi_auth._native import Jobs, ProviderAnswer
 
@@ -64,6 +65,17 @@ def _import_threading() -> None:
 
 if sys.version_info < (3, 13) and "threading" not in sys.modules:
     _import_threading()
+
+
+def unpatched(start_new_thread: object) -> object:
+    """Return `_thread.start_new_thread` as it was before gevent or eventlet patched it."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("_thread"):
+        return monkey.get_original("_thread", "start_new_thread")
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        return patcher.original("_thread").start_new_thread
+    return start_new_thread
 
 
 def run_worker(jobs: Jobs) -> None:

@@ -8,6 +8,7 @@ mod command;
 mod emulator;
 mod errors;
 mod gil;
+mod greenlets;
 mod lifecycle;
 mod logging;
 mod options;

@@ -7,11 +7,13 @@ use std::time::Duration;
 use layerfi_auth::blocking::{self, Client};
 use layerfi_auth::{Error, Result};
 use pyo3::IntoPyObjectExt as _;
+use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 
 use crate::client_state::ClientState;
 use crate::errors::{call_not_started, call_without_result, invalid_argument};
 use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
+use crate::greenlets::Waiter;
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::worker::{Call, Worker};
 
@@ -40,7 +42,7 @@ pub(crate) fn call_timeout(py: Python<'_>, seconds: f64) -> PyResult<Duration> {
 /// An engine result that becomes a Python object.
 pub(crate) trait ToPython: Send + 'static {
     /// The Python object.
-    type Object: for<'py> IntoPyObject<'py> + 'static;
+    type Object: for<'py> IntoPyObject<'py> + for<'py> FromPyObjectOwned<'py> + 'static;
 
     fn to_python(self, py: Python<'_>, state: &ClientState) -> PyResult<Self::Object>;
 }
@@ -77,11 +79,12 @@ fn client_with(state: &ClientState, py: Python<'_>, timeout: Option<f64>) -> PyR
     }
 }
 
-/// Starts a call and waits for its result. Other Python threads run meanwhile.
-/// A signal whose Python handler raises ends the wait and cancels the call.
+/// Starts a call and waits for its result. Other Python threads run meanwhile,
+/// and other greenlets where the program has patched blocking functions. A
+/// signal whose Python handler raises ends the wait and cancels the call.
 pub(crate) fn block<T, F>(
     py: Python<'_>,
-    state: &ClientState,
+    state: &Arc<ClientState>,
     timeout: Option<f64>,
     call: impl FnOnce(layerfi_auth::Client) -> F + Send,
 ) -> PyResult<T::Object>
@@ -89,6 +92,10 @@ where
     T: ToPython,
     F: Future<Output = Result<T>> + Send + 'static,
 {
+    if let Some(waiter) = Waiter::current(py)? {
+        let pending = start(py, state, waiter.target()?, timeout, call)?;
+        return waiter.wait(pending)?.extract().map_err(Into::into);
+    }
     let client = client_with(state, py, timeout)?;
     let raise = |error: Error| state.raise(py, &error);
     let mut pending = gil::released(py, || client.start(call)).map_err(raise)?;
@@ -105,8 +112,8 @@ where
     }
 }
 
-/// Starts a call for an event loop. `target` gets the result from another
-/// thread.
+/// Starts a call for an event loop or a greenlet. `target` gets the result from
+/// another thread.
 pub(crate) fn start<T, F>(
     py: Python<'_>,
     state: &Arc<ClientState>,
