@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module  # gevent and eventlet have no types.
 
 from layerfi_auth._await_call import result_missing
 
@@ -34,20 +35,15 @@ def current_waiter() -> GeventWaiter | EventletWaiter | None:
 
 
 def _gevent_waiter() -> GeventWaiter | None:
-    import gevent
-    from gevent._hub_local import get_hub_if_exists
-
-    hub = get_hub_if_exists()
-    if hub is None or hub.loop is None or gevent.getcurrent() is hub:
+    hub = import_module("gevent._hub_local").get_hub_if_exists()
+    if hub is None or hub.loop is None or import_module("gevent").getcurrent() is hub:
         return None
     return GeventWaiter(hub)
 
 
 def _eventlet_waiter() -> EventletWaiter | None:
-    from eventlet import getcurrent, hubs
-
-    hub = getattr(hubs._threadlocal, "hub", None)  # noqa: SLF001
-    if hub is None or hub.greenlet is getcurrent():
+    hub = getattr(import_module("eventlet.hubs")._threadlocal, "hub", None)  # noqa: SLF001
+    if hub is None or hub.greenlet is import_module("eventlet").getcurrent():
         return None
     try:
         return EventletWaiter()
@@ -62,10 +58,8 @@ class GeventWaiter:
     __slots__ = ("_hub", "_waiter", "post")
 
     def __init__(self, hub: Any) -> None:
-        from gevent.hub import Waiter
-
         self._hub = hub
-        self._waiter = Waiter(hub)
+        self._waiter = import_module("gevent.hub").Waiter(hub)
         self.post: Callable[..., object] = hub.loop.run_callback_threadsafe
 
     def settle(self, value: object, error: BaseException | None) -> None:
@@ -117,11 +111,9 @@ class EventletWaiter:
 
     def wait(self, pending: PendingCall) -> object:
         """Wait for the result. An exception that is raised in this greenlet ends the wait."""
-        from eventlet.hubs import trampoline
-
         try:
             while self._outcome is None:
-                trampoline(
+                import_module("eventlet.hubs").trampoline(
                     self._readable,
                     read=True,
                     timeout=pending.max_wait,
