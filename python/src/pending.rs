@@ -14,6 +14,7 @@ use crate::client_state::ClientState;
 use crate::errors::{call_not_started, call_without_result, invalid_argument};
 use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
 use crate::greenlets::Waiter;
+use crate::provider::WaitingThread;
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::worker::{Call, Worker};
 
@@ -98,6 +99,7 @@ where
     }
     let client = client_with(state, py, timeout)?;
     let raise = |error: Error| state.raise(py, &error);
+    let _waiting = state.thread_waits(py)?;
     let mut pending = gil::released(py, || client.start(call)).map_err(raise)?;
     loop {
         let (back, result) = gil::released(py, move || {
@@ -142,6 +144,7 @@ where
         error.set_cause(py, Some(cause));
         error
     })?;
+    let waiting = state.thread_waits(py)?;
     let max_wait = client.as_async().timeout() + DELIVERY_TIMEOUT;
     let mut sender = ResultSender {
         target: Some(target),
@@ -159,7 +162,7 @@ where
     };
     let pending = gil::released(py, start).map_err(|error| state.raise(py, &error))?;
     Ok(PendingCall {
-        pending: Mutex::new(Some(pending)),
+        pending: Mutex::new(Some((pending, waiting))),
         max_wait: max_wait.as_secs_f64(),
     })
 }
@@ -224,7 +227,7 @@ fn to_call(py: Python<'_>, completion: Completion) -> Option<Call> {
 /// A call in progress that was started for an event loop.
 #[pyclass(frozen, module = "layerfi_auth._native")]
 pub(crate) struct PendingCall {
-    pending: Mutex<Option<blocking::Pending<()>>>,
+    pending: Mutex<Option<(blocking::Pending<()>, Option<WaitingThread>)>>,
     max_wait: f64,
 }
 

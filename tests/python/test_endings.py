@@ -634,3 +634,71 @@ def test_b27_twenty_endings(layer, version, name):
         assert err.count("Traceback") == 1, f"more than one traceback: {err!r}"
     else:
         assert err == "", f"unexpected on standard error: {err!r}"
+
+
+IMPORTS_FROM = {
+    "from": "from shop import READY",
+    "module": "import shop; shop.READY",
+    "submodule": "from shop.vault import READY",
+    # Another thread holds the import that the provider waits for, and waits for the caller.
+    "through_another_thread": (
+        "import _thread, sys\n"
+        "    _thread.start_new_thread(__import__, ('vault_library',))\n"
+        "    while 'vault_library' not in sys.modules: pass\n"
+        "    from vault_library import READY"
+    ),
+}
+PACKAGE = """
+import sys
+from layerfi_auth import Client
+from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET
+
+def vault():
+    {imports}
+    return CLIENT_ID, CLIENT_SECRET
+
+client = Client.from_env(client_id=None, credentials=vault, proxy=False, timeout=3600)
+{call}
+READY = True
+"""
+USES_PACKAGE = """
+from layerfi_auth import CredentialsError
+try:
+    import shop
+except CredentialsError as error:
+    print("told" if "import of module shop" in str(error) else error)
+else:
+    assert shop.client.whoami().client_name
+    print("served")
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("how", ["blocking", "async"])
+@pytest.mark.parametrize("kind", IMPORTS_FROM)
+def test_b27_provider_that_imports_from_the_package_whose_import_waits_for_it(
+    layer, tmp_path, version, kind, how
+):
+    """Python's import lock makes each thread wait for the other; the error says so in time."""
+    python = find_python(version)
+    if python is None:
+        pytest.skip(f"CPython {version} is not installed")
+    call = {
+        "blocking": "client.token()",
+        "async": "import asyncio; asyncio.run(client.token_async())",
+    }
+    (tmp_path / "shop").mkdir()
+    source = PACKAGE.format(imports=IMPORTS_FROM[kind], call=call[how])
+    (tmp_path / "shop" / "__init__.py").write_text(source)
+    (tmp_path / "shop" / "vault.py").write_text("READY = True")
+    (tmp_path / "vault_library.py").write_text("from shop import READY")
+    done = subprocess.run(
+        [python, "-S", "-c", f"{PROLOGUE}sys.path.insert(0, {str(tmp_path)!r}){USES_PACKAGE}"],
+        env={**os.environ, **layer.env(), "LAYER_CLIENT_SECRET": ""},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
+    assert done.stdout == ("served\n" if kind == "submodule" else "told\n")
