@@ -19,12 +19,14 @@ BENCHES += bench-python
 
 venv: $(VENV)/.ready ## Create .venv with the Python tools
 
-$(VENV)/.ready: tests/python/requirements.txt tests/python/requirements-core.txt python/rules.mk
+$(VENV)/.ready: $(wildcard tests/python/requirements*.txt) python/rules.mk
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is required; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) 'maturin>=1.10,<2' \
 		-r tests/python/requirements.txt
+	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) \
+		--target $(VENV)/gunicorn-with-eventlet -r tests/python/requirements-eventlet.txt
 	touch $@
 
 # One wheel, built with the development profile, for all tests.

@@ -26,7 +26,8 @@ def _settle(future: asyncio.Future[Any], value: object, error: BaseException | N
         future.set_exception(error)
 
 
-def _result_missing() -> RequestTimeoutError:
+def result_missing() -> RequestTimeoutError:
+    """Return the error for a call whose result was lost."""
     message = "the call's result has not arrived"
     remedy = "its thread has ended: check the process's limits on memory and threads, or retry"
     text = f"{message}: {remedy}"
@@ -59,7 +60,7 @@ async def await_call(
     pending = start(loop.call_soon_threadsafe, settle, *args, **kwargs)
     # The engine ends each call in time; this timer is for a result that gets lost. Not in trio,
     # whose mock clock would jump to it.
-    timer = loop.call_later(pending.max_wait, lambda: settle(None, _result_missing()))
+    timer = loop.call_later(pending.max_wait, lambda: settle(None, result_missing()))
     try:
         return await future
     finally:

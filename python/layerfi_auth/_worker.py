@@ -13,11 +13,13 @@ from __future__ import annotations
 
 # `signal` imports `enum`, which takes a third of this package's import time.
 import _signal  # type: ignore[import-not-found]
+import _thread
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from layerfi_auth._native import Jobs, ProviderAnswer
 
@@ -66,6 +68,17 @@ if sys.version_info < (3, 13) and "threading" not in sys.modules:
     _import_threading()
 
 
+def unpatched(start_new_thread: object) -> object:
+    """Return `_thread.start_new_thread` as it was before gevent or eventlet patched it."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("_thread"):
+        return monkey.get_original("_thread", "start_new_thread")
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        return patcher.original("_thread").start_new_thread
+    return start_new_thread
+
+
 def run_worker(jobs: Jobs) -> None:
     """Call functions as they come: log handlers, and callbacks of event loops."""
     # Signals are handled in the program's own threads.
@@ -82,11 +95,32 @@ def run_worker(jobs: Jobs) -> None:
 
 def ask_provider(callable_: Callable[[], tuple[str, str]], answer: ProviderAnswer) -> None:
     """Call a credentials provider."""
+    answer.begin(_thread.get_ident())
     try:
         # Not in a variable: the value contains the secret.
         answer.take(callable_())
     except BaseException as error:  # noqa: BLE001
         answer.fail(error)
+
+
+def blocking_import(thread: int, waiting: list[int]) -> str | None:
+    """Return the module that ``thread`` waits to import while a thread of ``waiting`` does.
+
+    The import system finds only threads that wait for each other's imports, and not a thread
+    that waits for a result of this package in the middle of an import.
+    """
+    # Not documented. Where it is different, such a call times out.
+    blocking_on: Any = sys.modules["_frozen_importlib"]._blocking_on  # noqa: SLF001
+    for _ in range(100):
+        locks = blocking_on.get(thread)
+        if not locks:
+            return None
+        # A list since Python 3.12; a thread waits for the last one.
+        lock = locks[-1] if isinstance(locks, list) else locks
+        thread = lock.owner
+        if thread in waiting:
+            return str(lock.name)
+    return None
 
 
 def print_warning(message: str) -> None:

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::errors;
-use crate::provider::PythonProvider;
+use crate::provider::{PythonProvider, WaitingThread};
 use crate::tokens::AccessToken;
 use crate::worker::ptr_eq;
 
@@ -48,6 +48,15 @@ impl ClientState {
             current: ArcSwapOption::empty(),
             fast: Mutex::new(fast),
         })
+    }
+
+    /// Notes that the current thread waits for a call, where the credentials
+    /// provider could wait for this thread.
+    pub(crate) fn thread_waits(&self, py: Python<'_>) -> PyResult<Option<WaitingThread>> {
+        let provider = self.provider.as_ref();
+        provider
+            .map(|provider| provider.thread_waits(py))
+            .transpose()
     }
 
     /// The exception object of an error.

@@ -8,6 +8,7 @@ mod command;
 mod emulator;
 mod errors;
 mod gil;
+mod greenlets;
 mod lifecycle;
 mod logging;
 mod options;
@@ -51,6 +52,7 @@ mod native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::lifecycle::check_first_interpreter()?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         crate::lifecycle::register_hooks(module)
     }

@@ -1,9 +1,22 @@
 //! Hooks for the end of the interpreter and for forks.
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::{gil, logging, pending};
+
+/// Fails if an interpreter of this process that imported this module has ended.
+/// Static data of this module and of PyO3 refers to objects of that one.
+pub(crate) fn check_first_interpreter() -> PyResult<()> {
+    if gil::is_open() {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "layerfi_auth cannot be imported again after the interpreter that imported it has ended; \
+         start Python once per process",
+    ))
+}
 
 /// Registers the hooks of `module`, when it is imported.
 pub(crate) fn register_hooks(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -7,11 +7,14 @@ use std::time::Duration;
 use layerfi_auth::blocking::{self, Client};
 use layerfi_auth::{Error, Result};
 use pyo3::IntoPyObjectExt as _;
+use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 
 use crate::client_state::ClientState;
 use crate::errors::{call_not_started, call_without_result, guarded, invalid_argument, no_thread};
 use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
+use crate::greenlets::Waiter;
+use crate::provider::WaitingThread;
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::worker::{Call, Worker};
 
@@ -40,7 +43,7 @@ pub(crate) fn call_timeout(py: Python<'_>, seconds: f64) -> PyResult<Duration> {
 /// An engine result that becomes a Python object.
 pub(crate) trait ToPython: Send + 'static {
     /// The Python object.
-    type Object: for<'py> IntoPyObject<'py> + 'static;
+    type Object: for<'py> IntoPyObject<'py> + for<'py> FromPyObjectOwned<'py> + 'static;
 
     fn to_python(self, py: Python<'_>, state: &ClientState) -> PyResult<Self::Object>;
 }
@@ -77,11 +80,12 @@ fn client_with(state: &ClientState, py: Python<'_>, timeout: Option<f64>) -> PyR
     }
 }
 
-/// Starts a call and waits for its result. Other Python threads run meanwhile.
-/// A signal whose Python handler raises ends the wait and cancels the call.
+/// Starts a call and waits for its result. Other Python threads run meanwhile,
+/// and other greenlets where the program has patched blocking functions. A
+/// signal whose Python handler raises ends the wait and cancels the call.
 pub(crate) fn block<T, F>(
     py: Python<'_>,
-    state: &ClientState,
+    state: &Arc<ClientState>,
     timeout: Option<f64>,
     call: impl FnOnce(layerfi_auth::Client) -> F + Send,
 ) -> PyResult<T::Object>
@@ -89,8 +93,13 @@ where
     T: ToPython,
     F: Future<Output = Result<T>> + Send + 'static,
 {
+    if let Some(waiter) = Waiter::current(py)? {
+        let pending = start(py, state, waiter.target()?, timeout, call)?;
+        return waiter.wait(pending)?.extract().map_err(Into::into);
+    }
     let client = client_with(state, py, timeout)?;
     let raise = |error: Error| state.raise(py, &error);
+    let _waiting = state.thread_waits(py)?;
     guarded(py, || {
         let mut pending = gil::released(py, || client.start(call)).map_err(raise)?;
         loop {
@@ -107,8 +116,8 @@ where
     })
 }
 
-/// Starts a call for an event loop. `target` gets the result from another
-/// thread.
+/// Starts a call for an event loop or a greenlet. `target` gets the result from
+/// another thread.
 pub(crate) fn start<T, F>(
     py: Python<'_>,
     state: &Arc<ClientState>,
@@ -131,6 +140,7 @@ where
     WORKER
         .ensure_started(py)
         .map_err(|cause| no_thread(py, cause))?;
+    let waiting = state.thread_waits(py)?;
     let max_wait = client.as_async().timeout() + DELIVERY_TIMEOUT;
     let mut sender = ResultSender {
         target: Some(target),
@@ -150,7 +160,7 @@ where
         gil::released(py, start).map_err(|error| state.raise(py, &error))
     })?;
     Ok(PendingCall {
-        pending: Mutex::new(Some(pending)),
+        pending: Mutex::new(Some((pending, waiting))),
         max_wait: max_wait.as_secs_f64(),
     })
 }
@@ -215,7 +225,7 @@ fn to_call(py: Python<'_>, completion: Completion) -> Option<Call> {
 /// A call in progress that was started for an event loop.
 #[pyclass(frozen, module = "layerfi_auth._native")]
 pub(crate) struct PendingCall {
-    pending: Mutex<Option<blocking::Pending<()>>>,
+    pending: Mutex<Option<(blocking::Pending<()>, Option<WaitingThread>)>>,
     max_wait: f64,
 }
 

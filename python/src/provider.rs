@@ -1,9 +1,10 @@
 //! Credentials from a Python callable.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use layerfi_auth::blocking::{process_generation, start_thread};
 use layerfi_auth::{Credentials, CredentialsProvider, Error, ErrorKind};
 use pyo3::prelude::*;
@@ -17,6 +18,9 @@ use crate::worker::in_thread;
 /// not take a thread each time.
 const MAX_RUNNING: usize = 16;
 
+/// Time between two checks of whether a running call can never return.
+const IMPORT_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Credentials provider that calls a Python callable, which returns
 /// `(client_id, client_secret)`.
 #[derive(Clone)]
@@ -27,6 +31,26 @@ struct Inner {
     /// The last call's failure, if it failed.
     failure: ArcSwapOption<FailedCall>,
     running: Arc<RunningCalls>,
+    /// Threads that wait for a call of the client, once per call.
+    waiting: ArcSwap<Vec<u64>>,
+}
+
+/// A thread that waits for a call of the client, until it is dropped.
+pub(crate) struct WaitingThread {
+    provider: PythonProvider,
+    thread: u64,
+}
+
+impl Drop for WaitingThread {
+    fn drop(&mut self) {
+        self.provider.0.waiting.rcu(|threads| {
+            let mut threads = Vec::clone(threads);
+            if let Some(at) = threads.iter().position(|thread| *thread == self.thread) {
+                threads.swap_remove(at);
+            }
+            threads
+        });
+    }
 }
 
 /// Why a call failed. `reason` names only the exception's class: its text may
@@ -74,7 +98,32 @@ impl PythonProvider {
             callable: Arc::new(callable),
             failure: ArcSwapOption::empty(),
             running: Arc::default(),
+            waiting: ArcSwap::default(),
         }))
+    }
+
+    /// Notes that the current thread waits for a call of the client.
+    pub(crate) fn thread_waits(&self, py: Python<'_>) -> PyResult<WaitingThread> {
+        // The number that Python's import locks have, also where threads are patched.
+        let thread = py.import("_thread")?.call_method0("get_ident")?.extract()?;
+        self.0.waiting.rcu(|threads| {
+            let mut threads = Vec::clone(threads);
+            threads.push(thread);
+            threads
+        });
+        Ok(WaitingThread {
+            provider: self.clone(),
+            thread,
+        })
+    }
+
+    /// The module that `thread` waits to import while a thread that imports it
+    /// waits for the client. Neither can continue.
+    fn blocking_import(&self, py: Python<'_>, thread: u64) -> PyResult<Option<String>> {
+        let waiting = self.0.waiting.load_full();
+        py.import("layerfi_auth._worker")?
+            .call_method1("blocking_import", (thread, Vec::clone(&waiting)))?
+            .extract()
     }
 
     /// The exception that caused an error, if the callable raised one.
@@ -104,10 +153,12 @@ impl CredentialsProvider for PythonProvider {
         let Some(running) = self.0.running.enter() else {
             return Err(format!("{MAX_RUNNING} earlier calls have not returned").into());
         };
-        let (sender, answer) = oneshot::channel();
+        let (sender, mut answer) = oneshot::channel();
+        let thread = Arc::<AtomicU64>::default();
         let given = ProviderAnswer {
             sender: Mutex::new(Some(sender)),
             provider: self.clone(),
+            thread: Arc::clone(&thread),
             _running: running,
         };
         let callable = Arc::clone(&self.0.callable);
@@ -123,9 +174,32 @@ impl CredentialsProvider for PythonProvider {
             }
         })
         .map_err(|why| format!("no thread could be started for it: {why}"))?;
-        match answer.await {
-            Ok(credentials) => credentials,
-            Err(_) => Err("its thread ended, or could not be started".into()),
+        loop {
+            match tokio::time::timeout(IMPORT_CHECK_INTERVAL, &mut answer).await {
+                Ok(Ok(credentials)) => return credentials,
+                Ok(Err(_)) => return Err("its thread ended, or could not be started".into()),
+                Err(_) => {}
+            }
+            // Nothing is checked unless a thread waits; background refreshes have none.
+            let thread = thread.load(Ordering::Relaxed);
+            if thread == 0 || self.0.waiting.load().is_empty() || !gil::is_open() {
+                continue;
+            }
+            let provider = self.clone();
+            let (reply, check) = oneshot::channel();
+            // Without a thread, the next check follows.
+            let _ = start_thread("layerfi-provider", move || {
+                let module = Python::try_attach(|py| provider.blocking_import(py, thread));
+                let _ = reply.send(module);
+            });
+            if let Ok(Some(Ok(Some(module)))) = check.await {
+                let reason = format!(
+                    "it waits for the import of module {module}, and the thread that imports \
+                     {module} waits for the token; call the client after the import, or import \
+                     before the call what the provider needs"
+                );
+                return Err(self.record_failure(reason, None));
+            }
         }
     }
 }
@@ -135,6 +209,8 @@ impl CredentialsProvider for PythonProvider {
 pub(crate) struct ProviderAnswer {
     sender: Mutex<Option<oneshot::Sender<Result<Credentials, Failure>>>>,
     provider: PythonProvider,
+    /// The thread of the callable; 0 before it has started.
+    thread: Arc<AtomicU64>,
     _running: RunningCall,
 }
 
@@ -150,6 +226,11 @@ impl ProviderAnswer {
 
 #[pymethods]
 impl ProviderAnswer {
+    /// Takes the number of the thread, before it calls the callable.
+    fn begin(&self, thread: u64) {
+        self.thread.store(thread, Ordering::Relaxed);
+    }
+
     /// Takes the value that the callable returned.
     fn take(&self, pair: &Bound<'_, PyAny>) {
         let pair: PyResult<(String, String)> = pair.extract();

@@ -316,8 +316,8 @@ impl Jobs {
 }
 
 /// Calls a function of `layerfi_auth/_worker.py` in a new Python thread. Where
-/// greenlets replace threads (gevent), it is called on the current thread,
-/// which must be a thread of this module.
+/// something unknown replaces Python's threads, it is called on the current
+/// thread, which must be a thread of this module.
 pub(crate) fn in_thread<'py, A>(py: Python<'py>, function: &str, args: A) -> PyResult<()>
 where
     A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
@@ -332,13 +332,24 @@ where
     Ok(())
 }
 
+/// The function that starts threads, also where gevent or eventlet have
+/// replaced it with one that starts greenlets.
 fn start_new_thread(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.import("_thread")?.getattr("start_new_thread")
+    let start = py.import("_thread")?.getattr("start_new_thread")?;
+    if is_native(&start) {
+        return Ok(start);
+    }
+    py.import("layerfi_auth._worker")?
+        .call_method1("unpatched", (start,))
 }
 
-/// Whether `_thread` still starts threads, and not greenlets.
+fn is_native(function: &Bound<'_, PyAny>) -> bool {
+    function.is_instance_of::<PyCFunction>()
+}
+
+/// Whether threads can be started, and not only greenlets.
 fn has_threads(py: Python<'_>) -> PyResult<bool> {
-    Ok(start_new_thread(py)?.is_instance_of::<PyCFunction>())
+    Ok(is_native(&start_new_thread(py)?))
 }
 
 /// Whether both are the same object, or both `None`.

@@ -1,4 +1,4 @@
-"""B13 with real servers: a client that is made and used before the workers are forked."""
+"""B12, B13 and B27 with real servers: most make and use a client before they fork workers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -61,14 +63,14 @@ WORKERS = 4
 
 
 @contextlib.contextmanager
-def running(command, cwd, layer, log):
+def running(command, cwd, layer, log, environment=None):
     """Run a server in its own process group; kill it with all its workers at the end."""
     with log.open("w") as out:
         process = subprocess.Popen(
             command,
             cwd=cwd,
             # The same seed, so that all workers have the same hash of a token.
-            env={**os.environ, **layer.env(), "PYTHONHASHSEED": "1"},
+            env={**os.environ, **layer.env(), "PYTHONHASHSEED": "1", **(environment or {})},
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -160,6 +162,75 @@ def test_gunicorn_preload(layer, tmp_path, kind, worker, source):
             "200": layer.count("token")
         }
         from_all_workers(port, "/whoami")
+
+
+GREENLETS = """
+import json, os
+from layerfi_auth import Client
+
+client = Client.from_env()
+if os.environ.get("PRELOAD"):
+    client.token()
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/token":
+        client.invalidate(client.token())
+        client.token()
+    elif path == "/whoami":
+        client.whoami()
+    body = json.dumps({"pid": os.getpid()}).encode()
+    start_response("200 OK", [("content-type", "application/json"),
+                              ("content-length", str(len(body)))])
+    return [body]
+"""
+
+# gunicorn 26 has no eventlet worker, so an older one is installed next to it.
+OLDER_GUNICORN = Path(sys.prefix) / "gunicorn-with-eventlet"
+
+
+@pytest.mark.parametrize("preload", [True, False], ids=["preload", "no_preload"])
+@pytest.mark.parametrize("worker", ["gevent", "eventlet"])
+def test_b12_one_gunicorn_worker_with_greenlets_serves_many_waiting_requests(
+    layer, tmp_path, worker, preload
+):
+    (tmp_path / "shop.py").write_text(GREENLETS)
+    port, log = free_port(), tmp_path / "log"
+    command = [
+        *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "gunicorn"),
+        *(["--preload"] if preload else []),
+        *("--workers", "1", "--worker-class", worker, "--bind", f"127.0.0.1:{port}"),
+        *("--worker-tmp-dir", str(tmp_path), "--graceful-timeout", "5", "shop:app"),
+    ]
+    environment = {"PRELOAD": "1" if preload else ""}
+    if worker == "eventlet":
+        environment["PYTHONPATH"] = str(OLDER_GUNICORN)
+    with running(command, tmp_path, layer, log, environment) as server:
+        eventually(lambda: is_up(port, server, log))
+        assert layer.count("token") == int(preload)
+        ask(port, "/whoami")
+        assert layer.count("token") == 1
+        with ThreadPoolExecutor(20) as pool:
+            try:
+                layer.fault("whoami", hold=True, times="forever")
+                waiting = [pool.submit(ask, port, "/whoami") for _ in range(20)]
+                # All at once, in one thread of one process.
+                eventually(lambda: layer.count("whoami") == 21)
+                assert ask(port, "/") == {"pid": ask(port, "/")["pid"]}
+                layer.clear_faults()
+                layer.release()
+                assert len({one.result(TIMEOUT)["pid"] for one in waiting}) == 1
+                layer.fault("token", hold=True)
+                waiting = [pool.submit(ask, port, "/token") for _ in range(20)]
+                eventually(lambda: layer.count("token") == 2)
+                ask(port, "/")
+                layer.release()
+                for one in waiting:
+                    one.result(TIMEOUT)
+            finally:
+                # Also if something above failed, so that the pool can end.
+                layer.clear_faults()
+                layer.release()
 
 
 CELERY = """
