@@ -730,7 +730,8 @@ layerfi_result layerfi_client_builder_set_scope(struct layerfi_client_builder *b
 
 /**
  * Sets the path of a PEM file with certificate authorities to trust in addition
- * to the system's. layerfi_client_builder_build() reads it. At most 1 MiB.
+ * to the system's. At most 1 MiB. layerfi_client_builder_build() reads it. It is
+ * read again after a certificate was not accepted, every 10 seconds at most.
  */
 layerfi_result layerfi_client_builder_set_ca_file(struct layerfi_client_builder *builder,
                                                   const char *path,
@@ -747,7 +748,7 @@ layerfi_result layerfi_client_builder_set_ca_pem(struct layerfi_client_builder *
 /**
  * Sets a proxy, `http://[user:password@]host:port`, for all requests except
  * those to loopback. Without it the environment variables `HTTPS_PROXY`,
- * `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
+ * `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
  */
 layerfi_result layerfi_client_builder_set_proxy(struct layerfi_client_builder *builder,
                                                 const char *url,

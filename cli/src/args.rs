@@ -101,7 +101,7 @@ pub(crate) struct SettingsArgs {
     /// A PEM file of CA certificates to trust in addition to the system's [env: LAYER_CA_FILE].
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// The proxy, http://host:port [env: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY].
+    /// The proxy, http://host:port [env: HTTPS_PROXY, ALL_PROXY, NO_PROXY].
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) proxy: Option<String>,
     /// Use no proxy and ignore the proxy variables.

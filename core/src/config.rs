@@ -1,8 +1,9 @@
 //! Validated settings of a client.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use url::Url;
 
@@ -55,6 +56,19 @@ pub(crate) struct ProxyServer {
     pub(crate) address: String,
     /// Value of `Proxy-Authorization`, marked sensitive.
     pub(crate) authorization: Option<HeaderValue>,
+    /// Its last refusal whose status is known, and when it was.
+    pub(crate) refused: ArcSwapOption<(Instant, Refusal)>,
+}
+
+/// Why a proxy opened no tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The status of its answer, and the schemes in `Proxy-Authenticate`.
+    Status(u16, Vec<String>),
+    /// Its answer is not HTTP.
+    NotHttp,
+    /// It closed the connection.
+    Closed,
 }
 
 impl Proxies {

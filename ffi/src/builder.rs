@@ -266,7 +266,8 @@ pub unsafe extern "C" fn layerfi_client_builder_set_scope(
 }
 
 /// Sets the path of a PEM file with certificate authorities to trust in addition
-/// to the system's. layerfi_client_builder_build() reads it. At most 1 MiB.
+/// to the system's. At most 1 MiB. layerfi_client_builder_build() reads it. It is
+/// read again after a certificate was not accepted, every 10 seconds at most.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_ca_file(
     builder: *mut layerfi_client_builder,
@@ -293,7 +294,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_ca_pem(
 
 /// Sets a proxy, `http://[user:password@]host:port`, for all requests except
 /// those to loopback. Without it the environment variables `HTTPS_PROXY`,
-/// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
+/// `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_proxy(
     builder: *mut layerfi_client_builder,

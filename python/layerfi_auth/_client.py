@@ -120,10 +120,10 @@ class Client(ClientBase):
     :param scope: the OAuth scope, instead of the environment's.
     :param basic_encoding: ``raw`` (the default) or ``form`` (RFC 6749 section 2.3.1).
     :param ca_file: a PEM file with certificate authorities to trust, in addition to the
-        system's.
+        system's. It is read again after a certificate was not accepted.
     :param ca_pem: the same as text or bytes.
     :param proxy: ``http://[user:password@]host:port``; ``False`` for no proxy. By default
-        ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read.
+        ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read.
     :param allow_http_loopback: allow ``http://`` to loopback addresses, for an emulator.
     :param allow_opaque_business_ids: allow business ids that are not UUIDs.
     :param timeout: longest time of a call in seconds, including retries; 30 by default.

@@ -12,7 +12,7 @@ use crate::config::ProxyServer;
 use crate::http::{tls_error, tunnel};
 use crate::trust::Roots;
 
-pub use crate::http::tunnel::Refusal;
+pub use crate::config::Refusal;
 
 /// Proxy that a client uses for a URL.
 pub struct Proxy(Arc<ProxyServer>);

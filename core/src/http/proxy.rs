@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use http::HeaderValue;
 use percent_encoding::percent_decode_str;
@@ -145,6 +146,7 @@ fn parse_proxy(text: &str) -> Result<ProxyServer, Fault> {
     Ok(ProxyServer {
         address: format!("{name}:{port}"),
         authorization: basic(credentials)?,
+        refused: ArcSwapOption::empty(),
         url,
     })
 }

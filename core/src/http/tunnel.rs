@@ -2,11 +2,11 @@
 //!
 //! reqwest opens the tunnels. Its error says only that a proxy refused one, or that
 //! it wants authentication. So after another refusal this module asks the proxy
-//! again, to learn the status. After a 407 it does not ask: a second wrong password
-//! could lock an account.
+//! again, to learn the status, every 10 s at most. After a 407 it does not ask: more
+//! wrong passwords could lock an account.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -14,11 +14,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use crate::config::ProxyServer;
+use crate::config::{ProxyServer, Refusal};
 use crate::error::{Details, Error, ErrorKind, is_retryable_status};
 
 /// Time for the second CONNECT.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a proxy is asked at most: some proxies answer a wrong password with
+/// another status than 407.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Largest head of a proxy's answer, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -55,17 +59,6 @@ pub(super) fn failure(error: &reqwest::Error) -> Option<Failure> {
     None
 }
 
-/// Why a proxy opened no tunnel.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The status of its answer, and the schemes in `Proxy-Authenticate`.
-    Status(u16, Vec<String>),
-    /// Its answer is not HTTP.
-    NotHttp,
-    /// It closed the connection.
-    Closed,
-}
-
 /// Error for a call to `host`, which the proxy did not connect to.
 pub(super) fn refused(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> Error {
     let (what, remedy) = explain(proxy, host, refusal);
@@ -84,12 +77,13 @@ pub(crate) fn explain(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> (St
     let address = &proxy.address;
     let refused = format!("the proxy {address} refused to connect to {host}");
     match refusal {
-        Refusal::Status(407, schemes) => {
+        // Some proxies answer 401 to a wrong password.
+        Refusal::Status(status @ (407 | 401), schemes) => {
             let others = schemes.join(", ");
             if !schemes.is_empty() && !schemes.iter().any(|s| s.eq_ignore_ascii_case("basic")) {
                 return (
                     format!(
-                        "{refused} (HTTP 407): it accepts only {others} authentication, and this \
+                        "{refused} (HTTP {status}): it accepts only {others} authentication, and this \
                          client supports only Basic"
                     ),
                     format!("use a proxy that accepts Basic, or add {host} to NO_PROXY"),
@@ -97,14 +91,16 @@ pub(crate) fn explain(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> (St
             }
             if proxy.authorization.is_some() {
                 return (
-                    format!("{refused} (HTTP 407): it did not accept the user name and password"),
+                    format!(
+                        "{refused} (HTTP {status}): it did not accept the user name and password"
+                    ),
                     "check the user name and password in the proxy's URL; they are sent as Basic, \
                      because NTLM and Negotiate are not supported"
                         .to_owned(),
                 );
             }
             (
-                format!("{refused} (HTTP 407): it requires a user name and a password"),
+                format!("{refused} (HTTP {status}): it requires a user name and a password"),
                 "add them to the proxy's URL: http://user:password@host:port".to_owned(),
             )
         }
@@ -140,24 +136,22 @@ pub(super) async fn ask(
         Failure::Unreachable => return None,
         Failure::Authentication => Refusal::Status(407, Vec::new()),
         Failure::Closed => Refusal::Closed,
-        Failure::Refused => {
-            let target = authority(url);
-            let probe = tokio::time::timeout(PROBE_TIMEOUT, probe(proxy, &target, tls));
-            match probe.await {
-                Ok(Ok(())) => {
-                    return Some(Error::new(
-                        ErrorKind::Transport,
-                        format!(
-                            "the proxy {} refused to connect to {host}, and then did connect",
-                            proxy.address
-                        ),
-                        "a retry may help",
-                    ));
+        Failure::Refused => match recent_refusal(proxy) {
+            Some(refusal) => refusal,
+            None => {
+                let target = authority(url);
+                let probe = tokio::time::timeout(PROBE_TIMEOUT, probe(proxy, &target, tls));
+                match probe.await {
+                    Ok(Ok(())) => return Some(accepted_later(proxy, host)),
+                    Ok(Err(refusal)) => {
+                        let now = Instant::now();
+                        proxy.refused.store(Some(Arc::new((now, refusal.clone()))));
+                        refusal
+                    }
+                    Err(_) => Refusal::Closed,
                 }
-                Ok(Err(refusal)) => refusal,
-                Err(_) => Refusal::Closed,
             }
-        }
+        },
     };
     Some(refused(proxy, host, &refusal))
 }
@@ -166,6 +160,22 @@ pub(super) async fn ask(
 pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     format!("{host}:{}", url.port_or_known_default().unwrap_or(443))
+}
+
+/// The last refusal, if it was a moment ago: the answer to a retry is the same.
+fn recent_refusal(proxy: &ProxyServer) -> Option<Refusal> {
+    let last = proxy.refused.load();
+    let (at, refusal) = last.as_deref()?;
+    (at.elapsed() < PROBE_INTERVAL).then(|| refusal.clone())
+}
+
+fn accepted_later(proxy: &ProxyServer, host: &str) -> Error {
+    let address = &proxy.address;
+    Error::new(
+        ErrorKind::Transport,
+        format!("the proxy {address} refused to connect to {host}, and then did connect"),
+        "a retry may help",
+    )
 }
 
 async fn probe(

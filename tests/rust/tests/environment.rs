@@ -201,6 +201,12 @@ fn b14_answer_of_a_proxy_is_reported_with_its_status() {
             ],
         ),
         (
+            "HTTP/1.1 401 Unauthorized\r\n\r\n",
+            WITH,
+            false,
+            &["HTTP 401", "did not accept"],
+        ),
+        (
             "HTTP/1.1 403 Forbidden\r\n\r\n",
             WITH,
             false,
@@ -266,6 +272,11 @@ fn b14_answer_of_a_proxy_is_reported_with_its_status() {
         let sent = client.stats().token_requests;
         let expected = if is_retryable { u64::from(attempts) } else { 1 };
         assert_eq!(sent, expected, "{answer:?}: attempts");
+        let connects = proxy.request_heads().len() as u64;
+        assert!(
+            connects <= expected + 1,
+            "{answer:?}: {connects} requests for {expected} attempts"
+        );
     }
     assert_requests(&layer.emulator, &[]);
 }

@@ -151,12 +151,14 @@ fn b25_bundle_that_appears_after_the_first_call_is_used() {
 #[test]
 fn b25_no_free_descriptor_at_the_first_handshake_is_not_remembered() {
     let layer = Layer::start();
-    let folder = layer.path("certs");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("ca.pem"), layer.authority.pem()).unwrap();
     // With few descriptors the folder can be opened, and its files cannot.
     for free in 0..6 {
+        let folder = layer.path(&format!("certs-{free}"));
+        fs::create_dir(&folder).unwrap();
         let mut probe = layer.probe(&[("SSL_CERT_DIR", text(&folder))]);
+        // The thread needs descriptors of its own. No certificates are found meanwhile.
+        probe.run("start");
+        fs::write(folder.join("ca.pem"), layer.authority.pem()).unwrap();
         probe.run(&format!("descriptors {free}"));
         probe.run("call");
         probe.run("descriptors all");

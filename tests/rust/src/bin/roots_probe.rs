@@ -2,7 +2,7 @@
 //! limits under test, which apply to a whole process.
 //!
 //! Reads commands from standard input, one a line, and prints one line for each:
-//! `call` calls `whoami`; `descriptors N` leaves N free file descriptors, and
+//! `call` calls `whoami`; `start` starts the engine's thread; `descriptors N` leaves N free file descriptors, and
 //! `descriptors all` removes the limit.
 
 use std::fs::File;
@@ -26,13 +26,16 @@ fn main() {
                 Ok(me) => println!("ok {}", me.client_name),
                 Err(error) => println!("{} {error}", error.kind()),
             },
+            None if line == "start" => {
+                start_background_thread();
+                println!("done");
+            }
             Some(("descriptors", "all")) => {
                 files.clear();
                 limit_descriptors(unlimited.take().unwrap());
                 println!("done");
             }
             Some(("descriptors", free)) => {
-                start_background_thread();
                 let highest = std::fs::read_dir("/proc/self/fd")
                     .unwrap()
                     .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
