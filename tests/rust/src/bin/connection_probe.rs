@@ -6,7 +6,9 @@
 //! settings in the environment. The exit code is 0 if all calls succeed; errors are
 //! printed to standard error.
 
-use layerfi_auth::{ClientBuilder, SessionDuration, blocking};
+use std::time::Duration;
+
+use layerfi_auth::{ClientBuilder, ErrorKind, SessionDuration, blocking};
 use layerfi_auth_tests::{business, limit_descriptors, multi_thread_runtime};
 
 fn builder() -> ClientBuilder {
@@ -25,6 +27,7 @@ fn main() {
             builder().user_agent(format!("program/{number}"))
         }),
         "calls" => calls_at_once(count),
+        "waiting" => calls_that_wait(count),
         other => panic!("unknown scenario: {other}"),
     }
 }
@@ -39,6 +42,33 @@ fn each_used_once(count: u64, builder: impl Fn(u64) -> ClientBuilder) {
         }
         clients.push(client);
     }
+}
+
+/// Makes numbered calls, more than there are places. One has a timeout that ends while
+/// it waits for a place. Over plain HTTP, each response must take at least 2 s.
+fn calls_that_wait(count: u64) {
+    let client = builder().build().unwrap();
+    let runtime = multi_thread_runtime(1);
+    runtime.block_on(client.token()).unwrap();
+    let short = client.with_timeout(Duration::from_millis(500));
+    runtime.block_on(async {
+        let numbered = (0..count).map(|number| {
+            let client = client.clone();
+            async move { client.get(&format!("/number/{number}")).await.map(drop) }
+        });
+        // Polled in this order.
+        let (results, late) =
+            tokio::join!(futures_util::future::join_all(numbered), short.get("/late"));
+        for result in results {
+            result.unwrap();
+        }
+        let error = late.expect_err("a call did not wait for a place");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(
+            error.to_string().contains("because all 16 are in use"),
+            "{error}"
+        );
+    });
 }
 
 /// Mints tokens and makes other calls, all at once.

@@ -103,6 +103,29 @@ fn b26_1500_calls_at_once_over_http1_need_few_connections() {
 }
 
 #[test]
+fn b08_calls_wait_for_a_connection_in_order_and_until_their_deadline() {
+    let layer = plain();
+    let slow = Fault::delay(Duration::from_secs(2)).forever();
+    layer.fault(Endpoint::Unknown, slow).unwrap();
+    // 64 descriptors are 16 places.
+    run_probe(&layer, "waiting", 48, 64);
+    let arrived: Vec<usize> = layer
+        .log()
+        .iter()
+        .filter_map(|entry| entry.path.strip_prefix("/number/")?.parse().ok())
+        .collect();
+    assert_eq!(arrived.len(), 48, "requests: {arrived:?}");
+    for (at, number) in arrived.iter().enumerate() {
+        assert!(
+            at.abs_diff(*number) < 16,
+            "call {number} was number {at} of the requests: {arrived:?}"
+        );
+    }
+    let in_flight = layer.counters().endpoint(Endpoint::Unknown).max_in_flight;
+    assert_eq!(in_flight, 16, "requests at the same time");
+}
+
+#[test]
 fn b17_cold_batch_over_http2_makes_one_connection() {
     let runtime = multi_thread_runtime(1);
     // On a busy machine the first response may take longer than the others wait for it.
