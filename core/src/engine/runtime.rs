@@ -22,7 +22,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::cache::Spawn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::resolve;
-use crate::sys::fork::{self, PerProcess, Stamped};
+use crate::sys::fork::{PerProcess, Stamped};
 use crate::sys::{descriptors, threads};
 
 /// The thread of all clients. It runs until the process ends, and sleeps when
@@ -121,7 +121,6 @@ impl BackgroundThread {
 }
 
 fn engine() -> Result<Arc<BackgroundThread>> {
-    fork::notice();
     let start = || {
         // Started in advance: a request may find that no other thread can be started.
         resolve::start().map_err(|why| cannot_start("layerfi-dns", &why))?;
