@@ -1,6 +1,7 @@
 //! HTTP client with limits: no redirects, a cap on bodies, a deadline on each
 //! exchange, TLS always verified. The only module that names reqwest.
 
+mod crypto;
 mod error;
 pub(crate) mod proxy;
 pub(crate) mod tls;

@@ -76,7 +76,7 @@ pub(super) fn client_config(extra: &[CertificateDer<'static>]) -> Result<rustls:
     // The provider is named here and not taken from the process: a library must
     // not depend on the provider that the program installed, and must not install
     // one.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = super::crypto::provider();
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| {
