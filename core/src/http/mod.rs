@@ -1,6 +1,7 @@
 //! HTTP client with limits: no redirects, a cap on bodies, a deadline on each
 //! exchange, TLS always verified. The only module that names reqwest.
 
+mod crypto;
 mod error;
 mod no_proxy;
 mod pool;

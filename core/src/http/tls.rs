@@ -11,7 +11,7 @@ pub(crate) fn client_config(roots: &Roots) -> Result<rustls::ClientConfig> {
     // The provider is named here and not taken from the process: a library must
     // not depend on the provider that the program installed, and must not install
     // one.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = super::crypto::provider();
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| {
