@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::credentials::{BasicEncoding, CredentialsSource};
 use crate::environment::Endpoints;
+use crate::setting_names::FromVariables;
 use crate::sys::clock::Clock;
 
 /// Validated settings of a client.
@@ -20,6 +21,8 @@ pub(crate) struct Config {
     /// Timeout of a whole call.
     pub(crate) timeout: Duration,
     pub(crate) allow_opaque_business_ids: bool,
+    /// Settings that errors name by their environment variables.
+    pub(crate) variables: FromVariables,
     pub(crate) business_token_capacity: usize,
     pub(crate) keep_warm: bool,
     pub(crate) clock: Clock,

@@ -149,7 +149,8 @@ impl<T> Drop for Task<T> {
 
 fn lost(error: &JoinError) -> Error {
     if error.is_panic() {
-        let remedy = "report this, with the panic's text from standard error";
+        let remedy = "see the panic's text on standard error: correct your credentials provider if it \
+                      is its own, or report it as a bug in layerfi-auth";
         return Error::new(ErrorKind::Internal, "a background task panicked", remedy);
     }
     Error::new(
