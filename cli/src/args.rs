@@ -232,19 +232,19 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|time| (Duration::from_millis(1)..=Duration::from_secs(3_600)).contains(time))
-        .ok_or_else(|| format!("timeout must be 0.001 to 3600 seconds, got {text}"))
+        .ok_or_else(|| format!("it must be 0.001 to 3600 seconds, got {text}"))
 }
 
 fn session_duration(text: &str) -> Result<SessionDuration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| SessionDuration::from_secs(seconds).ok())
-        .ok_or_else(|| format!("session duration must be 1 to 86400 seconds, got {text}"))
+        .ok_or_else(|| format!("it must be 1 to 86400 seconds, got {text}"))
 }
 
 fn port(text: &str) -> Result<u16, String> {
     text.parse()
-        .map_err(|_| format!("port must be 0 to 65535, got {text}"))
+        .map_err(|_| format!("it must be 0 to 65535, got {text}"))
 }
 
 /// Parses a token lifetime in seconds; ten years at most.
@@ -252,7 +252,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds @ 0..=315_360_000) => Ok(Duration::from_secs(seconds)),
         _ => Err(format!(
-            "lifetime must be 0 to 315360000 seconds, got {text}"
+            "it must be 0 to 315360000 seconds (ten years), got {text}"
         )),
     }
 }
@@ -263,7 +263,7 @@ fn rate_limit(text: &str) -> Result<RateLimit, String> {
         _ => match text.parse() {
             Ok(limit @ 1..) => Ok(RateLimit(Some(limit))),
             _ => Err(format!(
-                "rate limit must be none or at least 1 request per second, got {text}"
+                "it must be none or at least 1 request per second, got {text}"
             )),
         },
     }
@@ -346,9 +346,7 @@ mod tests {
         for text in ["", "x", "-1", "0", "86401", "3.5", "99999999999999999999"] {
             assert_eq!(
                 session_duration(text),
-                Err(format!(
-                    "session duration must be 1 to 86400 seconds, got {text}"
-                ))
+                Err(format!("it must be 1 to 86400 seconds, got {text}"))
             );
         }
         assert_eq!(session_duration("86400"), Ok(SessionDuration::MAX));

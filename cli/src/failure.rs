@@ -118,7 +118,7 @@ impl Failure {
     /// holds the value.
     pub(crate) fn setting(error: Error, origin: Option<&str>) -> Self {
         let message = flag_names::in_message(error.message(), error.field(), origin);
-        let remedy = flag_names::in_remedy(error.remedy(), error.field());
+        let remedy = flag_names::remedy(&error);
         Self::Engine(EngineFailure {
             error,
             message,

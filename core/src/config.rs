@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::credentials::{BasicEncoding, CredentialsSource};
 use crate::environment::Endpoints;
+use crate::setting_names::FromVariables;
 use crate::sys::clock::Clock;
 use crate::trust::Trust;
 
@@ -23,6 +24,8 @@ pub(crate) struct Config {
     /// Timeout of a whole call.
     pub(crate) timeout: Duration,
     pub(crate) allow_opaque_business_ids: bool,
+    /// Settings that errors name by their environment variables.
+    pub(crate) variables: FromVariables,
     pub(crate) business_token_capacity: usize,
     pub(crate) keep_warm: bool,
     pub(crate) clock: Clock,
@@ -48,7 +51,6 @@ pub(crate) struct Proxies {
 }
 
 /// A proxy server.
-#[derive(PartialEq, Eq)]
 pub(crate) struct ProxyServer {
     /// Without user name and password.
     pub(crate) url: Url,
@@ -70,6 +72,15 @@ pub enum Refusal {
     /// It closed the connection.
     Closed,
 }
+
+/// Whether two clients use the same proxy in the same way.
+impl PartialEq for ProxyServer {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url && self.authorization == other.authorization
+    }
+}
+
+impl Eq for ProxyServer {}
 
 impl Proxies {
     /// The proxy that a URL is reached through.

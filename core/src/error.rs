@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::setting_names::{self, FromVariables};
+
 /// Result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -100,7 +102,12 @@ type Cause = Arc<dyn std::error::Error + Send + Sync>;
 struct Inner {
     kind: ErrorKind,
     what: Cow<'static, str>,
+    /// The remedy, in which settings are written as `{client_id}`.
+    template: Cow<'static, str>,
+    /// The remedy as it is shown.
     remedy: Cow<'static, str>,
+    /// Settings that `remedy` names by their environment variables.
+    variables: FromVariables,
     details: Details,
     cause: Option<Cause>,
 }
@@ -155,13 +162,39 @@ impl Error {
         remedy: impl Into<Cow<'static, str>>,
         details: Details,
     ) -> Self {
+        let template = remedy.into();
         Self(Arc::new(Inner {
             kind,
             what: what.into(),
-            remedy: remedy.into(),
+            remedy: rendered(template.clone(), FromVariables::default()),
+            template,
+            variables: FromVariables::default(),
             details,
             cause: None,
         }))
+    }
+
+    /// The same error, whose remedy names these settings by their environment
+    /// variables.
+    pub(crate) fn naming(mut self, variables: FromVariables) -> Self {
+        if self.0.template.contains('{') {
+            let inner = Arc::make_mut(&mut self.0);
+            inner.remedy = rendered(inner.template.clone(), variables);
+            inner.variables = variables;
+        }
+        self
+    }
+
+    /// For the command: the remedy with other names for the settings. `name` gets
+    /// the setting, and the environment variable from which its value comes or
+    /// would come.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn remedy_naming(&self, name: impl Fn(&str, Option<&str>) -> String) -> String {
+        let variables = self.0.variables;
+        setting_names::render(&self.0.template, |setting| {
+            name(setting, variables.variable(setting))
+        })
     }
 
     /// Failure because of one setting or argument.
@@ -201,7 +234,7 @@ impl Error {
         Self::new(
             ErrorKind::Timeout,
             what,
-            "the network or the server is slow; retry, or set a longer timeout",
+            "retry; if it happens again, check the network to this host, or set a longer {timeout}",
         )
     }
 
@@ -212,7 +245,7 @@ impl Error {
         last: Option<Self>,
         waits_for: Option<Arc<str>>,
     ) -> Self {
-        let mut what = format!("no result within {timeout:?}");
+        let mut what = format!("no result within {}", seconds(timeout));
         if let Some(waits_for) = waits_for.as_deref().filter(|_| last.is_none()) {
             what.push_str(&format!(", waiting for {waits_for}"));
         }
@@ -228,19 +261,19 @@ impl Error {
             attempts,
             ..last.0.details.clone()
         };
-        let remedy = if last.remedy().is_empty() {
-            "retry, or set a longer timeout".into()
-        } else {
-            last.0.remedy.clone()
-        };
-        Self::with_details(ErrorKind::Timeout, what, remedy, details).caused_by(Arc::new(last))
+        let remedy = last.0.template.clone();
+        let variables = last.0.variables;
+        Self::with_details(ErrorKind::Timeout, what, remedy, details)
+            .naming(variables)
+            .caused_by(Arc::new(last))
     }
 
     pub(crate) fn protocol(what: impl Into<Cow<'static, str>>, details: Details) -> Self {
         Self::with_details(
             ErrorKind::Protocol,
             what,
-            "check that the URLs name the Layer API and not a proxy or a login page",
+            "check that {api_url} and {auth_url} are those of the Layer API, and that no proxy or \
+             login page answers instead",
             details,
         )
     }
@@ -392,6 +425,8 @@ impl fmt::Debug for Inner {
             what,
             remedy,
             details,
+            template: _,
+            variables: _,
             cause: _,
         } = self;
         let mut out = f.debug_struct("Error");
@@ -423,6 +458,23 @@ impl fmt::Debug for Inner {
         out.field("retryable", &is_retryable(*kind, details))
             .finish()
     }
+}
+
+fn rendered(template: Cow<'static, str>, variables: FromVariables) -> Cow<'static, str> {
+    if !template.contains('{') {
+        return template;
+    }
+    let name = |setting| variables.variable(setting).unwrap_or(setting);
+    setting_names::render(&template, name).into()
+}
+
+/// Remedy of an error that a correct library never returns.
+pub(crate) const BUG: &str =
+    "this is a bug in layerfi-auth: report it with this message; a retry does not help";
+
+/// Duration in seconds, for messages: `2 s`, `0.25 s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
 }
 
 /// Error text of a library, cut to the length of one line.
@@ -547,7 +599,7 @@ mod tests {
         let waiting = Error::deadline(timeout, 0, None, Some("auth.layerfi.com".into()));
         assert_eq!(
             waiting.message(),
-            "no result within 2s, waiting for auth.layerfi.com"
+            "no result within 2 s, waiting for auth.layerfi.com"
         );
         let last = Error::with_details(
             ErrorKind::Api,
@@ -561,7 +613,7 @@ mod tests {
         let tried = Error::deadline(timeout, 3, Some(last), None);
         assert_eq!(
             tried.to_string(),
-            "no result within 2s; 3 failed attempts, last: token endpoint auth.layerfi.com \
+            "no result within 2 s; 3 failed attempts, last: token endpoint auth.layerfi.com \
              returned HTTP 503: retry later"
         );
         assert_eq!(tried.kind(), ErrorKind::Timeout);

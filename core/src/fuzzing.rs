@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::business_id::BusinessId;
 use crate::client::builder::ClientBuilder;
+use crate::credentials::{Credentials, Origin};
 use crate::environment::{Endpoints, Environment};
 use crate::error::{Details, Error};
 use crate::protocol::message::Response;
@@ -95,10 +96,13 @@ pub fn refusal(data: &[u8]) {
         authorization: Some(HeaderValue::from_static("Basic Y2FuYXJ5OjlmMWM=")),
     };
     let url = Url::parse("https://auth.layerfi.com/oauth2/token").unwrap();
-    let from_oauth = oauth::read_response(&url, &answer).err().unwrap();
+    let credentials = Credentials::new("id", SECRET);
+    let from_oauth = oauth::read_response(&url, &answer, &credentials, Origin::Given)
+        .err()
+        .unwrap();
     let from_api = layer_api::check_status(
         || "the call".to_owned(),
-        layer_api::Resource::Business,
+        layer_api::Resource::Whoami,
         &answer,
     )
     .unwrap_err();

@@ -47,6 +47,7 @@ mod rate_limit;
 mod retry;
 mod secret;
 mod session_duration;
+mod setting_names;
 mod stats;
 mod sys;
 mod token;

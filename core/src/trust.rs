@@ -256,7 +256,7 @@ fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
         Error::config(
             "ca_file",
             format!("ca_file {path:?} {why}"),
-            "check the path and permissions of ca_file or LAYER_CA_FILE",
+            "check the path in {ca_file}, and the permissions of the file",
         )
     };
     let mut pem = Vec::new();
@@ -276,7 +276,7 @@ pub(crate) fn parse_ca(pem: &[u8], place: &str) -> Result<Vec<CertificateDer<'st
         Error::config(
             "ca_file",
             format!("{place} is not valid: {why}"),
-            "give a PEM file with one or more certificates in ca_file or LAYER_CA_FILE",
+            "set {ca_file} to a PEM file with one or more certificates",
         )
     };
     let certificates = CertificateDer::pem_slice_iter(pem)

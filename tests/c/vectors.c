@@ -280,6 +280,10 @@ static void end(void) {
     builder = NULL;
 }
 
+static void set_variable(const char *name, const char *value) {
+    CHECK((value == NULL ? unsetenv(name) : setenv(name, value, 1)) == 0);
+}
+
 int main(void) {
     static char line[1 << 18];
     char *words[MAX_WORDS];
@@ -288,6 +292,16 @@ int main(void) {
         int count = read_command(line, sizeof line, words, MAX_WORDS);
         if (count < 0) {
             break;
+        }
+        if (strcmp(words[0], "env") == 0) {
+            set_variable(words[1], count > 2 ? words[2] : NULL);
+            continue;
+        }
+        if (strcmp(words[0], "from_env") == 0) {
+            if (layerfi_client_builder_from_env(&builder, &setter_error) == LAYERFI_RESULT_OK) {
+                CHECK(builder != NULL);
+            }
+            continue;
         }
         if (builder == NULL) {
             CHECK_OK(layerfi_client_builder_new(&builder, &error));

@@ -232,7 +232,19 @@ int main() {
             return 0;
         }
         const Words words(parts, parts + count);
-        if (words[0] == "set") {
+        if (words[0] == "env") {
+            if (words.size() > 2) {
+                setenv(words[1].c_str(), words[2].c_str(), 1);
+            } else {
+                unsetenv(words[1].c_str());
+            }
+        } else if (words[0] == "from_env") {
+            try {
+                current->builder = layerfi::ClientBuilder::from_env();
+            } catch (const layerfi::Error &error) {
+                current->setter_error = error;
+            }
+        } else if (words[0] == "set") {
             try {
                 set(current->builder, words.at(1), words.at(2));
             } catch (const layerfi::Error &error) {

@@ -13,7 +13,7 @@ use super::flight::{Flight, FlightResult, FlightSender, State};
 use super::policy;
 use super::source::{Context, FetchParams, Mode, Outcome, Source};
 use crate::deadline::Progress;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{BUG, Error, ErrorKind, Result};
 use crate::stats::Event;
 use crate::sys::clock::{Clock, Now};
 use crate::sys::fork::PerProcess;
@@ -332,7 +332,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 Outcome::Failed(Error::new(
                     ErrorKind::Internal,
                     "a background task panicked",
-                    "report this, with the panic's text from standard error",
+                    "see the panic's text on standard error: correct your credentials provider if it is its \
+                     own, or report it as a bug in layerfi-auth",
                 ))
             }));
         };
@@ -354,7 +355,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 let error = Error::new(
                     ErrorKind::Timeout,
                     "the token had expired when it arrived",
-                    "the network or the server is slow; retry",
+                    "retry; the token's lifetime is shorter than the time that the response took",
                 );
                 (error, true)
             }
@@ -367,7 +368,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
                     Error::new(
                         ErrorKind::Internal,
                         "the credentials have not changed, but no failure is known",
-                        "report this",
+                        BUG,
                     )
                 }));
             }

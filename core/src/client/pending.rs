@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use crate::deadline::Deadline;
 use crate::engine::runtime::{self, Task};
 use crate::engine::{Engine, keep_warm};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, seconds};
 
 /// Runs an async call on the engine's thread, until its deadline. The returned
 /// future only waits; dropping it cancels the call, though never a request that
@@ -82,8 +82,8 @@ impl<T: Send + 'static> Pending<T> {
             Ok(result) => Some(result),
             Err(mpsc::RecvTimeoutError::Timeout) if at_most < left => None,
             Err(mpsc::RecvTimeoutError::Timeout) => Some(Err(Error::attempt_timeout(format!(
-                "no result within {:?}",
-                self.timeout
+                "no result within {}",
+                seconds(self.timeout)
             )))),
             Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(self.task.lost())),
         }

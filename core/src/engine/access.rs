@@ -77,7 +77,7 @@ impl Engine {
         failures: u32,
         deadline: &Deadline,
     ) -> Result<Option<Fetched<AccessToken>>> {
-        let mut credentials = self.credentials.read(deadline.progress()).await?;
+        let mut credentials = self.read_credentials(deadline).await?;
         if mode == Mode::IfChanged && self.was_refused(&credentials) {
             return Ok(None);
         }
@@ -100,11 +100,16 @@ impl Engine {
                 return Err(error);
             }
             may_reread = false;
-            credentials = self.credentials.read(deadline.progress()).await?;
+            credentials = self.read_credentials(deadline).await?;
             if self.was_refused(&credentials) {
                 return Err(error);
             }
         }
+    }
+
+    async fn read_credentials(&self, deadline: &Deadline) -> Result<Credentials> {
+        let read = self.credentials.read(deadline.progress()).await;
+        read.map_err(|error| error.naming(self.config.variables))
     }
 
     fn was_refused(&self, credentials: &Credentials) -> bool {
@@ -128,7 +133,12 @@ impl Engine {
             // The lifetime counts from before the request is sent.
             let requested_at = self.cx.clock.now();
             let response = self.http.send(&request, deadline).await?;
-            let token = oauth::read_response(&request.url, &response)?;
+            let token = oauth::read_response(
+                &request.url,
+                &response,
+                credentials,
+                self.credentials.origin(),
+            )?;
             let life = Life {
                 requested_at,
                 lifetime: token.lifetime,

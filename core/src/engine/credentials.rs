@@ -1,6 +1,6 @@
 //! Reads credentials on a thread that may block.
 
-use crate::credentials::{BasicEncoding, Credentials, CredentialsSource};
+use crate::credentials::{BasicEncoding, Credentials, CredentialsSource, Origin};
 use crate::deadline::Progress;
 use crate::engine::runtime::BackgroundThread;
 use crate::error::Result;
@@ -26,6 +26,11 @@ impl CredentialsReader {
     /// Whether reading again may return other credentials.
     pub(crate) fn can_change(&self) -> bool {
         self.source.can_change()
+    }
+
+    /// Where the credentials come from.
+    pub(crate) fn origin(&self) -> Origin {
+        self.source.origin()
     }
 
     /// Reads the current credentials.

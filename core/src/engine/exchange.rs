@@ -46,11 +46,16 @@ impl Engine {
         &self,
         policy: RetryPolicy,
         deadline: &Deadline,
-        attempt: impl FnMut() -> F,
+        mut attempt: impl FnMut() -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
+        let variables = self.config.variables;
+        let attempt = || {
+            let attempt = attempt();
+            async move { attempt.await.map_err(|error| error.naming(variables)) }
+        };
         let on_retry = |error: &Error, delay: Duration| {
             self.cx.stats.count(Event::Retry);
             tracing::debug!(target: "layerfi_auth", %error, ?delay, "request failed, retrying");
@@ -92,7 +97,8 @@ impl Engine {
             request.secret = token.shared_secret();
             async move {
                 let sent = self.http.send(&request, deadline).await;
-                sent.inspect_err(|error| deadline.progress().failed(error))
+                sent.map_err(|error| error.naming(self.config.variables))
+                    .inspect_err(|error| deadline.progress().failed(error))
             }
         };
         self.authorized(deadline, is_unauthorized, send).await

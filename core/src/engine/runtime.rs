@@ -224,7 +224,8 @@ fn lost(error: &JoinError) -> Error {
 }
 
 fn panicked() -> Error {
-    let remedy = "report this, with the panic's text from standard error";
+    let remedy = "see the panic's text on standard error: correct your credentials provider if it \
+                  is its own, or report it as a bug in layerfi-auth";
     Error::new(ErrorKind::Internal, "a background task panicked", remedy)
 }
 

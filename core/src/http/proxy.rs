@@ -108,7 +108,7 @@ impl Fault {
                             password percent-encoded";
         let remedy = match &name {
             Some(name) => format!("set {name} to {FORM}, or add {to} to NO_PROXY"),
-            None => format!("give {FORM}, in proxy, or in HTTPS_PROXY or ALL_PROXY"),
+            None => format!("set {{proxy}} to {FORM}"),
         };
         Error::config("proxy", what, remedy)
     }

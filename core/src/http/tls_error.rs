@@ -103,8 +103,7 @@ fn certificate(reason: &CertificateError, peer: &str, roots: &Roots) -> (String,
                 "the certificate of {peer} cannot be verified, because this machine has 0 trusted \
                  certificates"
             ),
-            "install the system's certificates (package ca-certificates), or set ca_file or \
-             LAYER_CA_FILE",
+            "install the system's certificates (package ca-certificates), or set {ca_file}",
         ),
         CertificateError::UnknownIssuer => (
             format!(
@@ -114,9 +113,9 @@ fn certificate(reason: &CertificateError, peer: &str, roots: &Roots) -> (String,
             ),
             if roots.system == 0 {
                 "install the system's certificates (package ca-certificates); for a private CA, \
-                 set ca_file or LAYER_CA_FILE to its certificate"
+                 set {ca_file} to its certificate"
             } else {
-                "for a private CA, set ca_file or LAYER_CA_FILE to its certificate"
+                "for a private CA, set {ca_file} to its certificate"
             },
         ),
         CertificateError::BadSignature => (
@@ -124,15 +123,15 @@ fn certificate(reason: &CertificateError, peer: &str, roots: &Roots) -> (String,
                 "the certificate of {peer} is not signed by the trusted authority of that name: \
                  the authority has another key"
             ),
-            "if the private CA was renewed, set ca_file or LAYER_CA_FILE to its new certificate",
+            "if the private CA was renewed, set {ca_file} to its new certificate",
         ),
         // The type of this error is not public.
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => (
             format!(
                 "{peer} uses the certificate of an authority as its own (basicConstraints CA:TRUE)"
             ),
-            "create a certificate for the server that is not an authority, and set ca_file or \
-             LAYER_CA_FILE to its issuer, or to that certificate itself",
+            "create a certificate for the server that is not an authority, and set {ca_file} to \
+             its issuer, or to that certificate itself",
         ),
         other => (
             format!(

@@ -13,5 +13,5 @@ pub use clients::{
     client_builder, unwrap_all,
 };
 pub use layerfi_auth_test_support::*;
-pub use table::{Case, Transport, read_table, run};
+pub use table::{Case, Texts, Transport, read_table, run, take_texts};
 pub use tls_front::{Authority, TlsFront};

@@ -6,6 +6,7 @@ mod listener;
 mod process;
 mod random;
 mod secrets;
+pub mod vectors;
 
 pub use control::control;
 pub use emulator::{
