@@ -104,14 +104,15 @@ pub(crate) fn start(
     let (started, outcome) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new()
         .name("layerfi-emulator".to_owned())
-        .spawn(
-            move || match Builder::new_current_thread().enable_all().build() {
+        .spawn(move || {
+            let mut runtime = Builder::new_current_thread();
+            match runtime.enable_io().enable_time().build() {
                 Ok(runtime) => run(&runtime, &control_context, listeners, &started),
                 Err(error) => {
                     let _ = started.send(Err(error));
                 }
-            },
-        )
+            }
+        })
         .map_err(EmulatorError::Thread)?;
     match outcome.recv() {
         Ok(Ok(())) => {}

@@ -3,7 +3,9 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
+use layerfi_auth::blocking::start_thread;
 use layerfi_auth::{Credentials, CredentialsProvider};
+use tokio::sync::oneshot;
 
 use crate::callback::{self, UserData};
 use crate::error::layerfi_error;
@@ -88,8 +90,10 @@ impl Provider {
 impl CredentialsProvider for Provider {
     async fn credentials(&self) -> Result<Credentials, Box<dyn std::error::Error + Send + Sync>> {
         let (callback, userdata) = (self.callback, Arc::clone(&self.userdata));
-        // The callback may block, and the engine's thread must not.
-        let asked = tokio::task::spawn_blocking(move || {
+        let (sender, asked) = oneshot::channel();
+        // The callback may block, and the call must end at its timeout all the same.
+        // Not `spawn_blocking`, which panics if no thread can be started.
+        start_thread("layerfi-callback", move || {
             let mut answer = layerfi_credentials {
                 credentials: None,
                 error: None,
@@ -99,7 +103,7 @@ impl CredentialsProvider for Provider {
                 // `answer` outlives the call.
                 unsafe { callback(userdata.pointer(), &mut answer) }
             });
-            match answer {
+            let _ = sender.send(match answer {
                 layerfi_credentials {
                     credentials: Some(credentials),
                     ..
@@ -107,8 +111,9 @@ impl CredentialsProvider for Provider {
                 answer => Err(answer
                     .error
                     .unwrap_or_else(|| "the callback returned no credentials".to_owned())),
-            }
-        });
+            });
+        })
+        .map_err(|why| format!("no thread could be started for the callback: {why}"))?;
         Ok(asked.await??)
     }
 }

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use tokio::sync::mpsc;
 
 use crate::client_state::ClientState;
+use crate::errors::guarded;
 use crate::gil;
 use crate::pending::{self, EventLoopTarget, PendingCall, ToPython};
 
@@ -101,7 +102,9 @@ impl Batch {
                 Ok(())
             })
         };
-        let driver = gil::released(py, drive).map_err(|error| state.raise(py, &error))?;
+        let driver = guarded(py, || {
+            gil::released(py, drive).map_err(|error| state.raise(py, &error))
+        })?;
         Ok(Self {
             state: Arc::clone(state),
             results: Arc::new(Results {

@@ -1,6 +1,8 @@
 //! The engine's errors as Python exceptions. The classes are defined in
 //! `layerfi_auth/exceptions.py`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use layerfi_auth::{Error, ErrorKind};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -99,6 +101,36 @@ pub(crate) fn call_not_started(py: Python<'_>, message: &str, remedy: &str) -> P
     new(py, ErrorKind::Internal, None, message, remedy)
 }
 
+/// A call whose result could not be returned, because no thread could be started.
+pub(crate) fn no_thread(py: Python<'_>, cause: PyErr) -> PyErr {
+    let error = new(
+        py,
+        ErrorKind::Transport,
+        None,
+        "no thread could be started to return the call's result",
+        "raise the process's limits on threads and memory, or retry later",
+    );
+    error.set_cause(py, Some(cause));
+    error
+}
+
+/// Runs a part of a call. A panic becomes an exception that `except Exception`
+/// catches, which PyO3's own does not.
+pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        // The text of the panic is on standard error.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        let remedy = "report this, with the panic's text from standard error";
+        Err(new(
+            py,
+            ErrorKind::Internal,
+            None,
+            "the call panicked",
+            remedy,
+        ))
+    })
+}
+
 /// An error that this module found, and not the engine.
 fn new(
     py: Python<'_>,
@@ -112,6 +144,7 @@ fn new(
         fields.set_item("message", message)?;
         fields.set_item("remedy", remedy)?;
         fields.set_item("field", field)?;
+        fields.set_item("retryable", kind == ErrorKind::Transport)?;
         class(py, kind)?.call((format!("{message}: {remedy}"),), Some(&fields))
     };
     make().map_or_else(|error| error, PyErr::from_value)

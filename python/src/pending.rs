@@ -10,7 +10,7 @@ use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 
 use crate::client_state::ClientState;
-use crate::errors::{call_not_started, call_without_result, invalid_argument};
+use crate::errors::{call_not_started, call_without_result, guarded, invalid_argument, no_thread};
 use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::worker::{Call, Worker};
@@ -91,18 +91,20 @@ where
 {
     let client = client_with(state, py, timeout)?;
     let raise = |error: Error| state.raise(py, &error);
-    let mut pending = gil::released(py, || client.start(call)).map_err(raise)?;
-    loop {
-        let (back, result) = gil::released(py, move || {
-            let result = pending.wait(SIGNAL_CHECK_INTERVAL);
-            (pending, result)
-        });
-        if let Some(result) = result {
-            return result.map_err(raise)?.to_python(py, state);
+    guarded(py, || {
+        let mut pending = gil::released(py, || client.start(call)).map_err(raise)?;
+        loop {
+            let (back, result) = gil::released(py, move || {
+                let result = pending.wait(SIGNAL_CHECK_INTERVAL);
+                (pending, result)
+            });
+            if let Some(result) = result {
+                return result.map_err(raise)?.to_python(py, state);
+            }
+            py.check_signals()?;
+            pending = back;
         }
-        py.check_signals()?;
-        pending = back;
-    }
+    })
 }
 
 /// Starts a call for an event loop. `target` gets the result from another
@@ -126,15 +128,9 @@ where
             "await it earlier, or make the blocking call",
         ));
     }
-    WORKER.ensure_started(py).map_err(|cause| {
-        let error = call_not_started(
-            py,
-            "no thread could be started to return the call's result",
-            "check the process's limits on threads and memory",
-        );
-        error.set_cause(py, Some(cause));
-        error
-    })?;
+    WORKER
+        .ensure_started(py)
+        .map_err(|cause| no_thread(py, cause))?;
     let max_wait = client.as_async().timeout() + DELIVERY_TIMEOUT;
     let mut sender = ResultSender {
         target: Some(target),
@@ -150,7 +146,9 @@ where
             }
         })
     };
-    let pending = gil::released(py, start).map_err(|error| state.raise(py, &error))?;
+    let pending = guarded(py, || {
+        gil::released(py, start).map_err(|error| state.raise(py, &error))
+    })?;
     Ok(PendingCall {
         pending: Mutex::new(Some(pending)),
         max_wait: max_wait.as_secs_f64(),

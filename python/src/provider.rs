@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use layerfi_auth::blocking::process_generation;
+use layerfi_auth::blocking::{process_generation, start_thread};
 use layerfi_auth::{Credentials, CredentialsProvider, Error, ErrorKind};
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
@@ -113,7 +113,7 @@ impl CredentialsProvider for PythonProvider {
         let callable = Arc::clone(&self.0.callable);
         // Starting a Python thread waits for the GIL, which the engine's own
         // thread must not do.
-        let start = tokio::task::spawn_blocking(move || {
+        start_thread("layerfi-provider", move || {
             if gil::is_open() {
                 Python::try_attach(|py| {
                     let args = (callable.clone_ref(py), given);
@@ -121,8 +121,8 @@ impl CredentialsProvider for PythonProvider {
                     let _ = in_thread(py, "ask_provider", args);
                 });
             }
-        });
-        drop(start);
+        })
+        .map_err(|why| format!("no thread could be started for it: {why}"))?;
         match answer.await {
             Ok(credentials) => credentials,
             Err(_) => Err("its thread ended, or could not be started".into()),

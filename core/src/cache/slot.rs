@@ -494,9 +494,9 @@ async fn wait<V>(mut flight: Flight<V>) -> FlightResult<V> {
 
 fn dropped() -> Error {
     Error::new(
-        ErrorKind::Internal,
-        "the request's background task was dropped before it completed",
-        "the process is shutting down",
+        ErrorKind::Transport,
+        "the request's background task was not started, or ended with its thread",
+        "call again; the next call starts the task again",
     )
 }
 

@@ -41,7 +41,7 @@ where
 #[must_use]
 pub struct Pending<T> {
     result: mpsc::Receiver<Result<T>>,
-    _task: Task<()>,
+    task: Task<()>,
     deadline: Instant,
     timeout: Duration,
 }
@@ -65,7 +65,7 @@ impl<T: Send + 'static> Pending<T> {
         })?;
         Ok(Self {
             result,
-            _task: task,
+            task,
             deadline: Instant::now() + timeout,
             timeout,
         })
@@ -85,11 +85,7 @@ impl<T: Send + 'static> Pending<T> {
                 "no result within {:?}",
                 self.timeout
             )))),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(Error::new(
-                ErrorKind::Internal,
-                "the call's background task ended without a result",
-                "if it panicked, report this, with the panic's text from standard error",
-            ))),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(self.task.lost())),
         }
     }
 

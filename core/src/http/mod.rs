@@ -3,6 +3,7 @@
 
 mod error;
 pub(crate) mod proxy;
+pub(crate) mod resolve;
 pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
@@ -183,6 +184,7 @@ impl Http {
             .no_zstd()
             .no_deflate()
             .no_hickory_dns()
+            .dns_resolver(resolve::Resolver)
             .connect_timeout(config.connect_timeout)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::client::TlsStream;
 
@@ -10,6 +10,7 @@ use crate::args::SettingsArgs;
 use crate::commands::doctor::deadline::Deadline;
 use crate::commands::doctor::report::Report;
 use crate::failure::Failure;
+use crate::net;
 use crate::net::endpoint::Endpoint;
 use crate::net::proxy::{self, Proxy, TunnelError};
 use crate::net::tls::{self, Handshake, Problem};
@@ -116,9 +117,9 @@ async fn resolve(
     is_proxy: bool,
     deadline: Deadline,
 ) -> Result<Vec<SocketAddr>, Problem> {
-    let lookup = lookup_host((peer.host.as_str(), peer.port));
+    let lookup = net::resolve::resolve(peer.host.clone(), peer.port);
     let message = match timeout_at(deadline.of_step(), lookup).await {
-        Ok(Ok(addresses)) => return Ok(addresses.collect()),
+        Ok(Ok(addresses)) => return Ok(addresses),
         Ok(Err(error)) => format!("cannot resolve the name: {error}"),
         Err(_) => "the name was not resolved in time".to_owned(),
     };

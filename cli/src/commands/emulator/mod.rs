@@ -7,7 +7,7 @@ use layerfi_auth::Environment as Layer;
 use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, EmulatorBuilder, Environment,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::args::{EmulatorArgs, Encoding, SettingsArgs};
 use crate::commands::emulator::ca_file::CaFile;
@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::runtime::block_on;
 use crate::settings;
+use crate::signals::StopSignals;
 use crate::terminal::Style;
 
 pub(super) fn run(
@@ -26,9 +27,12 @@ pub(super) fn run(
     let (builder, public_secret) = builder(settings, args)?;
     block_on(async {
         // Installed before the output is written: its reader may send a signal at once.
-        let mut interrupt = handler(SignalKind::interrupt())?;
-        let mut terminate = handler(SignalKind::terminate())?;
-        let mut hangup = handler(SignalKind::hangup())?;
+        let mut signals = StopSignals::install(&[SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
+            Failure::local(
+                format!("cannot install a signal handler: {error}"),
+                "check the process's limits on threads and file descriptors",
+            )
+        })?;
         let emulator = builder.start().await?;
         for fault in &args.faults {
             emulator.add_fault(fault.clone())?;
@@ -41,18 +45,11 @@ pub(super) fn run(
         };
         output.result(&description.json(), || description.text(Style::stdout()))?;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            () = signals.received() => {}
             () = emulator.stopped() => {}
         }
         Ok(())
     })
-}
-
-fn handler(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind)
-        .map_err(|error| Failure::internal(format!("cannot install a signal handler: {error}")))
 }
 
 /// Returns the emulator's builder, and whether its client has the public
