@@ -1,12 +1,12 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from os import PathLike
-from typing import Any, Literal, NoReturn, final
+from typing import Any, Literal, NoReturn, TypeAlias, final
 from uuid import UUID
 
 from typing_extensions import Self, Unpack, disjoint_base
 
-from layerfi_auth._types import ClientOptions, Post, Settle, TlsTrouble
+from layerfi_auth._types import ClientOptions, Post, Settle
 from layerfi_auth.exceptions import LayerAuthError
 
 __all__ = [
@@ -24,6 +24,17 @@ __all__ = [
     "after_fork",
     "run_command",
     "shut_down",
+]
+
+_TlsTrouble: TypeAlias = Literal[
+    "expired",
+    "not_yet_valid",
+    "wrong_host",
+    "self_signed",
+    "ca_as_leaf",
+    "tls_1_1",
+    "plain_http",
+    "handshake_stall",
 ]
 
 __version__: str
@@ -265,7 +276,7 @@ class EmulatorBase:
         names: Sequence[str] | None = None,
         idle_timeout: float | None = None,
         requests_per_connection: int | None = None,
-        tls_trouble: TlsTrouble | None = None,
+        tls_trouble: _TlsTrouble | None = None,
         tls_versions: Literal["1.2", "1.3", "1.2-1.3"] | None = None,
         http_versions: Literal["1.1", "2", "1.1-2"] | None = None,
     ) -> Self: ...
@@ -281,7 +292,7 @@ class EmulatorBase:
     def scope(self) -> str: ...
     @property
     def ca_pem(self) -> str | None: ...
-    def set_tls_trouble(self, trouble: TlsTrouble | None) -> None: ...
+    def set_tls_trouble(self, trouble: _TlsTrouble | None) -> None: ...
     def _rotate_authority(self) -> str: ...
     def set_proxy_credentials(self, credentials: tuple[str, str] | None) -> None: ...
     def set_idle_timeout(self, seconds: float | None) -> None: ...

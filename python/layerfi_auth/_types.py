@@ -6,23 +6,11 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar
 
-__all__ = ["ClientOptions", "P", "Post", "Settle", "T", "TlsTrouble"]
+__all__ = ["ClientOptions", "P", "Post", "Settle", "T"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _T_contra = TypeVar("_T_contra", contravariant=True)
-
-TlsTrouble: TypeAlias = Literal[
-    "expired",
-    "not_yet_valid",
-    "wrong_host",
-    "self_signed",
-    "ca_as_leaf",
-    "tls_1_1",
-    "plain_http",
-    "handshake_stall",
-]
-"""A defect of the emulator's TLS."""
 
 Post: TypeAlias = Callable[..., object]
 """Calls a function with arguments on an event loop's thread."""

@@ -162,7 +162,8 @@ class Emulator(EmulatorBase):
 
         Pass its fields as keywords or a mapping: ``status``, ``body``, ``headers``, ``times``
         (a number or ``"forever"``), ``skip``, ``delay_ms``, ``hold``, ``patch``, ``wire``,
-        ``business_id``, ``path``, ``for_ms``, ``pad_body_to``, ``pad_headers``, ``encoding``. Returns the fault's number, for `remove_fault`.
+        ``business_id``, ``path``, ``for_ms``, ``pad_body_to``, ``pad_headers``, ``encoding``.
+        Returns the fault's number, for `remove_fault`.
         """
         fields = {**(fault or {}), **fields}
         if endpoint is not None:

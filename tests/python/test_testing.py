@@ -210,7 +210,7 @@ def test_pytest_fixtures(pytester):
 
 def send(layer, method, path, body=None):
     """Send a command to the control API."""
-    request = urllib.request.Request(  # noqa: S310
+    request = urllib.request.Request(
         layer.control_url + path, data=body and json.dumps(body).encode(), method=method
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -258,7 +258,9 @@ def test_rotated_authority_is_written_to_the_file_of_the_environment():
 
 
 def test_tls_and_connections_can_be_disturbed():
-    with Emulator(tls_trouble="tls_1_1", http_versions="1.1", requests_per_connection=1) as layer:
+    with Emulator(
+        tls_trouble="tls_1_1", http_versions="1.1", requests_per_connection=1
+    ) as layer:
         with pytest.raises(TlsError):
             layer.client(max_attempts=1).token()
         layer.set_tls_trouble(None)
