@@ -34,10 +34,10 @@ impl Proxy {
             Ok(()) => return Ok(()),
             Err(refusal) => refusal,
         };
-        let (message, remedy) = self.engine.explain(&target, &refusal);
+        let error = self.engine.explain(&target, &refusal);
         Err(Problem {
-            message,
-            remedy: flag_names::in_remedy(&remedy, None),
+            message: error.message().to_owned(),
+            remedy: flag_names::remedy(&error),
         })
     }
 }

@@ -101,12 +101,13 @@ fn explain(
     trusted: &Trusted,
     certificate: Option<&CertificateSummary>,
 ) -> Problem {
-    let (mut message, remedy) = trusted.explain(cause, &to.authority());
+    let error = trusted.explain(cause, &to.authority());
+    let mut message = error.message().to_owned();
     if let (rustls::Error::InvalidCertificate(_), Some(summary)) = (cause, certificate) {
         message.push_str(&format!(" (issuer: {})", summary.issuer));
     }
     Problem {
         message,
-        remedy: flag_names::in_remedy(&remedy, None),
+        remedy: flag_names::remedy(&error),
     }
 }

@@ -9,13 +9,18 @@ use url::Url;
 
 use crate::client::Client;
 use crate::config::ProxyServer;
+use crate::error::{Error, ErrorKind};
 use crate::http::{tls_error, tunnel};
+use crate::setting_names::FromVariables;
 use crate::trust::Roots;
 
 pub use crate::config::Refusal;
 
 /// Proxy that a client uses for a URL.
-pub struct Proxy(Arc<ProxyServer>);
+pub struct Proxy {
+    server: Arc<ProxyServer>,
+    variables: FromVariables,
+}
 
 impl Proxy {
     /// The proxy for a URL; `None` if the client connects directly.
@@ -23,13 +28,16 @@ impl Proxy {
     pub fn of(client: &Client, url: &str) -> Option<Self> {
         let url = Url::parse(url).ok()?;
         let proxies = &client.engine.config.http.proxies;
-        proxies.of(&url).cloned().map(Self)
+        Some(Self {
+            server: Arc::clone(proxies.of(&url)?),
+            variables: client.engine.config.variables,
+        })
     }
 
     /// Its URL, without user name and password.
     #[must_use]
     pub fn url(&self) -> &str {
-        self.0.url.as_str()
+        self.server.url.as_str()
     }
 
     /// Opens a tunnel to `target`, `host:port`, over a connection to the proxy.
@@ -41,37 +49,45 @@ impl Proxy {
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
         target: &str,
     ) -> Result<(), Refusal> {
-        tunnel::open(stream, &self.0, target).await
+        tunnel::open(stream, &self.server, target).await
     }
 
     /// What a refusal means, and what to do about it.
     #[must_use]
-    pub fn explain(&self, host: &str, refusal: &Refusal) -> (String, String) {
-        tunnel::explain(&self.0, host, refusal)
+    pub fn explain(&self, host: &str, refusal: &Refusal) -> Error {
+        tunnel::refused(&self.server, host, refusal).naming(self.variables)
     }
 }
 
 /// Certificates that a client trusts.
-pub struct Trusted(Arc<Roots>);
+pub struct Trusted {
+    roots: Arc<Roots>,
+    variables: FromVariables,
+}
 
 impl Trusted {
     /// Those of a client.
     #[must_use]
     pub fn of(client: &Client) -> Self {
-        Self(client.engine.config.http.trust.roots())
+        let config = &client.engine.config;
+        Self {
+            roots: config.http.trust.roots(),
+            variables: config.variables,
+        }
     }
 
     /// The certificates in rustls's form.
     #[must_use]
     pub fn store(&self) -> Arc<RootCertStore> {
-        Arc::clone(&self.0.store)
+        Arc::clone(&self.roots.store)
     }
 
     /// What a failed handshake means, and what to do about it. `address` is
     /// `host:port`.
     #[must_use]
-    pub fn explain(&self, error: &rustls::Error, address: &str) -> (String, String) {
+    pub fn explain(&self, error: &rustls::Error, address: &str) -> Error {
         let peer = address.strip_suffix(":443").unwrap_or(address);
-        tls_error::explain(error, peer, address, &self.0)
+        let (what, remedy) = tls_error::explain(error, peer, address, &self.roots);
+        Error::new(ErrorKind::Tls, what, remedy).naming(self.variables)
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn failure(error: &reqwest::Error) -> Option<Failure> {
 }
 
 /// Error for a call to `host`, which the proxy did not connect to.
-pub(super) fn refused(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> Error {
+pub(crate) fn refused(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> Error {
     let (what, remedy) = explain(proxy, host, refusal);
     let details = Details {
         permanent: match refusal {
@@ -73,7 +73,7 @@ pub(super) fn refused(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> Err
 }
 
 /// What a refusal means and what to do about it.
-pub(crate) fn explain(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> (String, String) {
+fn explain(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> (String, String) {
     let address = &proxy.address;
     let refused = format!("the proxy {address} refused to connect to {host}");
     match refusal {
