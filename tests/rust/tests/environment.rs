@@ -13,7 +13,8 @@ use base64::Engine as _;
 use layerfi_auth::{ClientBuilder, ErrorKind, TestClock};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint};
 use layerfi_auth_tests::{
-    Proxy, accept, assert_requests, businesses, client_builder, emulator, wait_for,
+    Authority, Proxy, TlsFront, accept, assert_requests, businesses, client_builder, emulator,
+    wait_for,
 };
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -281,6 +282,59 @@ fn b14_answer_of_a_proxy_is_reported_with_its_status() {
         );
     }
     assert_requests(&layer.emulator, &[]);
+}
+
+#[test]
+fn b14_b22_proxy_with_tls_is_used_and_verified() {
+    let layer = Layer::start();
+    let authority = Authority::new();
+    let both = format!("{}{}", layer.ca_pem, authority.pem());
+    let over_tls =
+        |proxy: &Proxy| TlsFront::start(proxy.address(), authority.server(&["127.0.0.1"]));
+    let proxy = Proxy::to(layer.address);
+    let front = over_tls(&proxy);
+    let url = format!("https://user:pw@{}", front.address());
+    let client = layer
+        .builder()
+        .ca_pem(&*both)
+        .proxy(&url)
+        .build_blocking()
+        .unwrap();
+    client.whoami().unwrap();
+    assert_used(&proxy);
+    assert_proxy_credentials(&proxy.request_heads()[0], "user:pw");
+
+    // The certificate of the proxy is verified, and the error is about it.
+    let client = layer.builder().proxy(&url).build_blocking().unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    let shown = format!("the certificate of the proxy {} is signed", front.address());
+    assert!(error.to_string().contains(&shown), "{error}");
+
+    let refusing = Proxy::rejecting("HTTP/1.1 403 Forbidden\r\n\r\n");
+    let front = over_tls(&refusing);
+    let url = format!("https://{}", front.address());
+    let client = layer
+        .builder()
+        .ca_pem(&*both)
+        .proxy(url)
+        .build_blocking()
+        .unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
+    assert!(!error.is_retryable(), "retryable: {error}");
+    assert!(error.to_string().contains("HTTP 403"), "{error}");
+
+    // No TLS at all.
+    let plain = format!("https://{}", refusing.address());
+    let client = layer
+        .builder()
+        .ca_pem(&*both)
+        .proxy(plain)
+        .build_blocking()
+        .unwrap();
+    let text = client.token().unwrap_err().to_string();
+    assert!(text.contains(&refusing.address().to_string()), "{text}");
 }
 
 #[test]
