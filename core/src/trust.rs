@@ -192,7 +192,7 @@ impl Trust {
 /// without certificates is not an error, since a private authority may be enough.
 fn system_roots(again: bool) -> (Arc<RootCertStore>, bool) {
     let cached = SYSTEM.load_full();
-    let again = again && std::env::var_os("SSL_CERT_FILE").is_none_or(|file| can_read_again(file));
+    let again = again && std::env::var_os("SSL_CERT_FILE").is_none_or(can_read_again);
     if let Some(roots) = cached.as_ref().filter(|_| !again) {
         return (Arc::clone(roots), true);
     }
