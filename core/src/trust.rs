@@ -135,7 +135,7 @@ impl Trust {
             return false;
         }
         let mut failed = false;
-        if let Some(file) = &self.file {
+        if let Some(file) = self.file.as_ref().filter(|file| can_read_again(&file.path)) {
             match read_ca_file(&file.path) {
                 Ok(certificates) => file.certificates.store(Arc::new(certificates)),
                 Err(error) => {
@@ -203,6 +203,7 @@ impl Trust {
 /// without certificates is not an error, since a private authority may be enough.
 fn system_roots(again: bool) -> (Arc<RootCertStore>, bool) {
     let cached = SYSTEM.load_full();
+    let again = again && std::env::var_os("SSL_CERT_FILE").is_none_or(can_read_again);
     if let Some(roots) = cached.as_ref().filter(|_| !again) {
         return (Arc::clone(roots), true);
     }
@@ -220,6 +221,12 @@ fn system_roots(again: bool) -> (Arc<RootCertStore>, bool) {
     let roots = Arc::new(roots);
     SYSTEM.store(Some(Arc::clone(&roots)));
     (roots, true)
+}
+
+/// Whether a file can be read a second time. A pipe, such as `<(vault …)`, is empty
+/// then, and opening it would block the engine's thread.
+fn can_read_again(path: impl AsRef<Path>) -> bool {
+    std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
 
 /// Reads the certificates of `SSL_CERT_FILE` and `SSL_CERT_DIR`, or else of the

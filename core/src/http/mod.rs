@@ -170,6 +170,9 @@ impl Http {
         let pool = self.pool(host)?;
         let proxy = self.config.proxies.of(&request.url).map(AsRef::as_ref);
         let explain = |error| error::explain(error, &request.url, proxy, &pool.roots, &self.config);
+        if let Some(error) = proxy.and_then(|proxy| tunnel::locked_out(proxy, host)) {
+            return Err(error);
+        }
         let sent = pool
             .client
             .request(request.method.clone(), request.url.clone())

@@ -24,6 +24,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// another status than 407.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long no call is sent through a proxy that refused the password.
+const PASSWORD_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Largest head of a proxy's answer, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -134,7 +137,11 @@ pub(super) async fn ask(
 ) -> Option<Error> {
     let refusal = match failure {
         Failure::Unreachable => return None,
-        Failure::Authentication => Refusal::Status(407, Vec::new()),
+        Failure::Authentication => {
+            let refusal = Refusal::Status(407, Vec::new());
+            remember(proxy, &refusal);
+            refusal
+        }
         Failure::Closed => Refusal::Closed,
         Failure::Refused => match recent_refusal(proxy) {
             Some(refusal) => refusal,
@@ -144,8 +151,7 @@ pub(super) async fn ask(
                 match probe.await {
                     Ok(Ok(())) => return Some(accepted_later(proxy, host)),
                     Ok(Err(refusal)) => {
-                        let now = Instant::now();
-                        proxy.refused.store(Some(Arc::new((now, refusal.clone()))));
+                        remember(proxy, &refusal);
                         refusal
                     }
                     Err(_) => Refusal::Closed,
@@ -162,11 +168,27 @@ pub(crate) fn authority(url: &Url) -> String {
     format!("{host}:{}", url.port_or_known_default().unwrap_or(443))
 }
 
+fn remember(proxy: &ProxyServer, refusal: &Refusal) {
+    let entry = (Instant::now(), refusal.clone());
+    proxy.refused.store(Some(Arc::new(entry)));
+}
+
 /// The last refusal, if it was a moment ago: the answer to a retry is the same.
 fn recent_refusal(proxy: &ProxyServer) -> Option<Refusal> {
     let last = proxy.refused.load();
     let (at, refusal) = last.as_deref()?;
-    (at.elapsed() < PROBE_INTERVAL).then(|| refusal.clone())
+    // reqwest's error is another one for a 407.
+    let is_other = !matches!(refusal, Refusal::Status(407, _));
+    (is_other && at.elapsed() < PROBE_INTERVAL).then(|| refusal.clone())
+}
+
+/// Error for a call that is not sent, because the proxy refused the password of
+/// another call a moment ago: calls for many businesses must not lock an account.
+pub(super) fn locked_out(proxy: &ProxyServer, host: &str) -> Option<Error> {
+    let last = proxy.refused.load();
+    let (at, refusal) = last.as_deref()?;
+    let is_password = matches!(refusal, Refusal::Status(401 | 407, _));
+    (is_password && at.elapsed() < PASSWORD_INTERVAL).then(|| refused(proxy, host, refusal))
 }
 
 fn accepted_later(proxy: &ProxyServer, host: &str) -> Error {

@@ -12,7 +12,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use layerfi_auth::{ClientBuilder, ErrorKind, TestClock};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint};
-use layerfi_auth_tests::{Proxy, accept, assert_requests, client_builder, emulator};
+use layerfi_auth_tests::{
+    Authority, Proxy, TlsFront, accept, assert_requests, businesses, client_builder, emulator,
+    wait_for,
+};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::copy_bidirectional;
@@ -282,6 +285,59 @@ fn b14_answer_of_a_proxy_is_reported_with_its_status() {
 }
 
 #[test]
+fn b14_b22_proxy_with_tls_is_used_and_verified() {
+    let layer = Layer::start();
+    let authority = Authority::new();
+    let both = format!("{}{}", layer.ca_pem, authority.pem());
+    let over_tls =
+        |proxy: &Proxy| TlsFront::start(proxy.address(), authority.server(&["127.0.0.1"]));
+    let proxy = Proxy::to(layer.address);
+    let front = over_tls(&proxy);
+    let url = format!("https://user:pw@{}", front.address());
+    let client = layer
+        .builder()
+        .ca_pem(&*both)
+        .proxy(&url)
+        .build_blocking()
+        .unwrap();
+    client.whoami().unwrap();
+    assert_used(&proxy);
+    assert_proxy_credentials(&proxy.request_heads()[0], "user:pw");
+
+    // The certificate of the proxy is verified, and the error is about it.
+    let client = layer.builder().proxy(&url).build_blocking().unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    let shown = format!("the certificate of the proxy {} is signed", front.address());
+    assert!(error.to_string().contains(&shown), "{error}");
+
+    let refusing = Proxy::rejecting("HTTP/1.1 403 Forbidden\r\n\r\n");
+    let front = over_tls(&refusing);
+    let url = format!("https://{}", front.address());
+    let client = layer
+        .builder()
+        .ca_pem(&*both)
+        .proxy(url)
+        .build_blocking()
+        .unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
+    assert!(!error.is_retryable(), "retryable: {error}");
+    assert!(error.to_string().contains("HTTP 403"), "{error}");
+
+    // No TLS at all.
+    let plain = format!("https://{}", refusing.address());
+    let client = layer
+        .builder()
+        .ca_pem(&*both)
+        .proxy(plain)
+        .build_blocking()
+        .unwrap();
+    let text = client.token().unwrap_err().to_string();
+    assert!(text.contains(&refusing.address().to_string()), "{text}");
+}
+
+#[test]
 fn b14_unreachable_proxy_is_named_and_retried() {
     let layer = Layer::start();
     let closed = closed_port();
@@ -328,10 +384,40 @@ fn b14_407_of_a_proxy_is_one_connect_per_call_and_then_a_quiet_time() {
         connects, 1,
         "wrong passwords sent by 20 calls at one moment"
     );
-    clock.advance(std::time::Duration::from_secs(3));
-    client.token().unwrap_err();
+    wait_for("a request is sent after the quiet time", || {
+        clock.advance(std::time::Duration::from_secs(61));
+        client.token().unwrap_err();
+        proxy.request_heads().len() > 1
+    });
     let connects = proxy.request_heads().len();
     assert_eq!(connects, 2, "wrong passwords sent after the quiet time");
+}
+
+#[test]
+fn b14_407_of_a_proxy_stops_the_calls_for_other_businesses() {
+    let layer = Layer::start();
+    let proxy =
+        Proxy::rejecting("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n");
+    // The token endpoint is on loopback, and needs no proxy.
+    let client = layer
+        .builder()
+        .auth_url(layer.emulator.token_url())
+        .proxy(format!("http://user:wrong@{}", proxy.address()))
+        .build_blocking()
+        .unwrap();
+    client.token().unwrap();
+    let started = std::time::Instant::now();
+    for business in businesses(100) {
+        let error = client.business_token(&business).unwrap_err();
+        assert!(!error.is_retryable(), "retryable: {error}");
+        assert!(error.to_string().contains("HTTP 407"), "{error}");
+    }
+    let allowed = 1 + started.elapsed().as_secs();
+    let connects = proxy.request_heads().len() as u64;
+    assert!(
+        connects <= allowed,
+        "100 calls sent {connects} wrong passwords, and {allowed} are allowed"
+    );
 }
 
 #[test]
