@@ -18,6 +18,11 @@ fn c_programs_run_with_both_compilers() {
 }
 
 #[test]
+fn many_calls_need_few_descriptors() {
+    Program::c("connections").run();
+}
+
+#[test]
 fn signals_stay_with_the_program_over_tls() {
     // Only HTTP/1 continues to write after the server has stopped reading.
     let layer = Emulator::builder()
