@@ -39,6 +39,11 @@ fn b26_every_call_without_threads_or_descriptors_is_a_retryable_error_that_heals
 }
 
 #[test]
+fn many_calls_need_few_descriptors() {
+    Program::c("connections").run();
+}
+
+#[test]
 fn signals_stay_with_the_program_over_tls() {
     // Only HTTP/1 continues to write after the server has stopped reading.
     let layer = Emulator::builder()
