@@ -27,8 +27,8 @@
  * Threads.   A `const` handle may be used from several threads at the same
  *            time. Use a handle that is not const, or that is being freed, from
  *            one thread only. The library starts its own threads at the first
- *            call that needs them: `layerfi-auth`, and `layerfi-auth-io` for
- *            files, host names and credentials callbacks.
+ *            call that needs them: `layerfi-auth`, `layerfi-dns` for host names,
+ *            `layerfi-secrets` for files, `layerfi-creds` for callbacks.
  * Fork.      A client that was used before a fork() may be used in the child,
  *            also if the process has several threads. The child keeps the cached
  *            token and shares no connection with the parent. Do not fork in a

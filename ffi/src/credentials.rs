@@ -93,7 +93,7 @@ impl CredentialsProvider for Provider {
         let (sender, asked) = oneshot::channel();
         // The callback may block, and the call must end at its timeout all the same.
         // Not `spawn_blocking`, which panics if no thread can be started.
-        start_thread("layerfi-callback", move || {
+        start_thread("layerfi-creds", move || {
             let mut answer = layerfi_credentials {
                 credentials: None,
                 error: None,

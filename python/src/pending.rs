@@ -1,6 +1,7 @@
 //! Calls in progress: engine futures that a Python thread waits for,
 //! or whose result a worker passes to an event loop.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -142,9 +143,11 @@ where
         .map_err(|cause| no_thread(py, cause))?;
     let waiting = state.thread_waits(py)?;
     let max_wait = client.as_async().timeout() + DELIVERY_TIMEOUT;
+    let has_started = Arc::new(FirstOf::new());
     let mut sender = ResultSender {
         target: Some(target),
         state: Arc::clone(state),
+        has_started: Arc::clone(&has_started),
     };
     let start = || {
         client.start(|client| {
@@ -159,6 +162,9 @@ where
     let pending = guarded(py, || {
         gil::released(py, start).map_err(|error| state.raise(py, &error))
     })?;
+    if !has_started.set() {
+        return Err(call_without_result(py));
+    }
     Ok(PendingCall {
         pending: Mutex::new(Some((pending, waiting))),
         max_wait: max_wait.as_secs_f64(),
@@ -178,6 +184,23 @@ pub(crate) struct EventLoopTarget {
 struct ResultSender {
     target: Option<EventLoopTarget>,
     state: Arc<ClientState>,
+    has_started: Arc<FirstOf>,
+}
+
+/// Flag that can be set once. It decides who reports that a call has no result: the
+/// function that starts the call, or the call's [`ResultSender`]. If both did, the
+/// event loop would print the second error.
+struct FirstOf(AtomicBool);
+
+impl FirstOf {
+    const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Returns `false` if it was set before.
+    fn set(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
 }
 
 type MakeObject = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -205,7 +228,9 @@ impl ResultSender {
 impl Drop for ResultSender {
     fn drop(&mut self) {
         // The call panicked, or it was cancelled and ignores this result.
-        if let Some(target) = self.target.take() {
+        if let Some(target) = self.target.take()
+            && !self.has_started.set()
+        {
             let object: MakeObject = Box::new(|py| Err(call_without_result(py)));
             WORKER.submit(Completion { target, object });
         }

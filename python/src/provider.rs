@@ -164,7 +164,7 @@ impl CredentialsProvider for PythonProvider {
         let callable = Arc::clone(&self.0.callable);
         // Starting a Python thread waits for the GIL, which the engine's own
         // thread must not do.
-        start_thread("layerfi-provider", move || {
+        start_thread("layerfi-creds", move || {
             if gil::is_open() {
                 Python::try_attach(|py| {
                     let args = (callable.clone_ref(py), given);

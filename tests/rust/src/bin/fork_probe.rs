@@ -91,6 +91,10 @@ fn fork(child: impl FnOnce()) -> libc::pid_t {
 }
 
 fn fork_by(method: Method, child: impl FnOnce()) -> libc::pid_t {
+    if !matches!(method, Method::Fork) {
+        // The background threads become idle: they must not be in the allocator.
+        std::thread::sleep(Duration::from_millis(30));
+    }
     let pid = method.call();
     assert!(pid >= 0, "fork failed");
     if pid > 0 {
