@@ -10,10 +10,10 @@
  *            documented at its function), the error only on failure. An earlier
  *            error in the variable is overwritten, not freed.
  * Ownership. A handle that a function returns through a `T **` belongs to the
- *            caller. Free it once, with T's `_free` function. `_free(NULL)` does
- *            nothing. No function takes ownership of an argument or frees it.
- *            Handles may be freed in any order: a token stays valid after its
- *            client is freed.
+ *            caller. Free it once, with T's `_free` function; to use it after that
+ *            is undefined behavior. `_free(NULL)` does nothing. No function takes
+ *            ownership of an argument or frees it. Handles may be freed in any
+ *            order: a token stays valid after its client is freed.
  * Strings.   String parameters are NUL-terminated UTF-8; the library copies
  *            them. Strings are returned as layerfi_str, a view that is valid
  *            until its handle is freed. Only bodies of responses contain NULs.
@@ -321,6 +321,9 @@ typedef struct layerfi_client_builder layerfi_client_builder;
 /**
  * Receives the credentials from a layerfi_credentials_callback. It is valid
  * during the callback only. The library frees it.
+ *
+ * A function that fails to set something makes the callback fail with the same
+ * error, as the setters of layerfi_client_builder do for the client.
  */
 typedef struct layerfi_credentials layerfi_credentials;
 

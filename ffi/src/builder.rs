@@ -148,7 +148,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_environment_name(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
-        let environment: Environment = read_str!(name).parse()?;
+        let environment: Environment = read_str!(name, "environment").parse()?;
         Ok(settings.environment(environment))
     })
 }
@@ -189,7 +189,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_client_secret_file(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
-        Ok(settings.client_secret_file(read_str!(path)))
+        Ok(settings.client_secret_file(read_str!(path, "client_secret_file")))
     })
 }
 
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_credentials_callback(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
-        let callback = callback.ok_or(Failure::Null("callback"))?;
+        let callback = callback.ok_or(Failure::Null("credentials_callback"))?;
         let provider = Provider::new(callback, UserData::new(userdata, free_userdata));
         Ok(settings.credentials_provider(provider))
     })
@@ -237,7 +237,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_api_url(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
-        Ok(settings.api_url(read_str!(url)))
+        Ok(settings.api_url(read_str!(url, "api_url")))
     })
 }
 
@@ -249,7 +249,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_auth_url(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
-        Ok(settings.auth_url(read_str!(url)))
+        Ok(settings.auth_url(read_str!(url, "auth_url")))
     })
 }
 
@@ -275,7 +275,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_ca_file(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
-        Ok(settings.ca_file(read_str!(path)))
+        Ok(settings.ca_file(read_str!(path, "ca_file")))
     })
 }
 
@@ -288,7 +288,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_ca_pem(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
-        Ok(settings.ca_pem(read_str!(pem)))
+        Ok(settings.ca_pem(read_str!(pem, "ca_pem")))
     })
 }
 
@@ -302,7 +302,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_proxy(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
-        Ok(settings.proxy(read_str!(url)))
+        Ok(settings.proxy(read_str!(url, "proxy")))
     })
 }
 
@@ -437,7 +437,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_user_agent(
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
-        Ok(settings.user_agent(read_str!(product)))
+        Ok(settings.user_agent(read_str!(product, "user_agent")))
     })
 }
 

@@ -48,24 +48,32 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
     NULLS(layerfi_client_builder_set_keep_warm(NULL, true, &error));
     NULLS(layerfi_client_builder_set_credentials_callback(builder, NULL, NULL, NULL, &error));
     typedef layerfi_result (*setter)(layerfi_client_builder *, const char *, layerfi_error **);
-    const setter setters[] = {
-        layerfi_client_builder_set_environment_name,
-        layerfi_client_builder_set_client_id,
-        layerfi_client_builder_set_client_secret,
-        layerfi_client_builder_set_client_secret_file,
-        layerfi_client_builder_set_api_url,
-        layerfi_client_builder_set_auth_url,
-        layerfi_client_builder_set_scope,
-        layerfi_client_builder_set_ca_file,
-        layerfi_client_builder_set_ca_pem,
-        layerfi_client_builder_set_proxy,
-        layerfi_client_builder_set_user_agent,
+    static const struct {
+        const char *setting;
+        setter set;
+    } texts[] = {
+        {"environment", layerfi_client_builder_set_environment_name},
+        {"client_id", layerfi_client_builder_set_client_id},
+        {"client_secret", layerfi_client_builder_set_client_secret},
+        {"client_secret_file", layerfi_client_builder_set_client_secret_file},
+        {"api_url", layerfi_client_builder_set_api_url},
+        {"auth_url", layerfi_client_builder_set_auth_url},
+        {"scope", layerfi_client_builder_set_scope},
+        {"ca_file", layerfi_client_builder_set_ca_file},
+        {"ca_pem", layerfi_client_builder_set_ca_pem},
+        {"proxy", layerfi_client_builder_set_proxy},
+        {"user_agent", layerfi_client_builder_set_user_agent},
     };
-    for (size_t i = 0; i < sizeof setters / sizeof *setters; i++) {
-        NULLS(setters[i](NULL, "a", &error));
-        NULLS(setters[i](builder, NULL, &error));
-        CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8, setters[i](builder, "a\xff", &error));
-        CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8, setters[i](builder, "\xc3", &error));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        NULLS(texts[i].set(NULL, "a", &error));
+        NULLS(texts[i].set(builder, NULL, &error));
+        CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8, texts[i].set(builder, "a\xff", &error));
+        CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8, texts[i].set(builder, "\xc3", &error));
+        /* The error names the setting, because build() returns it later. */
+        layerfi_error *error = NULL;
+        texts[i].set(builder, NULL, &error);
+        CHECK(is(layerfi_error_field(error), texts[i].setting));
+        layerfi_error_free(error);
     }
     NULLS(layerfi_client_builder_build(NULL, &new_client, &error));
     NULLS(layerfi_client_builder_build(builder, NULL, &error));

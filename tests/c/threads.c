@@ -20,6 +20,16 @@ static void join(pthread_t *threads, size_t count) {
     }
 }
 
+/* Waits until all callers wait for one request, then lets its response go. */
+static void release_when_all_wait(void) {
+    layerfi_stats stats;
+    do {
+        sleep_ms(1);
+        CHECK_OK(layerfi_client_stats(shared, &stats, sizeof stats, &error));
+    } while (stats.waits < HERD);
+    post("/release", "{}");
+}
+
 static void *get_one(void *out) {
     pthread_barrier_wait(&barrier);
     CHECK_OK(layerfi_client_token(shared, LAYERFI_DEFAULT, out, &error));
@@ -31,12 +41,13 @@ static void *get_one(void *out) {
 static void b02_cold_herd_makes_one_request(void) {
     layerfi_client *client = new_client();
     shared = client;
-    post("/faults", "{\"endpoint\":\"token\",\"delay_ms\":100}");
+    post("/faults", "{\"endpoint\":\"token\",\"hold\":true}");
     long before = requests("token");
     pthread_t threads[HERD];
     layerfi_token *tokens[HERD] = {0};
     CHECK(pthread_barrier_init(&barrier, NULL, HERD) == 0);
     start(threads, HERD, get_one, tokens, sizeof *tokens);
+    release_when_all_wait();
     join(threads, HERD);
     CHECK(requests("token") == before + 1);
     layerfi_client_free(client);
@@ -60,21 +71,17 @@ static void *fail_one(void *unused) {
     return NULL;
 }
 
-/* Many callers and an error response: one request, and the same error for all. The
- * delay is longer than it takes to start all threads. */
+/* Many callers and an error response: one request, and the same error for all. */
 static void b03_failing_herd_gets_one_error(void) {
     layerfi_client *client = new_client();
     shared = client;
-    char fault[256];
-    snprintf(fault, sizeof fault,
-             "{\"endpoint\":\"token\",\"status\":400,\"times\":\"forever\",\"body\":"
-             "{\"error\":\"invalid_client\"},\"delay_ms\":%d}",
-             is_slow() ? 5000 : 1000);
-    post("/faults", fault);
+    post("/faults", "{\"endpoint\":\"token\",\"status\":400,\"times\":\"forever\",\"body\":"
+                    "{\"error\":\"invalid_client\"},\"hold\":true}");
     long before = requests("token");
     pthread_t threads[HERD];
     CHECK(pthread_barrier_init(&barrier, NULL, HERD) == 0);
     start(threads, HERD, fail_one, threads, 0);
+    release_when_all_wait();
     join(threads, HERD);
     CHECK(requests("token") == before + 1);
     pthread_barrier_destroy(&barrier);

@@ -73,6 +73,7 @@ fn the_header_is_up_to_date() {
 
 #[test]
 fn the_headers_compile_without_warnings_with_every_compiler_and_standard() {
+    update();
     for (compiler, standard) in [
         ("gcc", "c11"),
         ("clang", "c11"),
@@ -90,6 +91,7 @@ fn the_headers_compile_without_warnings_with_every_compiler_and_standard() {
 
 #[test]
 fn blocks_of_the_guide_compile() {
+    update();
     let guide = std::fs::read_to_string(root().join("docs/c.md")).unwrap();
     let blocks: Vec<_> = guide
         .split("\n```c\n")
@@ -114,6 +116,7 @@ fn blocks_of_the_guide_compile() {
 
 #[test]
 fn clang_warns_of_a_view_of_a_destroyed_object() {
+    update();
     let with = |body: &str| {
         let text = format!(
             "#include <layerfi_auth.hpp>\n\
