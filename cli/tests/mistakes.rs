@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use common::{bare, run, start, variables};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
@@ -39,6 +39,8 @@ const FLAGS: [&str; 12] = [
     "environment",
     "session_duration",
 ];
+
+static HELP: OnceLock<String> = OnceLock::new();
 
 fn rows() -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/mistakes.json");
@@ -263,7 +265,32 @@ fn is_for_doctor(step: &Value) -> bool {
     !matches!(kind, "transport" | "timeout")
 }
 
+/// Fails if a text names a flag that the command does not have, or a setting that
+/// is not its flag.
+fn check_names(text: &str, help: &str) -> Result<(), String> {
+    // Text in quotes is the user's own.
+    for part in text.split('"').step_by(2) {
+        for word in part.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')) {
+            let is_flag = word.strip_prefix("--").is_some_and(|flag| !flag.is_empty());
+            if is_flag
+                && !help.contains(&format!("{word} "))
+                && !help.contains(&format!("{word}\n"))
+            {
+                return Err(format!("{word} is no flag of the command, in: {text}"));
+            }
+            if FLAGS.contains(&word) && word.contains('_') {
+                return Err(format!("{word} is not the name of a flag, in: {text}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn compare(error: &Value, expected: &Map<String, Value>, setup: &Setup) -> Result<(), String> {
+    let help = HELP.get_or_init(|| run(bare(&["business-token", "--help"])).stdout);
+    for field in ["message", "remedy"] {
+        check_names(error[field].as_str().unwrap(), help)?;
+    }
     for (name, expected) in expected {
         let got = match name.as_str() {
             "retry_after_ms" => json!(error["retry_after"].as_u64().map(|s| s * 1_000)),
