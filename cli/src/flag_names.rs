@@ -47,7 +47,13 @@ pub(crate) fn remedy(error: &Error) -> String {
     // a variable that is set.
     let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
     let text = error.remedy_naming(|setting, variable| name(setting, variable, is_set));
-    replace_settings(&text)
+    let text = replace_settings(&text);
+    // A remedy that marks no setting names the one that is wrong.
+    let word = WORDS.iter().find(|(name, _)| Some(*name) == error.field());
+    match word {
+        Some((name, flag)) if text == error.remedy() => replace_first(&text, name, flag),
+        _ => text,
+    }
 }
 
 /// Name of a setting. `variable` is the one from which its value comes or would

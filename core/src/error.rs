@@ -250,7 +250,15 @@ impl Error {
             what.push_str(&format!(", waiting for {waits_for}"));
         }
         let Some(last) = last else {
-            return Self::attempt_timeout(what);
+            return match waits_for.as_deref() {
+                Some(SECRET_FILE | PROVIDER) => Self::new(
+                    ErrorKind::Timeout,
+                    what,
+                    "retry; if it happens again, find out why reading the credentials takes so \
+                     long, or set a longer {timeout}",
+                ),
+                _ => Self::attempt_timeout(what),
+            };
         };
         let plural = if attempts == 1 { "" } else { "s" };
         what.push_str(&format!(
@@ -468,6 +476,10 @@ fn rendered(template: Cow<'static, str>, variables: FromVariables) -> Cow<'stati
     setting_names::render(&template, name).into()
 }
 
+/// What a call waits for while it reads credentials.
+pub(crate) const SECRET_FILE: &str = "client_secret_file";
+pub(crate) const PROVIDER: &str = "the credentials provider";
+
 /// Remedy of an error that a correct library never returns.
 pub(crate) const BUG: &str =
     "this is a bug in layerfi-auth: report it with this message; a retry does not help";
@@ -600,6 +612,15 @@ mod tests {
         assert_eq!(
             waiting.message(),
             "no result within 2 s, waiting for auth.layerfi.com"
+        );
+        let reading = Error::deadline(timeout, 0, None, Some(PROVIDER.into()));
+        assert_eq!(
+            reading.message(),
+            "no result within 2 s, waiting for the credentials provider"
+        );
+        assert!(
+            reading.remedy().contains("reading the credentials"),
+            "{reading}"
         );
         let last = Error::with_details(
             ErrorKind::Api,

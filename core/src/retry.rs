@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::jitter::random;
 
 /// Longest wait for a `Retry-After`. A longer value is limited to this, because
@@ -112,6 +112,10 @@ where
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
+        // An attempt that the call's deadline ended is no failure of its own.
+        if error.kind() == ErrorKind::Timeout && deadline.left().is_zero() {
+            return Err(deadline.expired());
+        }
         attempts += 1;
         deadline.progress().failed(&error);
         match policy.delay(attempts, &error, deadline.left(), random()) {
@@ -127,7 +131,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Details, ErrorKind};
+    use crate::error::Details;
 
     fn failure(status: u16, retry_after: Option<u64>) -> Error {
         let details = Details {
@@ -252,6 +256,20 @@ mod tests {
             let after = policy.after_failures(failures);
             assert_eq!(after.max_attempts, attempts, "after {failures} failures");
         }
+    }
+
+    #[tokio::test]
+    async fn b08_attempt_that_the_deadline_ends_is_reported_as_the_call() {
+        let deadline = Deadline::after(Duration::ZERO);
+        deadline.progress().waits_for("auth.layerfi.com");
+        let attempt = || async { Err::<(), _>(Error::attempt_timeout("no response")) };
+        let error = run(RetryPolicy::default(), &deadline, |_, _| {}, attempt)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.message(),
+            "no result within 0 s, waiting for auth.layerfi.com"
+        );
     }
 
     #[tokio::test]

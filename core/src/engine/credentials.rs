@@ -3,7 +3,7 @@
 use crate::credentials::{BasicEncoding, Credentials, CredentialsSource, Origin};
 use crate::deadline::Progress;
 use crate::engine::runtime::BackgroundThread;
-use crate::error::Result;
+use crate::error::{PROVIDER, Result, SECRET_FILE};
 use crate::sys::fork::PerProcess;
 
 /// Reader of one client's credentials. Files and providers may block, so each
@@ -37,8 +37,8 @@ impl CredentialsReader {
     pub(crate) async fn read(&self, progress: &Progress) -> Result<Credentials> {
         progress.waits_for(match &self.source {
             CredentialsSource::Given(credentials) => return Ok(credentials.clone()),
-            CredentialsSource::SecretFile { .. } => "client_secret_file",
-            CredentialsSource::Provider(_) => "the credentials provider",
+            CredentialsSource::SecretFile { .. } => SECRET_FILE,
+            CredentialsSource::Provider(_) => PROVIDER,
         });
         let thread = self
             .thread

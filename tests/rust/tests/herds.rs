@@ -80,7 +80,7 @@ fn b03_failing_herd_shares_one_retry_sequence_and_its_error() {
     });
     assert_eq!(errors.len(), 500, "one error per caller");
     for error in &errors {
-        assert_eq!(error.kind(), ErrorKind::OAuth);
+        assert_eq!(error.kind(), ErrorKind::Api);
         // The server's id of the last request: all callers get the same error.
         assert_eq!(
             error.request_id(),

@@ -133,6 +133,15 @@ fn case_with_a_wrong_expectation_fails() {
             };
         }));
         altered.push(case.altered(|case| case["requests"]["preflight"] = json!(1)));
+        for field in ["message", "remedy"] {
+            let last = case.json()["steps"].as_array().unwrap().len() - 1;
+            let of = |case: &Value| case["steps"][last]["expect"]["error"][field].clone();
+            if let Some(text) = of(&case.json()).as_str() {
+                altered.push(case.altered(|case| {
+                    case["steps"][last]["expect"]["error"][field] = json!(format!("{text}."));
+                }));
+            }
+        }
     }
     let expected = altered.len();
     let failures = failures(&altered, Binding::Async, Transport::Plain);
