@@ -45,7 +45,7 @@ fn limit_run_time(duration: Duration) {
 }
 
 #[test]
-fn b05_b06_b08_b14_soak() {
+fn b05_b06_b08_b14_b25_b26_soak() {
     let seconds = std::env::var("LAYERFI_SOAK_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -81,7 +81,10 @@ fn b05_b06_b08_b14_soak() {
     for program in &mut programs {
         program.tell_to_end();
     }
-    let reports: Vec<_> = programs.into_iter().map(Program::end).collect();
+    let reports: Vec<_> = programs
+        .into_iter()
+        .map(|program| program.end(&mut test_bed))
+        .collect();
     let elapsed = started.elapsed();
     let disruptions = test_bed.into_disruptions();
     println!("{:.0} s: {disruptions}", elapsed.as_secs_f64());

@@ -225,14 +225,16 @@ impl Program {
         self.send("end");
     }
 
-    /// Waits until it has recovered, finished and released its resources.
-    pub fn end(mut self) -> Report {
+    /// Waits until it has recovered, finished and released its resources. The
+    /// emulator closes the connections that the engine keeps for later.
+    pub fn end(mut self, test_bed: &mut TestBed) -> Report {
         let figures = self.read_line::<Figures>();
         let until = Instant::now() + CLOSE_LIMIT;
         let mut left = self.sample();
         while (left.files > self.idle.files || left.threads > self.idle.threads)
             && Instant::now() < until
         {
+            test_bed.close_connections();
             std::thread::sleep(Duration::from_millis(50));
             left = self.sample();
         }

@@ -273,6 +273,12 @@ impl TestBed {
         self.layer.control("DELETE", "/faults", &Value::Null);
     }
 
+    /// Closes all connections to the emulator.
+    pub fn close_connections(&mut self) {
+        let close = json!({"action": "close"});
+        self.layer.control("POST", "/connections", &close);
+    }
+
     /// Returns the counts. Call it after the clients have ended.
     pub fn into_disruptions(mut self) -> Disruptions {
         self.count();
