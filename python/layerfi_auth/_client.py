@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import final
     from uuid import UUID
+
+    # The native module imports it. Named here for PyInstaller, which reads all imports.
+    import layerfi_auth._greenlets  # noqa: F401
 else:
     # `typing` and `uuid` take longer to import than this package, and only annotations use
     # them.

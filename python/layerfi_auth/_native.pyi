@@ -21,7 +21,6 @@ __all__ = [
     "Stats",
     "WhoAmI",
     "__version__",
-    "after_fork",
     "run_command",
     "shut_down",
 ]
@@ -328,5 +327,4 @@ class EmulatorBase:
     def _log(self, after: int) -> str: ...
 
 def run_command(arguments: Sequence[str]) -> int: ...
-def after_fork() -> None: ...
 def shut_down() -> None: ...

@@ -6,10 +6,11 @@
 //! were linked with. Such a thread parks here instead and ends with the process.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
+use layerfi_auth::blocking::process_generation;
 use pyo3::prelude::*;
 
 /// Longest time for which a waiting call does not check for signals.
@@ -23,8 +24,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct GilGate {
     /// The thread that closed the gate: the one that ends the interpreter.
     closed_by: OnceLock<ThreadId>,
-    /// Threads between their check of `closed_by` and holding the GIL.
-    acquiring: AtomicUsize,
+    /// Number of threads between their check of `closed_by` and holding the GIL,
+    /// with the process generation in the upper half: the child of a fork has
+    /// none of its parent's other threads.
+    acquiring: AtomicU64,
 }
 
 /// Gate for calls.
@@ -44,19 +47,11 @@ pub(crate) fn released<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send)
     CALLS.released(py, work)
 }
 
-/// Resets the gates in the child of a fork, which has none of its parent's
-/// other threads.
-pub(crate) fn reset_after_fork() {
-    for gate in [&CALLS, &WORKERS] {
-        gate.acquiring.store(0, Ordering::SeqCst);
-    }
-}
-
 impl GilGate {
     const fn new() -> Self {
         Self {
             closed_by: OnceLock::new(),
-            acquiring: AtomicUsize::new(0),
+            acquiring: AtomicU64::new(0),
         }
     }
 
@@ -64,7 +59,7 @@ impl GilGate {
     pub(crate) fn released<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
         let result = py.detach(|| {
             let result = work();
-            self.acquiring.fetch_add(1, Ordering::SeqCst);
+            self.enter();
             if let Some(closed_by) = self.closed_by.get()
                 && *closed_by != std::thread::current().id()
             {
@@ -79,6 +74,14 @@ impl GilGate {
         result
     }
 
+    fn enter(&self) {
+        let generation = u64::from(process_generation()) << 32;
+        let add = |acquiring| Some(generation.max(acquiring) + 1);
+        let _ = self
+            .acquiring
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, add);
+    }
+
     /// Closes the gate, on the thread that ends the interpreter. No other
     /// thread takes the GIL through it after this returns.
     pub(crate) fn close(&self, py: Python<'_>) {
@@ -86,7 +89,8 @@ impl GilGate {
         py.detach(|| {
             // Threads that checked before the gate closed take the GIL now.
             let until = Instant::now() + CLOSE_TIMEOUT;
-            while self.acquiring.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            let none = u64::from(process_generation()) << 32;
+            while self.acquiring.load(Ordering::SeqCst) > none && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });

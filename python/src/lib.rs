@@ -38,7 +38,7 @@ mod native {
     #[pymodule_export]
     use crate::emulator::EmulatorBase;
     #[pymodule_export]
-    use crate::lifecycle::{after_fork, shut_down};
+    use crate::lifecycle::shut_down;
     #[pymodule_export]
     use crate::pending::PendingCall;
     #[pymodule_export]

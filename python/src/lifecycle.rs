@@ -1,8 +1,7 @@
-//! Hooks for the end of the interpreter and for forks.
+//! Hooks for the start and the end of the interpreter.
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::{gil, logging, pending};
 
@@ -18,17 +17,11 @@ pub(crate) fn check_first_interpreter() -> PyResult<()> {
     ))
 }
 
-/// Registers the hooks of `module`, when it is imported.
+/// Registers the hook of `module`, when it is imported.
 pub(crate) fn register_hooks(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     py.import("atexit")?
         .call_method1("register", (module.getattr("shut_down")?,))?;
-    let os = py.import("os")?;
-    if os.hasattr("register_at_fork")? {
-        let hooks = PyDict::new(py);
-        hooks.set_item("after_in_child", module.getattr("after_fork")?)?;
-        os.call_method("register_at_fork", (), Some(&hooks))?;
-    }
     Ok(())
 }
 
@@ -42,10 +35,4 @@ pub(crate) fn shut_down(py: Python<'_>) {
     });
     logging::WORKER.run_remaining(py);
     gil::WORKERS.close(py);
-}
-
-/// Resets state that refers to the parent's threads, in the child of a fork.
-#[pyfunction]
-pub(crate) fn after_fork() {
-    gil::reset_after_fork();
 }

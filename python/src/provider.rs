@@ -31,14 +31,15 @@ struct Inner {
     /// The last call's failure, if it failed.
     failure: ArcSwapOption<FailedCall>,
     running: Arc<RunningCalls>,
-    /// Threads that wait for a call of the client, once per call.
-    waiting: ArcSwap<Vec<u64>>,
+    /// Threads that wait for a call of the client, once per call, with the
+    /// process generation: those of a parent do not wait in its child.
+    waiting: ArcSwap<Vec<(u32, u64)>>,
 }
 
 /// A thread that waits for a call of the client, until it is dropped.
 pub(crate) struct WaitingThread {
     provider: PythonProvider,
-    thread: u64,
+    thread: (u32, u64),
 }
 
 impl Drop for WaitingThread {
@@ -106,6 +107,7 @@ impl PythonProvider {
     pub(crate) fn thread_waits(&self, py: Python<'_>) -> PyResult<WaitingThread> {
         // The number that Python's import locks have, also where threads are patched.
         let thread = py.import("_thread")?.call_method0("get_ident")?.extract()?;
+        let thread = (process_generation(), thread);
         self.0.waiting.rcu(|threads| {
             let mut threads = Vec::clone(threads);
             threads.push(thread);
@@ -121,8 +123,11 @@ impl PythonProvider {
     /// waits for the client. Neither can continue.
     fn blocking_import(&self, py: Python<'_>, thread: u64) -> PyResult<Option<String>> {
         let waiting = self.0.waiting.load_full();
+        let here = process_generation();
+        let waiting = waiting.iter().filter(|(process, _)| *process == here);
+        let waiting: Vec<u64> = waiting.map(|(_, thread)| *thread).collect();
         py.import("layerfi_auth._worker")?
-            .call_method1("blocking_import", (thread, Vec::clone(&waiting)))?
+            .call_method1("blocking_import", (thread, waiting))?
             .extract()
     }
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TIMEOUT, eventually, free_port
+from layerfi_auth.testing import Emulator
 
 WSGI = """
 import json, os
@@ -58,6 +59,8 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 """
 
+# PyInstaller takes 20 s of a processor.
+BUILD_TIMEOUT = 600
 LIFETIME = 5.0
 WORKERS = 4
 
@@ -116,6 +119,35 @@ def is_up(port, process, log):
         return False
 
 
+def check_workers(layer, port, server, clients=1):
+    """Check that workers share the tokens of ``clients`` clients, and then get their own."""
+    answers = from_all_workers(port)
+    assert server.pid not in answers
+    assert len({answer["token"] for answer in answers.values()}) == clients
+    requests = layer.count("token")
+    assert requests == clients, f"{clients} clients sent {requests} token requests"
+    # Workers make requests over their own connections.
+    from_all_workers(port, "/whoami")
+    assert layer.count("token") == clients
+    # After a 401 each worker gets its own token, which lives a few seconds.
+    layer.set_access_token_lifetime(LIFETIME)
+    layer.revoke_all("access")
+    first = {one["token"] for one in from_all_workers(port, "/whoami").values()}
+    assert first.isdisjoint({answer["token"] for answer in answers.values()})
+
+    # Each worker refreshes its token.
+    def refreshed():
+        return all(
+            answer["token"] not in first and answer["left"] > 0
+            for answer in from_all_workers(port).values()
+        )
+
+    eventually(refreshed)
+    assert layer.count("token") > 1
+    assert layer.counters()["endpoints"]["token"]["by_status"] == {"200": layer.count("token")}
+    from_all_workers(port, "/whoami")
+
+
 @pytest.mark.parametrize(
     ("kind", "worker", "source"),
     [
@@ -135,33 +167,7 @@ def test_gunicorn_preload(layer, tmp_path, kind, worker, source):
     ]
     with running(command, tmp_path, layer, log) as server:
         eventually(lambda: is_up(port, server, log))
-        answers = from_all_workers(port)
-        assert server.pid not in answers
-        assert len({answer["token"] for answer in answers.values()}) == 1
-        requests = layer.count("token")
-        assert requests == 1, f"workers must use their parent's token; {requests} requests"
-        # Workers make requests over their own connections.
-        from_all_workers(port, "/whoami")
-        assert layer.count("token") == 1
-        # After a 401 each worker gets its own token, which lives a few seconds.
-        layer.set_access_token_lifetime(LIFETIME)
-        layer.revoke_all("access")
-        first = {one["token"] for one in from_all_workers(port, "/whoami").values()}
-        assert first.isdisjoint({answer["token"] for answer in answers.values()})
-
-        # Each worker refreshes its token.
-        def refreshed():
-            return all(
-                answer["token"] not in first and answer["left"] > 0
-                for answer in from_all_workers(port).values()
-            )
-
-        eventually(refreshed)
-        assert layer.count("token") > 1
-        assert layer.counters()["endpoints"]["token"]["by_status"] == {
-            "200": layer.count("token")
-        }
-        from_all_workers(port, "/whoami")
+        check_workers(layer, port, server)
 
 
 GREENLETS = """
@@ -234,9 +240,10 @@ def test_b12_one_gunicorn_worker_with_greenlets_serves_many_waiting_requests(
 
 
 CELERY = """
-import os
+import os, time
 from celery import Celery
 from layerfi_auth import Client
+from layerfi_auth.testing import BUSINESS_ID
 
 client = Client.from_env()
 client.token()
@@ -246,6 +253,15 @@ app.conf.broker_transport_options = {
     "data_folder_in": os.environ["QUEUE"], "data_folder_out": os.environ["QUEUE"],
 }
 app.conf.broker_connection_retry_on_startup = True
+
+@app.task(name="shop.limited", soft_time_limit=1)
+def limited():
+    from celery.exceptions import SoftTimeLimitExceeded
+    started = time.monotonic()
+    try:
+        client.mint_business_token(BUSINESS_ID)
+    except SoftTimeLimitExceeded:
+        return time.monotonic() - started
 
 @app.task(name="shop.work")
 def work(number):
@@ -261,8 +277,11 @@ def test_celery_prefork(layer, tmp_path):
     (tmp_path / "send.py").write_text(
         "import json, shop\n"
         "sent = [shop.work.delay(n) for n in range(24)]\n"
-        "print(json.dumps([one.get(timeout=100, interval=0.05) for one in sent]))\n"
+        "results = [one.get(timeout=100, interval=0.05) for one in sent]\n"
+        "limited = shop.limited.delay().get(timeout=100, interval=0.05)\n"
+        "print(json.dumps([results, limited]))\n"
     )
+    layer.fault("auth_token", hold=True)
     for name in ("queue", "results"):
         (tmp_path / name).mkdir()
     log = tmp_path / "log"
@@ -287,8 +306,95 @@ def test_celery_prefork(layer, tmp_path):
                 check=False,
             )
             assert done.returncode == 0, f"{done.stderr}; the worker's log: {log.read_text()}"
-    results = json.loads(done.stdout)
+    results, limited = json.loads(done.stdout)
+    # The soft time limit is a signal, and ends the call long before its timeout.
+    assert limited < 20, f"a soft time limit of 1 s ended a call after {limited} s"
     assert len(results) == 24
     assert len({token for _, token in results}) == 1
     # One by the worker's main process and one by the sender, which imports the module too.
     assert layer.count("token") == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--threads", "4"], ["--lazy-apps"]],
+    ids=["preload", "threads", "lazy_apps"],
+)
+def test_b13_uwsgi(layer, tmp_path, options):
+    """uWSGI forks in C, and by default runs none of Python's fork handlers."""
+    (tmp_path / "shop.py").write_text(WSGI)
+    port, log = free_port(), tmp_path / "log"
+    command = [
+        *(Path(sys.prefix) / "bin" / "uwsgi", "--http-socket", f"127.0.0.1:{port}"),
+        *("--master", "--processes", str(WORKERS), "--die-on-term", "--virtualenv", sys.prefix),
+        *("--wsgi-file", "shop.py", "--callable", "app", *options),
+    ]
+    with running(command, tmp_path, layer, log) as server:
+        eventually(lambda: is_up(port, server, log))
+        # With --lazy-apps each worker makes its own client.
+        check_workers(layer, port, server, WORKERS if "--lazy-apps" in options else 1)
+
+
+# Prints one line for each call, and ends during a request.
+FROZEN = """
+import asyncio, importlib, sys
+from layerfi_auth import Client
+
+client = Client.from_env(proxy=False)
+print(client.whoami().client_name)
+print(asyncio.run(client.whoami_async()).client_name)
+# Modules that only the native module imports.
+importlib.import_module("layerfi_auth." + "_greenlets")
+try:
+    client.business_token(7)
+except TypeError:
+    print("TypeError")
+held = client.business_tokens(["3fa85f64-5717-4562-b3fc-2c963f66afa6"])
+sys.exit(3)
+"""
+
+
+def build_frozen(home):
+    """Build a program of one file with PyInstaller."""
+    (home / "shop.py").write_text(FROZEN)
+    # Packages of the tests that the program does not need make the build slow.
+    excluded = [
+        "--exclude-module=" + name for name in ("pytest", "trio", "setuptools", "gevent")
+    ]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "PyInstaller", "--onefile", "--log-level=ERROR", *excluded),
+            "shop.py",
+        ],
+        cwd=home,
+        env={**os.environ, "PYINSTALLER_CONFIG_DIR": str(home / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return home / "dist" / "shop"
+
+
+@pytest.mark.timeout(BUILD_TIMEOUT + 300)
+def test_b25_b27_program_of_pyinstaller_gets_tokens_over_tls(tmp_path):
+    """Root certificates come from a file or the system, not from the program's own file."""
+    frozen = build_frozen(tmp_path)
+    with Emulator(rate_limit=None, tls=True) as layer:
+        layer.fault("auth_token", hold=True, times="forever")
+        (tmp_path / "roots.pem").write_text(layer.ca_pem)
+        system = {"LAYER_CA_FILE": "", "SSL_CERT_FILE": str(tmp_path / "roots.pem")}
+        for number, roots in enumerate([{}, system], 1):
+            done = subprocess.run(
+                [frozen],
+                cwd=tmp_path,
+                env={**os.environ, **layer.env(), **roots},
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT,
+                check=False,
+            )
+            assert done.returncode == 3, f"exit code {done.returncode}: {done.stderr}"
+            assert done.stdout.splitlines() == ["Layer Example", "Layer Example", "TypeError"]
+            assert layer.count("token") == number
