@@ -100,6 +100,13 @@ impl Emulator {
         self.state.clients.ids()
     }
 
+    /// The current secret of a client, also after a rotation over the control API.
+    /// `None` if the client is unknown.
+    #[must_use]
+    pub fn client_secret(&self, client_id: &str) -> Option<String> {
+        self.state.clients.secret(client_id)
+    }
+
     /// The certificate of the authority in PEM; `None` without TLS.
     #[must_use]
     pub fn ca_pem(&self) -> Option<String> {

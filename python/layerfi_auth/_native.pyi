@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from os import PathLike
 from typing import Any, Literal, NoReturn, final
@@ -13,8 +13,8 @@ __all__ = [
     "AccessToken",
     "Batch",
     "BusinessToken",
-    "ClientBase",
-    "EmulatorBase",
+    "Client",
+    "Emulator",
     "Jobs",
     "PendingCall",
     "ProviderAnswer",
@@ -29,7 +29,7 @@ __all__ = [
 __version__: str
 
 @disjoint_base
-class ClientBase:
+class Client:
     def __new__(
         cls,
         *,
@@ -119,7 +119,7 @@ class ClientBase:
     ) -> PendingCall: ...
     def _business_tokens(
         self,
-        business_ids: list[str | UUID],
+        business_ids: Iterable[str | UUID],
         session_duration: int | None,
         max_in_flight: int | None,
     ) -> Batch: ...
@@ -232,7 +232,7 @@ class Stats:
     def expires_at(self) -> datetime | None: ...
 
 @disjoint_base
-class EmulatorBase:
+class Emulator:
     def __new__(
         cls,
         *,

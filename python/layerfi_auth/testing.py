@@ -17,14 +17,14 @@ import json
 import os
 import tempfile
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 
 from layerfi_auth._client import Client
-from layerfi_auth._native import EmulatorBase
+from layerfi_auth._native import Emulator as EmulatorBase
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import TracebackType
     from typing import Any
 
@@ -48,6 +48,22 @@ def _remove(path: str, owner: int) -> None:
     # In a forked worker the parent still uses the file.
     if os.getpid() == owner:
         Path(path).unlink(missing_ok=True)
+
+
+def _mapping(fault: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if fault is None:
+        return {}
+    if not isinstance(fault, Mapping) or not all(isinstance(name, str) for name in fault):
+        kind = type(fault).__name__
+        raise TypeError(f"fault must be a mapping of field names to values, not {kind}")
+    return fault
+
+
+def _to_json(name: str, value: object) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a value that JSON can hold: {error}") from error
 
 
 class Emulator(EmulatorBase):
@@ -135,10 +151,15 @@ class Emulator(EmulatorBase):
         (a number or ``"forever"``), ``skip``, ``delay_ms``, ``hold``, ``patch``, ``wire``,
         ``business_id``, ``pad_body_to``. Returns the fault's number, for `remove_fault`.
         """
-        fields = {**(fault or {}), **fields}
+        fields = {**_mapping(fault), **fields}
         if endpoint is not None:
+            if not isinstance(endpoint, str):
+                raise TypeError(f"endpoint must be a str, not {type(endpoint).__name__}")
             fields["endpoint"] = endpoint
-        return self._add_fault(json.dumps(fields))
+        parts = (
+            f"{json.dumps(name)}: {_to_json(name, value)}" for name, value in fields.items()
+        )
+        return self._add_fault(f"{{{', '.join(parts)}}}")
 
     def faults(self) -> list[dict[str, Any]]:
         """Return the current faults, and how often each was applied."""

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use layerfi_auth::{BatchProgress, BusinessToken, Result, blocking};
@@ -19,7 +20,7 @@ const MAX_BUFFERED: usize = 256;
 
 /// Timeout of the wait for a result. The engine applies its own timeout to each
 /// business, so this one never has to end the wait.
-const WAIT_TIMEOUT: Option<f64> = Some(24.0 * 3_600.0);
+const WAIT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(24 * 3_600));
 
 /// The results of a batch, one per input and in its order: a token, or the error
 /// for that business.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use layerfi_auth::{BatchOptions, BusinessId, BusinessTokenOptions, Result, SessionDuration};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 
+use crate::args::{Arg, Seconds};
 use crate::batch::Batch;
 use crate::client_state::ClientState;
-use crate::errors::{expected, invalid_argument, raise};
+use crate::errors::raise;
 use crate::pending::{self, EventLoopTarget, PendingCall, ToPython as _};
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::{gil, logging, options};
@@ -19,15 +20,22 @@ use crate::{gil, logging, options};
 /// Marks options that `from_env` passes to the constructor. Not a public option.
 const FROM_ENV: &str = "_from_env";
 
-/// Native base class of `layerfi_auth.Client`.
-#[pyclass(frozen, subclass, weakref, module = "layerfi_auth._native")]
+/// Native base class of `layerfi_auth.Client`. It has the same name, because
+/// errors about arguments show it.
+#[pyclass(
+    name = "Client",
+    frozen,
+    subclass,
+    weakref,
+    module = "layerfi_auth._native"
+)]
 pub(crate) struct ClientBase {
     state: Arc<ClientState>,
 }
 
 impl ClientBase {
     fn business(&self, business_id: &Bound<'_, PyAny>) -> PyResult<BusinessId> {
-        let text = id_text("business_id", business_id)?;
+        let text = Arg::of_call("business_id", business_id).id()?;
         self.state
             .client
             .business_id(&text)
@@ -49,63 +57,32 @@ impl ClientBase {
     }
 }
 
-/// The text of a business id, which is a `str` or a `uuid.UUID`.
-fn id_text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
-    if let Ok(text) = value.cast::<PyString>() {
-        // Text that cannot be encoded as UTF-8 becomes an id that is not valid.
-        return Ok(text.to_string_lossy());
-    }
-    let uuid = value.py().import("uuid")?.getattr("UUID")?;
-    if value.is_instance(&uuid)? {
-        return Ok(Cow::Owned(value.str()?.to_string_lossy().into_owned()));
-    }
-    Err(expected(name, "a str or a uuid.UUID", value))
+type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+fn session_duration(seconds: Given<'_, '_>) -> PyResult<SessionDuration> {
+    let Some(seconds) = seconds else {
+        return Ok(SessionDuration::default());
+    };
+    let number = Arg::of_call("session_duration", seconds).int(1..=86_400, " seconds")?;
+    SessionDuration::from_secs(number).map_err(|error| raise(seconds.py(), &error))
 }
 
-fn session_duration(py: Python<'_>, seconds: Option<i64>) -> PyResult<SessionDuration> {
-    match seconds {
-        None => Ok(SessionDuration::default()),
-        // The engine's type is unsigned, so a negative number is refused here.
-        Some(seconds) => u64::try_from(seconds).map_or_else(
-            |_| {
-                Err(invalid_argument(
-                    py,
-                    "session_duration",
-                    &format!("session_duration is {seconds} seconds"),
-                    "use 1 to 86400 seconds",
-                ))
-            },
-            |seconds| SessionDuration::from_secs(seconds).map_err(|error| raise(py, &error)),
-        ),
-    }
-}
-
-/// Checks `timeout` on a cache hit too, so that a wrong value always fails.
-fn check_timeout(py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-    match timeout {
-        None => Ok(()),
-        Some(seconds) => pending::call_timeout(py, seconds).map(drop),
-    }
+/// The timeout of one call. It is checked on a cache hit too, so that a wrong
+/// value always fails.
+fn call_timeout(timeout: Given<'_, '_>) -> PyResult<Option<Duration>> {
+    timeout
+        .map(|timeout| Arg::of_call("timeout", timeout).seconds(Seconds::Positive))
+        .transpose()
 }
 
 fn business_token_options(
-    py: Python<'_>,
-    seconds: Option<i64>,
-    min_remaining: Option<f64>,
+    session_duration: Given<'_, '_>,
+    min_remaining: Given<'_, '_>,
 ) -> PyResult<BusinessTokenOptions> {
-    let min_remaining = match min_remaining {
-        None => None,
-        Some(seconds) => Some(Duration::try_from_secs_f64(seconds).map_err(|_| {
-            invalid_argument(
-                py,
-                "min_remaining",
-                &format!("min_remaining is {seconds} seconds"),
-                "use 0 or a positive number of seconds",
-            )
-        })?),
-    };
-    let mut options = BusinessTokenOptions::from(session_duration(py, seconds)?);
-    options.min_remaining = min_remaining;
+    let mut options = BusinessTokenOptions::from(self::session_duration(session_duration)?);
+    options.min_remaining = min_remaining
+        .map(|value| Arg::of_call("min_remaining", value).seconds(Seconds::NotNegative))
+        .transpose()?;
     Ok(options)
 }
 
@@ -185,8 +162,8 @@ impl ClientBase {
     ///
     /// ``timeout`` is this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
-    fn authorization(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyString>> {
-        check_timeout(py, timeout)?;
+    fn authorization(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<PyString>> {
+        let timeout = call_timeout(timeout)?;
         if let Some(authorization) = self.state.cached_authorization(py)? {
             return Ok(authorization);
         }
@@ -198,8 +175,8 @@ impl ClientBase {
     /// one request. A token that is about to expire is returned at once and replaced in
     /// the background.
     #[pyo3(signature = (*, timeout=None))]
-    fn token(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<AccessToken>> {
-        check_timeout(py, timeout)?;
+    fn token(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<AccessToken>> {
+        let timeout = call_timeout(timeout)?;
         match self.state.cached_token(py)? {
             Some(token) => Ok(token),
             None => pending::block(py, &self.state, timeout, token),
@@ -222,9 +199,9 @@ impl ClientBase {
     fn _cached_token(
         &self,
         py: Python<'_>,
-        timeout: Option<f64>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<Option<Py<AccessToken>>> {
-        check_timeout(py, timeout)?;
+        call_timeout(timeout)?;
         self.state.cached_token(py)
     }
 
@@ -233,21 +210,21 @@ impl ClientBase {
         py: Python<'_>,
         post: Py<PyAny>,
         settle: Py<PyAny>,
-        timeout: Option<f64>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<PendingCall> {
         pending::start(
             py,
             &self.state,
             EventLoopTarget { post, settle },
-            timeout,
+            call_timeout(timeout)?,
             token,
         )
     }
 
     /// Ask Layer which client the credentials belong to.
     #[pyo3(signature = (*, timeout=None))]
-    fn whoami(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<WhoAmI>> {
-        pending::block(py, &self.state, timeout, whoami)
+    fn whoami(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<WhoAmI>> {
+        pending::block(py, &self.state, call_timeout(timeout)?, whoami)
     }
 
     fn _start_whoami(
@@ -255,13 +232,13 @@ impl ClientBase {
         py: Python<'_>,
         post: Py<PyAny>,
         settle: Py<PyAny>,
-        timeout: Option<f64>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<PendingCall> {
         pending::start(
             py,
             &self.state,
             EventLoopTarget { post, settle },
-            timeout,
+            call_timeout(timeout)?,
             whoami,
         )
     }
@@ -278,13 +255,13 @@ impl ClientBase {
         &self,
         py: Python<'_>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        min_remaining: Option<f64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        min_remaining: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<Py<BusinessToken>> {
-        check_timeout(py, timeout)?;
+        let timeout = call_timeout(timeout)?;
         let business = self.business(business_id)?;
-        let options = business_token_options(py, session_duration, min_remaining)?;
+        let options = business_token_options(session_duration, min_remaining)?;
         match self.cached_business_token(py, &business, options)? {
             Some(token) => Ok(token),
             None => pending::block(py, &self.state, timeout, |client| {
@@ -297,13 +274,13 @@ impl ClientBase {
         &self,
         py: Python<'_>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        min_remaining: Option<f64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        min_remaining: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<Option<Py<BusinessToken>>> {
-        check_timeout(py, timeout)?;
+        call_timeout(timeout)?;
         let business = self.business(business_id)?;
-        let options = business_token_options(py, session_duration, min_remaining)?;
+        let options = business_token_options(session_duration, min_remaining)?;
         self.cached_business_token(py, &business, options)
     }
 
@@ -314,18 +291,18 @@ impl ClientBase {
         post: Py<PyAny>,
         settle: Py<PyAny>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        min_remaining: Option<f64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        min_remaining: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<PendingCall> {
         let business = self.business(business_id)?;
-        let options = business_token_options(py, session_duration, min_remaining)?;
+        let options = business_token_options(session_duration, min_remaining)?;
         let call = |client| business_token(client, business, options);
         pending::start(
             py,
             &self.state,
             EventLoopTarget { post, settle },
-            timeout,
+            call_timeout(timeout)?,
             call,
         )
     }
@@ -341,11 +318,12 @@ impl ClientBase {
         &self,
         py: Python<'_>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<Py<BusinessToken>> {
         let business = self.business(business_id)?;
-        let duration = self::session_duration(py, session_duration)?;
+        let duration = self::session_duration(session_duration)?;
+        let timeout = call_timeout(timeout)?;
         pending::block(py, &self.state, timeout, |client| {
             mint(client, business, duration)
         })
@@ -357,17 +335,17 @@ impl ClientBase {
         post: Py<PyAny>,
         settle: Py<PyAny>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<PendingCall> {
         let business = self.business(business_id)?;
-        let duration = self::session_duration(py, session_duration)?;
+        let duration = self::session_duration(session_duration)?;
         let call = |client| mint(client, business, duration);
         pending::start(
             py,
             &self.state,
             EventLoopTarget { post, settle },
-            timeout,
+            call_timeout(timeout)?,
             call,
         )
     }
@@ -375,22 +353,25 @@ impl ClientBase {
     fn _business_tokens(
         &self,
         py: Python<'_>,
-        business_ids: &Bound<'_, PyList>,
-        session_duration: Option<i64>,
-        max_in_flight: Option<usize>,
+        business_ids: &Bound<'_, PyAny>,
+        session_duration: Given<'_, '_>,
+        max_in_flight: Given<'_, '_>,
     ) -> PyResult<Batch> {
         let text = |(at, id): (usize, Bound<'_, PyAny>)| {
-            id_text(&format!("business_ids[{at}]"), &id).map(Cow::into_owned)
+            let name = format!("business_ids[{at}]");
+            Arg::of_call(&name, &id).id().map(Cow::into_owned)
         };
-        let businesses = business_ids
-            .iter()
+        let businesses = Arg::of_call("business_ids", business_ids)
+            .items("ids")?
+            .into_iter()
             .enumerate()
             .map(text)
             .collect::<PyResult<Vec<_>>>()?;
-        let duration = self::session_duration(py, session_duration)?;
+        let duration = self::session_duration(session_duration)?;
         let mut options = BatchOptions::default().session_duration(duration);
         if let Some(max_in_flight) = max_in_flight {
-            options.max_in_flight = max_in_flight;
+            let number = Arg::of_call("max_in_flight", max_in_flight).int(1..=u64::MAX, "")?;
+            options.max_in_flight = number;
         }
         Batch::start(py, &self.state, businesses, options)
     }
@@ -417,7 +398,7 @@ impl ClientBase {
             Ok(gil::released(py, || client.invalidate_text(&text)))
         } else {
             let what = "an AccessToken, a BusinessToken, or a token's text or header";
-            Err(expected("token", what, token))
+            Err(Arg::of_call("token", token).expected(what))
         }
     }
 

@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use crate::args::Arg;
+
 /// Hash of a token's text: equal for equal tokens, and different in every process.
 fn hash(secret: &str) -> u64 {
     static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -199,10 +201,12 @@ impl BusinessToken {
     fn layer_provider_props<'py>(
         &self,
         py: Python<'py>,
-        environment: Option<&str>,
+        environment: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
+        let environment = environment.map(|name| Arg::of_call("environment", name).text());
+        let environment = environment.transpose()?;
         let mut props = self.token.layer_provider_props();
-        if let Some(name) = environment {
+        if let Some(name) = &environment {
             props = props.with_environment(name);
         }
         let dict = PyDict::new(py);
@@ -258,8 +262,10 @@ pub(crate) struct WhoAmI(pub(crate) layerfi_auth::WhoAmI);
 impl WhoAmI {
     #[new]
     #[pyo3(signature = (client_name, client_id))]
-    fn new(client_name: String, client_id: String) -> Self {
-        Self(layerfi_auth::WhoAmI::new(client_name, client_id))
+    fn new(client_name: &Bound<'_, PyAny>, client_id: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let client_name = Arg::of_call("client_name", client_name).text()?;
+        let client_id = Arg::of_call("client_id", client_id).text()?;
+        Ok(Self(layerfi_auth::WhoAmI::new(client_name, client_id)))
     }
 
     /// The client's name at Layer.

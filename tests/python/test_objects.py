@@ -303,7 +303,7 @@ def test_business_ids_are_text_or_uuids(client):
     with pytest.raises(TypeError, match=r"business_ids\[1\] must be .*, not int"):
         client.business_tokens([BUSINESS, 17])
     for wrong in (BUSINESS, BUSINESS.encode()):
-        with pytest.raises(TypeError, match="iterable of ids, not one"):
+        with pytest.raises(TypeError, match="iterable of ids, not (str|bytes)"):
             client.business_tokens(wrong)
     with pytest.raises(InvalidArgumentError, match="business_id"):
         client.business_token("\ud800")

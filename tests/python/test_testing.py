@@ -42,7 +42,7 @@ def test_faults_and_counters(layer, client):
     for wrong in ({"statsu": 503}, {"endpoint": "tokens"}, {"times": "always"}):
         with pytest.raises(ValueError, match="."):
             layer.fault(**wrong)
-    with pytest.raises(ValueError, match="variant"):
+    with pytest.raises(ValueError, match="endpoint must be one of token"):
         layer.count("tokens")
 
 
@@ -81,7 +81,7 @@ def test_revoked_tokens_are_replaced(layer, client):
     layer.revoke_all("access")
     assert client.whoami()
     assert layer.count("token") == 3
-    with pytest.raises(ValueError, match="access or business"):
+    with pytest.raises(ValueError, match="kind must be one of access, business"):
         layer.revoke_all("all")
 
 

@@ -57,6 +57,12 @@ impl Clients {
         ids
     }
 
+    /// The current secret of a client.
+    pub(crate) fn secret(&self, id: &str) -> Option<String> {
+        let clients = lock(&self.current);
+        clients.get(id).map(|client| client.secret.clone())
+    }
+
     pub(crate) fn contains(&self, id: &str) -> bool {
         self.initial.contains_key(id)
     }
