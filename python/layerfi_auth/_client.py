@@ -47,6 +47,15 @@ class BatchProgress:
         self.done = done
         self.failed = failed
 
+    def to_dict(self) -> dict[str, int]:
+        """Return the numbers as a dict for JSON."""
+        return {
+            "total": self.total,
+            "distinct": self.distinct,
+            "done": self.done,
+            "failed": self.failed,
+        }
+
     def __repr__(self) -> str:
         return (
             f"BatchProgress(total={self.total}, distinct={self.distinct}, "

@@ -79,6 +79,10 @@ class LayerAuthError(Exception):
         self.attempts = attempts
         self.business_id = business_id
 
+    def to_dict(self) -> dict[str, str | int | float | bool | None]:
+        """Return all attributes as a dict for JSON, for example for a structured log."""
+        return {name: getattr(self, name) for name in LayerAuthError.__annotations__}
+
 
 class ConfigError(LayerAuthError, ValueError):
     """A setting of the client is missing or invalid; ``field`` names it."""

@@ -88,7 +88,11 @@ class Emulator(EmulatorBase):
     """
 
     def client(self, **options: Unpack[ClientOptions]) -> Client:
-        """Make a client of the first client; ``options`` replace its settings."""
+        """Make a client of the first client; ``options`` replace its settings.
+
+        It uses the client's current secret, and keeps this emulator running as long as it is
+        used.
+        """
         client_id, client_secret = self._credentials()
         settings: ClientOptions = {
             "environment": "custom",
@@ -104,7 +108,9 @@ class Emulator(EmulatorBase):
         if "client_secret_file" in options or "credentials" in options:
             settings["client_secret"] = None
         settings.update(options)
-        return Client(**settings)
+        client = Client(**settings)
+        client._keep_alive(self)  # noqa: SLF001
+        return client
 
     def env(self) -> dict[str, str]:
         """Return environment variables with which `Client.from_env` uses this emulator.

@@ -8,12 +8,14 @@ use layerfi_auth::{BatchOptions, BusinessId, BusinessTokenOptions, Result, Sessi
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::args::{Arg, Seconds};
 use crate::batch::Batch;
 use crate::client_state::ClientState;
 use crate::errors::raise;
 use crate::pending::{self, EventLoopTarget, PendingCall, ToPython as _};
+use crate::references::References;
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::{gil, logging, options};
 
@@ -31,6 +33,7 @@ const FROM_ENV: &str = "_from_env";
 )]
 pub(crate) struct ClientBase {
     state: Arc<ClientState>,
+    references: Py<References>,
 }
 
 impl ClientBase {
@@ -135,9 +138,9 @@ impl ClientBase {
         logging::start();
         let client =
             gil::released(py, || builder.build_blocking()).map_err(|error| raise(py, &error))?;
-        Ok(Self {
-            state: ClientState::new(client, provider),
-        })
+        let references = References::new(py, provider.clone())?;
+        let state = ClientState::new(client, provider);
+        Ok(Self { state, references })
     }
 
     /// Make a client from environment variables: LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
@@ -373,7 +376,7 @@ impl ClientBase {
             let number = Arg::of_call("max_in_flight", max_in_flight).int(1..=u64::MAX, "")?;
             options.max_in_flight = number;
         }
-        Batch::start(py, &self.state, businesses, options)
+        Batch::start(py, &self.state, &self.references, businesses, options)
     }
 
     /// Invalidate a token that a server refused with 401, if it is the current one; the
@@ -439,6 +442,15 @@ impl ClientBase {
             client.environment(),
             client.api_url()
         ))
+    }
+
+    /// Keeps an object alive as long as the client, such as its emulator.
+    fn _keep_alive(&self, owner: Py<PyAny>) {
+        self.references.get().keep_alive(Some(owner));
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.references)
     }
 
     fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {

@@ -14,6 +14,7 @@ mod logging;
 mod options;
 mod pending;
 mod provider;
+mod references;
 mod stats;
 mod tokens;
 mod worker;

@@ -1,12 +1,13 @@
 //! Credentials from a Python callable.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use layerfi_auth::blocking::process_generation;
 use layerfi_auth::{Credentials, CredentialsProvider, Error, ErrorKind};
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 use tokio::sync::oneshot;
 
 use crate::gil;
@@ -23,8 +24,9 @@ const MAX_RUNNING: usize = 16;
 pub(crate) struct PythonProvider(Arc<Inner>);
 
 struct Inner {
-    callable: Arc<Py<PyAny>>,
-    /// The last call's failure, if it failed.
+    /// `None` after the client was deleted. The lock is only held with the GIL.
+    callable: Mutex<Option<Py<PyAny>>>,
+    /// The last call's failure, if it failed. Only used with the GIL.
     failure: ArcSwapOption<FailedCall>,
     running: Arc<RunningCalls>,
 }
@@ -71,10 +73,33 @@ impl Drop for RunningCall {
 impl PythonProvider {
     pub(crate) fn new(callable: Py<PyAny>) -> Self {
         Self(Arc::new(Inner {
-            callable: Arc::new(callable),
+            callable: Mutex::new(Some(callable)),
             failure: ArcSwapOption::empty(),
             running: Arc::default(),
         }))
+    }
+
+    fn callable(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        let callable = &self.0.callable;
+        callable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows the garbage collector the callable, and the exception that it raised:
+    /// its traceback has the callable's variables.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(callable) = self.0.callable.try_lock() {
+            visit.call(&*callable)?;
+        }
+        let failure = self.0.failure.load_full();
+        visit.call(failure.as_ref().and_then(|one| one.exception.as_ref()))
+    }
+
+    /// Lets go of them. A call of the callable that is running continues.
+    pub(crate) fn clear(&self) {
+        let callable = self.callable().take();
+        // Dropping an object may run any code, which must not wait for the lock.
+        drop(callable);
+        self.0.failure.store(None);
     }
 
     /// The exception that caused an error, if the callable raised one.
@@ -110,13 +135,17 @@ impl CredentialsProvider for PythonProvider {
             provider: self.clone(),
             _running: running,
         };
-        let callable = Arc::clone(&self.0.callable);
+        let provider = self.clone();
         // Starting a Python thread waits for the GIL, which the engine's own
         // thread must not do.
         let start = tokio::task::spawn_blocking(move || {
             if gil::is_open() {
                 Python::try_attach(|py| {
-                    let args = (callable.clone_ref(py), given);
+                    let callable = provider.callable().as_ref().map(|one| one.clone_ref(py));
+                    let Some(callable) = callable else {
+                        return given.send(Err("the client was deleted".into()));
+                    };
+                    let args = (callable, given);
                     // If it fails, `given` is dropped, which ends the wait below.
                     let _ = in_thread(py, "ask_provider", args);
                 });

@@ -24,8 +24,19 @@ fn not_picklable(class: &str) -> PyErr {
     ))
 }
 
+/// The error for a token that is formatted into text, which would otherwise
+/// become a header without the token, or show the token in a log.
+fn not_text(class: &str, instead: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{class} is not text: use {instead}; repr() shows it without its secret"
+    ))
+}
+
+const FOR_HEADER: &str = "token.authorization or client.authorization() for the header";
+const FOR_BROWSER: &str = "token.to_dict() or token.secret for a browser";
+
 /// A time in RFC 3339, in whole seconds.
-fn rfc3339(py: Python<'_>, at: SystemTime) -> PyResult<String> {
+pub(crate) fn rfc3339(py: Python<'_>, at: SystemTime) -> PyResult<String> {
     let seconds = at
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
@@ -106,6 +117,35 @@ impl AccessToken {
 
     fn __hash__(&self) -> u64 {
         hash(self.token.secret())
+    }
+
+    /// The token as a dict for JSON: ``token_type``, ``expires_in`` (the remaining
+    /// lifetime now, in whole seconds) and ``expires_at``. It contains the token, as
+    /// ``access_token``, only with ``include_secret=True``.
+    #[pyo3(signature = (*, include_secret=None))]
+    #[pyo3(text_signature = "($self, *, include_secret=False)")]
+    fn to_dict<'py>(
+        &self,
+        py: Python<'py>,
+        include_secret: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let include = include_secret.map(|value| Arg::of_call("include_secret", value).flag());
+        let dict = PyDict::new(py);
+        if include.transpose()?.unwrap_or(false) {
+            dict.set_item("access_token", self.secret(py))?;
+        }
+        dict.set_item("token_type", "Bearer")?;
+        dict.set_item("expires_in", self.token.remaining().as_secs())?;
+        dict.set_item("expires_at", rfc3339(py, self.token.expires_at())?)?;
+        Ok(dict)
+    }
+
+    fn __str__(&self) -> PyResult<String> {
+        Err(not_text("AccessToken", FOR_HEADER))
+    }
+
+    fn __format__(&self, _spec: &Bound<'_, PyAny>) -> PyResult<String> {
+        Err(not_text("AccessToken", FOR_HEADER))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -233,6 +273,14 @@ impl BusinessToken {
         hash(self.token.secret())
     }
 
+    fn __str__(&self) -> PyResult<String> {
+        Err(not_text("BusinessToken", FOR_BROWSER))
+    }
+
+    fn __format__(&self, _spec: &Bound<'_, PyAny>) -> PyResult<String> {
+        Err(not_text("BusinessToken", FOR_BROWSER))
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!(
             "<BusinessToken [redacted] for {}, expires at {}>",
@@ -278,6 +326,14 @@ impl WhoAmI {
     #[getter]
     fn client_id(&self) -> &str {
         &self.0.client_id
+    }
+
+    /// The client as a dict for JSON.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        dict.set_item("client_name", &self.0.client_name)?;
+        dict.set_item("client_id", &self.0.client_id)?;
+        Ok(dict)
     }
 
     fn __eq__(&self, other: &Self) -> bool {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import gc
+import errno
+import json
+import socket
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -169,14 +172,35 @@ def test_settings_can_be_changed_and_reset(layer):
     assert layer.count("token") == 0
 
 
-def test_dropped_emulator_is_stopped():
-    layer = Emulator()
-    client = layer.client(max_attempts=1, connect_timeout=1)
-    client.token()
-    del layer
-    gc.collect()
-    with pytest.raises(ConnectionError):
-        client.whoami()
+def test_client_made_after_a_rotation_over_the_control_api_has_the_new_secret(layer):
+    def control(path, **body):
+        request = urllib.request.Request(
+            f"{layer.control_url}{path}",
+            data=json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as done:
+            assert done.status == 200
+
+    before = layer.client()
+    control("/rotate", client_id=CLIENT_ID, client_secret="rotated elsewhere")
+    assert layer.client().token()
+    assert layer.env()["LAYER_CLIENT_SECRET"] == "rotated elsewhere"
+    with pytest.raises(OAuthError):
+        before.token()
+    control("/reset")
+    assert layer.client().token()
+    assert layer.env()["LAYER_CLIENT_SECRET"] == CLIENT_SECRET
+
+
+@pytest.mark.parametrize("name", ["port", "control_port"])
+def test_port_in_use_is_an_error_with_the_port_and_the_cause(name):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=rf"port {port}; ") as caught:
+            Emulator(**{name: port})
+    assert str(caught.value).startswith("[Errno 98] Address already in use: the emulator")
+    assert caught.value.errno == errno.EADDRINUSE
 
 
 def test_pytest_fixtures(pytester):

@@ -52,9 +52,15 @@ impl Engine {
     where
         F: Future<Output = Result<T>>,
     {
-        let on_retry = |error: &Error, delay: Duration| {
+        let on_retry = |error: &Error, attempts: u32, delay: Duration| {
             self.cx.stats.count(Event::Retry);
-            tracing::debug!(target: "layerfi_auth", %error, ?delay, "request failed, retrying");
+            tracing::debug!(
+                target: "layerfi_auth",
+                error = error.as_dyn(),
+                attempts,
+                ?delay,
+                "request failed, retrying"
+            );
         };
         retry::run(policy, deadline, on_retry, attempt).await
     }
