@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import socket
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+import layerfi_auth
 from conftest import BUSINESS, business
 from layerfi_auth import ApiError, Client, OAuthError, TlsError
 from layerfi_auth.testing import BUSINESS_ID, CLIENT_ID, CLIENT_SECRET, Emulator
@@ -227,3 +229,45 @@ def test_pytest_fixtures(pytester):
     result.assert_outcomes(passed=3)
     listed = pytester.runpytest_subprocess("--fixtures", "-p", "no:asyncio")
     listed.stdout.fnmatch_lines(["*layer_emulator*", "*emulator of the Layer API*"])
+
+
+def test_b28_plugin_loads_nothing_of_the_package_in_tests_of_others(pytester):
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_of_others():
+            assert "layerfi_auth_pytest" in sys.modules
+            loaded = [name for name in sys.modules if name.split(".")[0] == "layerfi_auth"]
+            assert loaded == []
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:asyncio")
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("native", ["missing", "broken"])
+def test_b28_broken_installation_fails_only_the_tests_that_use_the_fixtures(
+    pytester, monkeypatch, native
+):
+    package = Path(layerfi_auth.__file__).parent
+    copy = pytester.mkdir("copy")
+    no_module = shutil.ignore_patterns("_native.*", "__pycache__")
+    shutil.copytree(package, copy / package.name, ignore=no_module)
+    if native == "broken":
+        (copy / package.name / "_native.abi3.so").write_text("not a module")
+    monkeypatch.setenv("PYTHONPATH", str(copy))
+    pytester.makepyfile(
+        """
+        def test_of_others():
+            pass
+
+        def test_mine(layer_client):
+            pass
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:asyncio")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*layerfi_auth cannot be imported (*_native*); install it again: pip install*"]
+    )
