@@ -6,7 +6,14 @@ from uuid import UUID
 
 from typing_extensions import Self, Unpack, disjoint_base
 
-from layerfi_auth._types import ClientOptions, Post, Settle
+from layerfi_auth._types import (
+    ClientOptions,
+    EmulatedEnvironment,
+    Endpoint,
+    Environment,
+    Post,
+    Settle,
+)
 from layerfi_auth.exceptions import LayerAuthError
 
 __all__ = [
@@ -30,10 +37,14 @@ __version__: str
 
 @disjoint_base
 class Client:
+    """Native base class of `layerfi_auth.Client`. It has the same name, because
+    errors about arguments show it.
+    """
+
     def __new__(
         cls,
         *,
-        environment: str | None = None,
+        environment: Environment | None = None,
         client_id: str | None = None,
         client_secret: str | None = None,
         client_secret_file: str | PathLike[str] | None = None,
@@ -56,19 +67,41 @@ class Client:
         user_agent: str | None = None,
     ) -> Self: ...
     @classmethod
-    def from_env(cls, **options: Unpack[ClientOptions]) -> Self: ...
+    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
+        """Make a client from environment variables: LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
+        LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL,
+        LAYER_SCOPE, LAYER_CA_FILE, LAYER_ALLOW_HTTP_LOOPBACK. Options given here replace them.
+        """
     @property
-    def environment(self) -> str: ...
+    def environment(self) -> Environment:
+        """The environment's name: sandbox, production, production-ca or custom."""
     @property
-    def api_url(self) -> str: ...
+    def api_url(self) -> str:
+        """The API's base URL, without a trailing slash."""
     @property
-    def auth_url(self) -> str: ...
+    def auth_url(self) -> str:
+        """The URL of the token endpoint."""
     @property
-    def scope(self) -> str: ...
-    def authorization(self, *, timeout: float | None = None) -> str: ...
-    def token(self, *, timeout: float | None = None) -> AccessToken: ...
-    def try_token(self) -> AccessToken | None: ...
-    def whoami(self, *, timeout: float | None = None) -> WhoAmI: ...
+    def scope(self) -> str:
+        """The OAuth scope that is requested."""
+    def authorization(self, *, timeout: float | None = None) -> str:
+        """Return the value of the ``Authorization`` header, ``Bearer <token>``. A valid token
+        in the cache is used at once; otherwise all callers wait for one request.
+
+        ``timeout`` is this call's timeout in seconds; by default the client's.
+        """
+    def token(self, *, timeout: float | None = None) -> AccessToken:
+        """Return a valid access token: a cached one at once; otherwise all callers wait for
+        one request. A token that is about to expire is returned at once and replaced in
+        the background.
+        """
+    def try_token(self) -> AccessToken | None:
+        """Return the cached access token, or ``None`` if there is no valid one; a request
+        for one then starts in the background. Never waits. After a failed request, its
+        error is raised until the next request is allowed.
+        """
+    def whoami(self, *, timeout: float | None = None) -> WhoAmI:
+        """Ask Layer which client the credentials belong to."""
     def business_token(
         self,
         business_id: str | UUID,
@@ -76,16 +109,33 @@ class Client:
         session_duration: int | None = None,
         min_remaining: float | None = None,
         timeout: float | None = None,
-    ) -> BusinessToken: ...
+    ) -> BusinessToken:
+        """Return a token for one business, for a browser: a cached one with at least half of
+        its lifetime (or ``min_remaining`` seconds) left, or a new one.
+
+        ``session_duration`` is 1 to 86400 seconds, 3600 by default.
+        """
     def mint_business_token(
         self,
         business_id: str | UUID,
         *,
         session_duration: int | None = None,
         timeout: float | None = None,
-    ) -> BusinessToken: ...
-    def invalidate(self, token: AccessToken | BusinessToken | str) -> bool: ...
-    def stats(self) -> Stats: ...
+    ) -> BusinessToken:
+        """Mint a new token for one business. It is not cached.
+
+        ``session_duration`` is 1 to 86400 seconds, 3600 by default.
+        """
+    def invalidate(self, token: AccessToken | BusinessToken | str) -> bool:
+        """Invalidate a token that a server refused with 401, if it is the current one; the
+        next call gets a new token. Returns ``False`` if it is not the current one, or if
+        tokens are invalidated so often that new ones do not help.
+
+        Either kind of token may also be given as text: the token itself, or its
+        ``Authorization`` header.
+        """
+    def stats(self) -> Stats:
+        """Return the client's counters."""
     def _cached_token(self, timeout: float | None = None) -> AccessToken | None: ...
     def _cached_business_token(
         self,
@@ -154,17 +204,28 @@ class ProviderAnswer:
 
 @final
 class AccessToken:
+    """An access token for the Layer API."""
+
     @property
-    def secret(self) -> str: ...
+    def secret(self) -> str:
+        """The token's text. Keep it out of logs and error reports."""
     @property
-    def authorization(self) -> str: ...
+    def authorization(self) -> str:
+        """The value of the ``Authorization`` header: ``Bearer <token>``."""
     @property
-    def expires_in(self) -> int: ...
+    def expires_in(self) -> int:
+        """The lifetime that the server set, in seconds, counted from before the request."""
     @property
-    def expires_at(self) -> datetime: ...
+    def expires_at(self) -> datetime:
+        """When the token expires, counted from before the request: an aware datetime in UTC."""
     @property
-    def remaining(self) -> float: ...
-    def to_dict(self, *, include_secret: bool = False) -> dict[str, str | int]: ...
+    def remaining(self) -> float:
+        """Seconds until the token expires."""
+    def to_dict(self, *, include_secret: bool = False) -> dict[str, str | int]:
+        """The token as a dict for JSON: ``token_type``, ``expires_in`` (the remaining
+        lifetime now, in whole seconds) and ``expires_at``. It contains the token, as
+        ``access_token``, only with ``include_secret=True``.
+        """
     def __str__(self) -> NoReturn: ...
     def __format__(self, spec: str, /) -> NoReturn: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -175,22 +236,42 @@ class AccessToken:
 
 @final
 class BusinessToken:
+    """A token for one business, for a browser or a mobile app."""
+
     @property
-    def secret(self) -> str: ...
+    def secret(self) -> str:
+        """The token's text, for ``businessAccessToken`` of ``<LayerProvider>``."""
     @property
-    def authorization(self) -> str: ...
+    def authorization(self) -> str:
+        """The value of the ``Authorization`` header: ``Bearer <token>``."""
     @property
-    def business_id(self) -> str: ...
+    def business_id(self) -> str:
+        """The business that the token is for."""
     @property
-    def session_duration(self) -> int: ...
+    def session_duration(self) -> int:
+        """The requested session duration, in seconds."""
     @property
-    def expires_in(self) -> int: ...
+    def expires_in(self) -> int:
+        """The lifetime that the server set, in seconds, counted from before the request."""
     @property
-    def expires_at(self) -> datetime: ...
+    def expires_at(self) -> datetime:
+        """When the token expires, counted from before the request: an aware datetime in UTC."""
     @property
-    def remaining(self) -> float: ...
-    def to_dict(self) -> dict[str, str | int]: ...
-    def layer_provider_props(self, *, environment: str | None = None) -> dict[str, Any]: ...
+    def remaining(self) -> float:
+        """Seconds until the token expires."""
+    def to_dict(self) -> dict[str, str | int]:
+        """The token as a dict for a JSON response to a browser. ``expires_in`` is the
+        remaining lifetime now, in whole seconds.
+        """
+    def layer_provider_props(self, *, environment: str | None = None) -> dict[str, Any]:
+        """The props of ``<LayerProvider>`` of ``@layerfi/components``: business,
+        token, and ``environment``, or ``environmentConfigOverride`` if the client
+        has its own URLs or scope.
+
+        ``environment`` replaces the name in the components' table of environments,
+        which is ``sandbox`` for a custom environment unless the scope says
+        ``production``.
+        """
     def __str__(self) -> NoReturn: ...
     def __format__(self, spec: str, /) -> NoReturn: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -201,53 +282,80 @@ class BusinessToken:
 
 @final
 class WhoAmI:
+    """The client that the credentials belong to."""
+
     def __new__(cls, client_name: str, client_id: str) -> Self: ...
     @property
-    def client_name(self) -> str: ...
+    def client_name(self) -> str:
+        """The client's name at Layer."""
     @property
-    def client_id(self) -> str: ...
-    def to_dict(self) -> dict[str, str]: ...
+    def client_id(self) -> str:
+        """The client's id, a UUID."""
+    def to_dict(self) -> dict[str, str]:
+        """The client as a dict for JSON."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]: ...
 
 @final
 class Stats:
+    """Counters of a client since it was made. They contain no secret."""
+
     @property
-    def hits(self) -> int: ...
+    def hits(self) -> int:
+        """Calls that returned a cached token at once."""
     @property
-    def stale_serves(self) -> int: ...
+    def stale_serves(self) -> int:
+        """Hits while a refresh was due, running or failing."""
     @property
-    def misses(self) -> int: ...
+    def misses(self) -> int:
+        """Requests started because there was no valid token."""
     @property
-    def waits(self) -> int: ...
+    def waits(self) -> int:
+        """Calls that waited for a request, their own or another call's."""
     @property
-    def refreshes(self) -> int: ...
+    def refreshes(self) -> int:
+        """Background refreshes started before expiry."""
     @property
-    def token_requests(self) -> int: ...
+    def token_requests(self) -> int:
+        """Requests sent to the token endpoint."""
     @property
-    def mints(self) -> int: ...
+    def mints(self) -> int:
+        """Requests sent to mint business tokens."""
     @property
-    def retries(self) -> int: ...
+    def retries(self) -> int:
+        """Retries of failed requests."""
     @property
-    def invalidations(self) -> int: ...
+    def invalidations(self) -> int:
+        """Tokens that were invalidated because a server refused them."""
     @property
-    def failures(self) -> dict[str, int]: ...
+    def failures(self) -> dict[str, int]:
+        """Failures after all retries, by kind of error."""
     @property
-    def business_tokens(self) -> int: ...
+    def business_tokens(self) -> int:
+        """Number of business tokens in the cache."""
     @property
-    def expires_at(self) -> datetime | None: ...
-    def to_dict(self) -> dict[str, Any]: ...
+    def expires_at(self) -> datetime | None:
+        """When the current access token expires (an aware datetime in UTC), if there is one."""
+    def to_dict(self) -> dict[str, Any]:
+        """The counters as a dict for JSON, under the names of the attributes.
+        ``expires_at`` is text, such as ``2030-01-31T12:00:00Z``.
+        """
 
 @disjoint_base
 class Emulator:
+    """Native base class of `layerfi_auth.testing.Emulator`. Faults, counters and
+    the log are passed as JSON, as in the control API. It has the same name,
+    because errors about arguments show it.
+    """
+
     def __new__(
         cls,
         *,
-        environment: str | None = None,
-        clients: Sequence[tuple[str, str]] | None = None,
-        unauthorized_clients: Sequence[tuple[str, str]] | None = None,
-        businesses: Sequence[str] | None = None,
+        environment: EmulatedEnvironment | None = None,
+        clients: Iterable[tuple[str, str]] | None = None,
+        unauthorized_clients: Iterable[tuple[str, str]] | None = None,
+        businesses: Iterable[str | UUID] | None = None,
         basic_decoding: Literal["raw", "form"] | None = None,
         invalid_client_status: Literal[400, 401] | None = None,
         access_token_lifetime: float | None = None,
@@ -258,33 +366,66 @@ class Emulator:
         control_port: int | None = None,
     ) -> Self: ...
     @property
-    def url(self) -> str: ...
+    def url(self) -> str:
+        """The API's base URL, without a trailing slash."""
     @property
-    def token_url(self) -> str: ...
+    def token_url(self) -> str:
+        """The URL of the token endpoint."""
     @property
-    def control_url(self) -> str: ...
+    def control_url(self) -> str:
+        """The URL of the control API."""
     @property
-    def scope(self) -> str: ...
+    def scope(self) -> str:
+        """The OAuth scope that the emulator grants."""
     @property
-    def ca_pem(self) -> str | None: ...
-    def remove_fault(self, number: int) -> bool: ...
-    def clear_faults(self) -> None: ...
-    def release(self) -> None: ...
-    def now(self) -> float: ...
-    def advance(self, seconds: float) -> None: ...
-    def stop_clock(self) -> None: ...
-    def run_clock(self) -> None: ...
-    def set_access_token_lifetime(self, seconds: float) -> None: ...
-    def set_business_token_lifetime(self, seconds: float | None) -> None: ...
-    def set_rate_limit(self, per_second: int | None) -> None: ...
-    def revoke(self, token: str | AccessToken | BusinessToken) -> bool: ...
-    def revoke_all(self, kind: Literal["access", "business"]) -> None: ...
-    def rotate(self, client_id: str, client_secret: str, *, keep_old: bool = False) -> None: ...
-    def count(self, endpoint: str) -> int: ...
-    def wait_for(self, endpoint: str, requests: int, *, timeout: float = 10.0) -> bool: ...
-    def fingerprint(self, token: str) -> str: ...
-    def reset(self) -> None: ...
-    def stop(self) -> None: ...
+    def ca_pem(self) -> str | None:
+        """The certificate authority to trust, in PEM; ``None`` without TLS."""
+    def remove_fault(self, number: int) -> bool:
+        """Remove one fault; ``False`` if there is no fault with this number."""
+    def clear_faults(self) -> None:
+        """Remove all faults."""
+    def release(self) -> None:
+        """Answer all requests that a fault with ``hold`` is holding."""
+    def now(self) -> float:
+        """The emulator's current time, in seconds since the epoch."""
+    def advance(self, seconds: float) -> None:
+        """Move the emulator's clock forward, or back if ``seconds`` is negative."""
+    def stop_clock(self) -> None:
+        """Stop the emulator's clock."""
+    def run_clock(self) -> None:
+        """Start the emulator's clock again."""
+    def set_access_token_lifetime(self, seconds: float) -> None:
+        """Set the lifetime of access tokens issued from now on, in seconds."""
+    def set_business_token_lifetime(self, seconds: float | None) -> None:
+        """Set the lifetime of business tokens issued from now on, in seconds; ``None`` for
+        their session duration.
+        """
+    def set_rate_limit(self, per_second: int | None) -> None:
+        """Set the rate limit in requests per second; ``None`` for no limit."""
+    def revoke(self, token: str | AccessToken | BusinessToken) -> bool:
+        """Revoke a token, given as text or as a token object; ``False`` if this emulator
+        did not issue it.
+        """
+    def revoke_all(self, kind: Literal["access", "business"]) -> None:
+        """Revoke all tokens of a kind, ``access`` or ``business``."""
+    def rotate(self, client_id: str, client_secret: str, *, keep_old: bool = False) -> None:
+        """Give a client a new secret. The old one is refused from now on, unless
+        ``keep_old`` is true.
+        """
+    def count(self, endpoint: Endpoint) -> int:
+        """Number of requests to an endpoint: ``token``, ``whoami``, ``auth_token``,
+        ``business``, ``business_data``, ``preflight`` or ``unknown``.
+        """
+    def wait_for(self, endpoint: Endpoint, requests: int, *, timeout: float = 10.0) -> bool:
+        """Wait until an endpoint has received this number of requests; ``False`` if that
+        takes longer than ``timeout`` seconds.
+        """
+    def fingerprint(self, token: str) -> str:
+        """The name of a token in the log."""
+    def reset(self) -> None:
+        """Restore the state at the start, except for the ports."""
+    def stop(self) -> None:
+        """Stop the emulator. It cannot be started again."""
     def _credentials(self) -> tuple[str, str]: ...
     def _add_fault(self, fault: str) -> int: ...
     def _faults(self) -> str: ...

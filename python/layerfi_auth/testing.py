@@ -15,22 +15,30 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from layerfi_auth._client import Client
 from layerfi_auth._native import Emulator as EmulatorBase
+from layerfi_auth._types import ClientOptions, Endpoint
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Any
+    from typing_extensions import Unpack
+elif sys.version_info >= (3, 11):
+    from typing import Unpack
+else:
 
-    from typing_extensions import Self, Unpack
+    class Unpack:
+        """For annotations that are evaluated."""
 
-    from layerfi_auth._types import ClientOptions
+        def __class_getitem__(cls, options: type) -> type:
+            return options
+
 
 __all__ = ["BUSINESS_ID", "CLIENT_ID", "CLIENT_SECRET", "Emulator"]
 
@@ -149,7 +157,10 @@ class Emulator(EmulatorBase):
             self._remove_ca_file()
 
     def fault(
-        self, endpoint: str | None = None, fault: Mapping[str, Any] | None = None, **fields: Any
+        self,
+        endpoint: Endpoint | None = None,
+        fault: Mapping[str, Any] | None = None,
+        **fields: Any,
     ) -> int:
         """Add a fault for the next request to an endpoint, or to any endpoint.
 
@@ -185,7 +196,7 @@ class Emulator(EmulatorBase):
     def __repr__(self) -> str:
         return f"<Emulator at {self.url}>"
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Emulator:
         return self
 
     def __exit__(

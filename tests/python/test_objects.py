@@ -12,7 +12,6 @@ import pydoc
 import time
 import traceback
 from datetime import datetime, timedelta, timezone
-from typing import get_type_hints
 from uuid import UUID
 
 import pytest
@@ -376,19 +375,6 @@ def test_business_ids_are_text_or_uuids(client):
             client.business_tokens(wrong)
     with pytest.raises(InvalidArgumentError, match="business_id"):
         client.business_token("\ud800")
-
-
-def test_annotations_can_be_evaluated():
-    hints = 0
-    for cls in (Client, layerfi_auth.BusinessTokens, layerfi_auth.BatchProgress):
-        for name, member in vars(cls).items():
-            if inspect.isfunction(member):
-                hints += len(get_type_hints(member))
-            elif isinstance(member, property):
-                hints += len(get_type_hints(member.fget))
-            assert name
-    assert get_type_hints(Client.token_async)["return"] is layerfi_auth.AccessToken
-    assert hints > 20
 
 
 def test_wheel_installs_only_the_package():

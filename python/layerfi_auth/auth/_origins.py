@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from layerfi_auth._client import Client
 from layerfi_auth.exceptions import ConfigError, InvalidArgumentError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from layerfi_auth._client import Client
 
 _PORTS = {"http": 80, "https": 443}
 
