@@ -37,8 +37,9 @@ __version__: str
 
 @disjoint_base
 class Client:
-    """Native base class of `layerfi_auth.Client`. It has the same name, because
-    errors about arguments show it.
+    """Native base class of `layerfi_auth.Client`.
+
+    It has the same name, because errors about arguments show it.
     """
 
     def __new__(
@@ -68,9 +69,11 @@ class Client:
     ) -> Self: ...
     @classmethod
     def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
-        """Make a client from environment variables: LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
-        LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL,
-        LAYER_SCOPE, LAYER_CA_FILE, LAYER_ALLOW_HTTP_LOOPBACK. Options given here replace them.
+        """Make a client from environment variables.
+
+        These are LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or
+        LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE
+        and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``, replace them.
         """
     @property
     def environment(self) -> Environment:
@@ -85,23 +88,32 @@ class Client:
     def scope(self) -> str:
         """The OAuth scope that is requested."""
     def authorization(self, *, timeout: float | None = None) -> str:
-        """Return the value of the ``Authorization`` header, ``Bearer <token>``. A valid token
-        in the cache is used at once; otherwise all callers wait for one request.
+        """Return the value of the ``Authorization`` header, ``Bearer <token>``.
 
-        ``timeout`` is this call's timeout in seconds; by default the client's.
+        A valid token in the cache is used at once; otherwise all callers wait for one
+        request.
+
+        :param timeout: this call's timeout in seconds; by default the client's.
         """
     def token(self, *, timeout: float | None = None) -> AccessToken:
-        """Return a valid access token: a cached one at once; otherwise all callers wait for
-        one request. A token that is about to expire is returned at once and replaced in
-        the background.
+        """Return a valid access token.
+
+        A cached one is returned at once; otherwise all callers wait for one request. A
+        token that is about to expire is returned at once and replaced in the background.
+
+        :param timeout: this call's timeout in seconds; by default the client's.
         """
     def try_token(self) -> AccessToken | None:
-        """Return the cached access token, or ``None`` if there is no valid one; a request
-        for one then starts in the background. Never waits. After a failed request, its
-        error is raised until the next request is allowed.
+        """Return the cached access token, or ``None`` if there is no valid one. Never waits.
+
+        If there is none, a request for one starts in the background. After a failed
+        request, its error is raised until the next request is allowed.
         """
     def whoami(self, *, timeout: float | None = None) -> WhoAmI:
-        """Ask Layer which client the credentials belong to."""
+        """Ask Layer which client the credentials belong to.
+
+        :param timeout: this call's timeout in seconds; by default the client's.
+        """
     def business_token(
         self,
         business_id: str | UUID,
@@ -110,10 +122,13 @@ class Client:
         min_remaining: float | None = None,
         timeout: float | None = None,
     ) -> BusinessToken:
-        """Return a token for one business, for a browser: a cached one with at least half of
-        its lifetime (or ``min_remaining`` seconds) left, or a new one.
+        """Return a token for one business, for a browser: a cached one, or a new one.
 
-        ``session_duration`` is 1 to 86400 seconds, 3600 by default.
+        :param business_id: the UUID of the business.
+        :param session_duration: 1 to 86400 seconds; 3600 by default.
+        :param min_remaining: lifetime in seconds that the token must have left; half of its
+            lifetime by default.
+        :param timeout: this call's timeout in seconds; by default the client's.
         """
     def mint_business_token(
         self,
@@ -124,15 +139,18 @@ class Client:
     ) -> BusinessToken:
         """Mint a new token for one business. It is not cached.
 
-        ``session_duration`` is 1 to 86400 seconds, 3600 by default.
+        :param business_id: the UUID of the business.
+        :param session_duration: 1 to 86400 seconds; 3600 by default.
+        :param timeout: this call's timeout in seconds; by default the client's.
         """
     def invalidate(self, token: AccessToken | BusinessToken | str) -> bool:
-        """Invalidate a token that a server refused with 401, if it is the current one; the
-        next call gets a new token. Returns ``False`` if it is not the current one, or if
-        tokens are invalidated so often that new ones do not help.
+        """Invalidate a token that a server refused with 401, if it is the current one.
 
-        Either kind of token may also be given as text: the token itself, or its
-        ``Authorization`` header.
+        The next call gets a new token. Returns ``False`` if it is not the current one, or
+        if tokens are invalidated so often that new ones do not help.
+
+        :param token: an access token or a business token, as an object or as text: the token
+            itself, or its ``Authorization`` header.
         """
     def stats(self) -> Stats:
         """Return the client's counters."""
@@ -222,9 +240,11 @@ class AccessToken:
     def remaining(self) -> float:
         """Seconds until the token expires."""
     def to_dict(self, *, include_secret: bool = False) -> dict[str, str | int]:
-        """The token as a dict for JSON: ``token_type``, ``expires_in`` (the remaining
-        lifetime now, in whole seconds) and ``expires_at``. It contains the token, as
-        ``access_token``, only with ``include_secret=True``.
+        """Return a dict for JSON: ``token_type``, ``expires_in`` and ``expires_at``.
+
+        ``expires_in`` is the remaining lifetime now, in whole seconds.
+
+        :param include_secret: also include the token, as ``access_token``.
         """
     def __str__(self) -> NoReturn: ...
     def __format__(self, spec: str, /) -> NoReturn: ...
@@ -260,17 +280,19 @@ class BusinessToken:
     def remaining(self) -> float:
         """Seconds until the token expires."""
     def to_dict(self) -> dict[str, str | int]:
-        """The token as a dict for a JSON response to a browser. ``expires_in`` is the
-        remaining lifetime now, in whole seconds.
+        """Return the token as a dict for a JSON response to a browser.
+
+        ``expires_in`` is the remaining lifetime now, in whole seconds.
         """
     def layer_provider_props(self, *, environment: str | None = None) -> dict[str, Any]:
-        """The props of ``<LayerProvider>`` of ``@layerfi/components``: business,
-        token, and ``environment``, or ``environmentConfigOverride`` if the client
-        has its own URLs or scope.
+        """Return the props of ``<LayerProvider>`` of ``@layerfi/components``.
 
-        ``environment`` replaces the name in the components' table of environments,
-        which is ``sandbox`` for a custom environment unless the scope says
-        ``production``.
+        These are business, token, and ``environment``, or ``environmentConfigOverride`` if
+        the client has its own URLs or scope.
+
+        :param environment: the name in the components' table of environments. By default
+            that of the client; for a custom environment ``sandbox``, unless the scope says
+            ``production``.
         """
     def __str__(self) -> NoReturn: ...
     def __format__(self, spec: str, /) -> NoReturn: ...
@@ -292,7 +314,7 @@ class WhoAmI:
     def client_id(self) -> str:
         """The client's id, a UUID."""
     def to_dict(self) -> dict[str, str]:
-        """The client as a dict for JSON."""
+        """Return the client as a dict for JSON."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]: ...
@@ -338,15 +360,17 @@ class Stats:
     def expires_at(self) -> datetime | None:
         """When the current access token expires (an aware datetime in UTC), if there is one."""
     def to_dict(self) -> dict[str, Any]:
-        """The counters as a dict for JSON, under the names of the attributes.
+        """Return the counters as a dict for JSON, under the names of the attributes.
+
         ``expires_at`` is text, such as ``2030-01-31T12:00:00Z``.
         """
 
 @disjoint_base
 class Emulator:
-    """Native base class of `layerfi_auth.testing.Emulator`. Faults, counters and
-    the log are passed as JSON, as in the control API. It has the same name,
-    because errors about arguments show it.
+    """Native base class of `layerfi_auth.testing.Emulator`.
+
+    Faults, counters and the log are passed as JSON, as in the control API. It has
+    the same name, because errors about arguments show it.
     """
 
     def __new__(
@@ -387,7 +411,7 @@ class Emulator:
     def release(self) -> None:
         """Answer all requests that a fault with ``hold`` is holding."""
     def now(self) -> float:
-        """The emulator's current time, in seconds since the epoch."""
+        """Return the emulator's current time, in seconds since the epoch."""
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock forward, or back if ``seconds`` is negative."""
     def stop_clock(self) -> None:
@@ -397,36 +421,42 @@ class Emulator:
     def set_access_token_lifetime(self, seconds: float) -> None:
         """Set the lifetime of access tokens issued from now on, in seconds."""
     def set_business_token_lifetime(self, seconds: float | None) -> None:
-        """Set the lifetime of business tokens issued from now on, in seconds; ``None`` for
-        their session duration.
+        """Set the lifetime of business tokens issued from now on, in seconds.
+
+        ``None`` stands for their session duration.
         """
     def set_rate_limit(self, per_second: int | None) -> None:
         """Set the rate limit in requests per second; ``None`` for no limit."""
     def revoke(self, token: str | AccessToken | BusinessToken) -> bool:
-        """Revoke a token, given as text or as a token object; ``False`` if this emulator
-        did not issue it.
+        """Revoke a token, given as text or as a token object.
+
+        Returns ``False`` if this emulator did not issue it.
         """
     def revoke_all(self, kind: Literal["access", "business"]) -> None:
         """Revoke all tokens of a kind, ``access`` or ``business``."""
     def rotate(self, client_id: str, client_secret: str, *, keep_old: bool = False) -> None:
-        """Give a client a new secret. The old one is refused from now on, unless
-        ``keep_old`` is true.
+        """Give a client a new secret.
+
+        The old one is refused from now on, unless ``keep_old`` is true.
         """
     def count(self, endpoint: Endpoint) -> int:
-        """Number of requests to an endpoint: ``token``, ``whoami``, ``auth_token``,
-        ``business``, ``business_data``, ``preflight`` or ``unknown``.
+        """Return the number of requests to an endpoint.
+
+        Endpoints are ``token``, ``whoami``, ``auth_token``, ``business``,
+        ``business_data``, ``preflight`` and ``unknown``.
         """
     def wait_for(self, endpoint: Endpoint, requests: int, *, timeout: float = 10.0) -> bool:
-        """Wait until an endpoint has received this number of requests; ``False`` if that
-        takes longer than ``timeout`` seconds.
+        """Wait until an endpoint has received this number of requests.
+
+        Returns ``False`` if that takes longer than ``timeout`` seconds.
         """
     def fingerprint(self, token: str) -> str:
-        """The name of a token in the log."""
+        """Return the name of a token in the log."""
     def reset(self) -> None:
         """Restore the state at the start, except for the ports."""
     def stop(self) -> None:
         """Stop the emulator. It cannot be started again."""
-    def _credentials(self) -> tuple[str, str]: ...
+    def _credentials(self, client_id: str | None = None) -> tuple[str, str]: ...
     def _add_fault(self, fault: str) -> int: ...
     def _faults(self) -> str: ...
     def _counters(self) -> str: ...

@@ -96,12 +96,12 @@ class Emulator(EmulatorBase):
     """
 
     def client(self, **options: Unpack[ClientOptions]) -> Client:
-        """Make a client of the first client; ``options`` replace its settings.
+        """Make a client of the first client, or of ``client_id``; ``options`` replace settings.
 
         It uses the client's current secret, and keeps this emulator running as long as it is
         used.
         """
-        client_id, client_secret = self._credentials()
+        client_id, client_secret = self._credentials(options.get("client_id"))
         settings: ClientOptions = {
             "environment": "custom",
             "client_id": client_id,

@@ -22,8 +22,9 @@ use crate::{gil, logging, options};
 /// Marks options that `from_env` passes to the constructor. Not a public option.
 const FROM_ENV: &str = "_from_env";
 
-/// Native base class of `layerfi_auth.Client`. It has the same name, because
-/// errors about arguments show it.
+/// Native base class of `layerfi_auth.Client`.
+///
+/// It has the same name, because errors about arguments show it.
 #[pyclass(
     name = "Client",
     frozen,
@@ -143,9 +144,11 @@ impl ClientBase {
         Ok(Self { state, references })
     }
 
-    /// Make a client from environment variables: LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
-    /// LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL,
-    /// LAYER_SCOPE, LAYER_CA_FILE, LAYER_ALLOW_HTTP_LOOPBACK. Options given here replace them.
+    /// Make a client from environment variables.
+    ///
+    /// These are LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or
+    /// LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE
+    /// and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``, replace them.
     #[classmethod]
     #[pyo3(signature = (**options))]
     fn from_env<'py>(
@@ -160,10 +163,12 @@ impl ClientBase {
         cls.call((), Some(&all))
     }
 
-    /// Return the value of the ``Authorization`` header, ``Bearer <token>``. A valid token
-    /// in the cache is used at once; otherwise all callers wait for one request.
+    /// Return the value of the ``Authorization`` header, ``Bearer <token>``.
     ///
-    /// ``timeout`` is this call's timeout in seconds; by default the client's.
+    /// A valid token in the cache is used at once; otherwise all callers wait for one
+    /// request.
+    ///
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
     fn authorization(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<PyString>> {
         let timeout = call_timeout(timeout)?;
@@ -174,9 +179,12 @@ impl ClientBase {
         Ok(token.get().authorization(py).clone().unbind())
     }
 
-    /// Return a valid access token: a cached one at once; otherwise all callers wait for
-    /// one request. A token that is about to expire is returned at once and replaced in
-    /// the background.
+    /// Return a valid access token.
+    ///
+    /// A cached one is returned at once; otherwise all callers wait for one request. A
+    /// token that is about to expire is returned at once and replaced in the background.
+    ///
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
     fn token(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<AccessToken>> {
         let timeout = call_timeout(timeout)?;
@@ -186,9 +194,10 @@ impl ClientBase {
         }
     }
 
-    /// Return the cached access token, or ``None`` if there is no valid one; a request
-    /// for one then starts in the background. Never waits. After a failed request, its
-    /// error is raised until the next request is allowed.
+    /// Return the cached access token, or ``None`` if there is no valid one. Never waits.
+    ///
+    /// If there is none, a request for one starts in the background. After a failed
+    /// request, its error is raised until the next request is allowed.
     fn try_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
         if let Some(token) = self.state.cached_token(py)? {
             return Ok(Some(token));
@@ -225,6 +234,8 @@ impl ClientBase {
     }
 
     /// Ask Layer which client the credentials belong to.
+    ///
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
     fn whoami(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<WhoAmI>> {
         pending::block(py, &self.state, call_timeout(timeout)?, whoami)
@@ -246,10 +257,13 @@ impl ClientBase {
         )
     }
 
-    /// Return a token for one business, for a browser: a cached one with at least half of
-    /// its lifetime (or ``min_remaining`` seconds) left, or a new one.
+    /// Return a token for one business, for a browser: a cached one, or a new one.
     ///
-    /// ``session_duration`` is 1 to 86400 seconds, 3600 by default.
+    /// :param business_id: the UUID of the business.
+    /// :param session_duration: 1 to 86400 seconds; 3600 by default.
+    /// :param min_remaining: lifetime in seconds that the token must have left; half of its
+    ///     lifetime by default.
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(
         name = "business_token",
         signature = (business_id, *, session_duration=None, min_remaining=None, timeout=None)
@@ -312,7 +326,9 @@ impl ClientBase {
 
     /// Mint a new token for one business. It is not cached.
     ///
-    /// ``session_duration`` is 1 to 86400 seconds, 3600 by default.
+    /// :param business_id: the UUID of the business.
+    /// :param session_duration: 1 to 86400 seconds; 3600 by default.
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(
         name = "mint_business_token",
         signature = (business_id, *, session_duration=None, timeout=None)
@@ -379,12 +395,13 @@ impl ClientBase {
         Batch::start(py, &self.state, &self.references, businesses, options)
     }
 
-    /// Invalidate a token that a server refused with 401, if it is the current one; the
-    /// next call gets a new token. Returns ``False`` if it is not the current one, or if
-    /// tokens are invalidated so often that new ones do not help.
+    /// Invalidate a token that a server refused with 401, if it is the current one.
     ///
-    /// Either kind of token may also be given as text: the token itself, or its
-    /// ``Authorization`` header.
+    /// The next call gets a new token. Returns ``False`` if it is not the current one, or
+    /// if tokens are invalidated so often that new ones do not help.
+    ///
+    /// :param token: an access token or a business token, as an object or as text: the token
+    ///     itself, or its ``Authorization`` header.
     fn invalidate(&self, py: Python<'_>, token: &Bound<'_, PyAny>) -> PyResult<bool> {
         let client = &self.state.client;
         if let Ok(token) = token.cast::<AccessToken>() {

@@ -17,9 +17,10 @@ use crate::errors::{config, invalid_argument};
 use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
 use crate::tokens::{AccessToken, BusinessToken};
 
-/// Native base class of `layerfi_auth.testing.Emulator`. Faults, counters and
-/// the log are passed as JSON, as in the control API. It has the same name,
-/// because errors about arguments show it.
+/// Native base class of `layerfi_auth.testing.Emulator`.
+///
+/// Faults, counters and the log are passed as JSON, as in the control API. It has
+/// the same name, because errors about arguments show it.
 #[pyclass(
     name = "Emulator",
     frozen,
@@ -215,13 +216,17 @@ impl EmulatorBase {
         })
     }
 
-    /// The current `(client_id, client_secret)` of the first client.
-    fn _credentials(&self) -> (&str, String) {
-        let secret = self.emulator.client_secret(&self.client_id);
-        (
-            &self.client_id,
-            secret.unwrap_or_else(|| DEFAULT_CLIENT_SECRET.to_owned()),
-        )
+    /// The current `(client_id, client_secret)` of a client, by default of the first.
+    /// An unknown client has the default secret.
+    #[pyo3(signature = (client_id=None))]
+    fn _credentials(&self, client_id: Option<&Bound<'_, PyAny>>) -> PyResult<(String, String)> {
+        let client_id = match client_id {
+            Some(client_id) => Arg::setting("client_id", client_id).text()?,
+            None => self.client_id.clone(),
+        };
+        let secret = self.emulator.client_secret(&client_id);
+        let secret = secret.unwrap_or_else(|| DEFAULT_CLIENT_SECRET.to_owned());
+        Ok((client_id, secret))
     }
 
     /// The API's base URL, without a trailing slash.
@@ -287,7 +292,7 @@ impl EmulatorBase {
         self.emulator.release();
     }
 
-    /// The emulator's current time, in seconds since the epoch.
+    /// Return the emulator's current time, in seconds since the epoch.
     fn now(&self) -> f64 {
         self.emulator.now().as_secs_f64()
     }
@@ -320,8 +325,9 @@ impl EmulatorBase {
         Ok(())
     }
 
-    /// Set the lifetime of business tokens issued from now on, in seconds; ``None`` for
-    /// their session duration.
+    /// Set the lifetime of business tokens issued from now on, in seconds.
+    ///
+    /// ``None`` stands for their session duration.
     fn set_business_token_lifetime(&self, seconds: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let lifetime =
             seconds.map(|value| Arg::of_call("seconds", value).seconds(Seconds::NotNegative));
@@ -337,8 +343,9 @@ impl EmulatorBase {
         Ok(())
     }
 
-    /// Revoke a token, given as text or as a token object; ``False`` if this emulator
-    /// did not issue it.
+    /// Revoke a token, given as text or as a token object.
+    ///
+    /// Returns ``False`` if this emulator did not issue it.
     fn revoke(&self, token: &Bound<'_, PyAny>) -> PyResult<bool> {
         let is_token =
             token.is_instance_of::<AccessToken>() || token.is_instance_of::<BusinessToken>();
@@ -360,8 +367,9 @@ impl EmulatorBase {
         Ok(())
     }
 
-    /// Give a client a new secret. The old one is refused from now on, unless
-    /// ``keep_old`` is true.
+    /// Give a client a new secret.
+    ///
+    /// The old one is refused from now on, unless ``keep_old`` is true.
     #[pyo3(signature = (client_id, client_secret, *, keep_old=None))]
     #[pyo3(text_signature = "($self, client_id, client_secret, *, keep_old=False)")]
     fn rotate(
@@ -386,15 +394,18 @@ impl EmulatorBase {
         json(&self.emulator.counters())
     }
 
-    /// Number of requests to an endpoint: ``token``, ``whoami``, ``auth_token``,
-    /// ``business``, ``business_data``, ``preflight`` or ``unknown``.
+    /// Return the number of requests to an endpoint.
+    ///
+    /// Endpoints are ``token``, ``whoami``, ``auth_token``, ``business``,
+    /// ``business_data``, ``preflight`` and ``unknown``.
     fn count(&self, endpoint: &Bound<'_, PyAny>) -> PyResult<u64> {
         let endpoint = Arg::of_call("endpoint", endpoint).endpoint()?;
         Ok(self.emulator.count(endpoint))
     }
 
-    /// Wait until an endpoint has received this number of requests; ``False`` if that
-    /// takes longer than ``timeout`` seconds.
+    /// Wait until an endpoint has received this number of requests.
+    ///
+    /// Returns ``False`` if that takes longer than ``timeout`` seconds.
     #[pyo3(signature = (endpoint, requests, *, timeout=None))]
     #[pyo3(text_signature = "($self, endpoint, requests, *, timeout=10.0)")]
     fn wait_for(
@@ -432,7 +443,7 @@ impl EmulatorBase {
         json(&self.emulator.log_after(after))
     }
 
-    /// The name of a token in the log.
+    /// Return the name of a token in the log.
     fn fingerprint(&self, token: &Bound<'_, PyAny>) -> PyResult<String> {
         let token = Arg::of_call("token", token).text()?;
         Ok(self.emulator.fingerprint(&token))

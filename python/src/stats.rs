@@ -89,7 +89,8 @@ impl Stats {
         self.0.expires_at.map(|at| utc(py, at)).transpose()
     }
 
-    /// The counters as a dict for JSON, under the names of the attributes.
+    /// Return the counters as a dict for JSON, under the names of the attributes.
+    ///
     /// ``expires_at`` is text, such as ``2030-01-31T12:00:00Z``.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);

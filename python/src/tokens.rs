@@ -119,9 +119,11 @@ impl AccessToken {
         hash(self.token.secret())
     }
 
-    /// The token as a dict for JSON: ``token_type``, ``expires_in`` (the remaining
-    /// lifetime now, in whole seconds) and ``expires_at``. It contains the token, as
-    /// ``access_token``, only with ``include_secret=True``.
+    /// Return a dict for JSON: ``token_type``, ``expires_in`` and ``expires_at``.
+    ///
+    /// ``expires_in`` is the remaining lifetime now, in whole seconds.
+    ///
+    /// :param include_secret: also include the token, as ``access_token``.
     #[pyo3(signature = (*, include_secret=None))]
     #[pyo3(text_signature = "($self, *, include_secret=False)")]
     fn to_dict<'py>(
@@ -218,8 +220,9 @@ impl BusinessToken {
         self.token.remaining().as_secs_f64()
     }
 
-    /// The token as a dict for a JSON response to a browser. ``expires_in`` is the
-    /// remaining lifetime now, in whole seconds.
+    /// Return the token as a dict for a JSON response to a browser.
+    ///
+    /// ``expires_in`` is the remaining lifetime now, in whole seconds.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let answer = PyDict::new(py);
         answer.set_item("access_token", self.token.secret())?;
@@ -230,13 +233,14 @@ impl BusinessToken {
         Ok(answer)
     }
 
-    /// The props of ``<LayerProvider>`` of ``@layerfi/components``: business,
-    /// token, and ``environment``, or ``environmentConfigOverride`` if the client
-    /// has its own URLs or scope.
+    /// Return the props of ``<LayerProvider>`` of ``@layerfi/components``.
     ///
-    /// ``environment`` replaces the name in the components' table of environments,
-    /// which is ``sandbox`` for a custom environment unless the scope says
-    /// ``production``.
+    /// These are business, token, and ``environment``, or ``environmentConfigOverride`` if
+    /// the client has its own URLs or scope.
+    ///
+    /// :param environment: the name in the components' table of environments. By default
+    ///     that of the client; for a custom environment ``sandbox``, unless the scope says
+    ///     ``production``.
     #[pyo3(signature = (*, environment=None))]
     fn layer_provider_props<'py>(
         &self,
@@ -328,7 +332,7 @@ impl WhoAmI {
         &self.0.client_id
     }
 
-    /// The client as a dict for JSON.
+    /// Return the client as a dict for JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
         dict.set_item("client_name", &self.0.client_name)?;

@@ -110,13 +110,13 @@ def test_emulator_options():
         invalid_client_status=401,
         rate_limit=None,
     ) as layer:
-        client = layer.client(client_id="me", client_secret="my-secret")
+        client = layer.client()
         assert 0 < client.token().remaining <= 60
         assert client.business_token(business(1)).expires_in == 30
         with pytest.raises(ApiError):
             client.business_token(business(2))
         with pytest.raises(OAuthError) as caught:
-            layer.client(client_id="you", client_secret="your-secret").token()
+            layer.client(client_id="you").token()
         assert caught.value.oauth_error == "unauthorized_client"
         assert "production" in layer.scope
     with pytest.raises(TypeError, match="unexpected keyword"):
