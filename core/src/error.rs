@@ -132,6 +132,14 @@ impl std::error::Error for Inner {
     }
 }
 
+impl Error {
+    /// The error as the value of a log event's field, so that a subscriber can
+    /// read its kind and status.
+    pub(crate) fn as_dyn(&self) -> &(dyn std::error::Error + 'static) {
+        self
+    }
+}
+
 /// Details of a failure, apart from its text.
 #[derive(Clone, Default)]
 pub(crate) struct Details {

@@ -100,7 +100,7 @@ pub(crate) fn retry_after(error: &Error) -> Duration {
 pub(crate) async fn run<T, F>(
     policy: RetryPolicy,
     deadline: &Deadline,
-    mut on_retry: impl FnMut(&Error, Duration),
+    mut on_retry: impl FnMut(&Error, u32, Duration),
     mut attempt: impl FnMut() -> F,
 ) -> Result<T>
 where
@@ -120,7 +120,7 @@ where
         deadline.progress().failed(&error);
         match policy.delay(attempts, &error, deadline.left(), random()) {
             Some(delay) => {
-                on_retry(&error, delay);
+                on_retry(&error, attempts, delay);
                 tokio::time::sleep(delay).await;
             }
             None => return Err(error.after_attempts(attempts)),
@@ -263,7 +263,7 @@ mod tests {
         let deadline = Deadline::after(Duration::ZERO);
         deadline.progress().waits_for("auth.layerfi.com");
         let attempt = || async { Err::<(), _>(Error::attempt_timeout("no response")) };
-        let error = run(RetryPolicy::default(), &deadline, |_, _| {}, attempt)
+        let error = run(RetryPolicy::default(), &deadline, |_, _, _| {}, attempt)
             .await
             .unwrap_err();
         assert_eq!(
@@ -282,7 +282,7 @@ mod tests {
             ..RetryPolicy::default()
         };
         let waited = std::cell::Cell::new(Duration::ZERO);
-        let on_retry = |_: &Error, delay| waited.set(waited.get() + delay);
+        let on_retry = |_: &Error, _, delay| waited.set(waited.get() + delay);
         let attempt = || async { Err::<(), _>(failure(503, None)) };
         let error = run(policy, &deadline, on_retry, attempt).await.unwrap_err();
         assert!(error.attempts() > 1, "it was not retried");

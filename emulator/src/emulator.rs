@@ -113,6 +113,13 @@ impl Emulator {
         self.state.clients.ids()
     }
 
+    /// The current secret of a client, also after a rotation over the control API.
+    /// `None` if the client is unknown.
+    #[must_use]
+    pub fn client_secret(&self, client_id: &str) -> Option<String> {
+        self.state.clients.secret(client_id)
+    }
+
     /// The certificate of the authority in PEM; `None` without TLS.
     #[must_use]
     pub fn ca_pem(&self) -> Option<String> {
@@ -310,12 +317,6 @@ impl Emulator {
     /// Revokes all tokens of a kind that were issued until now.
     pub fn revoke_all(&self, kind: TokenKind) {
         self.state.tokens.revoke_all(kind);
-    }
-
-    /// The current secret of a client; `None` if the client is unknown.
-    #[must_use]
-    pub fn client_secret(&self, client_id: &str) -> Option<String> {
-        self.state.clients.secret(client_id)
     }
 
     /// Sets a new secret of a client. The old secret is refused at once; issued

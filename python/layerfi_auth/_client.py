@@ -6,7 +6,8 @@ from _collections_abc import Iterable  # `collections.abc` takes longer to impor
 
 import layerfi_auth._worker  # noqa: F401  # For the native module's threads.
 from layerfi_auth._await_call import await_call
-from layerfi_auth._native import AccessToken, Batch, BusinessToken, ClientBase, WhoAmI
+from layerfi_auth._native import AccessToken, Batch, BusinessToken, WhoAmI
+from layerfi_auth._native import Client as ClientBase
 from layerfi_auth.exceptions import LayerAuthError
 
 TYPE_CHECKING = False
@@ -48,6 +49,15 @@ class BatchProgress:
         self.distinct = distinct
         self.done = done
         self.failed = failed
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the numbers as a dict for JSON."""
+        return {
+            "total": self.total,
+            "distinct": self.distinct,
+            "done": self.done,
+            "failed": self.failed,
+        }
 
     def __repr__(self) -> str:
         return (
@@ -214,12 +224,8 @@ class Client(ClientBase):
         time. The client's timeout applies to each business; it does not include the wait for
         the rate limit.
         """
-        # A `str` is an iterable of its characters.
-        if isinstance(business_ids, str | bytes):
-            kind = type(business_ids).__name__
-            raise TypeError(f"business_ids must be an iterable of ids, not one {kind}")
         return BusinessTokens(
-            self._business_tokens(list(business_ids), session_duration, max_in_flight)
+            self._business_tokens(business_ids, session_duration, max_in_flight)
         )
 
     def __enter__(self) -> Client:

@@ -63,25 +63,24 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 /// An invalid argument that is refused before the engine gets it.
-pub(crate) fn invalid_argument(
-    py: Python<'_>,
-    field: &'static str,
-    message: &str,
-    remedy: &str,
-) -> PyErr {
+pub(crate) fn invalid_argument(py: Python<'_>, field: &str, message: &str, remedy: &str) -> PyErr {
     new(py, ErrorKind::InvalidArgument, Some(field), message, remedy)
 }
 
 /// An invalid setting of the client.
-pub(crate) fn config(py: Python<'_>, field: &'static str, message: &str, remedy: &str) -> PyErr {
+pub(crate) fn config(py: Python<'_>, field: &str, message: &str, remedy: &str) -> PyErr {
     new(py, ErrorKind::Config, Some(field), message, remedy)
 }
 
 /// A `TypeError` for a value of the wrong type. It shows only the type: the
 /// value may be a secret that was passed to the wrong parameter.
 pub(crate) fn expected(name: &str, what: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    let got = value.get_type().qualname();
-    let got = got.map_or_else(|_| "another type".to_owned(), |name| name.to_string());
+    let got = if value.is_none() {
+        "None".to_owned()
+    } else {
+        let got = value.get_type().qualname();
+        got.map_or_else(|_| "another type".to_owned(), |name| name.to_string())
+    };
     PyTypeError::new_err(format!("{name} must be {what}, not {got}"))
 }
 
@@ -132,13 +131,7 @@ pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> PyResult<T>) -> 
 }
 
 /// An error that this module found, and not the engine.
-fn new(
-    py: Python<'_>,
-    kind: ErrorKind,
-    field: Option<&'static str>,
-    message: &str,
-    remedy: &str,
-) -> PyErr {
+fn new(py: Python<'_>, kind: ErrorKind, field: Option<&str>, message: &str, remedy: &str) -> PyErr {
     let make = || {
         let fields = PyDict::new(py);
         fields.set_item("message", message)?;

@@ -12,34 +12,18 @@ use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 
 use crate::client_state::ClientState;
-use crate::errors::{call_not_started, call_without_result, guarded, invalid_argument, no_thread};
+use crate::errors::{call_not_started, call_without_result, guarded, no_thread};
 use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
 use crate::greenlets::Waiter;
 use crate::provider::WaitingThread;
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::worker::{Call, Worker};
 
-/// Longest timeout of a call. Longer ones could overflow sums of times.
-const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
-
 /// Time after a call's timeout within which its result reaches the event loop.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Passes results of async calls to their event loops.
 pub(crate) static WORKER: Worker<Completion> = Worker::new("layerfi-results", to_call);
-
-/// Converts a `timeout` argument.
-pub(crate) fn call_timeout(py: Python<'_>, seconds: f64) -> PyResult<Duration> {
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(timeout) if !timeout.is_zero() => Ok(timeout.min(MAX_TIMEOUT)),
-        _ => Err(invalid_argument(
-            py,
-            "timeout",
-            &format!("timeout is {seconds} seconds"),
-            "use a positive number of seconds",
-        )),
-    }
-}
 
 /// An engine result that becomes a Python object.
 pub(crate) trait ToPython: Send + 'static {
@@ -74,10 +58,10 @@ impl ToPython for layerfi_auth::BusinessToken {
 }
 
 /// The client, with this call's own timeout if one is given.
-fn client_with(state: &ClientState, py: Python<'_>, timeout: Option<f64>) -> PyResult<Client> {
+fn client_with(state: &ClientState, timeout: Option<Duration>) -> Client {
     match timeout {
-        None => Ok(state.client.clone()),
-        Some(seconds) => Ok(state.client.with_timeout(call_timeout(py, seconds)?)),
+        None => state.client.clone(),
+        Some(timeout) => state.client.with_timeout(timeout),
     }
 }
 
@@ -87,7 +71,7 @@ fn client_with(state: &ClientState, py: Python<'_>, timeout: Option<f64>) -> PyR
 pub(crate) fn block<T, F>(
     py: Python<'_>,
     state: &Arc<ClientState>,
-    timeout: Option<f64>,
+    timeout: Option<Duration>,
     call: impl FnOnce(layerfi_auth::Client) -> F + Send,
 ) -> PyResult<T::Object>
 where
@@ -98,7 +82,7 @@ where
         let pending = start(py, state, waiter.target()?, timeout, call)?;
         return waiter.wait(pending)?.extract().map_err(Into::into);
     }
-    let client = client_with(state, py, timeout)?;
+    let client = client_with(state, timeout);
     let raise = |error: Error| state.raise(py, &error);
     let _waiting = state.thread_waits(py)?;
     guarded(py, || {
@@ -123,14 +107,14 @@ pub(crate) fn start<T, F>(
     py: Python<'_>,
     state: &Arc<ClientState>,
     target: EventLoopTarget,
-    timeout: Option<f64>,
+    timeout: Option<Duration>,
     call: impl FnOnce(layerfi_auth::Client) -> F + Send,
 ) -> PyResult<PendingCall>
 where
     T: ToPython,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let client = client_with(state, py, timeout)?;
+    let client = client_with(state, timeout);
     if !gil::is_open() {
         return Err(call_not_started(
             py,

@@ -295,7 +295,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         cx.stats.count(Event::Refresh);
         if let Err(error) = self.launch(cx, source, Mode::Always, state) {
-            tracing::warn!(target: "layerfi_auth", %error, "cannot start a refresh");
+            let error = error.as_dyn();
+            tracing::warn!(target: "layerfi_auth", error, "cannot start a refresh");
         }
     }
 
@@ -393,7 +394,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         if serving.is_some() {
             tracing::warn!(
-                target: "layerfi_auth", %error,
+                target: "layerfi_auth",
+                error = error.as_dyn(),
                 "refresh failed; the current token is served until it expires"
             );
         }

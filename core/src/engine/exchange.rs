@@ -56,9 +56,15 @@ impl Engine {
             let attempt = attempt();
             async move { attempt.await.map_err(|error| error.naming(variables)) }
         };
-        let on_retry = |error: &Error, delay: Duration| {
+        let on_retry = |error: &Error, attempts: u32, delay: Duration| {
             self.cx.stats.count(Event::Retry);
-            tracing::debug!(target: "layerfi_auth", %error, ?delay, "request failed, retrying");
+            tracing::debug!(
+                target: "layerfi_auth",
+                error = error.as_dyn(),
+                attempts,
+                ?delay,
+                "request failed, retrying"
+            );
         };
         retry::run(policy, deadline, on_retry, attempt).await
     }
