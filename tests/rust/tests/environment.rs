@@ -361,6 +361,27 @@ fn b14_unreachable_proxy_is_named_and_retried() {
 }
 
 #[test]
+fn b14_silent_proxy_is_named_and_retried() {
+    let layer = Layer::start();
+    // It accepts connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let client = layer
+        .builder()
+        .proxy(format!("http://user:canary@{address}"))
+        .connect_timeout(std::time::Duration::from_millis(200))
+        .build_blocking()
+        .unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.is_retryable(), "not retryable: {error}");
+    let text = format!("{error} {error:?}");
+    let shown = format!("cannot connect to layer.invalid through the proxy {address} within 200ms");
+    assert!(text.contains(&shown), "{text}");
+    assert!(!text.contains("canary"), "{text}");
+}
+
+#[test]
 fn b14_407_of_a_proxy_is_one_connect_per_call_and_then_a_quiet_time() {
     let layer = Layer::start();
     let proxy = Proxy::rejecting(
