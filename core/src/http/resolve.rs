@@ -141,16 +141,21 @@ pub(super) struct Resolver;
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let (answer, result) = oneshot::channel();
-            lookups()?.submit(Lookup {
-                name: name.as_str().to_owned(),
-                answer,
-            });
-            let lost = |_| io::Error::other("the thread for name lookups has ended");
-            let found = result.await.map_err(lost)??;
+            let found = lookup(name.as_str()).await?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
+}
+
+/// Addresses of a name, with port 0.
+pub(super) async fn lookup(name: &str) -> io::Result<Vec<SocketAddr>> {
+    let (answer, result) = oneshot::channel();
+    lookups()?.submit(Lookup {
+        name: name.to_owned(),
+        answer,
+    });
+    let lost = |_| io::Error::other("the thread for name lookups has ended");
+    result.await.map_err(lost)?
 }
 
 #[cfg(test)]

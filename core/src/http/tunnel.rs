@@ -5,6 +5,8 @@
 //! again, to learn the status, every 10 s at most. After a 407 it does not ask: more
 //! wrong passwords could lock an account.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
+use super::resolve;
 use crate::config::{ProxyServer, Refusal};
 use crate::error::{Details, Error, ErrorKind, is_retryable_status};
 
@@ -200,6 +203,15 @@ fn accepted_later(proxy: &ProxyServer, host: &str) -> Error {
     )
 }
 
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = match host.parse() {
+        Ok(address) => vec![SocketAddr::new(address, port)],
+        Err(_) => resolve::lookup(host).await?,
+    };
+    let with_port = |address: &SocketAddr| SocketAddr::new(address.ip(), port);
+    TcpStream::connect(&*addresses.iter().map(with_port).collect::<Vec<_>>()).await
+}
+
 async fn probe(
     proxy: &ProxyServer,
     target: &str,
@@ -210,9 +222,7 @@ async fn probe(
         return Err(Refusal::Closed);
     };
     let host = host.trim_matches(['[', ']']);
-    let mut stream = TcpStream::connect((host, port))
-        .await
-        .map_err(|_| Refusal::Closed)?;
+    let mut stream = connect(host, port).await.map_err(|_| Refusal::Closed)?;
     if url.scheme() != "https" {
         return open(&mut stream, proxy, target).await;
     }
