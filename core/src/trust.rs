@@ -17,7 +17,8 @@ use rustls_native_certs::CertificateResult;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject as _};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::descriptors;
 
 /// How often all files are read again after failed verifications, in seconds.
 const RELOAD_INTERVAL: u64 = 10;
@@ -269,7 +270,17 @@ fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let mut pem = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_CA_FILE + 1).read_to_end(&mut pem))
-        .map_err(|error| failed(format!("cannot be read ({error})")))?;
+        .map_err(|error| {
+            if descriptors::is_at_limit(&error) {
+                // The file may be right.
+                return Error::new(
+                    ErrorKind::Transport,
+                    format!("ca_file {path:?} cannot be read ({error})"),
+                    "raise the process's limit on file descriptors, or retry later",
+                );
+            }
+            failed(format!("cannot be read ({error})"))
+        })?;
     if pem.len() as u64 > MAX_CA_FILE {
         return Err(failed("is larger than 1 MiB".to_owned()));
     }

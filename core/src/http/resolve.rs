@@ -46,14 +46,13 @@ struct Lookup {
 impl Lookup {
     fn run(self) {
         if !self.answer.is_closed() {
-            let _ = self.answer.send(addresses(&self.name));
+            let _ = self.answer.send(look_up(&self.name));
         }
     }
 }
 
-fn addresses(name: &str) -> io::Result<Vec<SocketAddr>> {
+fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     descriptors::check_free(DESCRIPTORS)?;
-    // reqwest replaces the port 0.
     match (name, 0).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.collect()),
         // Another thread may have taken the descriptors since then.
@@ -135,50 +134,53 @@ impl Lookups {
     }
 }
 
+/// Addresses of a host, with a port.
+///
+/// # Errors
+/// The system's error.
+pub(super) async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (answer, result) = oneshot::channel();
+    lookups()?.submit(Lookup {
+        name: host.to_owned(),
+        answer,
+    });
+    let lost = |_| io::Error::other("the thread for name lookups has ended");
+    let mut found = result.await.map_err(lost)??;
+    for address in &mut found {
+        address.set_port(port);
+    }
+    Ok(found)
+}
+
 /// Resolver of the HTTP client.
 pub(super) struct Resolver;
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found = lookup(name.as_str()).await?;
+            // reqwest replaces the port 0.
+            let found = addresses(name.as_str(), 0).await?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
-}
-
-/// Addresses of a name, with port 0.
-pub(super) async fn lookup(name: &str) -> io::Result<Vec<SocketAddr>> {
-    let (answer, result) = oneshot::channel();
-    lookups()?.submit(Lookup {
-        name: name.to_owned(),
-        answer,
-    });
-    let lost = |_| io::Error::other("the thread for name lookups has ended");
-    result.await.map_err(lost)?
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn resolve(name: &str) -> Result<Vec<SocketAddr>, String> {
-        let found = Resolver.resolve(name.parse().map_err(|_| "not a name")?);
-        found
-            .await
-            .map(Iterator::collect)
-            .map_err(|error| error.to_string())
-    }
-
     #[tokio::test]
     async fn names_are_resolved_and_unknown_names_are_an_error() {
-        let found = resolve("localhost").await.unwrap();
-        assert!(
-            found.iter().any(|address| address.ip().is_loopback()),
-            "{found:?}"
-        );
+        for host in ["localhost", "127.0.0.1", "::1"] {
+            let found = addresses(host, 80).await.unwrap();
+            let is_right = |at: &SocketAddr| at.ip().is_loopback() && at.port() == 80;
+            assert!(found.iter().any(is_right), "{host}: {found:?}");
+        }
         // A name that no server may answer (RFC 6761).
-        assert!(resolve("name.invalid").await.is_err());
+        assert!(addresses("name.invalid", 80).await.is_err());
     }
 
     #[tokio::test]
@@ -188,7 +190,7 @@ mod tests {
         lookups.queued.fetch_add(1, Ordering::Relaxed);
         let mut waiting = Vec::new();
         for _ in 0..4 * MAX_THREADS {
-            waiting.push(resolve("localhost"));
+            waiting.push(addresses("localhost", 80));
         }
         for found in futures_util::future::join_all(waiting).await {
             assert!(!found.unwrap().is_empty());

@@ -6,7 +6,6 @@
 //! wrong passwords could lock an account.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -204,12 +203,8 @@ fn accepted_later(proxy: &ProxyServer, host: &str) -> Error {
 }
 
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = match host.parse() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => resolve::lookup(host).await?,
-    };
-    let with_port = |address: &SocketAddr| SocketAddr::new(address.ip(), port);
-    TcpStream::connect(&*addresses.iter().map(with_port).collect::<Vec<_>>()).await
+    let addresses = resolve::addresses(host, port).await?;
+    TcpStream::connect(addresses.as_slice()).await
 }
 
 async fn probe(

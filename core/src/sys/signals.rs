@@ -63,6 +63,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "a user's provider may call it")]
     fn b28_background_threads_block_the_programs_signals() {
         let before = mask();
         let (sender, receiver) = std::sync::mpsc::channel();
