@@ -47,12 +47,18 @@ pub(crate) fn remedy(error: &Error) -> String {
     // a variable that is set.
     let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
     let text = error.remedy_naming(|setting, variable| name(setting, variable, is_set));
-    let text = replace_settings(&text);
     // A remedy that marks no setting names the one that is wrong.
-    let word = WORDS.iter().find(|(name, _)| Some(*name) == error.field());
+    let marks_none = text == error.remedy();
+    in_remedy(&text, error.field().filter(|_| marks_none))
+}
+
+/// Rewrites a remedy that marks no settings.
+pub(crate) fn in_remedy(text: &str, field: Option<&str>) -> String {
+    let text = replace_settings(text);
+    let word = WORDS.iter().find(|(name, _)| Some(*name) == field);
     match word {
-        Some((name, flag)) if text == error.remedy() => replace_first(&text, name, flag),
-        _ => text,
+        Some((name, flag)) => replace_first(&text, name, flag),
+        None => text,
     }
 }
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ ENDPOINTS = [
     "preflight",
     "unknown",
 ]
+
+ENVIRONMENT = threading.Lock()
 
 CASE_FIELDS = {
     "name", "why", "only", "emulator", "files", "variables", "settings", "client", "faults",
@@ -185,14 +188,16 @@ def build_from_variables(layer, changes):
     variables |= changes
     secret = variables["LAYER_CLIENT_SECRET"] or ""
     variables = {os.fsencode(name): bytes_of(value) for name, value in variables.items()}
-    before = {name: os.environb.get(name) for name in variables}
-    try:
-        set_variables(variables)
-        return Client.from_env(proxy=False), secret
-    except LayerAuthError as error:
-        return error, secret
-    finally:
-        set_variables(before)
+    # Cases may run in threads.
+    with ENVIRONMENT:
+        before = {name: os.environb.get(name) for name in variables}
+        try:
+            set_variables(variables)
+            return Client.from_env(proxy=False), secret
+        except LayerAuthError as error:
+            return error, secret
+        finally:
+            set_variables(before)
 
 
 def set_variables(variables):
