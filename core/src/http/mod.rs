@@ -74,6 +74,9 @@ impl Http {
         deadline.progress().waits_for(&host);
         let (mut entered, mut place) = self.enter(request, &host, deadline).await?;
         deadline.progress().waits_for(&host);
+        // The runtime polls the sockets, so that a connection that the server has
+        // closed is not used.
+        tokio::task::yield_now().await;
         let began = Instant::now();
         let mut ends = deadline.at();
         if request.bounded_attempt {

@@ -341,7 +341,7 @@ fn b25_ca_file_that_becomes_invalid_keeps_its_last_content() {
     layer.front.replace(layer.authority.server(&["127.0.0.1"]));
     let error = client.whoami().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
-    assert!(error.to_string().contains("LAYER_CA_FILE"), "{error}");
+    assert!(error.to_string().contains("set ca_file"), "{error}");
     let log = logged();
     let line = log
         .lines()

@@ -69,7 +69,7 @@ fn b22_certificate_of_an_unknown_authority_is_rejected() {
     // Another emulator's authority has the same name but another key.
     let other = over_tls();
     let error = fails(client_builder(&layer).ca_pem(other.ca_pem().unwrap()));
-    assert_rejected(&layer, &error, &["another key", "renewed", "LAYER_CA_FILE"]);
+    assert_rejected(&layer, &error, &["another key", "renewed", "set ca_file"]);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn b22_private_ca_is_rejected_unless_configured() {
     assert_rejected(
         &layer,
         &error,
-        &["unknown authority", "0 of ca_file", "LAYER_CA_FILE"],
+        &["unknown authority", "0 of ca_file", "set ca_file"],
     );
 }
 
@@ -114,7 +114,7 @@ fn b22_invalid_certificate_is_rejected_without_a_retry() {
         ),
         (
             TlsTrouble::SelfSigned,
-            &["unknown authority", "LAYER_CA_FILE"],
+            &["unknown authority", "set ca_file"],
         ),
     ] {
         let layer = over_tls();
