@@ -119,6 +119,16 @@ def is_up(port, process, log):
         return False
 
 
+GUNICORN = (sys.executable, "-W", "ignore::DeprecationWarning", "-m", "gunicorn")
+# gunicorn 26 has no eventlet worker, so an older one is installed next to it.
+OLDER_GUNICORN = Path(sys.prefix) / "gunicorn-with-eventlet"
+
+
+def gunicorn_for(worker):
+    """The environment of the gunicorn that has this kind of worker."""
+    return {"PYTHONPATH": str(OLDER_GUNICORN)} if worker == "eventlet" else {}
+
+
 def check_workers(layer, port, server, clients=1):
     """Check that workers share the tokens of ``clients`` clients, and then get their own."""
     answers = from_all_workers(port)
@@ -153,6 +163,8 @@ def check_workers(layer, port, server, clients=1):
     [
         ("sync", "sync", WSGI),
         ("gthread", "gthread", WSGI),
+        ("gevent", "gevent", WSGI),
+        ("eventlet", "eventlet", WSGI),
         ("uvicorn", "uvicorn_worker.UvicornWorker", ASGI),
     ],
 )
@@ -161,11 +173,11 @@ def test_gunicorn_preload(layer, tmp_path, kind, worker, source):
     port, log = free_port(), tmp_path / "log"
     threads = ["--threads", "4"] if kind == "gthread" else []
     command = [
-        *(sys.executable, "-m", "gunicorn", "--preload", "--workers", str(WORKERS)),
+        *(*GUNICORN, "--preload", "--workers", str(WORKERS)),
         *("--worker-class", worker, *threads, "--bind", f"127.0.0.1:{port}"),
         *("--worker-tmp-dir", str(tmp_path), "--graceful-timeout", "5", "shop:app"),
     ]
-    with running(command, tmp_path, layer, log) as server:
+    with running(command, tmp_path, layer, log, gunicorn_for(worker)) as server:
         eventually(lambda: is_up(port, server, log))
         check_workers(layer, port, server)
 
@@ -191,9 +203,6 @@ def app(environ, start_response):
     return [body]
 """
 
-# gunicorn 26 has no eventlet worker, so an older one is installed next to it.
-OLDER_GUNICORN = Path(sys.prefix) / "gunicorn-with-eventlet"
-
 
 @pytest.mark.parametrize("preload", [True, False], ids=["preload", "no_preload"])
 @pytest.mark.parametrize("worker", ["gevent", "eventlet"])
@@ -203,14 +212,12 @@ def test_b12_one_gunicorn_worker_with_greenlets_serves_many_waiting_requests(
     (tmp_path / "shop.py").write_text(GREENLETS)
     port, log = free_port(), tmp_path / "log"
     command = [
-        *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "gunicorn"),
+        *GUNICORN,
         *(["--preload"] if preload else []),
         *("--workers", "1", "--worker-class", worker, "--bind", f"127.0.0.1:{port}"),
         *("--worker-tmp-dir", str(tmp_path), "--graceful-timeout", "5", "shop:app"),
     ]
-    environment = {"PRELOAD": "1" if preload else ""}
-    if worker == "eventlet":
-        environment["PYTHONPATH"] = str(OLDER_GUNICORN)
+    environment = {"PRELOAD": "1" if preload else "", **gunicorn_for(worker)}
     with running(command, tmp_path, layer, log, environment) as server:
         eventually(lambda: is_up(port, server, log))
         assert layer.count("token") == int(preload)
