@@ -375,7 +375,7 @@ static void every_number_has_one_default(void) {
     CHECK_OK(
         layerfi_client_try_business_token(client, BUSINESS, any, any, &business_token, &error));
     layerfi_business_token_free(business_token);
-    /* The same cached token: 0 seconds left are enough, and a day is reduced. */
+    /* The same cached token: 0 seconds left are enough. */
     CHECK_OK(layerfi_client_try_business_token(client, BUSINESS, 3600, 0, &business_token, &error));
     layerfi_business_token_free(business_token);
     CHECK_OK(
