@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import gc
 import json
 import shutil
 import socket
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
