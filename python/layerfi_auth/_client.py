@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _collections_abc import Iterable  # `collections.abc` takes longer to import.
 
-import layerfi_auth._worker  # noqa: F401  # For the native module's threads.
+import layerfi_auth._worker  # For the native module's threads.
 from layerfi_auth._await_call import await_call
 from layerfi_auth._native import AccessToken, Batch, BusinessToken, WhoAmI
 from layerfi_auth._native import Client as ClientBase

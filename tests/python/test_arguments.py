@@ -113,6 +113,11 @@ TIMEOUTS = [
                            (HUGE, "an int of 1329 bits"), (10**5000, "an int of 16610 bits"))),
 ]  # fmt: skip
 
+REFUSED = [
+    ("refused", value, TypeError, f"refused must be an AccessToken, not {kind}")
+    for value, kind in ((CANARY, "str"), (None, "None"), (5, "int"))
+]
+
 DURATIONS = [
     *(("session_duration", value, TypeError, f"session_duration must be an int, not {kind}")
       for value, kind in ((True, "bool"), (900.0, "float"), (CANARY, "str"),
@@ -157,6 +162,8 @@ CALLS = {
     "token": ({}, TIMEOUTS),
     "authorization": ({}, TIMEOUTS),
     "whoami": ({}, TIMEOUTS),
+    # The timeout is checked first, so no token is needed for its rows.
+    "renew_token": ({"refused": None}, REFUSED + TIMEOUTS),
     "business_token": ({"business_id": BUSINESS}, IDS + DURATIONS + MINIMUMS + TIMEOUTS),
     "mint_business_token": ({"business_id": BUSINESS}, IDS + DURATIONS + TIMEOUTS),
 }

@@ -230,7 +230,7 @@ def test_invalid_options_are_refused():
     with pytest.raises(ConfigError) as caught:
         Client()
     assert (caught.value.field, caught.value.kind) == ("environment", "config")
-    assert "LAYER_ENVIRONMENT" in str(caught.value)
+    assert "set environment to sandbox" in str(caught.value)
     assert isinstance(caught.value, ValueError)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         Client(enviroment="sandbox")
