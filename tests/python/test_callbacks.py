@@ -73,7 +73,7 @@ class Unusable:
         (lambda: (CLIENT_ID, CANARY.encode()), "did not return"),
         (lambda: (CLIENT_ID, f"{CANARY}\ud800"), "did not return"),
         (lambda: (CLIENT_ID, CANARY, CANARY), "did not return"),
-        (lambda: (CLIENT_ID, f"{CANARY}\n"), "control character"),
+        (lambda: (CLIENT_ID, f"{CANARY}\n"), "line end"),
         (lambda: (CLIENT_ID, ""), "empty"),
         (lambda: Unusable(), "did not return"),
         (lambda _: CANARY, "it raised TypeError"),
