@@ -119,9 +119,7 @@ class Client:
         If there is none, a request for one starts in the background. After a failed
         request, its error is raised until the next request is allowed.
         """
-    def renew_token(
-        self, refused: AccessToken, *, timeout: float | None = None
-    ) -> AccessToken:
+    def renew_token(self, refused: AccessToken, *, timeout: float | None = None) -> AccessToken:
         """Return a token other than one that a server refused with 401.
 
         That is the current one if it is another, otherwise a new one. Other callers get
@@ -481,7 +479,7 @@ class Emulator:
     def clear_faults(self) -> None:
         """Remove all faults."""
     def release(self) -> None:
-        """Answer all requests that a fault with ``hold`` is holding, and thaw all connections."""
+        """Answer all requests that a fault with ``hold`` holds, and thaw all connections."""
     def now(self) -> float:
         """Return the emulator's current time, in seconds since the epoch."""
     def advance(self, seconds: float) -> None:

@@ -41,7 +41,7 @@ impl Seconds {
         match self {
             Self::Positive => "more than 0 and less than 2**64 seconds",
             Self::NotNegative => "0 or more and less than 2**64 seconds",
-            Self::Setting => "1 millisecond to 1 hour",
+            Self::Setting => "0.001 to 3600 s",
         }
     }
 }

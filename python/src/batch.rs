@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 
 use crate::client_state::ClientState;
 use crate::errors::guarded;
+use crate::event_loop::EventLoopTarget;
 use crate::gil;
-use crate::pending::{self, EventLoopTarget, PendingCall, ToPython};
+use crate::pending::{self, PendingCall, ToPython};
 use crate::references::References;
 
 /// Most results that wait to be read. The batch pauses when there are more.

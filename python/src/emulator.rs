@@ -406,7 +406,7 @@ impl EmulatorBase {
         self.emulator.clear_faults();
     }
 
-    /// Answer all requests that a fault with ``hold`` is holding, and thaw all connections.
+    /// Answer all requests that a fault with ``hold`` holds, and thaw all connections.
     fn release(&self) {
         self.emulator.release();
     }

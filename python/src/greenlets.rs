@@ -3,8 +3,8 @@
 
 use pyo3::prelude::*;
 
+use crate::event_loop::EventLoopTarget;
 use crate::gil;
-use crate::pending::{EventLoopTarget, PendingCall};
 
 /// Modules of which one is imported if blocking functions were patched.
 const PATCHERS: [&str; 2] = ["gevent.monkey", "eventlet.patcher"];
@@ -36,7 +36,7 @@ impl<'py> Waiter<'py> {
 
     /// Waits for the result. An exception that another greenlet raises in this
     /// one, such as a `gevent.Timeout`, ends the wait.
-    pub(crate) fn wait(&self, pending: PendingCall) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn wait(&self, pending: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
         self.0.call_method1("wait", (pending,))
     }
 }

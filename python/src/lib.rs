@@ -8,6 +8,7 @@ mod client_state;
 mod command;
 mod emulator;
 mod errors;
+mod event_loop;
 mod gil;
 mod greenlets;
 mod lifecycle;

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use crate::client_state::ClientState;
 use crate::errors::{call_not_started, call_without_result, guarded, no_thread};
+use crate::event_loop::EventLoopTarget;
 use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
 use crate::greenlets::Waiter;
 use crate::provider::WaitingThread;
@@ -80,6 +81,7 @@ where
 {
     if let Some(waiter) = Waiter::current(py)? {
         let pending = start(py, state, waiter.target()?, timeout, call)?;
+        let pending = Py::new(py, pending)?.into_any();
         return waiter.wait(pending)?.extract().map_err(Into::into);
     }
     let client = client_with(state, timeout);
@@ -153,14 +155,6 @@ where
         pending: Mutex::new(Some((pending, waiting))),
         max_wait: max_wait.as_secs_f64(),
     })
-}
-
-/// The two Python functions that pass a result to an event loop.
-pub(crate) struct EventLoopTarget {
-    /// Calls a function with arguments on the loop's own thread.
-    pub(crate) post: Py<PyAny>,
-    /// Takes a value and an error, one of which is `None`.
-    pub(crate) settle: Py<PyAny>,
 }
 
 /// Sends one result to an event loop. If it is dropped before, it sends an

@@ -78,7 +78,7 @@ SETTINGS = [
     ("credentials", ("a", CANARY), TypeError, "credentials must be a callable, not tuple"),
     ("proxy", True, TypeError, "proxy must be a str or False, not bool"),
     ("proxy", 0, TypeError, "proxy must be a str, not int"),
-    ("environment", "prod", ConfigError, "environment must be one of"),
+    ("environment", "prod", ConfigError, "environment must be sandbox, production,"),
     ("basic_encoding", "base64", ConfigError, "basic_encoding must be one of raw, form"),
     *((name, value, TypeError, f"{name} must be a bool, not {kind}")
       for name in ("allow_http_loopback", "allow_opaque_business_ids", "keep_warm")
@@ -87,7 +87,7 @@ SETTINGS = [
       for name in ("timeout", "connect_timeout", "attempt_timeout")
       for value, kind in ((CANARY, "str"), (True, "bool"), (b"1", "bytes"), (1j, "complex"),
                           (timedelta(seconds=1), "timedelta"), (Unusable(), "Unusable"))),
-    *((name, value, ConfigError, f"{name} must be 1 millisecond to 1 hour, got {shown}")
+    *((name, value, ConfigError, f"{name} must be 0.001 to 3600 s, got {shown}")
       for name in ("timeout", "connect_timeout", "attempt_timeout")
       for value, shown in ((-1, "-1"), (-0.5, "-0.5"), (NAN, "nan"), (INF, "inf"),
                            (2**64, "18446744073709551616"), (HUGE, "an int of 1329 bits"),
@@ -112,6 +112,11 @@ TIMEOUTS = [
                            (-INF, "-inf"), (2**64, "18446744073709551616"),
                            (HUGE, "an int of 1329 bits"), (10**5000, "an int of 16610 bits"))),
 ]  # fmt: skip
+
+REFUSED = [
+    ("refused", value, TypeError, f"refused must be an AccessToken, not {kind}")
+    for value, kind in ((CANARY, "str"), (None, "None"), (5, "int"))
+]
 
 DURATIONS = [
     *(("session_duration", value, TypeError, f"session_duration must be an int, not {kind}")
@@ -157,6 +162,8 @@ CALLS = {
     "token": ({}, TIMEOUTS),
     "authorization": ({}, TIMEOUTS),
     "whoami": ({}, TIMEOUTS),
+    # The timeout is checked first, so no token is needed for its rows.
+    "renew_token": ({"refused": None}, REFUSED + TIMEOUTS),
     "business_token": ({"business_id": BUSINESS}, IDS + DURATIONS + MINIMUMS + TIMEOUTS),
     "mint_business_token": ({"business_id": BUSINESS}, IDS + DURATIONS + TIMEOUTS),
 }
@@ -208,6 +215,19 @@ EMULATOR_CALLS = {
         ("timeout", "1", TypeError, "timeout must be a number of seconds, not str"),
         ("timeout", -1, InvalidArgumentError, "timeout must be 0 or more"),
     ]),
+    "set_tls_trouble": ({}, [
+        ("trouble", 5, TypeError, "trouble must be a str, not int"),
+        ("trouble", "bad", InvalidArgumentError, "trouble must be one of expired"),
+    ]),
+    "set_proxy_credentials": ({}, [
+        ("credentials", "u:p", TypeError, "credentials must be a pair of user name and password"),
+    ]),
+    "set_idle_timeout": ({}, [("seconds", -1, InvalidArgumentError, "seconds must be 0 or")]),
+    "connections": ({"action": "close"}, [
+        ("action", "open", InvalidArgumentError, "action must be one of close, reset"),
+        ("connection", -1, InvalidArgumentError, "connection must be 0 to"),
+        ("only_idle", 1, TypeError, "only_idle must be a bool, not int"),
+    ]),
     "fingerprint": ({}, [("token", CANARY_BYTES, TypeError, "token must be a str, not bytes")]),
     "log": ({}, [
         ("after", "1", TypeError, "after must be an int, not str"),
@@ -226,6 +246,17 @@ EMULATOR_CALLS = {
 }  # fmt: skip
 
 EMULATOR_SETTINGS = [
+    ("proxy", 1, TypeError, "proxy must be a bool, not int"),
+    ("proxy_port", -1, ConfigError, "proxy_port must be 0 to 65535, got -1"),
+    ("proxy_credentials", "u:p", TypeError, "proxy_credentials must be a pair of user name and"),
+    ("names", "a.example", TypeError, "names must be an iterable of host names, not str"),
+    ("names", [5], TypeError, "names[0] must be a str, not int"),
+    ("idle_timeout", -1, ConfigError, "idle_timeout must be 0 or more"),
+    ("requests_per_connection", True, TypeError, "requests_per_connection must be an int, not"),
+    ("requests_per_connection", 0, ConfigError, "requests_per_connection must be 1 to"),
+    ("tls_trouble", "bad", ConfigError, "tls_trouble must be one of expired"),
+    ("tls_versions", 1.2, TypeError, "tls_versions must be a str, not float"),
+    ("http_versions", "3", ConfigError, "http_versions must be one of 1.1, 2, 1.1-2"),
     ("environment", 5, TypeError, "environment must be a str, not int"),
     ("environment", "staging", ConfigError, "environment must be sandbox, production or"),
     ("clients", 5, TypeError, "clients must be an iterable of pairs of client id and secret, not"),

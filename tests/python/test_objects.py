@@ -231,6 +231,7 @@ def test_invalid_options_are_refused():
         Client()
     assert (caught.value.field, caught.value.kind) == ("environment", "config")
     assert "LAYER_" not in str(caught.value), "a variable that Client() does not read"
+    assert "set environment to sandbox" in str(caught.value)
     assert isinstance(caught.value, ValueError)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         Client(enviroment="sandbox")
