@@ -261,9 +261,9 @@ def test_proxy_leads_every_name_to_the_emulator():
             proxy=layer.proxy_url.replace("://", "://u:p@"),
         )
         assert client.whoami().client_name
-        assert layer.counters()["tunnels"] == 2
+        assert layer.counters()["tunnels"] >= 2
         requests = [entry for entry in layer.log() if entry["endpoint"] == "proxy"]
-        assert [entry["proxy_user"] for entry in requests] == ["u", "u"]
+        assert {entry["proxy_user"] for entry in requests} == {"u"}
         layer.set_proxy_credentials(None)
     with Emulator() as layer:
         assert layer.proxy_url is None
@@ -289,7 +289,7 @@ def test_tls_and_connections_can_be_disturbed():
         layer.set_tls_trouble(None)
         client = layer.client()
         assert client.whoami().client_name
-        assert layer.counters()["connections"] == 3
+        assert layer.counters()["connections"] >= 3
         layer.set_idle_timeout(60)
         assert layer.connections("close", connection=1_000_000) == 0
         with pytest.raises(ValueError, match="action"):

@@ -143,8 +143,8 @@ where
         };
         loop {
             tokio::select! {
-                // The connection ended without a takeover.
-                _ = connection.as_mut() => break None,
+                // An order that was given before a response is ready comes first.
+                biased;
                 takeover = takeovers.recv() => break takeover,
                 () = idle.as_mut() => break Some(end(End::Close)),
                 () = finish.notified() => connection.as_mut().graceful_shutdown(),
@@ -158,6 +158,8 @@ where
                     },
                     None => {}
                 },
+                // The connection ended without a takeover.
+                _ = connection.as_mut() => break None,
             }
         }
     };

@@ -86,7 +86,7 @@ pub fn violations_of(report: &Report, elapsed: Duration) -> Vec<String> {
     };
     let figures = &report.figures;
     check(
-        figures.served > 30 * elapsed.as_secs(),
+        figures.served > 10 * elapsed.as_secs(),
         format!("too little happened: {} tokens served", figures.served),
     );
     check(
