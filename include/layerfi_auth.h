@@ -10,13 +10,15 @@
  *            documented at its function), the error only on failure. An earlier
  *            error in the variable is overwritten, not freed.
  * Ownership. A handle that a function returns through a `T **` belongs to the
- *            caller. Free it once, with T's `_free` function. `_free(NULL)` does
- *            nothing. No function takes ownership of an argument or frees it.
- *            Handles may be freed in any order: a token stays valid after its
- *            client is freed.
+ *            caller. Free it once, with T's `_free` function; to use it after that
+ *            is undefined behavior. `_free(NULL)` does nothing. No function takes
+ *            ownership of an argument or frees it. Handles may be freed in any
+ *            order: a token stays valid after its client is freed.
  * Strings.   String parameters are NUL-terminated UTF-8; the library copies
  *            them. Strings are returned as layerfi_str, a view that is valid
- *            until its handle is freed.
+ *            until its handle is freed. Only bodies of responses contain NULs.
+ * Defaults.  LAYERFI_DEFAULT is the default of every number of a call; the comment
+ *            of the function names it. 0 is never a default.
  * NULL.      A NULL argument is LAYERFI_RESULT_NULL_POINTER, unless the comment
  *            of the function allows it. Accessors (functions that return their
  *            value) return an empty value for a NULL handle.
@@ -25,8 +27,8 @@
  * Threads.   A `const` handle may be used from several threads at the same
  *            time. Use a handle that is not const, or that is being freed, from
  *            one thread only. The library starts its own threads at the first
- *            call that needs them: `layerfi-auth`, and `layerfi-auth-io` for
- *            files, host names and credentials callbacks.
+ *            call that needs them: `layerfi-auth`, `layerfi-dns` for host names,
+ *            `layerfi-secrets` for files, `layerfi-creds` for callbacks.
  * Fork.      A client that was used before a fork() may be used in the child,
  *            also if the process has several threads. The child keeps the cached
  *            token and shares no connection with the parent. Do not fork in a
@@ -64,18 +66,15 @@
  * The revision of the ABI. It grows by one with every addition that does not
  * break programs that were built with an earlier header.
  */
-#define LAYERFI_ABI_REVISION 0
+#define LAYERFI_ABI_REVISION 1
 
 /**
- * The session duration that Layer uses by default, in seconds.
+ * A value for each number of a call that has a default: session_duration_s,
+ * min_remaining_s, max_in_flight and timeout_ms. The comment of the function
+ * names the default. It is the largest number, so that a duration that was
+ * computed, such as the 0 ms until a deadline that has passed, never means it.
  */
-#define LAYERFI_SESSION_DURATION_DEFAULT 3600
-
-/**
- * A value for `min_remaining_s`: half of the lifetime that the server gave the
- * token.
- */
-#define LAYERFI_MIN_REMAINING_DEFAULT UINT64_MAX
+#define LAYERFI_DEFAULT UINT64_MAX
 
 /**
  * The result of a call. Numbers are never reused. Later versions may add
@@ -116,11 +115,12 @@ enum layerfi_result
     LAYERFI_RESULT_TLS = 6,
     /**
      * The token endpoint refused the request; layerfi_error_oauth_error() has
-     * its OAuth error code.
+     * its OAuth error code, or is empty for a 400 or 401 without a body.
      */
     LAYERFI_RESULT_OAUTH = 7,
     /**
-     * The Layer API refused the request; see layerfi_error_http_status() and
+     * The Layer API refused the request, or the token endpoint failed without
+     * an OAuth error code; see layerfi_error_http_status() and
      * layerfi_error_error_enum().
      */
     LAYERFI_RESULT_API = 8,
@@ -298,9 +298,10 @@ typedef struct layerfi_business_tokens layerfi_business_tokens;
  * layerfi_client_free().
  *
  * The `timeout_ms` of a call limits the whole call in milliseconds: waiting,
- * retries and back-off included. 0 is the client's own timeout; a value above
- * one day is reduced to one day. A call that times out does not cancel a
- * request that other callers wait for.
+ * retries and back-off included. LAYERFI_DEFAULT is the client's own timeout, 0
+ * is LAYERFI_RESULT_INVALID_ARGUMENT, and a value above one day is reduced to one
+ * day. A call that times out does not cancel a request that other callers wait
+ * for.
  */
 typedef struct layerfi_client layerfi_client;
 
@@ -309,7 +310,9 @@ typedef struct layerfi_client layerfi_client;
  * and environment are required; every other setting has a default. All strings
  * are copied. Free it with layerfi_client_builder_free().
  *
- * Most values are checked by layerfi_client_builder_build(). A setter that
+ * A setting whose setter is not called has its default: LAYERFI_DEFAULT is for
+ * calls, and not valid here. Most values are checked by
+ * layerfi_client_builder_build(). A setter that
  * returns an error makes layerfi_client_builder_build() return the same error, so
  * that a program which ignores it does not run with a default in its place.
  */
@@ -318,6 +321,9 @@ typedef struct layerfi_client_builder layerfi_client_builder;
 /**
  * Receives the credentials from a layerfi_credentials_callback. It is valid
  * during the callback only. The library frees it.
+ *
+ * A function that fails to set something makes the callback fail with the same
+ * error, as the setters of layerfi_client_builder do for the client.
  */
 typedef struct layerfi_credentials layerfi_credentials;
 
@@ -327,6 +333,13 @@ typedef struct layerfi_credentials layerfi_credentials;
  * time. Free it with layerfi_error_free().
  */
 typedef struct layerfi_error layerfi_error;
+
+/**
+ * JSON that contains a token. A const pointer to it may be used from several
+ * threads at the same time. Free it with layerfi_json_free(), which wipes it from
+ * memory. Wipe your own copies yourself.
+ */
+typedef struct layerfi_json layerfi_json;
 
 /**
  * The response to layerfi_client_execute(). A const pointer to it may be used
@@ -580,9 +593,15 @@ struct layerfi_str layerfi_error_oauth_error(const struct layerfi_error *error);
 struct layerfi_str layerfi_error_error_enum(const struct layerfi_error *error);
 
 /**
- * The HTTP status of the response; 0 if there was no response.
+ * The HTTP status of the response; 0 if there was no response. For a call that
+ * timed out, the status of its last attempt.
  */
 uint32_t layerfi_error_http_status(const struct layerfi_error *error);
+
+/**
+ * How many times the request was sent, retries included; 0 if it was not sent.
+ */
+uint32_t layerfi_error_attempts(const struct layerfi_error *error);
 
 /**
  * How long to wait before a retry, in milliseconds, as the server requests; -1
@@ -714,7 +733,8 @@ layerfi_result layerfi_client_builder_set_scope(struct layerfi_client_builder *b
 
 /**
  * Sets the path of a PEM file with certificate authorities to trust in addition
- * to the system's. layerfi_client_builder_build() reads it. At most 1 MiB.
+ * to the system's. At most 1 MiB. layerfi_client_builder_build() reads it. It is
+ * read again after a certificate was not accepted, every 10 seconds at most.
  */
 layerfi_result layerfi_client_builder_set_ca_file(struct layerfi_client_builder *builder,
                                                   const char *path,
@@ -731,7 +751,7 @@ layerfi_result layerfi_client_builder_set_ca_pem(struct layerfi_client_builder *
 /**
  * Sets a proxy, `http://[user:password@]host:port`, for all requests except
  * those to loopback. Without it the environment variables `HTTPS_PROXY`,
- * `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
+ * `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
  */
 layerfi_result layerfi_client_builder_set_proxy(struct layerfi_client_builder *builder,
                                                 const char *url,
@@ -895,7 +915,8 @@ void layerfi_client_free(struct layerfi_client *client);
  * soon is returned at once and refreshed in the background. Free the token with
  * layerfi_token_free().
  *
- * `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
+ * `timeout_ms` limits the call in milliseconds; LAYERFI_DEFAULT is the client's
+ * timeout.
  *
  * Errors: the failure of the token request, after its retries. After a failure
  * the same error is returned without a new request, until a new request may
@@ -927,7 +948,7 @@ layerfi_result layerfi_client_try_token(const struct layerfi_client *client,
  * `capacity` is the size of `buffer` in bytes. 16,392 bytes are enough for any
  * token; Layer's tokens have some 1,000 bytes. `length` may be NULL; otherwise
  * it is set to the length of the value without the NUL. `timeout_ms` limits the
- * call in milliseconds; 0 is the client's timeout.
+ * call in milliseconds; LAYERFI_DEFAULT is the client's timeout.
  *
  * The copy belongs to the caller, which must wipe it. If a server refuses it
  * with 401, call layerfi_client_invalidate_authorization().
@@ -999,6 +1020,19 @@ struct layerfi_str layerfi_token_authorization(const struct layerfi_token *token
 int64_t layerfi_token_expires_at_ms(const struct layerfi_token *token);
 
 /**
+ * The lifetime that the server gave the token, in seconds, counted from before
+ * it was requested; 0 for NULL.
+ */
+uint64_t layerfi_token_expires_in_s(const struct layerfi_token *token);
+
+/**
+ * How long the token is still valid, in milliseconds: the lesser of the values
+ * by the monotonic and the wall clock, so that a wall clock that is set back does
+ * not extend it. 0 after the expiry, and for NULL.
+ */
+uint64_t layerfi_token_remaining_ms(const struct layerfi_token *token);
+
+/**
  * Frees a token and ends the views of it. NULL is allowed.
  */
 void layerfi_token_free(struct layerfi_token *token);
@@ -1007,14 +1041,12 @@ void layerfi_token_free(struct layerfi_token *token);
  * Returns a token for one business: from the cache if it has enough lifetime
  * left, otherwise newly minted. Free it with layerfi_business_token_free().
  *
- * `business_id` is a UUID. `session_duration_s` is 1 to 86,400 seconds, or
- * LAYERFI_SESSION_DURATION_DEFAULT. `min_remaining_s` is the lifetime that the
+ * `business_id` is a UUID. `session_duration_s` is 1 to 86,400 seconds;
+ * LAYERFI_DEFAULT is 3,600 (1 hour). `min_remaining_s` is the lifetime that the
  * token must have left, in seconds; it is reduced to nine tenths of the lifetime
- * that the server gave the token, and LAYERFI_MIN_REMAINING_DEFAULT is half of
- * it. `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
- *
- * With LAYERFI_MIN_REMAINING_DEFAULT a cached token with less lifetime is
- * returned if minting fails with a retryable error.
+ * that the server gave the token. LAYERFI_DEFAULT is half of that lifetime, or
+ * less if minting fails with a retryable error. `timeout_ms` limits the call in
+ * milliseconds; LAYERFI_DEFAULT is the client's timeout.
  *
  * Errors: LAYERFI_RESULT_INVALID_ARGUMENT for an id or a duration that is not
  * valid; otherwise as layerfi_client_token(), and LAYERFI_RESULT_API if Layer
@@ -1029,10 +1061,10 @@ layerfi_result layerfi_client_business_token(const struct layerfi_client *client
                                              struct layerfi_error **error);
 
 /**
- * Returns a cached business token that has at least half of its lifetime left,
- * and never waits. Free it with layerfi_business_token_free().
+ * Returns a cached business token that has enough lifetime left, and never
+ * waits. Free it with layerfi_business_token_free().
  *
- * `business_id` and `session_duration_s` are as in
+ * `business_id`, `session_duration_s` and `min_remaining_s` are as in
  * layerfi_client_business_token().
  *
  * Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token; a request
@@ -1042,6 +1074,7 @@ layerfi_result layerfi_client_business_token(const struct layerfi_client *client
 layerfi_result layerfi_client_try_business_token(const struct layerfi_client *client,
                                                  const char *business_id,
                                                  uint64_t session_duration_s,
+                                                 uint64_t min_remaining_s,
                                                  struct layerfi_business_token **out,
                                                  struct layerfi_error **error);
 
@@ -1060,11 +1093,9 @@ layerfi_result layerfi_client_mint_business_token(const struct layerfi_client *c
                                                   struct layerfi_error **error);
 
 /**
- * Removes a business token from the cache, if it is still the current one. The
- * handle stays the caller's.
- *
- * `invalidated` may be NULL; otherwise it is set to whether the token was
- * removed.
+ * Removes a business token from the cache because a server refused it with 401,
+ * if it is still the current one. The handle stays the caller's. Otherwise as
+ * layerfi_client_invalidate(), with a limit of its own.
  */
 layerfi_result layerfi_client_invalidate_business_token(const struct layerfi_client *client,
                                                         const struct layerfi_business_token *token,
@@ -1106,9 +1137,53 @@ uint64_t layerfi_business_token_expires_in_s(const struct layerfi_business_token
 int64_t layerfi_business_token_expires_at_ms(const struct layerfi_business_token *token);
 
 /**
+ * How long the token is still valid, in milliseconds, as
+ * layerfi_token_remaining_ms(); 0 after the expiry, and for NULL. A page counts
+ * from this and not from the expiry, because the clocks of its users are wrong.
+ */
+uint64_t layerfi_business_token_remaining_ms(const struct layerfi_business_token *token);
+
+/**
  * Frees a business token and ends the views of it. NULL is allowed.
  */
 void layerfi_business_token_free(struct layerfi_business_token *token);
+
+/**
+ * The token as a JSON object, for the response of an endpoint that a page gets
+ * its token from: `access_token`, `token_type`, `expires_in` (the seconds that
+ * are left now), `expires_at` (RFC 3339) and `business_id`. Free it with
+ * layerfi_json_free().
+ *
+ * Send it with `Cache-Control: no-store`, and only to a user of this business.
+ */
+layerfi_result layerfi_business_token_json(const struct layerfi_business_token *token,
+                                           struct layerfi_json **out,
+                                           struct layerfi_error **error);
+
+/**
+ * The props of `<LayerProvider>` of the npm package `@layerfi/components` as a
+ * JSON object: `businessId`, `businessAccessToken`, and `environment`, or
+ * `environmentConfigOverride` if the client has its own URLs or scope. Free it
+ * with layerfi_json_free().
+ *
+ * `environment` replaces the name in the components' table of environments, and
+ * may be NULL. The name of a custom environment is `sandbox`, unless its scope
+ * says `production`. The components crash if a name is not in their table.
+ */
+layerfi_result layerfi_business_token_layer_provider_props_json(const struct layerfi_business_token *token,
+                                                                const char *environment,
+                                                                struct layerfi_json **out,
+                                                                struct layerfi_error **error);
+
+/**
+ * The JSON text. It contains a token: do not log it.
+ */
+struct layerfi_str layerfi_json_text(const struct layerfi_json *json);
+
+/**
+ * Frees JSON, wipes it and ends the view of its text. NULL is allowed.
+ */
+void layerfi_json_free(struct layerfi_json *json);
 
 /**
  * Requests tokens for many businesses and waits for all results. Duplicate ids
@@ -1118,19 +1193,19 @@ void layerfi_business_token_free(struct layerfi_business_token *token);
  * `business_ids` is an array of `count` strings; it may be NULL if `count` is 0.
  * An id that is not valid fails in its own result, not in this call.
  * `session_duration_s` is as in layerfi_client_business_token(). `max_in_flight`
- * is the maximum number of concurrent requests; 0 is the default, 32.
- * `timeout_ms` limits each business in milliseconds, from the moment when the
- * rate limiter permits its request; it does not limit the batch. 0 is the
- * client's timeout. `progress` may be NULL; otherwise it is called with
+ * is the maximum number of concurrent requests, at least 1; LAYERFI_DEFAULT is
+ * 32. `timeout_ms` limits each business in milliseconds, from the moment when the
+ * rate limiter permits its request; it does not limit the batch. LAYERFI_DEFAULT
+ * is the client's timeout. `progress` may be NULL; otherwise it is called with
  * `userdata`, from this thread.
  *
- * Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a duration that is not valid.
+ * Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a number that is not valid.
  */
 layerfi_result layerfi_client_business_tokens(const struct layerfi_client *client,
                                               const char *const *business_ids,
                                               size_t count,
                                               uint64_t session_duration_s,
-                                              size_t max_in_flight,
+                                              uint64_t max_in_flight,
                                               uint64_t timeout_ms,
                                               layerfi_progress_callback progress,
                                               void *userdata,
@@ -1164,7 +1239,8 @@ void layerfi_business_tokens_free(struct layerfi_business_tokens *tokens);
  * Asks Layer which client the credentials belong to: `GET /whoami`. Free the
  * result with layerfi_whoami_free().
  *
- * `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
+ * `timeout_ms` limits the call in milliseconds; LAYERFI_DEFAULT is the client's
+ * timeout.
  *
  * Errors: as layerfi_client_token(), and LAYERFI_RESULT_API if Layer refuses the
  * request.
@@ -1203,7 +1279,7 @@ void layerfi_whoami_free(struct layerfi_whoami *whoami);
  * `/v1/businesses`, or a URL of the API; the token is not sent to any other host.
  * `headers` is an array of `header_count` headers, `body` has `body_length`
  * bytes; each may be NULL if its count is 0. `timeout_ms` limits the call in
- * milliseconds; 0 is the client's timeout.
+ * milliseconds; LAYERFI_DEFAULT is the client's timeout.
  *
  * Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a method, URI or header that is
  * not valid; LAYERFI_RESULT_PROTOCOL for a response of more than 16 MiB;

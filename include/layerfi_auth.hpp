@@ -4,10 +4,13 @@
  *
  * CONVENTIONS, in addition to those of layerfi_auth.h:
  *
- * Errors.    Calls throw layerfi::Error. Those that return an object also have a
- *            form that does not: `client.token(std::nothrow)` returns a
- *            layerfi::Expected. All may throw std::bad_alloc, and
- *            std::invalid_argument for a std::string that contains a NUL.
+ * Errors.    Every call has two forms. `client.token()` throws layerfi::Error,
+ *            `client.token(std::nothrow)` returns a layerfi::Expected. Without
+ *            exceptions (-fno-exceptions) only the second form is declared. RTTI
+ *            is not used. Both forms may throw std::bad_alloc. A std::string that
+ *            contains a NUL is an error of the call.
+ * Defaults.  An option that is empty has its default, which the comment of the C
+ *            function names. A timeout has `layerfi::default_timeout`.
  * Ownership. Objects own their handles and are move-only. Calls on an object that
  *            was moved from fail with Result::NullPointer; accessors return an
  *            empty value.
@@ -28,7 +31,6 @@
 #include <mutex>
 #include <new>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,6 +38,13 @@
 #include <vector>
 
 #include "layerfi_auth.h"
+
+/* Whether the compiler has exceptions. The forms that throw need them. */
+#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
+#define LAYERFI_EXCEPTIONS 1
+#else
+#define LAYERFI_EXCEPTIONS 0
+#endif
 
 /* The result must not outlive the object: clang warns if it does. */
 #if defined(__has_cpp_attribute)
@@ -50,6 +59,10 @@
 #endif
 
 namespace layerfi {
+#if !LAYERFI_EXCEPTIONS
+/* Another namespace, so that a program may link files with and without exceptions. */
+inline namespace no_exceptions {
+#endif
 
 /** The result of a call, with the numbers and meanings of layerfi_result. */
 enum class Result : std::uint32_t {
@@ -125,35 +138,38 @@ inline std::chrono::system_clock::time_point time(std::int64_t ms) {
 
 constexpr std::uint64_t ms(Timeout timeout) noexcept {
     if (timeout == default_timeout) {
-        return 0;
+        return LAYERFI_DEFAULT;
     }
     // A deadline that has passed is the shortest timeout.
     return timeout.count() <= 0 ? 1 : static_cast<std::uint64_t>(timeout.count());
 }
 
-inline std::uint64_t seconds(std::chrono::seconds duration) noexcept {
-    // 0 is an error in the library, and so is a negative duration.
-    return duration.count() < 0 ? 0 : static_cast<std::uint64_t>(duration.count());
+constexpr std::uint64_t seconds(std::optional<std::chrono::seconds> duration) noexcept {
+    if (!duration) {
+        return LAYERFI_DEFAULT;
+    }
+    // A negative duration is 0, and not a large one.
+    return duration->count() < 0 ? 0 : static_cast<std::uint64_t>(duration->count());
 }
 
 } // namespace detail
 
 /**
- * A string parameter: a C string, or a std::string without a NUL; otherwise it
- * throws std::invalid_argument. It does not copy the string.
+ * A string parameter: a C string or a std::string. It does not copy the string. A
+ * std::string that contains a NUL makes the call fail with Result::InvalidArgument.
  */
 class ZString {
   public:
     ZString(const char *text) noexcept : text_(text) {}
-    ZString(const std::string &text) : text_(text.c_str()) {
-        if (text.find('\0') != std::string::npos) {
-            throw std::invalid_argument("a string argument of layerfi-auth contains a NUL");
-        }
-    }
+    ZString(const std::string &text) noexcept
+        : text_(text.c_str()), has_nul_(text.find('\0') != std::string::npos) {}
     const char *get() const noexcept { return text_; }
+    /** Whether C would see only a part of the text. */
+    bool has_nul() const noexcept { return has_nul_; }
 
   private:
     const char *text_;
+    bool has_nul_ = false;
 };
 
 /**
@@ -166,9 +182,13 @@ class Error : public std::exception {
     Error(layerfi_result result, layerfi_error *error)
         : result_(static_cast<Result>(result)), error_(error, layerfi_error_free) {}
 
+    /** The error of a call with a std::string that contains a NUL. */
+    static Error nul_in_argument() noexcept { return Error(); }
+
     /** The whole error in one line, for a log. */
     const char *what() const noexcept LAYERFI_LIFETIMEBOUND override {
-        return layerfi_error_display(error_.get()).data;
+        return error_ ? layerfi_error_display(error_.get()).data
+                      : "a string argument contains a NUL: pass text without a NUL";
     }
     /** The result code. */
     Result result() const noexcept { return result_; }
@@ -178,11 +198,13 @@ class Error : public std::exception {
     }
     /** What failed, without the remedy. The text may change. */
     std::string_view message() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_error_message(error_.get()));
+        return error_ ? detail::view(layerfi_error_message(error_.get()))
+                      : "a string argument contains a NUL";
     }
     /** What to do about it. The text may change. */
     std::string_view remedy() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_error_remedy(error_.get()));
+        return error_ ? detail::view(layerfi_error_remedy(error_.get()))
+                      : "pass text without a NUL";
     }
     /** The setting or argument that is not valid; empty if the error is not about one. */
     std::string_view field() const noexcept LAYERFI_LIFETIMEBOUND {
@@ -202,6 +224,8 @@ class Error : public std::exception {
     }
     /** The HTTP status of the response; 0 if there was no response. */
     unsigned http_status() const noexcept { return layerfi_error_http_status(error_.get()); }
+    /** How many times the request was sent; 0 if it was not sent. */
+    unsigned attempts() const noexcept { return layerfi_error_attempts(error_.get()); }
     /** How long to wait before a retry, as the server requests; empty if it
      * requests nothing. */
     std::optional<std::chrono::milliseconds> retry_after() const noexcept {
@@ -215,11 +239,17 @@ class Error : public std::exception {
     bool is_retryable() const noexcept { return layerfi_error_is_retryable(error_.get()); }
 
   private:
+    Error() noexcept : result_(Result::InvalidArgument) {}
+
     Result result_;
+    /** Empty for a NUL in an argument. */
     std::shared_ptr<layerfi_error> error_;
 };
 
-/** A value or an error: the result of calls with std::nothrow. */
+/**
+ * A value or an error: the result of calls with std::nothrow. An Expected<bool> is true
+ * if there is a value: `*expected` is the value.
+ */
 template <class T> class [[nodiscard]] Expected {
   public:
     Expected(T value) : either_(std::in_place_index<0>, std::move(value)) {}
@@ -228,40 +258,75 @@ template <class T> class [[nodiscard]] Expected {
     bool has_value() const noexcept { return either_.index() == 0; }
     explicit operator bool() const noexcept { return has_value(); }
 
-    /** The value; throws the error if there is no value. */
-    T &value() & LAYERFI_LIFETIMEBOUND {
-        check();
-        return *std::get_if<0>(&either_);
-    }
-    const T &value() const &LAYERFI_LIFETIMEBOUND {
-        check();
-        return *std::get_if<0>(&either_);
-    }
-    T value() && {
-        check();
+    /** The value. Undefined behavior if there is none, as for std::optional. */
+    T &operator*() &noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<0>(&either_); }
+    const T &operator*() const &noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<0>(&either_); }
+    T &&operator*() &&noexcept LAYERFI_LIFETIMEBOUND {
         return std::move(*std::get_if<0>(&either_));
     }
-    /** The value. Undefined behavior if there is none, as for std::optional. */
-    T &operator*() noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<0>(&either_); }
-    const T &operator*() const noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<0>(&either_); }
     T *operator->() noexcept LAYERFI_LIFETIMEBOUND { return std::get_if<0>(&either_); }
     const T *operator->() const noexcept LAYERFI_LIFETIMEBOUND { return std::get_if<0>(&either_); }
     /** The error. Undefined behavior if there is a value. */
     const Error &error() const noexcept LAYERFI_LIFETIMEBOUND { return *std::get_if<1>(&either_); }
 
+#if LAYERFI_EXCEPTIONS
+    /** The value; throws the error if there is no value. */
+    T &value() & LAYERFI_LIFETIMEBOUND {
+        check();
+        return **this;
+    }
+    const T &value() const &LAYERFI_LIFETIMEBOUND {
+        check();
+        return **this;
+    }
+    T value() && {
+        check();
+        return *std::move(*this);
+    }
+#endif
+
   private:
+#if LAYERFI_EXCEPTIONS
     void check() const {
         if (!has_value()) {
             throw error();
         }
     }
+#endif
     std::variant<T, Error> either_;
+};
+
+/** Success or an error: the result of calls with std::nothrow that return nothing. */
+template <> class [[nodiscard]] Expected<void> {
+  public:
+    Expected() = default;
+    Expected(Error error) : error_(std::move(error)) {}
+
+    bool has_value() const noexcept { return !error_; }
+    explicit operator bool() const noexcept { return has_value(); }
+    /** The error. Undefined behavior if there is none. */
+    const Error &error() const noexcept LAYERFI_LIFETIMEBOUND { return *error_; }
+#if LAYERFI_EXCEPTIONS
+    /** Throws the error if there is one. */
+    void value() const {
+        if (error_) {
+            throw *error_;
+        }
+    }
+#endif
+
+  private:
+    std::optional<Error> error_;
 };
 
 namespace detail {
 
-/** Makes a call that returns a handle. */
-template <class T, class Raw, class Call> Expected<T> out(Call call) {
+/** Makes a call that returns a handle. `texts` are its string arguments. */
+template <class T, class Raw, class Call, class... Texts>
+Expected<T> out(Call call, const Texts &...texts) {
+    if ((texts.has_nul() || ...)) {
+        return Error::nul_in_argument();
+    }
     Raw *handle = nullptr;
     layerfi_error *error = nullptr;
     const layerfi_result result = call(&handle, &error);
@@ -271,6 +336,30 @@ template <class T, class Raw, class Call> Expected<T> out(Call call) {
     return T(handle);
 }
 
+/** Makes a call that returns no handle. */
+template <class Call, class... Texts> Expected<void> done(Call call, const Texts &...texts) {
+    if ((texts.has_nul() || ...)) {
+        return Error::nul_in_argument();
+    }
+    layerfi_error *error = nullptr;
+    const layerfi_result result = call(&error);
+    if (result != LAYERFI_RESULT_OK) {
+        return Error(result, error);
+    }
+    return {};
+}
+
+/** Makes a call that invalidates a token; its out parameter is a bool. */
+template <class Call, class... Texts> Expected<bool> invalidated(Call call, const Texts &...texts) {
+    bool done = false;
+    const auto made = detail::done([&](auto error) { return call(&done, error); }, texts...);
+    if (!made) {
+        return made.error();
+    }
+    return done;
+}
+
+#if LAYERFI_EXCEPTIONS
 /** Empty for Result::NotAvailable; throws any other error. */
 template <class T> std::optional<T> if_available(Expected<T> got) {
     if (!got && got.error().result() == Result::NotAvailable) {
@@ -278,15 +367,7 @@ template <class T> std::optional<T> if_available(Expected<T> got) {
     }
     return std::move(got).value();
 }
-
-/** Makes a call that returns no handle. */
-template <class Call> void checked(Call call) {
-    layerfi_error *error = nullptr;
-    const layerfi_result result = call(&error);
-    if (result != LAYERFI_RESULT_OK) {
-        throw Error(result, error);
-    }
-}
+#endif
 
 } // namespace detail
 
@@ -304,8 +385,16 @@ class Token {
     std::string_view authorization() const noexcept LAYERFI_LIFETIMEBOUND {
         return detail::view(layerfi_token_authorization(handle_.get()));
     }
+    /** The lifetime that the server gave the token. */
+    std::chrono::seconds expires_in() const noexcept {
+        return std::chrono::seconds{layerfi_token_expires_in_s(handle_.get())};
+    }
+    /** How long the token is still valid; see layerfi_token_remaining_ms(). */
+    std::chrono::milliseconds remaining() const noexcept {
+        return std::chrono::milliseconds{layerfi_token_remaining_ms(handle_.get())};
+    }
     /** When the token expires, counted from before it was requested. */
-    std::chrono::system_clock::time_point expires_at() const {
+    std::chrono::system_clock::time_point expires_at() const noexcept {
         return detail::time(layerfi_token_expires_at_ms(handle_.get()));
     }
     /** The handle, for C functions. It stays owned by this object. */
@@ -313,6 +402,24 @@ class Token {
 
   private:
     detail::Handle<layerfi_token, layerfi_token_free> handle_;
+};
+
+/**
+ * JSON that contains a token, for a response to a browser. It is wiped from memory with
+ * this object. Wipe your own copies yourself.
+ */
+class Json {
+  public:
+    /** Takes ownership of a handle. */
+    explicit Json(layerfi_json *handle) noexcept : handle_(handle) {}
+
+    /** The JSON text. It contains a token: do not log it. */
+    std::string_view text() const noexcept LAYERFI_LIFETIMEBOUND {
+        return detail::view(layerfi_json_text(handle_.get()));
+    }
+
+  private:
+    detail::Handle<layerfi_json, layerfi_json_free> handle_;
 };
 
 /** A token for one business, for a browser or a mobile app. */
@@ -344,10 +451,42 @@ class BusinessToken {
     std::chrono::seconds expires_in() const noexcept {
         return std::chrono::seconds{layerfi_business_token_expires_in_s(handle_.get())};
     }
+    /** How long the token is still valid; see layerfi_business_token_remaining_ms(). */
+    std::chrono::milliseconds remaining() const noexcept {
+        return std::chrono::milliseconds{layerfi_business_token_remaining_ms(handle_.get())};
+    }
     /** When the token expires, counted from before it was requested. */
-    std::chrono::system_clock::time_point expires_at() const {
+    std::chrono::system_clock::time_point expires_at() const noexcept {
         return detail::time(layerfi_business_token_expires_at_ms(handle_.get()));
     }
+
+    /** The token as a JSON object, for a response; see layerfi_business_token_json(). */
+    Expected<Json> json(std::nothrow_t) const {
+        return detail::out<Json, layerfi_json>([&](auto out, auto error) {
+            return layerfi_business_token_json(handle_.get(), out, error);
+        });
+    }
+    /**
+     * The props of `<LayerProvider>` as a JSON object. `environment` replaces its name. See
+     * layerfi_business_token_layer_provider_props_json().
+     */
+    Expected<Json> layer_provider_props_json(std::nothrow_t, ZString environment = nullptr) const {
+        return detail::out<Json, layerfi_json>(
+            [&](auto out, auto error) {
+                return layerfi_business_token_layer_provider_props_json(
+                    handle_.get(), environment.get(), out, error);
+            },
+            environment);
+    }
+#if LAYERFI_EXCEPTIONS
+    Json json() const {
+        return json(std::nothrow).value();
+    }
+    Json layer_provider_props_json(ZString environment = nullptr) const {
+        return layer_provider_props_json(std::nothrow, environment).value();
+    }
+#endif
+
     /** The handle, for C functions. It stays owned by this object. */
     const layerfi_business_token *get() const noexcept LAYERFI_LIFETIMEBOUND {
         return handle_.get();
@@ -405,7 +544,8 @@ class Response {
     unsigned status() const noexcept { return layerfi_response_status(handle_.get()); }
     /** The first header with this name, in upper or lower case; empty if there is none. */
     std::string_view header(ZString name) const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_response_header(handle_.get(), name.get()));
+        const char *text = name.has_nul() ? nullptr : name.get();
+        return detail::view(layerfi_response_header(handle_.get(), text));
     }
     /** The body. It may contain any bytes. */
     std::string_view body() const noexcept LAYERFI_LIFETIMEBOUND {
@@ -425,22 +565,28 @@ struct Request {
     std::string body{};
 };
 
-/** Options for Client::business_token(). */
+/**
+ * Options for Client::business_token(), Client::try_business_token() and
+ * Client::mint_business_token().
+ */
 struct BusinessTokenOptions {
-    /** 1 to 86,400 seconds. */
-    std::chrono::seconds session_duration{LAYERFI_SESSION_DURATION_DEFAULT};
-    /** The lifetime that the token must have left; by default half of its whole lifetime. */
+    /** 1 to 86,400 seconds; by default 1 hour. */
+    std::optional<std::chrono::seconds> session_duration{};
+    /**
+     * The lifetime that a cached token must have left; by default half of its whole
+     * lifetime. A token that is minted has all of it.
+     */
     std::optional<std::chrono::seconds> min_remaining{};
-    /** Limits the whole call. */
+    /** Limits the whole call. Calls that never wait end before any timeout. */
     Timeout timeout = default_timeout;
 };
 
 /** Options for Client::business_tokens(). */
 struct BatchOptions {
-    /** 1 to 86,400 seconds. */
-    std::chrono::seconds session_duration{LAYERFI_SESSION_DURATION_DEFAULT};
-    /** The maximum number of concurrent requests; 0 is the default, 32. */
-    std::size_t max_in_flight = 0;
+    /** 1 to 86,400 seconds; by default 1 hour. */
+    std::optional<std::chrono::seconds> session_duration{};
+    /** The maximum number of concurrent requests, at least 1; by default 32. */
+    std::optional<std::size_t> max_in_flight{};
     /** Limits each business, from the moment when the rate limiter permits its request. */
     Timeout timeout = default_timeout;
     /** Called after each result, from the calling thread. If it returns false, the batch ends. */
@@ -457,7 +603,6 @@ class Client {
     explicit Client(layerfi_client *handle) noexcept : handle_(handle) {}
 
     /** Makes a client from environment variables; see layerfi_client_builder_from_env(). */
-    static Client from_env() { return from_env(std::nothrow).value(); }
     static Expected<Client> from_env(std::nothrow_t) {
         return detail::out<Client, layerfi_client>(layerfi_client_from_env);
     }
@@ -466,9 +611,6 @@ class Client {
      * Returns a valid access token: the cached one at once, otherwise the result of a
      * request that all callers share. See layerfi_client_token().
      */
-    Token token(Timeout timeout = default_timeout) const {
-        return token(std::nothrow, timeout).value();
-    }
     Expected<Token> token(std::nothrow_t, Timeout timeout = default_timeout) const {
         return detail::out<Token, layerfi_token>([&](auto out, auto error) {
             return layerfi_client_token(handle_.get(), detail::ms(timeout), out, error);
@@ -476,12 +618,10 @@ class Client {
     }
 
     /**
-     * Returns the cached access token and never waits. Empty if the cache has no valid
-     * token; a request for one is started. After a failed request, throws its
+     * Returns the cached access token and never waits. Result::NotAvailable if the cache
+     * has no valid token; a request for one is started. After a failed request, its
      * failure until the next request is allowed.
      */
-    std::optional<Token> try_token() const { return detail::if_available(try_token(std::nothrow)); }
-    /** The same, with Result::NotAvailable instead of an empty value. */
     Expected<Token> try_token(std::nothrow_t) const {
         return detail::out<Token, layerfi_token>([&](auto out, auto error) {
             return layerfi_client_try_token(handle_.get(), out, error);
@@ -490,10 +630,11 @@ class Client {
 
     /**
      * Copies the value of the `Authorization` header to `value`, and reuses its capacity.
-     * Wipe the copy yourself. See layerfi_client_copy_authorization().
+     * After a failure `value` is empty. Wipe the copy yourself. See
+     * layerfi_client_copy_authorization().
      */
-    void copy_authorization(std::string &value, Timeout timeout = default_timeout) const {
-        layerfi_error *error = nullptr;
+    Expected<void> copy_authorization(std::nothrow_t, std::string &value,
+                                      Timeout timeout = default_timeout) const {
         // Enough for Layer's tokens, which have some 1,000 bytes.
         if (value.capacity() < 2048) {
             value.reserve(2048);
@@ -502,17 +643,18 @@ class Client {
             // A std::string has space for a NUL after its last character.
             value.resize(value.capacity());
             std::size_t length = 0;
+            layerfi_error *error = nullptr;
             const layerfi_result result =
                 layerfi_client_copy_authorization(handle_.get(), detail::ms(timeout), value.data(),
                                                   value.size() + 1, &length, &error);
             if (result == LAYERFI_RESULT_OK) {
                 value.resize(length);
-                return;
+                return {};
             }
-            Error failure(result, std::exchange(error, nullptr));
+            Error failure(result, error);
             value.clear();
             if (result != LAYERFI_RESULT_BUFFER_TOO_SMALL) {
-                throw failure;
+                return failure;
             }
             value.reserve(length);
         }
@@ -535,9 +677,6 @@ class Client {
     }
 
     /** Asks Layer which client the credentials belong to: `GET /whoami`. */
-    WhoAmI whoami(Timeout timeout = default_timeout) const {
-        return whoami(std::nothrow, timeout).value();
-    }
     Expected<WhoAmI> whoami(std::nothrow_t, Timeout timeout = default_timeout) const {
         return detail::out<WhoAmI, layerfi_whoami>([&](auto out, auto error) {
             return layerfi_client_whoami(handle_.get(), detail::ms(timeout), out, error);
@@ -548,74 +687,61 @@ class Client {
      * Returns a token for one business: from the cache if it has enough lifetime left,
      * otherwise newly minted. See layerfi_client_business_token().
      */
-    BusinessToken business_token(ZString business_id,
-                                 const BusinessTokenOptions &options = {}) const {
-        return business_token(std::nothrow, business_id, options).value();
-    }
     Expected<BusinessToken> business_token(std::nothrow_t, ZString business_id,
                                            const BusinessTokenOptions &options = {}) const {
-        const std::uint64_t min_remaining = options.min_remaining
-                                                ? detail::seconds(*options.min_remaining)
-                                                : LAYERFI_MIN_REMAINING_DEFAULT;
-        return detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
-            return layerfi_client_business_token(
-                handle_.get(), business_id.get(), detail::seconds(options.session_duration),
-                min_remaining, detail::ms(options.timeout), out, error);
-        });
+        return detail::out<BusinessToken, layerfi_business_token>(
+            [&](auto out, auto error) {
+                return layerfi_client_business_token(handle_.get(), business_id.get(),
+                                                     detail::seconds(options.session_duration),
+                                                     detail::seconds(options.min_remaining),
+                                                     detail::ms(options.timeout), out, error);
+            },
+            business_id);
     }
 
     /**
-     * Returns a cached business token that has at least half of its lifetime left, and
-     * never waits. Empty if there is none; a request for one is started. After a failed
-     * request, throws its failure until the next request is allowed.
+     * Returns a cached business token that has enough lifetime left, and never waits.
+     * Result::NotAvailable if there is none; a request for one is started. After a failed
+     * request, its failure until the next request is allowed.
      */
-    std::optional<BusinessToken>
-    try_business_token(ZString business_id,
-                       std::chrono::seconds session_duration = std::chrono::seconds{
-                           LAYERFI_SESSION_DURATION_DEFAULT}) const {
-        return detail::if_available(
-            try_business_token(std::nothrow, business_id, session_duration));
-    }
-    /** The same, with Result::NotAvailable instead of an empty value. */
-    Expected<BusinessToken>
-    try_business_token(std::nothrow_t, ZString business_id,
-                       std::chrono::seconds session_duration = std::chrono::seconds{
-                           LAYERFI_SESSION_DURATION_DEFAULT}) const {
-        return detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
-            return layerfi_client_try_business_token(handle_.get(), business_id.get(),
-                                                     detail::seconds(session_duration), out, error);
-        });
+    Expected<BusinessToken> try_business_token(std::nothrow_t, ZString business_id,
+                                               const BusinessTokenOptions &options = {}) const {
+        return detail::out<BusinessToken, layerfi_business_token>(
+            [&](auto out, auto error) {
+                return layerfi_client_try_business_token(
+                    handle_.get(), business_id.get(), detail::seconds(options.session_duration),
+                    detail::seconds(options.min_remaining), out, error);
+            },
+            business_id);
     }
 
     /** Requests a new token for one business, which is not cached. */
-    BusinessToken mint_business_token(ZString business_id,
-                                      std::chrono::seconds session_duration =
-                                          std::chrono::seconds{LAYERFI_SESSION_DURATION_DEFAULT},
-                                      Timeout timeout = default_timeout) const {
-        return mint_business_token(std::nothrow, business_id, session_duration, timeout).value();
-    }
     Expected<BusinessToken> mint_business_token(std::nothrow_t, ZString business_id,
-                                                std::chrono::seconds session_duration =
-                                                    std::chrono::seconds{
-                                                        LAYERFI_SESSION_DURATION_DEFAULT},
-                                                Timeout timeout = default_timeout) const {
-        return detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
-            return layerfi_client_mint_business_token(handle_.get(), business_id.get(),
-                                                      detail::seconds(session_duration),
-                                                      detail::ms(timeout), out, error);
-        });
+                                                const BusinessTokenOptions &options = {}) const {
+        return detail::out<BusinessToken, layerfi_business_token>(
+            [&](auto out, auto error) {
+                return layerfi_client_mint_business_token(handle_.get(), business_id.get(),
+                                                          detail::seconds(options.session_duration),
+                                                          detail::ms(options.timeout), out, error);
+            },
+            business_id);
     }
 
     /**
      * Requests tokens for many businesses and waits for all results. An exception of
      * `progress` ends the batch and is rethrown. See layerfi_client_business_tokens().
      */
-    BusinessTokens business_tokens(const std::vector<std::string> &business_ids,
-                                   const BatchOptions &options = {}) const {
+    Expected<BusinessTokens> business_tokens(std::nothrow_t,
+                                             const std::vector<std::string> &business_ids,
+                                             const BatchOptions &options = {}) const {
         std::vector<const char *> ids;
         ids.reserve(business_ids.size());
         for (const std::string &id : business_ids) {
-            ids.push_back(ZString(id).get());
+            const ZString text(id);
+            if (text.has_nul()) {
+                return Error::nul_in_argument();
+            }
+            ids.push_back(text.get());
         }
         struct Progress {
             const std::function<bool(const BatchProgress &)> &function;
@@ -624,54 +750,59 @@ class Client {
         const layerfi_progress_callback callback = [](void *userdata,
                                                       const layerfi_batch_progress *so_far) {
             auto &self = *static_cast<Progress *>(userdata);
+#if LAYERFI_EXCEPTIONS
             try {
                 return self.function(*so_far);
             } catch (...) {
                 self.thrown = std::current_exception();
                 return false;
             }
+#else
+            return self.function(*so_far);
+#endif
         };
-        auto tokens = detail::out<BusinessTokens, layerfi_business_tokens>([&](auto out,
-                                                                               auto error) {
-            return layerfi_client_business_tokens(
-                handle_.get(), ids.data(), ids.size(), detail::seconds(options.session_duration),
-                options.max_in_flight, detail::ms(options.timeout),
-                options.progress ? callback : nullptr, &progress, out, error);
-        });
+        const std::uint64_t max_in_flight =
+            options.max_in_flight ? std::uint64_t{*options.max_in_flight} : LAYERFI_DEFAULT;
+        auto tokens =
+            detail::out<BusinessTokens, layerfi_business_tokens>([&](auto out, auto error) {
+                return layerfi_client_business_tokens(handle_.get(), ids.data(), ids.size(),
+                                                      detail::seconds(options.session_duration),
+                                                      max_in_flight, detail::ms(options.timeout),
+                                                      options.progress ? callback : nullptr,
+                                                      &progress, out, error);
+            });
+#if LAYERFI_EXCEPTIONS
         if (progress.thrown) {
             std::rethrow_exception(progress.thrown);
         }
-        return std::move(tokens).value();
+#endif
+        return tokens;
     }
 
     /**
      * Removes a token from the cache because a server refused it with 401, if it is still
-     * the current one. Returns whether it was removed. See layerfi_client_invalidate().
+     * the current one. The value is whether it was removed. See layerfi_client_invalidate().
      */
-    bool invalidate(const Token &token) const {
-        bool done = false;
-        detail::checked([&](auto error) {
-            return layerfi_client_invalidate(handle_.get(), token.get(), &done, error);
+    Expected<bool> invalidate(std::nothrow_t, const Token &token) const {
+        return detail::invalidated([&](auto done, auto error) {
+            return layerfi_client_invalidate(handle_.get(), token.get(), done, error);
         });
-        return done;
     }
     /** The same for a business token. */
-    bool invalidate(const BusinessToken &token) const {
-        bool done = false;
-        detail::checked([&](auto error) {
-            return layerfi_client_invalidate_business_token(handle_.get(), token.get(), &done,
+    Expected<bool> invalidate(std::nothrow_t, const BusinessToken &token) const {
+        return detail::invalidated([&](auto done, auto error) {
+            return layerfi_client_invalidate_business_token(handle_.get(), token.get(), done,
                                                             error);
         });
-        return done;
     }
-    /** The same for a header value from copy_authorization(). */
-    bool invalidate_authorization(ZString authorization) const {
-        bool done = false;
-        detail::checked([&](auto error) {
-            return layerfi_client_invalidate_authorization(handle_.get(), authorization.get(),
-                                                           &done, error);
-        });
-        return done;
+    /** The same for a header value or the text of a token, an access or a business token. */
+    Expected<bool> invalidate_authorization(std::nothrow_t, ZString authorization) const {
+        return detail::invalidated(
+            [&](auto done, auto error) {
+                return layerfi_client_invalidate_authorization(handle_.get(), authorization.get(),
+                                                               done, error);
+            },
+            authorization);
     }
 
     /**
@@ -679,33 +810,91 @@ class Client {
      * again with a new token. A response with any status is a success of this call, a
      * second 401 included. See layerfi_client_execute().
      */
-    Response execute(const Request &request, Timeout timeout = default_timeout) const {
-        return execute(std::nothrow, request, timeout).value();
-    }
     Expected<Response> execute(std::nothrow_t, const Request &request,
                                Timeout timeout = default_timeout) const {
         std::vector<layerfi_header> headers;
         headers.reserve(request.headers.size());
         for (const auto &header : request.headers) {
-            headers.push_back({ZString(header.first).get(), ZString(header.second).get()});
+            const ZString name(header.first), value(header.second);
+            if (name.has_nul() || value.has_nul()) {
+                return Error::nul_in_argument();
+            }
+            headers.push_back({name.get(), value.get()});
         }
-        return detail::out<Response, layerfi_response>([&](auto out, auto error) {
-            return layerfi_client_execute(
-                handle_.get(), ZString(request.method).get(), ZString(request.uri).get(),
-                headers.data(), headers.size(),
-                reinterpret_cast<const std::uint8_t *>(request.body.data()), request.body.size(),
-                detail::ms(timeout), out, error);
-        });
+        const ZString method(request.method), uri(request.uri);
+        return detail::out<Response, layerfi_response>(
+            [&](auto out, auto error) {
+                return layerfi_client_execute(
+                    handle_.get(), method.get(), uri.get(), headers.data(), headers.size(),
+                    reinterpret_cast<const std::uint8_t *>(request.body.data()),
+                    request.body.size(), detail::ms(timeout), out, error);
+            },
+            method, uri);
     }
 
     /** The client's counters. */
-    Stats stats() const {
+    Expected<Stats> stats(std::nothrow_t) const {
         Stats stats{};
-        detail::checked([&](auto error) {
+        const auto made = detail::done([&](auto error) {
             return layerfi_client_stats(handle_.get(), &stats, sizeof stats, error);
         });
+        if (!made) {
+            return made.error();
+        }
         return stats;
     }
+
+#if LAYERFI_EXCEPTIONS
+    /* The same calls. They throw Error. */
+    static Client from_env() {
+        return from_env(std::nothrow).value();
+    }
+    Token token(Timeout timeout = default_timeout) const {
+        return token(std::nothrow, timeout).value();
+    }
+    /** Empty instead of Result::NotAvailable. */
+    std::optional<Token> try_token() const {
+        return detail::if_available(try_token(std::nothrow));
+    }
+    void copy_authorization(std::string &value, Timeout timeout = default_timeout) const {
+        copy_authorization(std::nothrow, value, timeout).value();
+    }
+    WhoAmI whoami(Timeout timeout = default_timeout) const {
+        return whoami(std::nothrow, timeout).value();
+    }
+    BusinessToken business_token(ZString business_id,
+                                 const BusinessTokenOptions &options = {}) const {
+        return business_token(std::nothrow, business_id, options).value();
+    }
+    /** Empty instead of Result::NotAvailable. */
+    std::optional<BusinessToken>
+    try_business_token(ZString business_id, const BusinessTokenOptions &options = {}) const {
+        return detail::if_available(try_business_token(std::nothrow, business_id, options));
+    }
+    BusinessToken mint_business_token(ZString business_id,
+                                      const BusinessTokenOptions &options = {}) const {
+        return mint_business_token(std::nothrow, business_id, options).value();
+    }
+    BusinessTokens business_tokens(const std::vector<std::string> &business_ids,
+                                   const BatchOptions &options = {}) const {
+        return business_tokens(std::nothrow, business_ids, options).value();
+    }
+    bool invalidate(const Token &token) const {
+        return invalidate(std::nothrow, token).value();
+    }
+    bool invalidate(const BusinessToken &token) const {
+        return invalidate(std::nothrow, token).value();
+    }
+    bool invalidate_authorization(ZString authorization) const {
+        return invalidate_authorization(std::nothrow, authorization).value();
+    }
+    Response execute(const Request &request, Timeout timeout = default_timeout) const {
+        return execute(std::nothrow, request, timeout).value();
+    }
+    Stats stats() const {
+        return stats(std::nothrow).value();
+    }
+#endif
 
     /** The client's environment. */
     Environment environment() const noexcept {
@@ -724,7 +913,9 @@ class Client {
         return detail::view(layerfi_client_scope(handle_.get()));
     }
     /** The handle, for C functions. It stays owned by this object. */
-    const layerfi_client *get() const noexcept LAYERFI_LIFETIMEBOUND { return handle_.get(); }
+    const layerfi_client *get() const noexcept LAYERFI_LIFETIMEBOUND {
+        return handle_.get();
+    }
 
   private:
     detail::Handle<layerfi_client, layerfi_client_free> handle_;
@@ -732,22 +923,26 @@ class Client {
 
 /** The result of a credentials provider. The library wipes its copy, not this one. */
 struct Credentials {
-    std::string client_id;
-    std::string client_secret;
+    std::string client_id{};
+    std::string client_secret{};
+    /** Why the credentials cannot be read; empty if they could. Errors and logs contain it. */
+    std::string error{};
 };
 
 /**
- * The settings of a new client. Use it from one thread at a time. Setters throw
- * Error for a value that cannot be valid; build() checks the rest. Ranges and
- * defaults are those of the layerfi_client_builder_set_ functions.
+ * The settings of a new client. Use it from one thread at a time. Ranges and defaults
+ * are those of the layerfi_client_builder_set_ functions.
+ *
+ * Setters and constructors do not throw: build() fails with the first error of any of
+ * them, or of a setting that is missing or not valid.
  */
 class ClientBuilder {
   public:
     /** A builder without settings. */
-    ClientBuilder() : handle_(make(layerfi_client_builder_new)) {}
+    ClientBuilder() : ClientBuilder(layerfi_client_builder_new) {}
 
     /** A builder with environment variables; see layerfi_client_builder_from_env(). */
-    static ClientBuilder from_env() { return ClientBuilder(make(layerfi_client_builder_from_env)); }
+    static ClientBuilder from_env() { return ClientBuilder(layerfi_client_builder_from_env); }
 
     /** Required; there is no default. */
     ClientBuilder &environment(Environment environment) {
@@ -755,39 +950,37 @@ class ClientBuilder {
     }
     /** The environment by its name, such as `sandbox`. */
     ClientBuilder &environment(ZString name) {
-        return set(layerfi_client_builder_set_environment_name, name.get());
+        return set(layerfi_client_builder_set_environment_name, name);
     }
     /** The client id and the client secret that Layer issued. */
     ClientBuilder &credentials(ZString client_id, ZString client_secret) {
         return this->client_id(client_id).client_secret(client_secret);
     }
     /** The client id that Layer issued. */
-    ClientBuilder &client_id(ZString id) {
-        return set(layerfi_client_builder_set_client_id, id.get());
-    }
+    ClientBuilder &client_id(ZString id) { return set(layerfi_client_builder_set_client_id, id); }
     /** The client secret that Layer issued. It replaces a secret file. */
     ClientBuilder &client_secret(ZString secret) {
-        return set(layerfi_client_builder_set_client_secret, secret.get());
+        return set(layerfi_client_builder_set_client_secret, secret);
     }
     /** A file with the client secret, read before each token request. */
     ClientBuilder &client_secret_file(ZString path) {
-        return set(layerfi_client_builder_set_client_secret_file, path.get());
+        return set(layerfi_client_builder_set_client_secret_file, path);
     }
     /**
      * A function that reads client id and secret, for example from a vault. It is called
      * from threads of the library, and may be called from several at the same time.
-     * Errors and logs contain the what() of an exception that it throws.
+     * It fails with Credentials::error, or with an exception: errors and logs contain its
+     * what().
      */
     ClientBuilder &credentials_provider(std::function<Credentials()> provider) {
         using Provider = std::function<Credentials()>;
         auto owned = std::make_unique<Provider>(std::move(provider));
         const layerfi_credentials_callback callback = [](void *userdata,
                                                          layerfi_credentials *answer) {
+            const auto &ask = *static_cast<Provider *>(userdata);
+#if LAYERFI_EXCEPTIONS
             try {
-                const Credentials got = (*static_cast<Provider *>(userdata))();
-                return layerfi_credentials_set(answer, ZString(got.client_id).get(),
-                                               ZString(got.client_secret).get(),
-                                               nullptr) == LAYERFI_RESULT_OK;
+                return give(ask(), answer);
             } catch (const std::exception &thrown) {
                 layerfi_credentials_set_error(answer, thrown.what(), nullptr);
             } catch (...) {
@@ -795,16 +988,21 @@ class ClientBuilder {
                                               nullptr);
             }
             return false;
+#else
+            return give(ask(), answer);
+#endif
         };
         const layerfi_free_callback free_provider = [](void *userdata) {
             delete static_cast<Provider *>(userdata);
         };
-        detail::checked([&](auto error) {
+        auto set = detail::done([&](auto error) {
             return layerfi_client_builder_set_credentials_callback(
-                handle_.get(), callback, owned.get(), free_provider, error);
+                handle_.get(), *owned ? callback : nullptr, owned.get(), free_provider, error);
         });
-        owned.release();
-        return *this;
+        if (set) {
+            owned.release();
+        }
+        return keep(std::move(set));
     }
     /** The encoding of the Basic header; by default BasicEncoding::Raw. */
     ClientBuilder &basic_encoding(BasicEncoding encoding) {
@@ -812,29 +1010,32 @@ class ClientBuilder {
     }
     /** The base URL of the API, instead of the environment's. */
     ClientBuilder &api_url(ZString url) {
-        return set(layerfi_client_builder_set_api_url, url.get());
+        return set(layerfi_client_builder_set_api_url, url);
     }
     /** The URL of the token endpoint, instead of the environment's. */
     ClientBuilder &auth_url(ZString url) {
-        return set(layerfi_client_builder_set_auth_url, url.get());
+        return set(layerfi_client_builder_set_auth_url, url);
     }
     /** The OAuth scope, instead of the environment's. */
     ClientBuilder &scope(ZString scope) {
-        return set(layerfi_client_builder_set_scope, scope.get());
+        return set(layerfi_client_builder_set_scope, scope);
     }
     /** A PEM file with certificate authorities to trust in addition to the system's. */
     ClientBuilder &ca_file(ZString path) {
-        return set(layerfi_client_builder_set_ca_file, path.get());
+        return set(layerfi_client_builder_set_ca_file, path);
     }
     /** PEM text with certificate authorities to trust in addition to the system's. */
-    ClientBuilder &ca_pem(ZString pem) { return set(layerfi_client_builder_set_ca_pem, pem.get()); }
+    ClientBuilder &ca_pem(ZString pem) {
+        return set(layerfi_client_builder_set_ca_pem, pem);
+    }
     /** A proxy for all requests except those to loopback. */
-    ClientBuilder &proxy(ZString url) { return set(layerfi_client_builder_set_proxy, url.get()); }
+    ClientBuilder &proxy(ZString url) {
+        return set(layerfi_client_builder_set_proxy, url);
+    }
     /** Disables proxies, those of environment variables included. */
     ClientBuilder &no_proxy() {
-        detail::checked(
-            [&](auto error) { return layerfi_client_builder_set_no_proxy(handle_.get(), error); });
-        return *this;
+        return keep(detail::done(
+            [&](auto error) { return layerfi_client_builder_set_no_proxy(handle_.get(), error); }));
     }
     /** Allows `http://` URLs to this machine; by default false. */
     ClientBuilder &allow_http_loopback(bool allow) {
@@ -870,37 +1071,66 @@ class ClientBuilder {
     }
     /** The text before `layerfi-auth/<version>` in `User-Agent`. */
     ClientBuilder &user_agent(ZString product) {
-        return set(layerfi_client_builder_set_user_agent, product.get());
+        return set(layerfi_client_builder_set_user_agent, product);
     }
 
     /** Checks all settings and makes a client. It sends no request and starts no thread. */
-    Client build() const { return build(std::nothrow).value(); }
     Expected<Client> build(std::nothrow_t) const {
+        if (failure_) {
+            return *failure_;
+        }
         return detail::out<Client, layerfi_client>([&](auto out, auto error) {
             return layerfi_client_builder_build(handle_.get(), out, error);
         });
     }
+#if LAYERFI_EXCEPTIONS
+    Client build() const {
+        return build(std::nothrow).value();
+    }
+#endif
 
   private:
-    using Handle = detail::Handle<layerfi_client_builder, layerfi_client_builder_free>;
+    using Make = layerfi_result (*)(layerfi_client_builder **, layerfi_error **);
 
-    explicit ClientBuilder(Handle handle) noexcept : handle_(std::move(handle)) {}
-
-    template <class Call> static Handle make(Call call) {
+    explicit ClientBuilder(Make make) {
         layerfi_client_builder *handle = nullptr;
-        detail::checked([&](auto error) { return call(&handle, error); });
-        return Handle(handle);
+        keep(detail::done([&](auto error) { return make(&handle, error); }));
+        handle_.reset(handle);
+    }
+    /** Remembers the first failure, for build(). */
+    ClientBuilder &keep(Expected<void> done) {
+        if (!done && !failure_) {
+            failure_ = done.error();
+        }
+        return *this;
     }
     template <class Setter, class Value> ClientBuilder &set(Setter setter, Value value) {
-        detail::checked([&](auto error) { return setter(handle_.get(), value, error); });
-        return *this;
+        return keep(detail::done([&](auto error) { return setter(handle_.get(), value, error); }));
+    }
+    template <class Setter> ClientBuilder &set(Setter setter, ZString text) {
+        return keep(detail::done(
+            [&](auto error) { return setter(handle_.get(), text.get(), error); }, text));
+    }
+    /** Passes the result of a credentials provider to the library. */
+    static bool give(const Credentials &got, layerfi_credentials *answer) {
+        const ZString id(got.client_id), secret(got.client_secret), why(got.error);
+        const bool has_nul = id.has_nul() || secret.has_nul() || why.has_nul();
+        if (has_nul || !got.error.empty()) {
+            layerfi_credentials_set_error(
+                answer, has_nul ? "a text of the credentials provider contains a NUL" : why.get(),
+                nullptr);
+            return false;
+        }
+        return layerfi_credentials_set(answer, id.get(), secret.get(), nullptr) ==
+               LAYERFI_RESULT_OK;
     }
     // A setting of 0 is an error, and so is a negative one.
     static std::uint64_t setting(std::chrono::milliseconds timeout) noexcept {
         return timeout.count() < 0 ? 0 : static_cast<std::uint64_t>(timeout.count());
     }
 
-    Handle handle_;
+    detail::Handle<layerfi_client_builder, layerfi_client_builder_free> handle_;
+    std::optional<Error> failure_{};
 };
 
 /** Receives log messages. A message is valid during the call only. */
@@ -912,12 +1142,11 @@ using LogCallback = std::function<void(LogLevel, std::string_view)>;
  * called from several at the same time; its exceptions are ignored. See
  * layerfi_log_callback for what it may do. Callbacks are never destroyed.
  */
-inline void set_log_callback(LogCallback callback, LogLevel level) {
+inline Expected<void> set_log_callback(std::nothrow_t, LogCallback callback, LogLevel level) {
     if (!callback || level == LogLevel::Off) {
-        detail::checked([](auto error) {
+        return detail::done([](auto error) {
             return layerfi_set_log_callback(nullptr, nullptr, LAYERFI_LOG_LEVEL_OFF, error);
         });
-        return;
     }
     // Never freed: another thread may be calling it, at exit as well.
     static auto *kept = new std::vector<std::unique_ptr<LogCallback>>;
@@ -926,17 +1155,26 @@ inline void set_log_callback(LogCallback callback, LogLevel level) {
     kept->push_back(std::make_unique<LogCallback>(std::move(callback)));
     const layerfi_log_callback function = [](void *userdata, std::uint32_t number,
                                              layerfi_str message) {
+        const auto &log = *static_cast<LogCallback *>(userdata);
+#if LAYERFI_EXCEPTIONS
         try {
-            (*static_cast<LogCallback *>(userdata))(static_cast<LogLevel>(number),
-                                                    detail::view(message));
+            log(static_cast<LogLevel>(number), detail::view(message));
         } catch (...) {
         }
+#else
+        log(static_cast<LogLevel>(number), detail::view(message));
+#endif
     };
-    detail::checked([&](auto error) {
+    return detail::done([&](auto error) {
         return layerfi_set_log_callback(function, kept->back().get(),
                                         static_cast<std::uint32_t>(level), error);
     });
 }
+#if LAYERFI_EXCEPTIONS
+inline void set_log_callback(LogCallback callback, LogLevel level) {
+    set_log_callback(std::nothrow, std::move(callback), level).value();
+}
+#endif
 
 /** The version of the loaded library. */
 inline std::string_view version() noexcept {
@@ -949,6 +1187,9 @@ inline bool abi_matches() noexcept {
            layerfi_abi_revision() + 1 > LAYERFI_ABI_REVISION;
 }
 
+#if !LAYERFI_EXCEPTIONS
+} // namespace no_exceptions
+#endif
 } // namespace layerfi
 
 #endif // LAYERFI_AUTH_HPP

@@ -54,8 +54,9 @@ lint-python: python-dev-wheel ## Run ruff, mypy --strict and stubtest
 	$(VENV)/bin/ruff check --config tests/python/ruff.toml --extend-ignore T201 \
 		$(PYTHON_SCRIPTS)
 	$(VENV)/bin/ruff format --config tests/python/ruff.toml --check $(PYTHON_SCRIPTS)
-	cd python && $(VENV)/bin/mypy layerfi_auth
-	cd $(WHEELS) && $(VENV_PYTHON) -m mypy.stubtest layerfi_auth
+	cd python && $(VENV)/bin/mypy layerfi_auth layerfi_auth_pytest
+	cd $(WHEELS) && $(VENV_PYTHON) -m mypy.stubtest \
+		--allowlist $(abspath python/stubtest-allowlist.txt) layerfi_auth layerfi_auth_pytest
 
 # Also installs the package from scratch, with the faster development profile.
 sdist: $(VENV)/.ready ## Build the Python source package in dist/

@@ -1,9 +1,14 @@
 # Commands for long tests and for checks of the dependencies and the release.
 
-.PHONY: fuzz soak deny sbom reproducible
-TESTS += fuzz deny
+.PHONY: unified-features fuzz soak deny sbom reproducible
+TESTS += unified-features fuzz deny
 # Not in parallel with others: it and the tests of ffi build a C library in the same place.
 TESTS_ALONE += soak
+
+UNIFIED_TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))/unified-features
+
+unified-features: ## Test the engine in a program that enables many features of shared crates
+	cd tests/unified-features && CARGO_TARGET_DIR="$(UNIFIED_TARGET)" $(CARGO) test
 
 FUZZ_TARGETS = token_response refusal retry_after environment business_id ca_pem c_strings
 FUZZ_SECONDS = 60

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use layerfi_auth::{BasicEncoding, Environment, SessionDuration};
+use layerfi_auth_emulator::{Fault, HttpVersions, TlsTrouble, TlsVersions};
 
 use crate::failure::Failure;
 
@@ -100,7 +101,7 @@ pub(crate) struct SettingsArgs {
     /// A PEM file of CA certificates to trust in addition to the system's [env: LAYER_CA_FILE].
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// The proxy, http://host:port [env: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY].
+    /// The proxy, http://host:port [env: HTTPS_PROXY, ALL_PROXY, NO_PROXY].
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) proxy: Option<String>,
     /// Use no proxy and ignore the proxy variables.
@@ -149,9 +150,36 @@ pub(crate) struct EmulatorArgs {
     /// The port of the control API; 0 takes any free port.
     #[arg(long, value_name = "PORT", value_parser = port, default_value = "0")]
     pub(crate) control_port: u16,
+    /// Also run an HTTP forward proxy on this port; 0 takes any free port. Every
+    /// host name leads to the emulator.
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    pub(crate) proxy_port: Option<u16>,
     /// Serve HTTPS, with a CA that is generated at start.
     #[arg(long)]
     pub(crate) tls: bool,
+    /// A host name for which the certificate is valid, in addition to localhost;
+    /// the flag can be repeated.
+    #[arg(long = "name", value_name = "HOST")]
+    pub(crate) names: Vec<String>,
+    /// A defect of TLS; implies --tls.
+    #[arg(long, value_name = "NAME", value_parser = tls_troubles())]
+    pub(crate) tls_trouble: Option<TlsTrouble>,
+    /// The TLS versions to offer.
+    #[arg(long, value_name = "VERSIONS", value_parser = tls_versions(), default_value = "1.2-1.3")]
+    pub(crate) tls_versions: TlsVersions,
+    /// The HTTP versions to support.
+    #[arg(long, value_name = "VERSIONS", value_parser = http_versions(), default_value = "1.1-2")]
+    pub(crate) http_versions: HttpVersions,
+    /// Close connections that were idle for this time.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// End each connection after this many requests.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) requests_per_connection: Option<u32>,
+    /// A fault from the start, in JSON as in docs/emulator.md; the flag can be
+    /// repeated.
+    #[arg(long = "fault", value_name = "JSON", value_parser = fault)]
+    pub(crate) faults: Vec<Fault>,
     /// The file to write the CA certificate to; implies --tls. The default is a
     /// temporary file that is removed at exit.
     #[arg(long, value_name = "PATH")]
@@ -179,25 +207,44 @@ fn environments() -> impl clap::builder::TypedValueParser<Value = Environment> {
         .try_map(|name| name.parse::<Environment>())
 }
 
+fn tls_troubles() -> impl clap::builder::TypedValueParser<Value = TlsTrouble> {
+    PossibleValuesParser::new(TlsTrouble::ALL.map(TlsTrouble::name))
+        .try_map(|name| serde_json::from_value::<TlsTrouble>(name.into()))
+}
+
+fn tls_versions() -> impl clap::builder::TypedValueParser<Value = TlsVersions> {
+    PossibleValuesParser::new(["1.2", "1.3", "1.2-1.3"])
+        .try_map(|name| serde_json::from_value::<TlsVersions>(name.into()))
+}
+
+fn http_versions() -> impl clap::builder::TypedValueParser<Value = HttpVersions> {
+    PossibleValuesParser::new(["1.1", "2", "1.1-2"])
+        .try_map(|name| serde_json::from_value::<HttpVersions>(name.into()))
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    serde_json::from_str(text).map_err(|error| format!("not a fault in JSON: {error}"))
+}
+
 /// Parses a timeout in seconds, within the engine's limits.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|time| (Duration::from_millis(1)..=Duration::from_secs(3_600)).contains(time))
-        .ok_or_else(|| format!("timeout must be 0.001 to 3600 seconds, got {text}"))
+        .ok_or_else(|| format!("it must be 0.001 to 3600 seconds, got {text}"))
 }
 
 fn session_duration(text: &str) -> Result<SessionDuration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| SessionDuration::from_secs(seconds).ok())
-        .ok_or_else(|| format!("session duration must be 1 to 86400 seconds, got {text}"))
+        .ok_or_else(|| format!("it must be 1 to 86400 seconds, got {text}"))
 }
 
 fn port(text: &str) -> Result<u16, String> {
     text.parse()
-        .map_err(|_| format!("port must be 0 to 65535, got {text}"))
+        .map_err(|_| format!("it must be 0 to 65535, got {text}"))
 }
 
 /// Parses a token lifetime in seconds; ten years at most.
@@ -205,7 +252,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds @ 0..=315_360_000) => Ok(Duration::from_secs(seconds)),
         _ => Err(format!(
-            "lifetime must be 0 to 315360000 seconds, got {text}"
+            "it must be 0 to 315360000 seconds (ten years), got {text}"
         )),
     }
 }
@@ -216,7 +263,7 @@ fn rate_limit(text: &str) -> Result<RateLimit, String> {
         _ => match text.parse() {
             Ok(limit @ 1..) => Ok(RateLimit(Some(limit))),
             _ => Err(format!(
-                "rate limit must be none or at least 1 request per second, got {text}"
+                "it must be none or at least 1 request per second, got {text}"
             )),
         },
     }
@@ -299,9 +346,7 @@ mod tests {
         for text in ["", "x", "-1", "0", "86401", "3.5", "99999999999999999999"] {
             assert_eq!(
                 session_duration(text),
-                Err(format!(
-                    "session duration must be 1 to 86400 seconds, got {text}"
-                ))
+                Err(format!("it must be 1 to 86400 seconds, got {text}"))
             );
         }
         assert_eq!(session_duration("86400"), Ok(SessionDuration::MAX));

@@ -118,7 +118,7 @@ impl Failure {
     /// holds the value.
     pub(crate) fn setting(error: Error, origin: Option<&str>) -> Self {
         let message = flag_names::in_message(error.message(), error.field(), origin);
-        let remedy = flag_names::in_remedy(error.remedy(), error.field());
+        let remedy = flag_names::remedy(&error);
         Self::Engine(EngineFailure {
             error,
             message,
@@ -208,14 +208,11 @@ impl From<Error> for Failure {
 
 impl From<EmulatorError> for Failure {
     fn from(error: EmulatorError) -> Self {
-        let cause = std::error::Error::source(&error)
-            .map(|cause| format!(": {cause}"))
-            .unwrap_or_default();
-        let message = format!("cannot start the emulator: {error}{cause}");
+        let message = format!("cannot start the emulator: {error}");
         match error {
             EmulatorError::Bind { .. } => Self::local(
                 message,
-                "give another --port or --control-port; 0 takes any free port",
+                "give another --port, --control-port or --proxy-port; 0 takes any free port",
             ),
             EmulatorError::Write(_) => Self::local(message, "check the path and its permissions"),
             EmulatorError::NotLoopback(_)

@@ -3,6 +3,8 @@
 //! The engine says `client_id`; a user of the command can only set
 //! `--client-id`.
 
+use layerfi_auth::Error;
+
 /// Setting names that are not also English words, and what replaces them.
 const FLAGS: [(&str, &str); 12] = [
     ("client_id", "--client-id"),
@@ -19,8 +21,8 @@ const FLAGS: [(&str, &str); 12] = [
     ("business_id", "business id"),
 ];
 
-/// Setting names that are also English words. They are replaced only in errors
-/// whose `field` they are.
+/// Setting names that are also English words. They are replaced only where a text
+/// marks them as settings.
 const WORDS: [(&str, &str); 4] = [
     ("environment", "--environment"),
     ("scope", "--scope"),
@@ -38,13 +40,41 @@ pub(crate) fn in_message(text: &str, field: Option<&str>, origin: Option<&str>) 
     replace_settings(&text)
 }
 
-/// Rewrites an error's remedy.
-pub(crate) fn in_remedy(text: &str, field: Option<&str>) -> String {
-    let text = replace_settings(text);
-    let word = WORDS.iter().find(|(name, _)| Some(*name) == field);
+/// The remedy of an error, with names that a user of the command can set: the
+/// flag that was given, the variable that is set, or the choice between them.
+pub(crate) fn remedy(error: &Error) -> String {
+    // `LAYER_ALLOW_HTTP_LOOPBACK=1` names a value to set, so it is not the name of
+    // a variable that is set.
+    let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let text = error.remedy_naming(|setting, variable| name(setting, variable, is_set));
+    let text = replace_settings(&text);
+    // A remedy that marks no setting names the one that is wrong.
+    let word = WORDS.iter().find(|(name, _)| Some(*name) == error.field());
     match word {
-        Some((name, flag)) => replace_first(&text, name, flag),
-        None => text,
+        Some((name, flag)) if text == error.remedy() => replace_first(&text, name, flag),
+        _ => text,
+    }
+}
+
+/// Name of a setting. `variable` is the one from which its value comes or would
+/// come; without one, a flag was given.
+fn name(setting: &str, variable: Option<&str>, is_set: impl Fn(&str) -> bool) -> String {
+    let flag = match setting {
+        // No flag takes the secret itself.
+        "client_secret" => None,
+        _ => FLAGS
+            .iter()
+            .chain(&WORDS)
+            .find(|(name, _)| *name == setting)
+            .map(|(_, flag)| *flag),
+    };
+    match (variable, flag) {
+        (Some(variable), _) if is_set(variable) => variable.to_owned(),
+        (Some(variable), Some(flag)) => format!("{flag} or {variable}"),
+        (Some(variable), None) => variable.to_owned(),
+        (None, Some(flag)) => flag.to_owned(),
+        (None, None) if setting == "client_secret" => "the client secret".to_owned(),
+        (None, None) => setting.to_owned(),
     }
 }
 
@@ -116,18 +146,43 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(in_message(text, None, None), expected);
-            assert_eq!(in_remedy(text, None), expected);
         }
     }
 
     #[test]
-    fn english_words_are_replaced_only_where_they_are_the_field() {
-        let remedy = "set environment or LAYER_ENVIRONMENT to sandbox; an environment is required";
-        assert_eq!(in_remedy(remedy, Some("scope")), remedy);
-        assert_eq!(
-            in_remedy(remedy, Some("environment")),
-            "set --environment or LAYER_ENVIRONMENT to sandbox; an environment is required"
-        );
+    fn a_remedy_names_what_the_user_can_set() {
+        for (setting, variable, is_set, expected) in [
+            (
+                "client_id",
+                Some("LAYER_CLIENT_ID"),
+                true,
+                "LAYER_CLIENT_ID",
+            ),
+            (
+                "client_id",
+                Some("LAYER_CLIENT_ID"),
+                false,
+                "--client-id or LAYER_CLIENT_ID",
+            ),
+            ("client_id", None, false, "--client-id"),
+            ("environment", None, false, "--environment"),
+            ("timeout", None, false, "--timeout"),
+            (
+                "client_secret",
+                Some("LAYER_CLIENT_SECRET"),
+                false,
+                "LAYER_CLIENT_SECRET",
+            ),
+            ("client_secret", None, false, "the client secret"),
+            (
+                "allow_http_loopback",
+                Some("LAYER_ALLOW_HTTP_LOOPBACK=1"),
+                false,
+                "--allow-http-loopback or LAYER_ALLOW_HTTP_LOOPBACK=1",
+            ),
+        ] {
+            assert_eq!(name(setting, variable, |_| is_set), expected, "{setting}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod net;
 mod output;
 mod runtime;
 mod settings;
+mod signals;
 mod terminal;
 mod time_format;
 

@@ -6,9 +6,10 @@ use crate::failure::Failure;
 
 /// Runs a future to completion on a new runtime.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
+    // Without threads of its own: a runtime with several panics if it cannot start them.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
         .build()
         .map_err(|error| {
             Failure::local(
@@ -16,8 +17,5 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
                 "check the process's limits on threads and file descriptors",
             )
         })?;
-    let result = runtime.block_on(future);
-    // Does not wait for blocking tasks: a DNS lookup can take 30 seconds.
-    runtime.shutdown_background();
-    result
+    runtime.block_on(future)
 }

@@ -235,7 +235,12 @@ fn read_secret(from: impl std::io::Read) -> Result<Secret, String> {
     if bytes.len() as u64 > MAX_SECRET_BYTES {
         return Err("it is larger than 64 KiB".to_owned());
     }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("it is UTF-16 text, not UTF-8".to_owned());
+    }
     let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8 text")?;
+    // Editors may write a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err("it is empty".to_owned());
@@ -251,6 +256,9 @@ mod tests {
     fn only_the_line_end_of_a_secret_is_removed() {
         let secret = read_secret(&b" a b \r\n"[..]).unwrap();
         assert_eq!(secret.expose(), " a b ");
+        let secret = read_secret(&b"\xef\xbb\xbfab\n"[..]).unwrap();
+        assert_eq!(secret.expose(), "ab");
+        assert!(read_secret(&b"\xff\xfea\0"[..]).is_err());
         assert!(read_secret(&b"\n"[..]).is_err());
         assert!(read_secret(&b"\xff"[..]).is_err());
         assert!(read_secret(&vec![b'x'; 64 * 1024 + 1][..]).is_err());

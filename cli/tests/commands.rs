@@ -264,25 +264,25 @@ fn invalid_arguments_have_conventional_messages() {
         ),
         (
             &["business-token", "x", "--session-duration", "1h"],
-            "invalid value '1h' for '--session-duration <SECONDS>': session duration must be 1 to \
-             86400 seconds, got 1h",
+            "invalid value '1h' for '--session-duration <SECONDS>': it must be 1 to 86400 seconds, \
+             got 1h",
             "see layerfi-auth --help",
         ),
         (
             &["business-token", "x", "--duration", "86401"],
-            "invalid value '86401' for '--session-duration <SECONDS>': session duration must be 1 \
-             to 86400 seconds, got 86401",
+            "invalid value '86401' for '--session-duration <SECONDS>': it must be 1 to 86400 \
+             seconds, got 86401",
             "see layerfi-auth --help",
         ),
         (
             &["emulator", "--port", "70000"],
-            "invalid value '70000' for '--port <PORT>': port must be 0 to 65535, got 70000",
+            "invalid value '70000' for '--port <PORT>': it must be 0 to 65535, got 70000",
             "see layerfi-auth --help",
         ),
         (
             &["emulator", "--access-token-lifetime", "1h"],
-            "invalid value '1h' for '--access-token-lifetime <SECONDS>': lifetime must be 0 to \
-             315360000 seconds, got 1h",
+            "invalid value '1h' for '--access-token-lifetime <SECONDS>': it must be 0 to \
+             315360000 seconds (ten years), got 1h",
             "see layerfi-auth --help",
         ),
         (
@@ -354,7 +354,7 @@ fn engine_errors_name_flags_and_variables() {
         (
             &[("LAYER_CA_FILE", "/nonexistent/ca.pem")],
             &["token"],
-            &["LAYER_CA_FILE", "/nonexistent/ca.pem", "--ca-file"],
+            &["LAYER_CA_FILE", "/nonexistent/ca.pem"],
         ),
         (&[], &["token", "--proxy", "ftp://p"], &["--proxy"]),
         (

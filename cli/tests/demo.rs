@@ -24,14 +24,14 @@ fn demo_prints_the_expected_counts() {
     for line in [
         "token requests: 1; the token expires in ",
         "Layer Example (018f1657-dc66-7482-917b-c0c0e532f52b)",
-        "GET /v1/businesses/5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b  -> 200",
+        "GET /v1/businesses/3fa85f64-5717-4562-b3fc-2c963f66afa6  -> 200",
         "-> 403",
         "token requests: 1; all 1,000 got the same token",
         "token requests: 0; ",
         "token requests: 1; HTTP 401: 20; HTTP 200 after the retry: all 20",
         "background refreshes: ",
         "<LayerProvider",
-        "businessId=\"5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b\"",
+        "businessId=\"3fa85f64-5717-4562-b3fc-2c963f66afa6\"",
         "businessAccessToken=\"eyJhbGci...\"",
         "environmentConfigOverride={{",
     ] {

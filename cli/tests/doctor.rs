@@ -8,7 +8,8 @@
 mod common;
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -221,10 +222,14 @@ fn a_refused_token_fails_the_whoami_check() {
 fn an_invalid_certificate_fails_the_tls_check() {
     let rest = ["clock", "credentials", "whoami"];
     for (trouble, detail, remedy) in [
-        (TlsTrouble::Expired, "expired 1 day ago", "renew"),
-        (TlsTrouble::NotYetValid, "not valid yet", "date"),
-        (TlsTrouble::WrongHost, "for another host", "check the host"),
-        (TlsTrouble::SelfSigned, "not trusted", "--ca-file"),
+        (
+            TlsTrouble::Expired,
+            "has expired: it was valid until",
+            "clock",
+        ),
+        (TlsTrouble::NotYetValid, "not valid yet", "clock"),
+        (TlsTrouble::WrongHost, "is valid for", "check the host"),
+        (TlsTrouble::SelfSigned, "unknown authority", "--ca-file"),
     ] {
         let layer = start(Emulator::builder().tls_trouble(trouble));
         let report = expect(&trusting(&layer, &[]), &["tls"], &rest);
@@ -360,8 +365,9 @@ fn mixed_environments_and_an_unreachable_proxy_are_reported() {
     outcome.assert_nowhere("canary");
 }
 
-/// Starts a proxy that answers 407, or tunnels every connection to one address.
-fn proxy(tunnel_to: Option<std::net::SocketAddr>) -> std::net::SocketAddr {
+/// Starts a proxy that answers every request with this text, or tunnels every
+/// connection to one address.
+fn proxy(behavior: Result<SocketAddr, &'static str>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -372,11 +378,12 @@ fn proxy(tunnel_to: Option<std::net::SocketAddr>) -> std::net::SocketAddr {
             while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap_or(0) == 1 {
                 head.push(byte[0]);
             }
-            let Some(to) = tunnel_to else {
-                let _ = client.write_all(
-                    b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
-                );
-                continue;
+            let to = match behavior {
+                Ok(to) => to,
+                Err(answer) => {
+                    let _ = client.write_all(answer.as_bytes());
+                    continue;
+                }
             };
             client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
             let mut server = TcpStream::connect(to).unwrap();
@@ -389,30 +396,93 @@ fn proxy(tunnel_to: Option<std::net::SocketAddr>) -> std::net::SocketAddr {
     address
 }
 
+/// `doctor` for a host that only a proxy can reach.
+fn doctor_through(layer: &Emulator, ca: &Path, proxy: &str) -> Command {
+    let mut command = at(
+        layer,
+        &[
+            "doctor",
+            "--json",
+            "--api-url",
+            "https://layer.invalid",
+            "--auth-url",
+            "https://layer.invalid/oauth2/token",
+        ],
+    );
+    command.env("HTTPS_PROXY", proxy).env("LAYER_CA_FILE", ca);
+    command
+}
+
+#[test]
+fn b14_refusal_of_a_proxy_is_explained() {
+    let layer = start(Emulator::builder().tls(true));
+    let ca = ca_file(&layer);
+    let rest = ["clock", "credentials", "whoami"];
+    for (answer, user, details, remedy) in [
+        (
+            "HTTP/1.1 407 x\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n",
+            "",
+            &["HTTP 407", "requires a user name"][..],
+            "http://user:password@host:port",
+        ),
+        (
+            "HTTP/1.1 407 x\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n",
+            "user:canary@",
+            &["HTTP 407", "did not accept the user name"],
+            "check the user name and password",
+        ),
+        (
+            "HTTP/1.1 407 x\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n\r\n",
+            "DOMAIN\\user:canary@",
+            &["HTTP 407", "accepts only Negotiate, NTLM authentication"],
+            "a proxy that accepts Basic",
+        ),
+        ("HTTP/1.1 403 x\r\n\r\n", "", &["HTTP 403"], "administrator"),
+        ("HTTP/1.1 503 x\r\n\r\n", "", &["HTTP 503"], "healthy"),
+        ("SSH-2.0\r\n", "", &["valid HTTP"], "host and port"),
+        ("", "", &["closed the connection"], "healthy"),
+    ] {
+        let address = proxy(Err(answer));
+        let url = format!("http://{user}{address}");
+        let outcome = run(doctor_through(&layer, ca.path(), &url));
+        let report = expect(&outcome, &["tls"], &rest);
+        let tls = check(&report, "tls");
+        for detail in details {
+            assert_contains(&tls, "detail", detail);
+        }
+        assert_contains(&tls, "detail", &format!("proxy {address}"));
+        assert_contains(&tls, "remedy", remedy);
+        let remedy = tls["remedy"].as_str().unwrap();
+        assert!(!remedy.contains("HTTPS_PROXY"), "it is set: {remedy}");
+        outcome.assert_nowhere("canary");
+    }
+}
+
+#[test]
+fn b28_proxy_and_exceptions_are_the_engines() {
+    let layer = start(Emulator::builder().tls(true));
+    let ca = ca_file(&layer);
+    let through = proxy(Ok(layer.address())).to_string();
+    for (list, is_used) in [
+        ("", true),
+        ("layer.invalid:8443", true),
+        ("*.invalid", false),
+        ("a;layer.invalid:443", false),
+    ] {
+        let mut command = doctor_through(&layer, ca.path(), &through);
+        command.env("NO_PROXY", list);
+        let dns = check(&run(command).json(), "dns");
+        let used = dns["detail"].as_str().unwrap().contains("proxy");
+        assert_eq!(used, is_used, "NO_PROXY={list}: {dns}");
+    }
+}
+
 #[test]
 fn the_certificate_is_verified_through_a_proxy() {
     let layer = start(Emulator::builder().tls(true));
     let ca = ca_file(&layer);
-    let through = |proxy: std::net::SocketAddr| -> Command {
-        let mut command = at(
-            &layer,
-            &["doctor", "--json", "--api-url", "https://layer.invalid"],
-        );
-        command
-            .args([
-                "--auth-url",
-                "https://layer.invalid/oauth2/token",
-                "--proxy",
-            ])
-            .arg(format!("http://{proxy}"))
-            .env("LAYER_CA_FILE", ca.path());
-        command
-    };
-    let rest = ["clock", "credentials", "whoami"];
-    let report = expect(&run(through(proxy(None))), &["tls"], &rest);
-    let tls = check(&report, "tls");
-    assert_contains(&tls, "detail", "HTTP 407");
-    assert_contains(&tls, "remedy", "user name and password");
-    let report = expect(&run(through(proxy(Some(layer.address())))), &["tls"], &rest);
-    assert_contains(&check(&report, "tls"), "detail", "for another host");
+    let through = proxy(Ok(layer.address())).to_string();
+    let outcome = run(doctor_through(&layer, ca.path(), &through));
+    let report = expect(&outcome, &["tls"], &["clock", "credentials", "whoami"]);
+    assert_contains(&check(&report, "tls"), "detail", "is valid for");
 }

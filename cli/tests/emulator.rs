@@ -242,7 +242,109 @@ fn a_port_in_use_is_an_error_with_the_port() {
         "wrong exit code or kind: {}",
         outcome.all()
     );
-    outcome.assert_stderr_contains(&port);
+    outcome.assert_stderr_contains(&format!("127.0.0.1:{port}"));
+    outcome.assert_stderr_contains("in use");
+}
+
+#[test]
+fn faults_tls_and_the_proxy_are_set_by_flags() {
+    let name = "https://auth.layerfi.test";
+    let (_child, ready) = started(bare(&[
+        "emulator",
+        "--json",
+        "--tls",
+        "--name",
+        "auth.layerfi.test",
+        "--proxy-port",
+        "0",
+        "--tls-versions",
+        "1.2",
+        "--http-versions",
+        "1.1",
+        "--idle-timeout",
+        "60",
+        "--requests-per-connection",
+        "1",
+        "--fault",
+        r#"{"endpoint": "whoami", "status": 418}"#,
+        "--fault",
+        r#"{"endpoint": "proxy", "delay_ms": 1, "times": "forever"}"#,
+    ]));
+    let whoami = || {
+        let proxy = ready["proxy_url"].as_str().unwrap();
+        let auth_url = format!("{name}/oauth2/token");
+        let args = ["whoami", "--json", "--proxy", proxy, "--api-url", name];
+        run(with_variables(
+            &ready,
+            &[&args[..], &["--auth-url", &auth_url]].concat(),
+        ))
+    };
+    let refused = whoami();
+    assert_eq!(
+        (refused.code, &refused.error()["http_status"]),
+        (6, &418.into()),
+        "the first request must meet the fault: {}",
+        refused.all()
+    );
+    let answered = whoami();
+    assert_eq!(
+        answered.code,
+        0,
+        "the second request must be answered: {}",
+        answered.all()
+    );
+
+    let (_child, ready) = started(bare(&["emulator", "--json", "--tls-trouble", "expired"]));
+    let refused = run(with_variables(&ready, &["whoami", "--json"]));
+    assert_eq!(
+        refused.error()["kind"],
+        "tls",
+        "the certificate must be refused: {}",
+        refused.all()
+    );
+    for flags in [
+        ["--tls-trouble", "unlucky"],
+        ["--fault", r#"{"statsu": 503}"#],
+        ["--fault", r#"{"status": 20}"#],
+        ["--requests-per-connection", "0"],
+    ] {
+        let outcome = run(bare(&[&["emulator", "--json"], &flags[..]].concat()));
+        assert_eq!(
+            outcome.code,
+            2,
+            "{flags:?} must be refused: {}",
+            outcome.all()
+        );
+    }
+}
+
+#[test]
+fn page_of_the_command_has_the_flags_of_its_help() {
+    let help = run(bare(&["emulator", "--help"])).stdout;
+    let (_, section) = help.split_once("\nEmulator:\n").unwrap();
+    let section = section.split("\nSettings:\n").next().unwrap();
+    let mut flags: Vec<_> = section
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .filter_map(|rest| rest.split_whitespace().next())
+        .collect();
+    flags.sort_unstable();
+    assert!(flags.len() > 15, "too few flags in the help: {flags:?}");
+    let page = include_str!("../../docs/cli.md");
+    let (_, table) = page.split_once("| emulator flag | meaning |\n").unwrap();
+    let mut documented: Vec<_> = table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|row| row.split('|').nth(1).unwrap().split('`'))
+        .filter_map(|part| part.strip_prefix("--"))
+        .filter_map(|rest| rest.split_whitespace().next())
+        .filter(|flag| !flag.starts_with('-'))
+        .collect();
+    documented.sort_unstable();
+    assert_eq!(
+        documented, flags,
+        "docs/cli.md must list the flags of the help"
+    );
 }
 
 #[test]

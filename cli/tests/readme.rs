@@ -105,7 +105,7 @@ fn the_rust_block_runs() {
     let outcome = run(child);
     outcome.assert_code(0);
     outcome.assert_stdout_contains("Layer Example (018f1657");
-    outcome.assert_stdout_contains("5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b: 200 OK");
+    outcome.assert_stdout_contains("3fa85f64-5717-4562-b3fc-2c963f66afa6: 200 OK");
     outcome.assert_stdout_contains("[redacted]");
     assert!(
         !outcome.stdout.contains("eyJ"),

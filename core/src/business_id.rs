@@ -26,8 +26,8 @@ impl BusinessId {
         if id.is_empty() || id.len() > 128 || dots || !id.bytes().all(plain) {
             return Err(Error::invalid_argument(
                 "business_id",
-                format!("business_id of {} bytes is not a valid opaque id", id.len()),
-                "use 1 to 128 letters, digits and -_.~:@+=, (not only dots)",
+                format!("{} is not a valid opaque id", shown(id)),
+                "give 1 to 128 of the ASCII letters, digits and -_.~:@+=, but not only dots",
             ));
         }
         Ok(Self(id.into()))
@@ -42,6 +42,18 @@ impl BusinessId {
     /// The id as one segment of a URL's path.
     pub(crate) fn path_segment(&self) -> Cow<'_, str> {
         percent_encode(&self.0)
+    }
+}
+
+/// Longest id that a message shows. A longer one may be a token.
+const MAX_SHOWN: usize = 40;
+
+/// An invalid id in a message: itself if it is short and plain, or its length.
+fn shown(id: &str) -> String {
+    let is_plain = id.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"');
+    match id.len() {
+        0..=MAX_SHOWN if is_plain => format!("business_id \"{id}\""),
+        length => format!("business_id of {length} bytes"),
     }
 }
 
@@ -75,9 +87,9 @@ impl FromStr for BusinessId {
         if !well_formed {
             return Err(Error::invalid_argument(
                 "business_id",
-                format!("business_id of {} bytes is not a UUID", id.len()),
-                "give the id as Layer shows it, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6; \
-                 other forms must be allowed (allow_opaque_business_ids)",
+                format!("{} is not a UUID", shown(id)),
+                "give the id as Layer shows it, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6; for \
+                 a system whose ids are not UUIDs, set {allow_opaque_business_ids}",
             ));
         }
         Ok(Self(id.to_ascii_lowercase().into()))

@@ -1,5 +1,7 @@
 //! Client credentials and where they come from.
 
+mod look;
+
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -41,27 +43,38 @@ impl Credentials {
     /// Validates credentials of any source.
     pub(crate) fn check(&self, encoding: BasicEncoding) -> Result<()> {
         check_client_id(&self.client_id, encoding)?;
-        if self.client_secret.is_empty() {
-            return Err(Error::config(
+        match secret_problem(self.client_secret.expose()) {
+            None => Ok(()),
+            Some(problem) => Err(Error::config(
                 "client_secret",
-                "client_secret is missing or empty",
-                "set client_secret, LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE",
-            ));
+                format!("client_secret {problem}"),
+                "set {client_secret} to the secret that Layer issued, without a line end",
+            )),
         }
-        // RFC 6749 appendix A.2 allows printable ASCII and spaces.
-        if self
-            .client_secret
-            .expose()
-            .bytes()
-            .any(|b| b.is_ascii_control())
-        {
-            return Err(Error::config(
-                "client_secret",
-                "client_secret has a control character, such as a line end",
-                "copy it again, without the line end",
-            ));
-        }
-        Ok(())
+    }
+
+    /// What to do about credentials that look wrong. The text never contains them.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let secret = look::secret(self.client_secret.expose(), &self.client_id);
+        let secret = secret.map(|look| format!("the secret {look}"));
+        secret.or_else(|| look::any(&self.client_id).map(|look| format!("the client id {look}")))
+    }
+}
+
+/// Why a secret of any source cannot be used. RFC 6749 appendix A.2 allows
+/// printable ASCII and spaces.
+fn secret_problem(secret: &str) -> Option<&'static str> {
+    let is_line_end = |c| matches!(c, '\n' | '\r');
+    if secret.is_empty() {
+        Some("is empty")
+    } else if secret.trim_matches(is_line_end).contains(is_line_end) {
+        Some("has more than one line")
+    } else if secret.contains(is_line_end) {
+        Some("starts or ends with a line end")
+    } else if secret.bytes().any(|b| b.is_ascii_control()) {
+        Some("has a control character")
+    } else {
+        None
     }
 }
 
@@ -70,22 +83,23 @@ pub(crate) fn check_client_id(client_id: &str, encoding: BasicEncoding) -> Resul
     if client_id.is_empty() {
         return Err(Error::config(
             "client_id",
-            "client_id is missing or empty",
-            "set client_id or LAYER_CLIENT_ID",
+            "client_id is empty",
+            "set {client_id} to the id that Layer issued",
         ));
     }
     if client_id.bytes().any(|b| b.is_ascii_control()) {
         return Err(Error::config(
             "client_id",
             "client_id has a control character, such as a line end",
-            "copy it again, without the line end",
+            "set {client_id} to the id that Layer issued, without a line end",
         ));
     }
     if encoding == BasicEncoding::Raw && client_id.contains(':') {
         return Err(Error::config(
             "client_id",
             "client_id has a colon, which ends the id in a raw Basic header",
-            "set basic_encoding to form if your server decodes it (RFC 6749 section 2.3.1)",
+            "set {client_id} to the id alone, without the secret; if your server's ids have \
+             colons, set {basic_encoding} to form",
         ));
     }
     Ok(())
@@ -138,7 +152,7 @@ impl<P: CredentialsProvider> ErasedProvider for P {
         Box::pin(async move {
             self.credentials().await.map_err(|error| {
                 let what = format!("the credentials provider failed: {error}");
-                let remedy = "see the provider's message; a retry may help";
+                let remedy = "see the provider's own message; the next call asks it again";
                 Error::new(ErrorKind::Credentials, what, remedy).caused_by(Arc::from(error))
             })
         })
@@ -153,6 +167,14 @@ pub(crate) enum CredentialsSource {
     Provider(Provider),
 }
 
+/// Where credentials come from, for the remedy if the server refuses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Given,
+    SecretFile,
+    Provider,
+}
+
 /// Provider that the user gave.
 #[derive(Clone)]
 pub(crate) struct Provider(Arc<dyn ErasedProvider>);
@@ -162,12 +184,17 @@ impl CredentialsSource {
         Self::Provider(Provider(Arc::new(provider)))
     }
 
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::Given(_) => Origin::Given,
+            Self::SecretFile { .. } => Origin::SecretFile,
+            Self::Provider(_) => Origin::Provider,
+        }
+    }
+
     /// Whether reading again may return other credentials.
     pub(crate) fn can_change(&self) -> bool {
-        match self {
-            Self::Given(_) => false,
-            Self::SecretFile { .. } | Self::Provider(_) => true,
-        }
+        self.origin() != Origin::Given
     }
 
     /// Validates the parts that are known before the first request.
@@ -182,29 +209,34 @@ impl CredentialsSource {
     /// Reads the current credentials and validates them. Reading a file blocks,
     /// and a provider may block, so call it only on a thread that may block.
     pub(crate) async fn read(&self, encoding: BasicEncoding) -> Result<Credentials> {
-        let (credentials, source) = match self {
+        let credentials = match self {
             Self::Given(credentials) => return Ok(credentials.clone()),
             Self::SecretFile { client_id, path } => {
-                let secret = read_secret_file(path)?;
-                let source = format!("client_secret_file {path:?}");
-                (Credentials::new(client_id.clone(), secret), source)
+                Credentials::new(client_id.clone(), read_secret_file(path)?)
             }
-            Self::Provider(provider) => {
-                let source = "the credentials provider".to_owned();
-                (provider.0.read().await?, source)
-            }
+            Self::Provider(provider) => provider.0.read().await?,
         };
-        credentials.check(encoding).map_err(|error| {
-            // Not a configuration error, because the next read may return valid
-            // credentials.
-            let what = format!("{source} has no valid credentials: {}", error.message());
-            let field = match self {
-                Self::SecretFile { .. } => "client_secret_file",
-                _ => error.field().unwrap_or("client_secret"),
-            };
-            let remedy = "correct the credentials; the next call reads them again";
-            Error::of_field(ErrorKind::Credentials, field, what, remedy)
-        })?;
+        // Not configuration errors, because the next read may return valid
+        // credentials.
+        match self {
+            Self::Given(_) => {}
+            Self::SecretFile { path, .. } => {
+                if let Some(problem) = secret_problem(credentials.client_secret.expose()) {
+                    let remedy = "write the secret, and nothing else, to the file that \
+                                  {client_secret_file} names; the next call reads it again";
+                    return Err(secret_file_error(path, problem, remedy));
+                }
+            }
+            Self::Provider(_) => credentials.check(encoding).map_err(|error| {
+                let what = format!(
+                    "the credentials provider returned invalid credentials: {}",
+                    error.message()
+                );
+                let field = error.field().unwrap_or("client_secret");
+                let remedy = "correct what the provider returns; the next call asks it again";
+                Error::of_field(ErrorKind::Credentials, field, what, remedy)
+            })?,
+        }
         Ok(credentials)
     }
 }
@@ -226,23 +258,36 @@ impl fmt::Debug for CredentialsSource {
 /// Largest secret file that is read, in bytes; real secrets have about 50.
 const MAX_SECRET_FILE: u64 = 64 * 1024;
 
+fn secret_file_error(path: &Path, why: &str, remedy: &'static str) -> Error {
+    Error::of_field(
+        ErrorKind::Credentials,
+        "client_secret_file",
+        format!("client_secret_file {path:?} {why}"),
+        remedy,
+    )
+}
+
 fn read_secret_file(path: &Path) -> Result<Secret> {
     use std::io::Read as _;
 
-    let failed = |why: String| {
-        Error::of_field(
-            ErrorKind::Credentials,
-            "client_secret_file",
-            format!("client_secret_file {path:?} {why}"),
-            "check the path and permissions of client_secret_file or LAYER_CLIENT_SECRET_FILE",
-        )
+    let failed = |why: &str| {
+        let remedy = "set {client_secret_file} to a text file in UTF-8 that contains only the \
+                      secret; the next call reads it again";
+        secret_file_error(path, why, remedy)
     };
-    let unreadable = |error: std::io::Error| failed(format!("cannot be read ({error})"));
+    let unreadable = |error: std::io::Error| {
+        let remedy = "check the path in {client_secret_file}, and the permissions of the file; the \
+                      next call reads it again";
+        secret_file_error(path, &format!("cannot be read ({error})"), remedy)
+    };
     // Checked before the file is opened: opening a pipe waits, and a pipe
     // (`<(vault ...)`) is empty at the second read.
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(failed("is a directory"));
+    }
     if !metadata.is_file() {
-        return Err(failed("is not a regular file".to_owned()));
+        return Err(failed("is not a regular file"));
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let size = metadata.len();
@@ -254,9 +299,14 @@ fn read_secret_file(path: &Path) -> Result<Secret> {
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     if bytes.len() as u64 > MAX_SECRET_FILE {
-        return Err(failed("is larger than 64 KiB".to_owned()));
+        return Err(failed("is larger than 64 KiB"));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| failed("is not UTF-8 text".to_owned()))?;
+    // PowerShell 5 writes UTF-16 by default, and other editors a byte order mark.
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(failed("is UTF-16 text, not UTF-8"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| failed("is not UTF-8 text"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // Editors and `echo` end a file with a line end that is not part of it.
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
@@ -309,6 +359,6 @@ mod tests {
         let missing = read_secret_file(&path).unwrap_err();
         assert_eq!(missing.field(), Some("client_secret_file"));
         let folder = read_secret_file(&std::env::temp_dir()).unwrap_err();
-        assert!(folder.message().contains("not a regular file"), "{folder}");
+        assert!(folder.message().contains("is a directory"), "{folder}");
     }
 }

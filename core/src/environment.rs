@@ -102,9 +102,11 @@ impl FromStr for Environment {
         Self::ALL.into_iter().find(|environment| environment.as_str() == name).ok_or_else(|| {
             Error::config(
                 "environment",
-                format!("environment must be one of the known names, got {:?}", clipped(name, 40)),
-                "set environment or LAYER_ENVIRONMENT to sandbox, production, production-ca, or \
-                 custom (with api_url, auth_url and scope)",
+                format!(
+                    "environment must be sandbox, production, production-ca or custom, got {:?}",
+                    clipped(name, 40)
+                ),
+                "set {environment} to one of these names, in lower case",
             )
         })
     }
@@ -133,27 +135,35 @@ impl Endpoints {
         scope: Option<&str>,
         loopback_http: bool,
     ) -> Result<Self> {
-        let missing = |field: &'static str, variable: &str| {
+        let missing = |field: &'static str| {
             Error::config(
                 field,
                 format!("{field} is not set, and environment custom has no default"),
-                format!("set {field} or {variable}"),
+                format!(
+                    "set {{{field}}}, or set {{environment}} to sandbox, production or \
+                     production-ca"
+                ),
             )
         };
         let api_url = api_url
             .or(environment.api_url())
-            .ok_or_else(|| missing("api_url", "LAYER_API_URL"))?;
+            .ok_or_else(|| missing("api_url"))?;
         let auth_url = auth_url
             .or(environment.auth_url())
-            .ok_or_else(|| missing("auth_url", "LAYER_AUTH_URL"))?;
+            .ok_or_else(|| missing("auth_url"))?;
         let scope = scope
             .or(environment.scope())
-            .ok_or_else(|| missing("scope", "LAYER_SCOPE"))?;
+            .ok_or_else(|| missing("scope"))?;
         if scope.is_empty() || scope.bytes().any(|b| b.is_ascii_control()) {
+            let what = match scope {
+                "" => "scope is empty",
+                _ => "scope has a control character, such as a line end",
+            };
             return Err(Error::config(
                 "scope",
-                "scope is empty or has control characters",
-                "use the scope of your environment, such as https://sandbox.layerfi.com/sandbox",
+                what,
+                "set {scope} to that of your environment, such as \
+                 https://sandbox.layerfi.com/sandbox",
             ));
         }
         let api = check_url("api_url", api_url, loopback_http)?;
@@ -220,6 +230,6 @@ mod tests {
     fn custom_environment_names_the_missing_setting() {
         let error = Endpoints::new(Environment::Custom, None, None, None, false).unwrap_err();
         assert_eq!(error.field(), Some("api_url"));
-        assert!(error.to_string().contains("LAYER_API_URL"), "{error}");
+        assert!(error.remedy().contains("set api_url"), "{error}");
     }
 }

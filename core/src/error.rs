@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::setting_names::{self, FromVariables};
+
 /// Result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -24,11 +26,12 @@ pub enum ErrorKind {
     Timeout,
     /// The server's certificate was not accepted, or the handshake failed.
     Tls,
-    /// The token endpoint returned an error. [`Error::oauth_error`] is its code (RFC 6749
-    /// section 5.2).
+    /// The token endpoint refused the request. [`Error::oauth_error`] is its code (RFC 6749
+    /// section 5.2); there is none for a 400 or 401 without a body.
     OAuth,
-    /// The Layer API returned an error. See [`Error::http_status`] and
-    /// [`Error::error_enum`].
+    /// The Layer API returned an error, or the token endpoint returned one without an
+    /// OAuth error code, such as a 503, or a 403 of a firewall. See
+    /// [`Error::http_status`] and [`Error::error_enum`].
     Api,
     /// Too many requests. [`Error::retry_after`] says how long to wait.
     RateLimited,
@@ -95,15 +98,46 @@ pub struct Error(Arc<Inner>);
 /// Cause of an error, shared by its clones.
 type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-#[derive(Clone, thiserror::Error)]
-#[error("{what}{}{}", request_id(details), remedy_of(remedy))]
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     what: Cow<'static, str>,
+    /// The remedy, in which settings are written as `{client_id}`.
+    template: Cow<'static, str>,
+    /// The remedy as it is shown.
     remedy: Cow<'static, str>,
+    /// Settings that `remedy` names by their environment variables.
+    variables: FromVariables,
     details: Details,
-    #[source]
     cause: Option<Cause>,
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            remedy,
+            details,
+            ..
+        } = self;
+        write!(f, "{what}{}{}", request_id(details), remedy_of(remedy))
+    }
+}
+
+/// Not derived: thiserror's `source` would be the `Arc`, which nobody can downcast.
+impl std::error::Error for Inner {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let cause = self.cause.as_deref()?;
+        Some(cause)
+    }
+}
+
+impl Error {
+    /// The error as the value of a log event's field, so that a subscriber can
+    /// read its kind and status.
+    pub(crate) fn as_dyn(&self) -> &(dyn std::error::Error + 'static) {
+        self
+    }
 }
 
 /// Details of a failure, apart from its text.
@@ -117,6 +151,8 @@ pub(crate) struct Details {
     pub(crate) retry_after: Option<Duration>,
     /// How many times the request was sent.
     pub(crate) attempts: u32,
+    /// A retry cannot help, although it can after other failures of this kind.
+    pub(crate) permanent: bool,
 }
 
 impl Error {
@@ -134,13 +170,39 @@ impl Error {
         remedy: impl Into<Cow<'static, str>>,
         details: Details,
     ) -> Self {
+        let template = remedy.into();
         Self(Arc::new(Inner {
             kind,
             what: what.into(),
-            remedy: remedy.into(),
+            remedy: rendered(template.clone(), FromVariables::default()),
+            template,
+            variables: FromVariables::default(),
             details,
             cause: None,
         }))
+    }
+
+    /// The same error, whose remedy names these settings by their environment
+    /// variables.
+    pub(crate) fn naming(mut self, variables: FromVariables) -> Self {
+        if self.0.template.contains('{') {
+            let inner = Arc::make_mut(&mut self.0);
+            inner.remedy = rendered(inner.template.clone(), variables);
+            inner.variables = variables;
+        }
+        self
+    }
+
+    /// For the command: the remedy with other names for the settings. `name` gets
+    /// the setting, and the environment variable from which its value comes or
+    /// would come.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn remedy_naming(&self, name: impl Fn(&str, Option<&str>) -> String) -> String {
+        let variables = self.0.variables;
+        setting_names::render(&self.0.template, |setting| {
+            name(setting, variables.variable(setting))
+        })
     }
 
     /// Failure because of one setting or argument.
@@ -180,7 +242,7 @@ impl Error {
         Self::new(
             ErrorKind::Timeout,
             what,
-            "the network or the server is slow; retry, or set a longer timeout",
+            "retry; if it happens again, check the network to this host, or set a longer {timeout}",
         )
     }
 
@@ -191,12 +253,20 @@ impl Error {
         last: Option<Self>,
         waits_for: Option<Arc<str>>,
     ) -> Self {
-        let mut what = format!("no result within {timeout:?}");
+        let mut what = format!("no result within {}", seconds(timeout));
         if let Some(waits_for) = waits_for.as_deref().filter(|_| last.is_none()) {
             what.push_str(&format!(", waiting for {waits_for}"));
         }
         let Some(last) = last else {
-            return Self::attempt_timeout(what);
+            return match waits_for.as_deref() {
+                Some(SECRET_FILE | PROVIDER) => Self::new(
+                    ErrorKind::Timeout,
+                    what,
+                    "retry; if it happens again, find out why reading the credentials takes so \
+                     long, or set a longer {timeout}",
+                ),
+                _ => Self::attempt_timeout(what),
+            };
         };
         let plural = if attempts == 1 { "" } else { "s" };
         what.push_str(&format!(
@@ -207,19 +277,19 @@ impl Error {
             attempts,
             ..last.0.details.clone()
         };
-        let remedy = if last.remedy().is_empty() {
-            "retry, or set a longer timeout".into()
-        } else {
-            last.0.remedy.clone()
-        };
-        Self::with_details(ErrorKind::Timeout, what, remedy, details).caused_by(Arc::new(last))
+        let remedy = last.0.template.clone();
+        let variables = last.0.variables;
+        Self::with_details(ErrorKind::Timeout, what, remedy, details)
+            .naming(variables)
+            .caused_by(Arc::new(last))
     }
 
     pub(crate) fn protocol(what: impl Into<Cow<'static, str>>, details: Details) -> Self {
         Self::with_details(
             ErrorKind::Protocol,
             what,
-            "check that the URLs name the Layer API and not a proxy or a login page",
+            "check that {api_url} and {auth_url} are those of the Layer API, and that no proxy or \
+             login page answers instead",
             details,
         )
     }
@@ -250,7 +320,20 @@ impl Error {
     /// The client has already retried by then.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        is_retryable(self.kind(), self.http_status())
+        is_retryable(self.kind(), &self.0.details)
+    }
+
+    /// Whether other credentials could fix this failure of the token endpoint or of
+    /// the source of the credentials.
+    pub(crate) fn may_be_fixed_by_credentials(&self) -> bool {
+        match self.kind() {
+            ErrorKind::OAuth => !self.is_retryable(),
+            // Without an OAuth error code, these statuses may still be a refusal.
+            ErrorKind::Api => matches!(self.http_status(), Some(400 | 401 | 403)),
+            // Internal: a credentials provider that panicked.
+            ErrorKind::Credentials | ErrorKind::Internal => true,
+            _ => false,
+        }
     }
 
     /// HTTP status of the response, if there was one. For a call that timed
@@ -310,13 +393,14 @@ impl Error {
     }
 }
 
-fn is_retryable(kind: ErrorKind, http_status: Option<u16>) -> bool {
+fn is_retryable(kind: ErrorKind, details: &Details) -> bool {
     match kind {
+        _ if details.permanent => false,
         ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::RateLimited => true,
         // A vault or a mounted file may be available again soon.
         ErrorKind::Credentials => true,
         ErrorKind::OAuth | ErrorKind::Api | ErrorKind::Protocol => {
-            http_status.is_some_and(is_retryable_status)
+            details.http_status.is_some_and(is_retryable_status)
         }
         ErrorKind::Config | ErrorKind::InvalidArgument | ErrorKind::Tls | ErrorKind::Internal => {
             false
@@ -326,7 +410,7 @@ fn is_retryable(kind: ErrorKind, http_status: Option<u16>) -> bool {
 
 /// Statuses after which the same request may succeed: RFC 9110 section 15 for
 /// 408 and 5xx, RFC 8470 for 425, RFC 6585 for 429.
-const fn is_retryable_status(status: u16) -> bool {
+pub(crate) const fn is_retryable_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
@@ -357,6 +441,8 @@ impl fmt::Debug for Inner {
             what,
             remedy,
             details,
+            template: _,
+            variables: _,
             cause: _,
         } = self;
         let mut out = f.debug_struct("Error");
@@ -385,9 +471,30 @@ impl fmt::Debug for Inner {
         if details.attempts > 0 {
             out.field("attempts", &details.attempts);
         }
-        out.field("retryable", &is_retryable(*kind, details.http_status))
+        out.field("retryable", &is_retryable(*kind, details))
             .finish()
     }
+}
+
+fn rendered(template: Cow<'static, str>, variables: FromVariables) -> Cow<'static, str> {
+    if !template.contains('{') {
+        return template;
+    }
+    let name = |setting| variables.variable(setting).unwrap_or(setting);
+    setting_names::render(&template, name).into()
+}
+
+/// What a call waits for while it reads credentials.
+pub(crate) const SECRET_FILE: &str = "client_secret_file";
+pub(crate) const PROVIDER: &str = "the credentials provider";
+
+/// Remedy of an error that a correct library never returns.
+pub(crate) const BUG: &str =
+    "this is a bug in layerfi-auth: report it with this message; a retry does not help";
+
+/// Duration in seconds, for messages: `2 s`, `0.25 s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
 }
 
 /// Error text of a library, cut to the length of one line.
@@ -443,10 +550,61 @@ mod tests {
     }
 
     #[test]
+    fn the_type_of_the_cause_can_be_found() {
+        let cause = std::io::Error::from_raw_os_error(24);
+        let error = Error::new(ErrorKind::Transport, "x", "").caused_by(Arc::new(cause));
+        let found = std::error::Error::source(&error)
+            .and_then(|cause| cause.downcast_ref::<std::io::Error>())
+            .and_then(std::io::Error::raw_os_error);
+        assert_eq!(found, Some(24), "the source is not the I/O error");
+    }
+
+    #[test]
+    fn b06_only_failures_that_credentials_can_fix_cause_a_reread() {
+        for (kind, status, expected) in [
+            (ErrorKind::OAuth, Some(400), true),
+            (ErrorKind::OAuth, Some(503), false),
+            (ErrorKind::Api, Some(400), true),
+            (ErrorKind::Api, Some(401), true),
+            (ErrorKind::Api, Some(403), true),
+            (ErrorKind::Api, Some(404), false),
+            (ErrorKind::Api, Some(503), false),
+            (ErrorKind::Credentials, None, true),
+            (ErrorKind::Internal, None, true),
+            (ErrorKind::Config, None, false),
+            (ErrorKind::InvalidArgument, None, false),
+            (ErrorKind::Transport, None, false),
+            (ErrorKind::Timeout, None, false),
+            (ErrorKind::Tls, None, false),
+            (ErrorKind::RateLimited, Some(429), false),
+            (ErrorKind::Protocol, Some(200), false),
+        ] {
+            let details = Details {
+                http_status: status,
+                ..Details::default()
+            };
+            let error = Error::with_details(kind, "x", "", details);
+            let is_reread = error.may_be_fixed_by_credentials();
+            assert_eq!(is_reread, expected, "{kind} {status:?}");
+        }
+    }
+
+    #[test]
     fn kinds_have_different_names() {
         let names: std::collections::HashSet<_> =
             ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.len(), ErrorKind::ALL.len());
+    }
+
+    #[test]
+    fn source_is_the_cause_itself() {
+        use std::error::Error as _;
+
+        let cause = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = Error::new(ErrorKind::Transport, "x", "").caused_by(Arc::new(cause));
+        let source = error.clone().after_attempts(2);
+        let source = source.source().expect("no source");
+        assert!(source.is::<std::io::Error>(), "cannot downcast {source:?}");
     }
 
     #[test]
@@ -461,7 +619,16 @@ mod tests {
         let waiting = Error::deadline(timeout, 0, None, Some("auth.layerfi.com".into()));
         assert_eq!(
             waiting.message(),
-            "no result within 2s, waiting for auth.layerfi.com"
+            "no result within 2 s, waiting for auth.layerfi.com"
+        );
+        let reading = Error::deadline(timeout, 0, None, Some(PROVIDER.into()));
+        assert_eq!(
+            reading.message(),
+            "no result within 2 s, waiting for the credentials provider"
+        );
+        assert!(
+            reading.remedy().contains("reading the credentials"),
+            "{reading}"
         );
         let last = Error::with_details(
             ErrorKind::Api,
@@ -475,7 +642,7 @@ mod tests {
         let tried = Error::deadline(timeout, 3, Some(last), None);
         assert_eq!(
             tried.to_string(),
-            "no result within 2s; 3 failed attempts, last: token endpoint auth.layerfi.com \
+            "no result within 2 s; 3 failed attempts, last: token endpoint auth.layerfi.com \
              returned HTTP 503: retry later"
         );
         assert_eq!(tried.kind(), ErrorKind::Timeout);

@@ -14,15 +14,16 @@ use zeroize::Zeroizing;
 
 use crate::business_id::BusinessId;
 use crate::client::builder::ClientBuilder;
+use crate::credentials::{Credentials, Origin};
 use crate::environment::{Endpoints, Environment};
 use crate::error::{Details, Error};
-use crate::http::tls;
 use crate::protocol::message::Response;
 use crate::protocol::{layer_api, oauth, token_response as response};
 use crate::retry::parse_retry_after;
 use crate::secret::Secret;
 use crate::sys::clock::Clock;
 use crate::token::{AccessToken, Life, MAX_LIFETIME};
+use crate::trust;
 
 /// Longest `Retry-After` that is reported.
 const YEAR: Duration = Duration::from_secs(31_536_000);
@@ -95,10 +96,13 @@ pub fn refusal(data: &[u8]) {
         authorization: Some(HeaderValue::from_static("Basic Y2FuYXJ5OjlmMWM=")),
     };
     let url = Url::parse("https://auth.layerfi.com/oauth2/token").unwrap();
-    let from_oauth = oauth::read_response(&url, &answer).err().unwrap();
+    let credentials = Credentials::new("id", SECRET);
+    let from_oauth = oauth::read_response(&url, &answer, &credentials, Origin::Given)
+        .err()
+        .unwrap();
     let from_api = layer_api::check_status(
         || "the call".to_owned(),
-        layer_api::Resource::Business,
+        layer_api::Resource::Whoami,
         &answer,
     )
     .unwrap_err();
@@ -226,7 +230,7 @@ pub fn business_id(id: &[u8]) {
 
 /// PEM text of certificate authorities.
 pub fn ca_pem(pem: &[u8]) {
-    match tls::parse_ca(pem) {
+    match trust::parse_ca(pem, "ca_file") {
         Ok(certificates) => assert!(!certificates.is_empty()),
         Err(error) => check(&error),
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::environment::Endpoints;
-use crate::secret::REDACTED;
+use crate::secret::{REDACTED, Secret, SecretBuffer};
 
 /// Props of `<LayerProvider>` of the npm package `@layerfi/components`, as JSON.
 ///
@@ -65,6 +65,13 @@ impl<'a> LayerProviderProps<'a> {
             None => self.environment = Some(name),
         }
         self
+    }
+
+    /// The props as a JSON object. It contains the token, and is wiped from memory
+    /// when it is dropped.
+    #[must_use]
+    pub fn to_json(&self) -> Secret {
+        SecretBuffer::json(self)
     }
 
     /// Business of the token.
@@ -132,6 +139,8 @@ mod tests {
             let endpoints = Endpoints::new(environment, custom, custom, scope, false).unwrap();
             let props = LayerProviderProps::new("id", "token", &endpoints);
             let json = serde_json::to_value(&props).unwrap();
+            let text: serde_json::Value = serde_json::from_str(props.to_json().expose()).unwrap();
+            assert_eq!(text, json, "to_json is not the serialization");
             let named = match &custom {
                 None => &json["environment"],
                 Some(_) => &json["environmentConfigOverride"]["environment"],

@@ -47,9 +47,11 @@ mod rate_limit;
 mod retry;
 mod secret;
 mod session_duration;
+mod setting_names;
 mod stats;
 mod sys;
 mod token;
+mod trust;
 mod url;
 mod whoami;
 
@@ -65,6 +67,8 @@ pub use client::batch::{BatchProgress, BusinessTokens};
 #[cfg(feature = "blocking")]
 pub use client::blocking;
 pub use client::builder::ClientBuilder;
+#[doc(hidden)]
+pub use client::diagnosis;
 pub use client::options::{BatchOptions, BusinessTokenOptions};
 pub use client::reader::{TokenReader, TokenRef};
 pub use credentials::{BasicEncoding, Credentials, CredentialsProvider};

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::jitter::random;
 
 /// Longest wait for a `Retry-After`. A longer value is limited to this, because
@@ -100,7 +100,7 @@ pub(crate) fn retry_after(error: &Error) -> Duration {
 pub(crate) async fn run<T, F>(
     policy: RetryPolicy,
     deadline: &Deadline,
-    mut on_retry: impl FnMut(&Error, Duration),
+    mut on_retry: impl FnMut(&Error, u32, Duration),
     mut attempt: impl FnMut() -> F,
 ) -> Result<T>
 where
@@ -112,11 +112,15 @@ where
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
+        // An attempt that the call's deadline ended is no failure of its own.
+        if error.kind() == ErrorKind::Timeout && deadline.left().is_zero() {
+            return Err(deadline.expired());
+        }
         attempts += 1;
         deadline.progress().failed(&error);
         match policy.delay(attempts, &error, deadline.left(), random()) {
             Some(delay) => {
-                on_retry(&error, delay);
+                on_retry(&error, attempts, delay);
                 tokio::time::sleep(delay).await;
             }
             None => return Err(error.after_attempts(attempts)),
@@ -127,7 +131,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Details, ErrorKind};
+    use crate::error::Details;
 
     fn failure(status: u16, retry_after: Option<u64>) -> Error {
         let details = Details {
@@ -255,6 +259,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn b08_attempt_that_the_deadline_ends_is_reported_as_the_call() {
+        let deadline = Deadline::after(Duration::ZERO);
+        deadline.progress().waits_for("auth.layerfi.com");
+        let attempt = || async { Err::<(), _>(Error::attempt_timeout("no response")) };
+        let error = run(RetryPolicy::default(), &deadline, |_, _, _| {}, attempt)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.message(),
+            "no result within 0 s, waiting for auth.layerfi.com"
+        );
+    }
+
+    #[tokio::test]
     async fn b08_retries_end_within_the_deadline() {
         let timeout = Duration::from_millis(50);
         let deadline = Deadline::after(timeout);
@@ -264,7 +282,7 @@ mod tests {
             ..RetryPolicy::default()
         };
         let waited = std::cell::Cell::new(Duration::ZERO);
-        let on_retry = |_: &Error, delay| waited.set(waited.get() + delay);
+        let on_retry = |_: &Error, _, delay| waited.set(waited.get() + delay);
         let attempt = || async { Err::<(), _>(failure(503, None)) };
         let error = run(policy, &deadline, on_retry, attempt).await.unwrap_err();
         assert!(error.attempts() > 1, "it was not retried");

@@ -135,6 +135,14 @@ impl SecretBuffer {
         self.0.len()
     }
 
+    /// A value as JSON. Writing to memory fails only if a value cannot be serialized.
+    pub(crate) fn json(value: &impl serde::Serialize) -> Secret {
+        let mut text = Self::with_capacity(2 * 1024);
+        let written = serde_json::to_writer(&mut text, value);
+        debug_assert!(written.is_ok(), "a value is not serializable as JSON");
+        text.into_secret().unwrap_or_else(|| Secret::new(""))
+    }
+
     pub(crate) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
         self.0
     }
@@ -146,6 +154,17 @@ impl SecretBuffer {
         text.map_err(|error| drop(Zeroizing::new(error.into_bytes())))
             .ok()
             .map(Secret::new)
+    }
+}
+
+impl std::io::Write for SecretBuffer {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.push(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

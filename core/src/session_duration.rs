@@ -21,7 +21,7 @@ impl SessionDuration {
             _ => Err(Error::invalid_argument(
                 "session_duration",
                 format!("session_duration must be 1 to 86400 seconds, got {seconds}"),
-                "use 1 to 86400 seconds",
+                "give whole seconds: 3600 is an hour, and 86400 (a day) the longest",
             )),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
+use serde::Serialize;
 
 use crate::business_id::BusinessId;
 use crate::environment::Endpoints;
@@ -247,6 +248,30 @@ impl BusinessToken {
         self.0.session_duration
     }
 
+    /// The token as a JSON object, for the response of an endpoint that a page gets
+    /// its token from: `access_token`, `token_type`, `expires_in` (the whole seconds
+    /// that are left now), `expires_at` (RFC 3339) and `business_id`. It is wiped
+    /// from memory when it is dropped.
+    #[must_use]
+    pub fn to_json(&self) -> Secret {
+        #[derive(Serialize)]
+        struct Answer<'a> {
+            access_token: &'a str,
+            token_type: &'a str,
+            expires_in: u64,
+            expires_at: String,
+            business_id: &'a str,
+        }
+
+        SecretBuffer::json(&Answer {
+            access_token: self.secret(),
+            token_type: "Bearer",
+            expires_in: self.remaining().as_secs(),
+            expires_at: rfc3339(self.expires_at()),
+            business_id: self.business_id().as_str(),
+        })
+    }
+
     /// Props of `<LayerProvider>` of `@layerfi/components`, for the page that gets
     /// this token. They serialize to JSON and contain the token.
     #[must_use]
@@ -257,6 +282,22 @@ impl BusinessToken {
             &self.0.endpoints,
         )
     }
+}
+
+/// A point in time, such as `2026-11-26T20:08:01Z`. HTTP writes the same one as
+/// `Thu, 26 Nov 2026 20:08:01 GMT`.
+fn rfc3339(at: SystemTime) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    // The years from 1970 to 9999 have an HTTP date.
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    let date = httpdate::fmt_http_date(at.clamp(SystemTime::UNIX_EPOCH, last));
+    let mut words = date.split(' ').skip(1);
+    let mut word = || words.next().unwrap_or_default();
+    let (day, month, year, time) = (word(), word(), word(), word());
+    let month = 1 + MONTHS.iter().take_while(|known| **known != month).count();
+    format!("{year}-{month:02}-{day}T{time}Z")
 }
 
 /// Whether both are the same token.
@@ -375,6 +416,49 @@ mod tests {
             assert!(access(bad).is_err(), "{bad:?} is accepted");
         }
         assert!(access(&"x".repeat(16 * 1024)).is_ok(), "16 KiB are refused");
+    }
+
+    #[test]
+    fn points_in_time_are_written_as_rfc_3339() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_709_164_799, "2024-02-28T23:59:59Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (1_795_723_681, "2026-11-26T20:08:01Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+            (300_000_000_000, "9999-12-31T23:59:59Z"),
+        ] {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(rfc3339(at), text);
+        }
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(rfc3339(before), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn json_of_a_business_token_has_what_is_left_of_its_life() {
+        let clock = TestClock::new();
+        let endpoints = Endpoints::new(Environment::Sandbox, None, None, None, false).unwrap();
+        let id = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+        let token = BusinessToken::new(
+            "abc.\"def",
+            id.parse().unwrap(),
+            SessionDuration::default(),
+            life(3_600, &clock),
+            Arc::new(endpoints),
+        )
+        .unwrap();
+        clock.advance(Duration::from_millis(600_500));
+        let json: serde_json::Value = serde_json::from_str(token.to_json().expose()).unwrap();
+        let expected = serde_json::json!({
+            "access_token": "abc.\"def",
+            "token_type": "Bearer",
+            "expires_in": 2_999,
+            "expires_at": rfc3339(token.expires_at()),
+            "business_id": id,
+        });
+        assert_eq!(json, expected);
+        assert!(!format!("{:?}", token.to_json()).contains("abc"));
     }
 
     #[test]

@@ -12,21 +12,24 @@ pub(crate) fn check_url(field: &'static str, text: &str, loopback_http: bool) ->
         Error::config(
             field,
             format!("{field} is not a valid URL ({why})"),
-            "give an absolute URL such as https://api.layerfi.com",
+            format!(
+                "set {{{field}}} to an absolute URL, such as {}",
+                example(field)
+            ),
         )
     })?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Error::config(
             field,
             format!("{field} has a user name or a password"),
-            "give the credentials as client_id and client_secret",
+            "remove them from the URL: the credentials are {client_id} and {client_secret}",
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(Error::config(
             field,
             format!("{field} has a query or a fragment"),
-            "give scheme, host, port and path only",
+            format!("remove what follows ? or # in {{{field}}}"),
         ));
     }
     // RFC 1035, section 2.3.4. A longer name cannot be resolved, and each error would show it.
@@ -34,7 +37,10 @@ pub(crate) fn check_url(field: &'static str, text: &str, loopback_http: bool) ->
         return Err(Error::config(
             field,
             format!("{field} has a host name of more than 253 characters"),
-            "give an absolute URL such as https://api.layerfi.com",
+            format!(
+                "set {{{field}}} to an absolute URL, such as {}",
+                example(field)
+            ),
         ));
     }
     match url.scheme() {
@@ -45,14 +51,22 @@ pub(crate) fn check_url(field: &'static str, text: &str, loopback_http: bool) ->
                 "{field} is http:// to {}, which would send the secret unencrypted",
                 host(&url)
             ),
-            "use https://; plain HTTP is for loopback only",
+            format!("use https:// in {{{field}}}; http:// is only for this machine, as 127.0.0.1"),
         )),
         _ if !loopback_http => Err(Error::config(
             field,
             format!("{field} is http://, which must be allowed explicitly, even for loopback"),
-            "for an emulator, set allow_http_loopback or LAYER_ALLOW_HTTP_LOOPBACK=1",
+            "for an emulator on this machine, set {allow_http_loopback}; for Layer, use https://",
         )),
         _ => Ok(url),
+    }
+}
+
+/// URL that a setting may have.
+fn example(field: &str) -> &'static str {
+    match field {
+        "auth_url" => "https://auth.layerfi.com/oauth2/token",
+        _ => "https://sandbox.layerfi.com",
     }
 }
 
@@ -62,15 +76,23 @@ pub(crate) fn check_url(field: &'static str, text: &str, loopback_http: bool) ->
 /// could go to the wrong host. An international name is written in its ASCII
 /// form, `xn--...`.
 pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, &'static str> {
-    let (scheme, rest) = text.split_once("://").ok_or("it is not absolute")?;
+    if text.trim() != text {
+        return Err("it starts or ends with a blank");
+    }
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or("it does not start with https://")?;
     if !(scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http")) {
-        return Err("its scheme is neither https nor http");
+        return Err("it does not start with https://");
     }
     let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or(rest);
     let host = authority.rsplit('@').next().unwrap_or(authority);
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
-    if host.is_empty() || !host.bytes().all(is_plain) {
-        return Err("its host is not ASCII");
+    if host.is_empty() {
+        return Err("it has no host");
+    }
+    if !host.bytes().all(is_plain) {
+        return Err("its host has characters that a host name cannot have");
     }
     Url::parse(text).map_err(|_| "its host or port is not valid")
 }

@@ -15,11 +15,11 @@ use crate::ids::parse_uuid;
 use crate::server::listener;
 use crate::state::basic_auth::BasicDecoding;
 use crate::state::clients::{Client, Clients};
-use crate::state::settings::{Config, Settings, whole_seconds};
+use crate::state::settings::{Config, ProxyCredentials, Settings, whole_millis, whole_seconds};
 use crate::state::shared::State;
 use crate::state::tls::Tls;
 use crate::state::tokens::TokenKind;
-use crate::thread;
+use crate::thread::{self, Listeners};
 use crate::tls::authority::Authority;
 use crate::tls::options::{HttpVersions, TlsTrouble, TlsVersions};
 
@@ -31,6 +31,11 @@ pub struct EmulatorBuilder {
     api_address: Option<IpAddr>,
     port: u16,
     control_port: u16,
+    /// `None`: no proxy.
+    proxy_port: Option<u16>,
+    proxy_tls: bool,
+    proxy_credentials: Option<ProxyCredentials>,
+    names: Vec<String>,
     environment: Environment,
     scope: Option<String>,
     clients: Vec<(String, Client)>,
@@ -43,6 +48,8 @@ pub struct EmulatorBuilder {
     business_expires_in: Option<Value>,
     /// The outer `None`: the limit of the environment.
     rate_limit: Option<Option<u32>>,
+    idle_timeout: Option<Duration>,
+    requests_per_connection: Option<u32>,
     tls: bool,
     authority_key: Option<String>,
     tls_trouble: Option<TlsTrouble>,
@@ -57,6 +64,10 @@ impl Default for EmulatorBuilder {
             api_address: None,
             port: 0,
             control_port: 0,
+            proxy_port: None,
+            proxy_tls: false,
+            proxy_credentials: None,
+            names: Vec::new(),
             environment: Environment::default(),
             scope: None,
             clients: Vec::new(),
@@ -68,6 +79,8 @@ impl Default for EmulatorBuilder {
             access_expires_in: None,
             business_expires_in: None,
             rate_limit: None,
+            idle_timeout: None,
+            requests_per_connection: None,
             tls: false,
             authority_key: None,
             tls_trouble: None,
@@ -95,7 +108,7 @@ impl Emulator {
 }
 
 impl EmulatorBuilder {
-    /// The address of both listeners; `127.0.0.1` by default. The start fails if
+    /// The address of all listeners; `127.0.0.1` by default. The start fails if
     /// it is not a loopback address. See also
     /// [`api_address`](Self::api_address).
     pub const fn bind_address(mut self, address: IpAddr) -> Self {
@@ -124,6 +137,55 @@ impl EmulatorBuilder {
     /// The port of the control API; by default 0, any free port.
     pub const fn control_port(mut self, port: u16) -> Self {
         self.control_port = port;
+        self
+    }
+
+    /// Starts an HTTP forward proxy on any free port;
+    /// [`Emulator::proxy_url`] is its URL. No proxy by default.
+    ///
+    /// Every `CONNECT` leads to the emulator, whatever its host and port are, so a
+    /// client can use host names that do not resolve. With [`tls`](Self::tls), set
+    /// these names with [`name`](Self::name). Requests with an absolute `http://`
+    /// URL are answered by the emulator if it runs over plain HTTP.
+    pub const fn proxy(self) -> Self {
+        self.proxy_port(0)
+    }
+
+    /// Starts the [`proxy`](Self::proxy) on this port.
+    pub const fn proxy_port(mut self, port: u16) -> Self {
+        self.proxy_port = Some(port);
+        self
+    }
+
+    /// The user and the password that the [`proxy`](Self::proxy) requires, as Basic
+    /// credentials. Without them it answers 407. By default it requires none.
+    pub fn proxy_credentials(
+        mut self,
+        user: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Self {
+        self.proxy_port.get_or_insert(0);
+        self.proxy_credentials = Some(ProxyCredentials {
+            user: user.into(),
+            password: password.into(),
+        });
+        self
+    }
+
+    /// Lets clients reach the [`proxy`](Self::proxy) over TLS, with the emulator's
+    /// certificate. Its URL begins with `https://`. Turns [`tls`](Self::tls) on.
+    pub fn proxy_tls(mut self) -> Self {
+        self.proxy_port.get_or_insert(0);
+        self.proxy_tls = true;
+        self.tls = true;
+        self
+    }
+
+    /// Adds a host name for which the certificate is valid, such as
+    /// `auth.layerfi.test`. It is always valid for `localhost`, `127.0.0.1` and
+    /// `::1`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.names.push(name.into());
         self
     }
 
@@ -206,6 +268,20 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Closes connections that were idle for this time, in whole milliseconds of real
+    /// time. By default they stay open.
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Ends each connection after this many requests, announced with
+    /// `Connection: close` or `GOAWAY`; at least 1. By default there is no limit.
+    pub const fn requests_per_connection(mut self, requests: u32) -> Self {
+        self.requests_per_connection = Some(requests);
+        self
+    }
+
     /// Uses HTTPS with a certificate authority made at start, whose certificate
     /// [`Emulator::ca_pem`] returns. Plain HTTP by default.
     pub const fn tls(mut self, tls: bool) -> Self {
@@ -244,7 +320,7 @@ impl EmulatorBuilder {
     /// Starts the emulator on its own thread and runtime, so that it works while
     /// the caller's runtime is blocked.
     ///
-    /// When it returns, both ports accept connections. It never waits for the
+    /// When it returns, all ports accept connections. It never waits for the
     /// caller's runtime.
     ///
     /// # Errors
@@ -277,8 +353,17 @@ impl EmulatorBuilder {
             address => listener::bind(address.unwrap_or(self.address), self.port)?,
         };
         let control = listener::bind(self.address, self.control_port)?;
+        let proxy = self
+            .proxy_port
+            .map(|port| listener::bind(self.address, port))
+            .transpose()?;
         let state = Arc::new(State::new(config, clients, self.tls_state()?)?);
-        let (addresses, thread) = thread::start(Arc::clone(&state), api, control)?;
+        let listeners = Listeners {
+            api,
+            control,
+            proxy,
+        };
+        let (addresses, thread) = thread::start(Arc::clone(&state), listeners)?;
         Ok(Emulator::new(state, addresses, thread))
     }
 
@@ -286,7 +371,10 @@ impl EmulatorBuilder {
         if !self.tls {
             return Ok(None);
         }
-        let authority = Authority::new(self.authority_key.as_deref(), self.api_address)?;
+        let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+        names.extend(self.api_address.map(|address| address.to_string()));
+        names.extend_from_slice(&self.names);
+        let authority = Authority::new(self.authority_key.as_deref(), names)?;
         Tls::new(
             authority,
             self.tls_trouble,
@@ -302,6 +390,11 @@ impl EmulatorBuilder {
                 "invalid_client_status must be 400 or 401, got {}",
                 self.invalid_client_status
             )));
+        }
+        if self.requests_per_connection == Some(0) {
+            return Err(EmulatorError::Invalid(
+                "requests_per_connection must be at least 1, got 0".to_owned(),
+            ));
         }
         let mut businesses = None;
         for id in self.businesses.iter().flatten() {
@@ -324,12 +417,16 @@ impl EmulatorBuilder {
             invalid_client_status: self.invalid_client_status,
             businesses,
             http_versions: self.http_versions,
+            proxy_tls: self.proxy_tls,
             settings: Settings {
                 access_token_lifetime: whole_seconds(self.access_token_lifetime),
                 business_token_lifetime: self.business_token_lifetime.map(whole_seconds),
                 access_expires_in: self.access_expires_in.clone(),
                 business_expires_in: self.business_expires_in.clone(),
                 rate_limit,
+                idle_timeout_ms: self.idle_timeout.map(whole_millis),
+                requests_per_connection: self.requests_per_connection,
+                proxy_credentials: self.proxy_credentials.clone(),
             },
         })
     }

@@ -8,4 +8,4 @@ pub const DEFAULT_CLIENT_SECRET: &str = "emulator-client-secret-not-a-secret";
 /// A business id for examples. It belongs to the default client unless
 /// [`EmulatorBuilder::business`](crate::EmulatorBuilder::business) sets other
 /// businesses.
-pub const DEMO_BUSINESS_ID: &str = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b";
+pub const DEMO_BUSINESS_ID: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";

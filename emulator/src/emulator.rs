@@ -14,9 +14,10 @@ use crate::fault::definition::Fault;
 use crate::fault::queue::FaultStatus;
 use crate::server::addresses::Addresses;
 use crate::state::clock::millis;
+use crate::state::connections::ConnectionAction;
 use crate::state::counters::Counters;
 use crate::state::log::{LogEntry, MAX_ENTRIES};
-use crate::state::settings::whole_seconds;
+use crate::state::settings::{ProxyCredentials, whole_millis, whole_seconds};
 use crate::state::shared::State;
 use crate::state::tokens::TokenKind;
 use crate::thread::Thread;
@@ -70,6 +71,12 @@ impl Emulator {
         self.addresses.control_url()
     }
 
+    /// The URL of the proxy, without credentials; `None` without a proxy.
+    #[must_use]
+    pub fn proxy_url(&self) -> Option<String> {
+        self.addresses.proxy_url()
+    }
+
     /// The address of the token endpoint and the API.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -80,6 +87,12 @@ impl Emulator {
     #[must_use]
     pub const fn control_address(&self) -> SocketAddr {
         self.addresses.control
+    }
+
+    /// The address of the proxy; `None` without a proxy.
+    #[must_use]
+    pub const fn proxy_address(&self) -> Option<SocketAddr> {
+        self.addresses.proxy
     }
 
     /// The Layer environment that it imitates.
@@ -98,6 +111,13 @@ impl Emulator {
     #[must_use]
     pub fn client_ids(&self) -> Vec<String> {
         self.state.clients.ids()
+    }
+
+    /// The current secret of a client, also after a rotation over the control API.
+    /// `None` if the client is unknown.
+    #[must_use]
+    pub fn client_secret(&self, client_id: &str) -> Option<String> {
+        self.state.clients.secret(client_id)
     }
 
     /// The certificate of the authority in PEM; `None` without TLS.
@@ -129,6 +149,16 @@ impl Emulator {
     /// [`EmulatorError::Invalid`] without TLS.
     pub fn set_tls_trouble(&self, trouble: Option<TlsTrouble>) -> Result<(), EmulatorError> {
         self.state.set_tls_trouble(trouble)
+    }
+
+    /// Replaces the certificate authority by a new one, and the certificate by one that
+    /// it signs, for the next handshakes. Returns [`ca_pem`](Self::ca_pem).
+    ///
+    /// # Errors
+    ///
+    /// [`EmulatorError::Invalid`] without TLS.
+    pub fn rotate_authority(&self) -> Result<String, EmulatorError> {
+        self.state.rotate_authority()
     }
 
     /// Adds a fault for one endpoint and returns its number.
@@ -167,7 +197,7 @@ impl Emulator {
         self.state.faults.clear();
     }
 
-    /// Releases all responses that are held now.
+    /// Releases all responses that are held, and all connections that are frozen, now.
     pub fn release(&self) {
         self.state.releases.release();
     }
@@ -232,6 +262,43 @@ impl Emulator {
     pub fn set_rate_limit(&self, per_second: Option<u32>) {
         self.state
             .change_settings(|settings| settings.rate_limit = per_second);
+    }
+
+    /// Closes, resets, finishes or freezes connections to the API and the proxy: one by
+    /// its number in the log, or all that are open now. With `only_idle`, only those
+    /// without a request in flight. Returns the number of connections.
+    pub fn connections(
+        &self,
+        action: ConnectionAction,
+        number: Option<u64>,
+        only_idle: bool,
+    ) -> usize {
+        self.state.connections.order(action, number, only_idle)
+    }
+
+    /// Closes connections from now on that were idle for this time; `None`: they stay
+    /// open. Applies to connections that are made later.
+    pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
+        self.state
+            .change_settings(|settings| settings.idle_timeout_ms = timeout.map(whole_millis));
+    }
+
+    /// Ends connections that are made later after this many requests; `None`: there is
+    /// no limit.
+    pub fn set_requests_per_connection(&self, requests: Option<u32>) {
+        self.state
+            .change_settings(|settings| settings.requests_per_connection = requests);
+    }
+
+    /// Sets the user and the password that the proxy requires from now on; `None`:
+    /// it accepts every client.
+    pub fn set_proxy_credentials(&self, credentials: Option<(&str, &str)>) {
+        self.state.change_settings(|settings| {
+            settings.proxy_credentials = credentials.map(|(user, password)| ProxyCredentials {
+                user: user.to_owned(),
+                password: password.to_owned(),
+            });
+        });
     }
 
     /// Issues a valid access token without a request to the token endpoint, and

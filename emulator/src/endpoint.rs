@@ -21,11 +21,14 @@ pub enum Endpoint {
     Preflight,
     /// Any other path.
     Unknown,
+    /// The forward proxy: a `CONNECT`, or a request with an absolute URL. A fault
+    /// without an endpoint does not apply to it.
+    Proxy,
 }
 
 impl Endpoint {
     /// All endpoints, in the order of the documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Token,
         Self::Whoami,
         Self::AuthToken,
@@ -33,6 +36,7 @@ impl Endpoint {
         Self::BusinessData,
         Self::Preflight,
         Self::Unknown,
+        Self::Proxy,
     ];
 
     /// The name in JSON.
@@ -46,6 +50,7 @@ impl Endpoint {
             Self::BusinessData => "business_data",
             Self::Preflight => "preflight",
             Self::Unknown => "unknown",
+            Self::Proxy => "proxy",
         }
     }
 }

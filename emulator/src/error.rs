@@ -1,7 +1,7 @@
 //! Errors of starting and controlling an emulator.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Reason why an emulator could not start or refused a control call.
 ///
@@ -18,16 +18,16 @@ pub enum EmulatorError {
     )]
     NotLoopback(IpAddr),
     /// A listener could not be bound, usually because the port is in use.
-    #[error("cannot listen on port {port}")]
+    #[error("cannot listen on {address}: {source}")]
     Bind {
-        /// The requested port; 0 means any free port.
-        port: u16,
+        /// The requested address; port 0 means any free port.
+        address: SocketAddr,
         /// The error of the operating system.
         #[source]
         source: io::Error,
     },
     /// The emulator's thread or runtime could not start.
-    #[error("cannot start the emulator's thread")]
+    #[error("cannot start the emulator's thread: {0}")]
     Thread(#[source] io::Error),
     /// A key or a certificate could not be made.
     #[error("cannot make a key or certificate: {0}")]
@@ -39,6 +39,6 @@ pub enum EmulatorError {
     #[error("unknown client id")]
     UnknownClient,
     /// A file could not be written.
-    #[error("cannot write the file")]
+    #[error("cannot write the file: {0}")]
     Write(#[source] io::Error),
 }

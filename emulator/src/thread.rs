@@ -12,11 +12,11 @@ use crate::control::context::Control;
 use crate::control::service;
 use crate::error::EmulatorError;
 use crate::server::addresses::Addresses;
-use crate::server::{connection, listener};
+use crate::server::{connection, listener, proxy};
 use crate::state::shared::State;
 
 /// Background thread of a running emulator. Dropping it stops the emulator: when
-/// `drop` returns, all connections are closed and both ports are free.
+/// `drop` returns, all connections are closed and all ports are free.
 pub(crate) struct Thread {
     /// `None` only during `drop`.
     running: Option<Running>,
@@ -73,17 +73,25 @@ async fn wait_for_stop(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|&stop| stop).await;
 }
 
-/// Starts the thread. When it returns, both ports accept connections.
+/// Bound listeners.
+pub(crate) struct Listeners {
+    pub(crate) api: TcpListener,
+    pub(crate) control: TcpListener,
+    pub(crate) proxy: Option<TcpListener>,
+}
+
+/// Starts the thread. When it returns, all ports accept connections.
 pub(crate) fn start(
     state: Arc<State>,
-    api: TcpListener,
-    control: TcpListener,
+    listeners: Listeners,
 ) -> Result<(Addresses, Thread), EmulatorError> {
     let address = |listener: &TcpListener| listener.local_addr().map_err(EmulatorError::Thread);
     let addresses = Addresses {
-        api: address(&api)?,
-        control: address(&control)?,
+        api: address(&listeners.api)?,
+        control: address(&listeners.control)?,
+        proxy: listeners.proxy.as_ref().map(address).transpose()?,
         tls: state.tls().is_some(),
+        proxy_tls: state.config.proxy_tls,
     };
     let stop = watch::Sender::new(false);
     let control_context = Arc::new(Control {
@@ -96,14 +104,15 @@ pub(crate) fn start(
     let (started, outcome) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new()
         .name("layerfi-emulator".to_owned())
-        .spawn(
-            move || match Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => run(&runtime, &control_context, api, control, &started),
+        .spawn(move || {
+            let mut runtime = Builder::new_current_thread();
+            match runtime.enable_io().enable_time().build() {
+                Ok(runtime) => run(&runtime, &control_context, listeners, &started),
                 Err(error) => {
                     let _ = started.send(Err(error));
                 }
-            },
-        )
+            }
+        })
         .map_err(EmulatorError::Thread)?;
     match outcome.recv() {
         Ok(Ok(())) => {}
@@ -120,25 +129,39 @@ pub(crate) fn start(
 fn run(
     runtime: &Runtime,
     context: &Arc<Control>,
-    api: TcpListener,
-    control: TcpListener,
+    listeners: Listeners,
     started: &mpsc::SyncSender<std::io::Result<()>>,
 ) {
     runtime.block_on(async {
         let listen = tokio::net::TcpListener::from_std;
-        let (api, control) = match (listen(api), listen(control)) {
-            (Ok(api), Ok(control)) => (api, control),
-            (Err(error), _) | (_, Err(error)) => {
+        let registered = || {
+            Ok((
+                listen(listeners.api)?,
+                listen(listeners.control)?,
+                listeners.proxy.map(listen).transpose()?,
+            ))
+        };
+        let (api, control, proxy) = match registered() {
+            Ok(registered) => registered,
+            Err(error) => {
                 let _ = started.send(Err(error));
                 return;
             }
         };
         let _ = started.send(Ok(()));
         let serve_api = |stream| connection::serve(Arc::clone(&context.state), stream);
+        let serve_proxy = |stream| proxy::serve(Arc::clone(&context.state), stream);
+        let accept_proxy = async {
+            match proxy {
+                Some(proxy) => listener::accept(proxy, serve_proxy).await,
+                None => std::future::pending().await,
+            }
+        };
         let serve_control = |stream| service::serve(Arc::clone(context), stream);
         tokio::select! {
             () = listener::accept(api, serve_api) => {}
             () = listener::accept(control, serve_control) => {}
+            () = accept_proxy => {}
             () = wait_for_stop(context.stop.subscribe()) => {}
         }
     });

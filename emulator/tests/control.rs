@@ -155,6 +155,32 @@ fn clock_tokens_and_secrets_can_be_changed() {
     command(&layer, "POST", "/rotate", &body);
     request_token(&layer).expect_status(200);
     request_token_as(&layer, ID, "new").expect_status(200);
+    assert_eq!(
+        command(&layer, "GET", "/credentials", ""),
+        json!({"clients": [{"client_id": ID, "client_secret": "new"}]}),
+        "the new secret must be told"
+    );
+    assert_eq!(
+        layer.client_secret(ID).as_deref(),
+        Some("new"),
+        "the handle must tell the new secret"
+    );
+}
+
+#[test]
+fn secret_that_was_given_at_start_is_not_told() {
+    let layer = start(Emulator::builder().client("a", "s3cr3t"));
+    let credentials = command(&layer, "GET", "/credentials", "");
+    assert_eq!(
+        credentials,
+        json!({"clients": [{"client_id": "a", "client_secret": null}]}),
+        "a given secret may be a real one"
+    );
+    let public = command(&start(Emulator::builder()), "GET", "/credentials", "");
+    assert_eq!(
+        public["clients"][0]["client_secret"], SECRET,
+        "the public secret must be told"
+    );
 }
 
 #[test]
@@ -183,6 +209,9 @@ fn settings_can_be_changed_and_null_clears_them() {
             "access_expires_in": null,
             "business_expires_in": null,
             "rate_limit": null,
+            "idle_timeout_ms": null,
+            "requests_per_connection": null,
+            "proxy_credentials": null,
             "tls_trouble": null,
         }),
         "null must clear a setting, and an absent field must keep it"

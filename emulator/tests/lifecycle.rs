@@ -118,9 +118,16 @@ fn port_in_use_and_invalid_client_are_refused() {
     let used = layer.address().port();
     let error = start_error(Emulator::builder().port(used));
     assert!(
-        matches!(error, EmulatorError::Bind { port, .. } if port == used),
+        matches!(error, EmulatorError::Bind { address, .. } if address.port() == used),
         "wrong error for a port in use: {error:?}"
     );
+    let text = error.to_string();
+    for part in [&format!("127.0.0.1:{used}"), "in use"] {
+        assert!(
+            text.contains(part),
+            "the error for a port in use must contain {part:?}, got {text:?}"
+        );
+    }
     for (builder, what) in [
         (Emulator::builder().client("", "x"), "an empty client id"),
         (

@@ -9,8 +9,12 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{access_token, get, request_business_token, request_token, start, wait_until, whoami};
-use layerfi_auth_emulator::{DEMO_BUSINESS_ID as DEMO, Emulator, EmulatorError, Endpoint, Fault};
+use common::{
+    access_token, curl, get, request_business_token, request_token, start, wait_until, whoami,
+};
+use layerfi_auth_emulator::{
+    DEMO_BUSINESS_ID as DEMO, Emulator, EmulatorError, Encoding, Endpoint, Fault,
+};
 use serde_json::json;
 
 fn with(fault: Fault) -> Emulator {
@@ -229,4 +233,55 @@ fn held_responses_are_sent_only_after_a_release() {
         (3, 3),
         "wrong counters of the token endpoint: {counters:?}"
     );
+}
+
+#[test]
+fn encoded_body_is_decoded_by_curl() {
+    let layer = start(Emulator::builder());
+    // Larger than one block of each encoding.
+    let body = "0123456789abcdef".repeat(20_000);
+    for (encoding, name) in [
+        (Encoding::Gzip, "gzip"),
+        (Encoding::Br, "br"),
+        (Encoding::Zstd, "zstd"),
+    ] {
+        for body in ["", "x", &body] {
+            let fault = Fault::text(body).encoding(encoding).times(2);
+            layer.fault(Endpoint::Whoami, fault).unwrap();
+            let url = format!("{}/whoami", layer.url());
+            let (code, text) = curl(&["--compressed", &url]);
+            assert_eq!(code, 0, "curl must decode {name}: {text}");
+            assert!(
+                text == body,
+                "wrong body of {} bytes with {name}: got {} bytes",
+                body.len(),
+                text.len()
+            );
+            let (_, head) = curl(&["-D", "-", "-o", "/dev/null", &url]);
+            assert!(
+                head.contains(&format!("content-encoding: {name}\r\n")),
+                "the response must name its encoding: {head}"
+            );
+        }
+    }
+}
+
+#[test]
+fn header_can_be_very_long_and_fault_can_name_a_path() {
+    let layer = start(Emulator::builder());
+    let fault = Fault::default()
+        .pad_header("x-request-id", 380_000)
+        .header("x-ratelimit-reset", "9999999999")
+        .path("/whoami")
+        .forever();
+    layer.add_fault(fault).unwrap();
+    let response = common::whoami(&layer, "x")
+        .expect_status(401)
+        .expect_header("x-ratelimit-reset", Some("9999999999"));
+    assert_eq!(
+        response.header("x-request-id").map(str::len),
+        Some(380_000),
+        "wrong length of the header"
+    );
+    request_token(&layer).expect_header("x-ratelimit-reset", None);
 }

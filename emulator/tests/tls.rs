@@ -152,6 +152,20 @@ fn each_defect_makes_curl_fail_and_can_be_removed() {
         .set_tls_trouble(Some(TlsTrouble::HandshakeStall))
         .unwrap();
     trusting.expect(&url, &["--max-time", "1"], TIMED_OUT);
+    layer.set_tls_trouble(Some(TlsTrouble::Tls11)).unwrap();
+    let text = trusting.expect(&url, &[], HANDSHAKE_FAILED);
+    assert!(
+        text.contains("protocol version"),
+        "curl's error must be the alert protocol_version: {text}"
+    );
+    layer.set_tls_trouble(Some(TlsTrouble::PlainHttp)).unwrap();
+    let text = trusting.expect(&url, &[], HANDSHAKE_FAILED);
+    assert!(
+        text.contains("wrong version number"),
+        "curl's error must be that the answer is not TLS: {text}"
+    );
+    common::send(layer.address(), "GET", "/", &[], "").expect_status(401);
+    layer.clear_log();
     layer.set_tls_trouble(None).unwrap();
     trusting.expect(&url, &[], SUCCESS);
     assert_eq!(
@@ -225,4 +239,57 @@ fn only_the_set_http_versions_are_used() {
         text, "2",
         "plain HTTP must support HTTP/2 with prior knowledge"
     );
+}
+
+#[test]
+fn authority_can_be_served_as_the_certificate() {
+    let layer = start(Emulator::builder().tls_trouble(TlsTrouble::CaAsLeaf));
+    let served = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "openssl s_client -connect $1 </dev/null 2>/dev/null",
+            "sh",
+        ])
+        .arg(layer.address().to_string())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&served.stdout).into_owned();
+    assert!(
+        text.contains(layer.ca_pem().unwrap().replace("\r\n", "\n").trim()),
+        "the served certificate must be the authority's: {text}"
+    );
+}
+
+#[test]
+fn rotated_authority_is_trusted_and_the_old_one_is_not_until_a_reset() {
+    let layer = start(Emulator::builder().tls(true));
+    let (old, url) = (TrustingCurl::of(&layer), whoami_url(&layer));
+    let old_pem = layer.ca_pem().unwrap();
+    old.expect(&url, &[], SUCCESS);
+    let pem = layer.rotate_authority().unwrap();
+    assert_eq!(
+        Some(&pem),
+        layer.ca_pem().as_ref(),
+        "ca_pem must be the new one"
+    );
+    assert_ne!(pem, old_pem, "the authority must be a new one");
+    old.expect(&url, &[], CERTIFICATE_REFUSED);
+    // Writes the new authority to the same file.
+    layer.write_ca_pem(&old.0).unwrap();
+    old.expect(&url, &[], SUCCESS);
+    let rotated = common::command(&layer, "POST", "/tls/rotate", "");
+    let info = common::command(&layer, "GET", "/", "");
+    assert_eq!(
+        rotated["ca_pem"], info["ca_pem"],
+        "GET / must show the new authority"
+    );
+    old.expect(&url, &[], CERTIFICATE_REFUSED);
+    layer.reset();
+    assert_eq!(
+        layer.ca_pem(),
+        Some(old_pem),
+        "a reset must restore the authority"
+    );
+    let plain = start(Emulator::builder());
+    common::control(&plain, "POST", "/tls/rotate", "").expect_status(400);
 }

@@ -39,15 +39,15 @@ static void empty(void) {
 static void copy(void) {
     char buffer[4096];
     size_t length = 0;
-    if (layerfi_client_copy_authorization(client, 0, buffer, sizeof buffer, &length, NULL) !=
-        LAYERFI_RESULT_OK) {
+    if (layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, buffer, sizeof buffer, &length,
+                                          NULL) != LAYERFI_RESULT_OK) {
         abort();
     }
 }
 
 static void handle(void) {
     layerfi_token *token = NULL;
-    if (layerfi_client_token(client, 0, &token, NULL) != LAYERFI_RESULT_OK ||
+    if (layerfi_client_token(client, LAYERFI_DEFAULT, &token, NULL) != LAYERFI_RESULT_OK ||
         layerfi_token_authorization(token).len == 0) {
         abort();
     }
@@ -117,7 +117,7 @@ int main(void) {
     }
     double built = now_ns();
     layerfi_token *token = NULL;
-    if (layerfi_client_token(client, 0, &token, NULL) != LAYERFI_RESULT_OK) {
+    if (layerfi_client_token(client, LAYERFI_DEFAULT, &token, NULL) != LAYERFI_RESULT_OK) {
         return 1;
     }
     double got = now_ns();

@@ -34,7 +34,8 @@ int main(void) {
     CURL *curl = curl_easy_init();
     snprintf(url, sizeof url, "%s/whoami", layerfi_client_api_url(client).data);
     for (int attempt = 0; attempt < 2 && status == 401; attempt++) {
-        if (layerfi_client_copy_authorization(client, 0, authorization, sizeof authorization, NULL,
+        if (layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, authorization,
+                                              sizeof authorization, NULL,
                                               &error) != LAYERFI_RESULT_OK) {
             curl_easy_cleanup(curl);
             goto failed;

@@ -9,7 +9,7 @@
 int main() try {
     using namespace std::chrono_literals;
     const auto client = layerfi::Client::from_env();
-    const std::string business = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b";
+    const std::string business = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
 
     std::vector<std::thread> workers;
     for (int i = 0; i < 10; ++i) {

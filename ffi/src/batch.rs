@@ -2,10 +2,11 @@
 
 use std::ffi::{c_char, c_void};
 
-use layerfi_auth::{BatchOptions, BatchProgress, BusinessToken, Error, SessionDuration};
+use layerfi_auth::{BatchOptions, BatchProgress, BusinessToken, Error};
 
-use crate::business_token::layerfi_business_token;
-use crate::client::layerfi_client;
+use crate::business_token::{layerfi_business_token, session_duration};
+use crate::client::{Timeout, layerfi_client};
+use crate::default::given;
 use crate::error::layerfi_error;
 use crate::failure::Failure;
 use crate::guard::guard;
@@ -41,6 +42,21 @@ pub struct layerfi_business_tokens {
     results: Vec<Result<BusinessToken, Error>>,
 }
 
+fn options(session_duration_s: u64, max_in_flight: u64) -> Result<BatchOptions, Failure> {
+    let options = BatchOptions::default().session_duration(session_duration(session_duration_s)?);
+    Ok(match given(max_in_flight) {
+        None => options,
+        Some(0) => {
+            return Err(Failure::Argument(
+                "max_in_flight",
+                "must be at least 1, got 0",
+                "use LAYERFI_DEFAULT for the default",
+            ));
+        }
+        Some(most) => options.max_in_flight(usize::try_from(most).unwrap_or(usize::MAX)),
+    })
+}
+
 /// Requests tokens for many businesses and waits for all results. Duplicate ids
 /// share one request. Requests are sent within Layer's rate limit. Free the
 /// results with layerfi_business_tokens_free().
@@ -48,20 +64,20 @@ pub struct layerfi_business_tokens {
 /// `business_ids` is an array of `count` strings; it may be NULL if `count` is 0.
 /// An id that is not valid fails in its own result, not in this call.
 /// `session_duration_s` is as in layerfi_client_business_token(). `max_in_flight`
-/// is the maximum number of concurrent requests; 0 is the default, 32.
-/// `timeout_ms` limits each business in milliseconds, from the moment when the
-/// rate limiter permits its request; it does not limit the batch. 0 is the
-/// client's timeout. `progress` may be NULL; otherwise it is called with
+/// is the maximum number of concurrent requests, at least 1; LAYERFI_DEFAULT is
+/// 32. `timeout_ms` limits each business in milliseconds, from the moment when the
+/// rate limiter permits its request; it does not limit the batch. LAYERFI_DEFAULT
+/// is the client's timeout. `progress` may be NULL; otherwise it is called with
 /// `userdata`, from this thread.
 ///
-/// Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a duration that is not valid.
+/// Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a number that is not valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_business_tokens(
     client: *const layerfi_client,
     business_ids: *const *const c_char,
     count: usize,
     session_duration_s: u64,
-    max_in_flight: usize,
+    max_in_flight: u64,
     timeout_ms: u64,
     progress: layerfi_progress_callback,
     userdata: *mut c_void,
@@ -72,11 +88,8 @@ pub unsafe extern "C" fn layerfi_client_business_tokens(
         let client = borrow!(client);
         let ids = read_strs!(business_ids, count);
         check_out!(out);
-        let duration = SessionDuration::from_secs(session_duration_s)?;
-        let mut options = BatchOptions::default().session_duration(duration);
-        if max_in_flight > 0 {
-            options.max_in_flight = max_in_flight;
-        }
+        let options = options(session_duration_s, max_in_flight)?;
+        let timeout = Timeout::read(timeout_ms)?;
         let report = |so_far: BatchProgress| {
             let so_far = layerfi_batch_progress {
                 total: so_far.total,
@@ -88,7 +101,7 @@ pub unsafe extern "C" fn layerfi_client_business_tokens(
             progress.is_none_or(|progress| unsafe { progress(userdata, &so_far) })
         };
         let results = client
-            .waiting(timeout_ms)?
+            .waiting(timeout)?
             .business_tokens_for_ids(ids, options, report);
         write_out!(out, layerfi_business_tokens { results });
         Ok(())
@@ -122,7 +135,11 @@ pub unsafe extern "C" fn layerfi_business_tokens_get(
         let token = tokens
             .results
             .get(index)
-            .ok_or(Failure::Argument("index", "is past the last result"))?
+            .ok_or(Failure::Argument(
+                "index",
+                "is past the last result",
+                "use an index below layerfi_business_tokens_len()",
+            ))?
             .clone()?;
         write_out!(out, layerfi_business_token::new(token));
         Ok(())

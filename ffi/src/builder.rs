@@ -41,7 +41,9 @@ impl layerfi_basic_encoding {
 /// and environment are required; every other setting has a default. All strings
 /// are copied. Free it with layerfi_client_builder_free().
 ///
-/// Most values are checked by layerfi_client_builder_build(). A setter that
+/// A setting whose setter is not called has its default: LAYERFI_DEFAULT is for
+/// calls, and not valid here. Most values are checked by
+/// layerfi_client_builder_build(). A setter that
 /// returns an error makes layerfi_client_builder_build() return the same error, so
 /// that a program which ignores it does not run with a default in its place.
 pub struct layerfi_client_builder {
@@ -57,50 +59,30 @@ impl layerfi_client_builder {
             failure: None,
         }
     }
+}
 
-    /// Applies the change of a setter, or remembers its failure.
-    fn apply(
-        &mut self,
-        change: Result<impl FnOnce(ClientBuilder) -> ClientBuilder, Failure>,
-    ) -> Result<(), Failure> {
-        match change {
-            Ok(change) => {
-                self.settings = change(std::mem::take(&mut self.settings));
+/// Changes the settings, or remembers the failure of the setter. Compiled once and not for each
+/// setter, so that the library is smaller.
+#[inline(never)]
+fn set(
+    builder: *mut layerfi_client_builder,
+    error: *mut *mut layerfi_error,
+    change: &mut dyn FnMut(ClientBuilder) -> Result<ClientBuilder, Failure>,
+) -> layerfi_result {
+    guard(error, || {
+        let builder = borrow_mut!(builder);
+        // A copy: a change that fails must not lose the other settings.
+        match change(builder.settings.clone()) {
+            Ok(settings) => {
+                builder.settings = settings;
                 Ok(())
             }
             Err(failure) => {
-                self.failure.get_or_insert_with(|| failure.clone());
+                builder.failure.get_or_insert_with(|| failure.clone());
                 Err(failure)
             }
         }
-    }
-}
-
-/// Tells the compiler the type of a change.
-fn change<F: FnOnce(ClientBuilder) -> ClientBuilder>(change: F) -> Result<F, Failure> {
-    Ok(change)
-}
-
-/// The body of a setter: applies `$change` to the settings. It may return from its
-/// block with an error.
-macro_rules! set {
-    ($builder:ident, $error:ident, $change:expr) => {
-        guard($error, || {
-            let builder = borrow_mut!($builder);
-            let read = || change($change);
-            builder.apply(read())
-        })
-    };
-}
-
-/// The body of a setter that takes a string.
-macro_rules! set_text {
-    ($builder:ident, $text:ident, $error:ident, $setter:path) => {
-        set!($builder, $error, {
-            let text = read_str!($text).to_owned();
-            move |settings: ClientBuilder| $setter(settings, text)
-        })
-    };
+    })
 }
 
 /// Makes a builder without settings. Free it with layerfi_client_builder_free().
@@ -150,9 +132,8 @@ pub unsafe extern "C" fn layerfi_client_builder_set_environment(
     environment: u32,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, {
-        let environment = layerfi_environment::read(environment)?;
-        move |settings: ClientBuilder| settings.environment(environment)
+    set(builder, error, &mut |settings| {
+        Ok(settings.environment(layerfi_environment::read(environment)?))
     })
 }
 
@@ -166,9 +147,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_environment_name(
     name: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, {
-        let environment: Environment = read_str!(name).parse()?;
-        move |settings: ClientBuilder| settings.environment(environment)
+    set(builder, error, &mut |settings| {
+        let environment: Environment = read_str!(name, "environment").parse()?;
+        Ok(settings.environment(environment))
     })
 }
 
@@ -180,7 +161,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_client_id(
     client_id: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set_text!(builder, client_id, error, ClientBuilder::client_id)
+    set(builder, error, &mut |settings| {
+        Ok(settings.client_id(read_str!(client_id)))
+    })
 }
 
 /// Sets the client secret that Layer issued. It replaces a secret file. The
@@ -191,9 +174,8 @@ pub unsafe extern "C" fn layerfi_client_builder_set_client_secret(
     client_secret: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, {
-        let secret = Secret::from(read_str!(client_secret));
-        move |settings: ClientBuilder| settings.client_secret(secret)
+    set(builder, error, &mut |settings| {
+        Ok(settings.client_secret(Secret::from(read_str!(client_secret))))
     })
 }
 
@@ -206,7 +188,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_client_secret_file(
     path: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set_text!(builder, path, error, ClientBuilder::client_secret_file)
+    set(builder, error, &mut |settings| {
+        Ok(settings.client_secret_file(read_str!(path, "client_secret_file")))
+    })
 }
 
 /// Sets a callback that reads client id and secret, for example from a vault. It
@@ -223,10 +207,10 @@ pub unsafe extern "C" fn layerfi_client_builder_set_credentials_callback(
     free_userdata: layerfi_free_callback,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, {
-        let callback = callback.ok_or(Failure::Null("callback"))?;
+    set(builder, error, &mut |settings| {
+        let callback = callback.ok_or(Failure::Null("credentials_callback"))?;
         let provider = Provider::new(callback, UserData::new(userdata, free_userdata));
-        move |settings: ClientBuilder| settings.credentials_provider(provider)
+        Ok(settings.credentials_provider(provider))
     })
 }
 
@@ -240,9 +224,8 @@ pub unsafe extern "C" fn layerfi_client_builder_set_basic_encoding(
     encoding: u32,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, {
-        let encoding = layerfi_basic_encoding::read(encoding)?;
-        move |settings: ClientBuilder| settings.basic_encoding(encoding)
+    set(builder, error, &mut |settings| {
+        Ok(settings.basic_encoding(layerfi_basic_encoding::read(encoding)?))
     })
 }
 
@@ -253,7 +236,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_api_url(
     url: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set_text!(builder, url, error, ClientBuilder::api_url)
+    set(builder, error, &mut |settings| {
+        Ok(settings.api_url(read_str!(url, "api_url")))
+    })
 }
 
 /// Sets the URL of the token endpoint. It replaces the environment's.
@@ -263,7 +248,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_auth_url(
     url: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set_text!(builder, url, error, ClientBuilder::auth_url)
+    set(builder, error, &mut |settings| {
+        Ok(settings.auth_url(read_str!(url, "auth_url")))
+    })
 }
 
 /// Sets the OAuth scope. It replaces the environment's.
@@ -273,18 +260,23 @@ pub unsafe extern "C" fn layerfi_client_builder_set_scope(
     scope: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set_text!(builder, scope, error, ClientBuilder::scope)
+    set(builder, error, &mut |settings| {
+        Ok(settings.scope(read_str!(scope)))
+    })
 }
 
 /// Sets the path of a PEM file with certificate authorities to trust in addition
-/// to the system's. layerfi_client_builder_build() reads it. At most 1 MiB.
+/// to the system's. At most 1 MiB. layerfi_client_builder_build() reads it. It is
+/// read again after a certificate was not accepted, every 10 seconds at most.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_ca_file(
     builder: *mut layerfi_client_builder,
     path: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set_text!(builder, path, error, ClientBuilder::ca_file)
+    set(builder, error, &mut |settings| {
+        Ok(settings.ca_file(read_str!(path, "ca_file")))
+    })
 }
 
 /// Sets PEM text with certificate authorities to trust in addition to the
@@ -295,19 +287,23 @@ pub unsafe extern "C" fn layerfi_client_builder_set_ca_pem(
     pem: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set_text!(builder, pem, error, ClientBuilder::ca_pem)
+    set(builder, error, &mut |settings| {
+        Ok(settings.ca_pem(read_str!(pem, "ca_pem")))
+    })
 }
 
 /// Sets a proxy, `http://[user:password@]host:port`, for all requests except
 /// those to loopback. Without it the environment variables `HTTPS_PROXY`,
-/// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
+/// `ALL_PROXY` and `NO_PROXY` are used, in upper or lower case.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_proxy(
     builder: *mut layerfi_client_builder,
     url: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set_text!(builder, url, error, ClientBuilder::proxy)
+    set(builder, error, &mut |settings| {
+        Ok(settings.proxy(read_str!(url, "proxy")))
+    })
 }
 
 /// Disables proxies, those of environment variables included.
@@ -316,7 +312,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_no_proxy(
     builder: *mut layerfi_client_builder,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, ClientBuilder::no_proxy)
+    set(builder, error, &mut |settings| Ok(settings.no_proxy()))
 }
 
 /// Allows `http://` URLs to this machine, for an emulator. Plain HTTP to any
@@ -327,8 +323,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_allow_http_loopback(
     allow: bool,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, |settings| settings
-        .allow_http_loopback(allow))
+    set(builder, error, &mut |settings| {
+        Ok(settings.allow_http_loopback(allow))
+    })
 }
 
 /// Allows business ids that are not UUIDs, for systems that replace Layer. The
@@ -339,8 +336,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_allow_opaque_business_ids(
     allow: bool,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, |settings| settings
-        .allow_opaque_business_ids(allow))
+    set(builder, error, &mut |settings| {
+        Ok(settings.allow_opaque_business_ids(allow))
+    })
 }
 
 /// Sets the maximum duration of a call, retries included, in milliseconds: 1 to
@@ -351,8 +349,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_timeout_ms(
     timeout_ms: u64,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, |settings| settings
-        .timeout(Duration::from_millis(timeout_ms)))
+    set(builder, error, &mut |settings| {
+        Ok(settings.timeout(Duration::from_millis(timeout_ms)))
+    })
 }
 
 /// Sets the maximum duration of connecting, per attempt, in milliseconds: 1 to
@@ -363,8 +362,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_connect_timeout_ms(
     timeout_ms: u64,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, |settings| settings
-        .connect_timeout(Duration::from_millis(timeout_ms)))
+    set(builder, error, &mut |settings| {
+        Ok(settings.connect_timeout(Duration::from_millis(timeout_ms)))
+    })
 }
 
 /// Sets the maximum duration of one attempt, from connecting to the last byte of
@@ -376,8 +376,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_attempt_timeout_ms(
     timeout_ms: u64,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, |settings| settings
-        .attempt_timeout(Duration::from_millis(timeout_ms)))
+    set(builder, error, &mut |settings| {
+        Ok(settings.attempt_timeout(Duration::from_millis(timeout_ms)))
+    })
 }
 
 /// Sets the maximum number of requests per call, the first included: 1 (no
@@ -388,7 +389,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_max_attempts(
     attempts: u32,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, |settings| settings.max_attempts(attempts))
+    set(builder, error, &mut |settings| {
+        Ok(settings.max_attempts(attempts))
+    })
 }
 
 /// Sets the maximum number of cached business tokens, at least 1. The default is
@@ -399,8 +402,16 @@ pub unsafe extern "C" fn layerfi_client_builder_set_business_token_capacity(
     tokens: usize,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, |settings| settings
-        .business_token_capacity(tokens))
+    set(builder, error, &mut |settings| {
+        if tokens == usize::MAX {
+            return Err(Failure::Argument(
+                "business_token_capacity",
+                "must be a number of tokens, got the largest number",
+                "leave this setter out for the default",
+            ));
+        }
+        Ok(settings.business_token_capacity(tokens))
+    })
 }
 
 /// Sets whether the access token is refreshed in the background without calls:
@@ -412,7 +423,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_keep_warm(
     keep_warm: bool,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set!(builder, error, |settings| settings.keep_warm(keep_warm))
+    set(builder, error, &mut |settings| {
+        Ok(settings.keep_warm(keep_warm))
+    })
 }
 
 /// Sets the text before `layerfi-auth/<version>` in the `User-Agent` header, such
@@ -423,7 +436,9 @@ pub unsafe extern "C" fn layerfi_client_builder_set_user_agent(
     product: *const c_char,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    set_text!(builder, product, error, ClientBuilder::user_agent)
+    set(builder, error, &mut |settings| {
+        Ok(settings.user_agent(read_str!(product, "user_agent")))
+    })
 }
 
 /// Checks all settings and makes a client. It sends no request and starts no

@@ -5,21 +5,15 @@ use std::time::Duration;
 
 use layerfi_auth::{BusinessToken, BusinessTokenOptions, SessionDuration};
 
-use crate::client::layerfi_client;
+use crate::client::{Timeout, layerfi_client};
+use crate::default::given;
 use crate::error::layerfi_error;
 use crate::failure::Failure;
 use crate::guard::guard;
 use crate::macros::{borrow, check_out, free, get, get_str, read_str, write_optional, write_out};
 use crate::result::layerfi_result;
 use crate::str_view::{layerfi_str, owned};
-use crate::time::unix_ms;
-
-/// The session duration that Layer uses by default, in seconds.
-pub const LAYERFI_SESSION_DURATION_DEFAULT: u64 = 3600;
-
-/// A value for `min_remaining_s`: half of the lifetime that the server gave the
-/// token.
-pub const LAYERFI_MIN_REMAINING_DEFAULT: u64 = u64::MAX;
+use crate::time::{duration_ms, unix_ms};
 
 /// A token for one business, for a browser or a mobile app. It stays valid after
 /// the client is freed. A const pointer to it may be used from several threads at
@@ -28,7 +22,7 @@ pub const LAYERFI_MIN_REMAINING_DEFAULT: u64 = u64::MAX;
 /// The library wipes its text from memory when the last reference to the token
 /// (this handle, and the client's cache) is gone. Wipe your own copies yourself.
 pub struct layerfi_business_token {
-    token: BusinessToken,
+    pub(crate) token: BusinessToken,
     business_id: CString,
 }
 
@@ -41,17 +35,27 @@ impl layerfi_business_token {
     }
 }
 
+/// A session duration in seconds, or the default.
+pub(crate) fn session_duration(seconds: u64) -> Result<SessionDuration, Failure> {
+    let seconds = given(seconds).map(SessionDuration::from_secs).transpose()?;
+    Ok(seconds.unwrap_or_default())
+}
+
+fn options(session_duration_s: u64, min_remaining_s: u64) -> Result<BusinessTokenOptions, Failure> {
+    let mut options = BusinessTokenOptions::from(session_duration(session_duration_s)?);
+    options.min_remaining = given(min_remaining_s).map(Duration::from_secs);
+    Ok(options)
+}
+
 /// Returns a token for one business: from the cache if it has enough lifetime
 /// left, otherwise newly minted. Free it with layerfi_business_token_free().
 ///
-/// `business_id` is a UUID. `session_duration_s` is 1 to 86,400 seconds, or
-/// LAYERFI_SESSION_DURATION_DEFAULT. `min_remaining_s` is the lifetime that the
+/// `business_id` is a UUID. `session_duration_s` is 1 to 86,400 seconds;
+/// LAYERFI_DEFAULT is 3,600 (1 hour). `min_remaining_s` is the lifetime that the
 /// token must have left, in seconds; it is reduced to nine tenths of the lifetime
-/// that the server gave the token, and LAYERFI_MIN_REMAINING_DEFAULT is half of
-/// it. `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
-///
-/// With LAYERFI_MIN_REMAINING_DEFAULT a cached token with less lifetime is
-/// returned if minting fails with a retryable error.
+/// that the server gave the token. LAYERFI_DEFAULT is half of that lifetime, or
+/// less if minting fails with a retryable error. `timeout_ms` limits the call in
+/// milliseconds; LAYERFI_DEFAULT is the client's timeout.
 ///
 /// Errors: LAYERFI_RESULT_INVALID_ARGUMENT for an id or a duration that is not
 /// valid; otherwise as layerfi_client_token(), and LAYERFI_RESULT_API if Layer
@@ -70,10 +74,8 @@ pub unsafe extern "C" fn layerfi_client_business_token(
         let (client, id) = (borrow!(client), read_str!(business_id));
         check_out!(out);
         let business = client.client.business_id(id)?;
-        let duration = SessionDuration::from_secs(session_duration_s)?;
-        let mut options = BusinessTokenOptions::from(duration);
-        options.min_remaining = (min_remaining_s != LAYERFI_MIN_REMAINING_DEFAULT)
-            .then(|| Duration::from_secs(min_remaining_s));
+        let options = options(session_duration_s, min_remaining_s)?;
+        let timeout = Timeout::read(timeout_ms)?;
         let cached = client
             .client
             .as_async()
@@ -81,7 +83,7 @@ pub unsafe extern "C" fn layerfi_client_business_token(
         let token = match cached {
             Some(token) => token,
             None => client
-                .waiting(timeout_ms)?
+                .waiting(timeout)?
                 .business_token_with(&business, options)?,
         };
         write_out!(out, layerfi_business_token::new(token));
@@ -89,10 +91,10 @@ pub unsafe extern "C" fn layerfi_client_business_token(
     })
 }
 
-/// Returns a cached business token that has at least half of its lifetime left,
-/// and never waits. Free it with layerfi_business_token_free().
+/// Returns a cached business token that has enough lifetime left, and never
+/// waits. Free it with layerfi_business_token_free().
 ///
-/// `business_id` and `session_duration_s` are as in
+/// `business_id`, `session_duration_s` and `min_remaining_s` are as in
 /// layerfi_client_business_token().
 ///
 /// Errors: LAYERFI_RESULT_NOT_AVAILABLE if the cache has no such token; a request
@@ -103,6 +105,7 @@ pub unsafe extern "C" fn layerfi_client_try_business_token(
     client: *const layerfi_client,
     business_id: *const c_char,
     session_duration_s: u64,
+    min_remaining_s: u64,
     out: *mut *mut layerfi_business_token,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
@@ -113,7 +116,7 @@ pub unsafe extern "C" fn layerfi_client_try_business_token(
             .client
             .try_business_token(
                 &client.client.business_id(id)?,
-                SessionDuration::from_secs(session_duration_s)?,
+                options(session_duration_s, min_remaining_s)?,
             )?
             .ok_or(Failure::NotAvailable)?;
         write_out!(out, layerfi_business_token::new(token));
@@ -139,20 +142,19 @@ pub unsafe extern "C" fn layerfi_client_mint_business_token(
         let (client, id) = (borrow!(client), read_str!(business_id));
         check_out!(out);
         let business = client.client.business_id(id)?;
-        let session_duration = SessionDuration::from_secs(session_duration_s)?;
+        let duration = session_duration(session_duration_s)?;
+        let timeout = Timeout::read(timeout_ms)?;
         let token = client
-            .waiting(timeout_ms)?
-            .mint_business_token(&business, session_duration)?;
+            .waiting(timeout)?
+            .mint_business_token(&business, duration)?;
         write_out!(out, layerfi_business_token::new(token));
         Ok(())
     })
 }
 
-/// Removes a business token from the cache, if it is still the current one. The
-/// handle stays the caller's.
-///
-/// `invalidated` may be NULL; otherwise it is set to whether the token was
-/// removed.
+/// Removes a business token from the cache because a server refused it with 401,
+/// if it is still the current one. The handle stays the caller's. Otherwise as
+/// layerfi_client_invalidate(), with a limit of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_invalidate_business_token(
     client: *const layerfi_client,
@@ -224,6 +226,16 @@ pub unsafe extern "C" fn layerfi_business_token_expires_at_ms(
     token: *const layerfi_business_token,
 ) -> i64 {
     get!(token, 0, |token| unix_ms(token.token.expires_at()))
+}
+
+/// How long the token is still valid, in milliseconds, as
+/// layerfi_token_remaining_ms(); 0 after the expiry, and for NULL. A page counts
+/// from this and not from the expiry, because the clocks of its users are wrong.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_business_token_remaining_ms(
+    token: *const layerfi_business_token,
+) -> u64 {
+    get!(token, 0, |token| duration_ms(token.token.remaining()))
 }
 
 /// Frees a business token and ends the views of it. NULL is allowed.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use layerfi_auth::blocking;
 
 use crate::callback;
+use crate::default::given;
 use crate::environment::layerfi_environment;
 use crate::error::layerfi_error;
 use crate::failure::Failure;
@@ -17,15 +18,38 @@ use crate::str_view::{layerfi_str, owned};
 /// The maximum timeout of a call; a longer one is reduced to it.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The timeout of a call; `None` is the client's.
+#[derive(Clone, Copy)]
+pub(crate) struct Timeout(Option<Duration>);
+
+impl Timeout {
+    /// Reads a `timeout_ms`. Every call reads it first, so that a wrong one fails with a cached
+    /// token too.
+    #[inline]
+    pub(crate) fn read(timeout_ms: u64) -> Result<Self, Failure> {
+        match given(timeout_ms) {
+            Some(0) => Err(Failure::Argument(
+                "timeout_ms",
+                "must be at least 1, got 0",
+                "use LAYERFI_DEFAULT for the client's own timeout",
+            )),
+            given => Ok(Self(
+                given.map(|ms| Duration::from_millis(ms).min(MAX_TIMEOUT)),
+            )),
+        }
+    }
+}
+
 /// A client for Layer's authentication. Make one per set of credentials and use
 /// it in the whole program. A const pointer to it may be used from several
 /// threads at the same time, and in the child after a fork(). Free it with
 /// layerfi_client_free().
 ///
 /// The `timeout_ms` of a call limits the whole call in milliseconds: waiting,
-/// retries and back-off included. 0 is the client's own timeout; a value above
-/// one day is reduced to one day. A call that times out does not cancel a
-/// request that other callers wait for.
+/// retries and back-off included. LAYERFI_DEFAULT is the client's own timeout, 0
+/// is LAYERFI_RESULT_INVALID_ARGUMENT, and a value above one day is reduced to one
+/// day. A call that times out does not cancel a request that other callers wait
+/// for.
 pub struct layerfi_client {
     pub(crate) client: blocking::Client,
     api_url: CString,
@@ -44,15 +68,12 @@ impl layerfi_client {
         }
     }
 
-    /// The client for a call that may wait up to `timeout_ms`. Fails in a callback.
-    pub(crate) fn waiting(&self, timeout_ms: u64) -> Result<blocking::Client, Failure> {
+    /// The client for a call that may wait. Fails in a callback.
+    pub(crate) fn waiting(&self, timeout: Timeout) -> Result<blocking::Client, Failure> {
         callback::check_may_wait()?;
-        Ok(match timeout_ms {
-            0 => self.client.clone(),
-            ms => {
-                let timeout = Duration::from_millis(ms).min(MAX_TIMEOUT);
-                self.client.with_timeout(timeout)
-            }
+        Ok(match timeout.0 {
+            None => self.client.clone(),
+            Some(timeout) => self.client.with_timeout(timeout),
         })
     }
 }

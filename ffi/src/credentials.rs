@@ -3,19 +3,54 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
+use layerfi_auth::blocking::start_thread;
 use layerfi_auth::{Credentials, CredentialsProvider};
+use tokio::sync::oneshot;
 
 use crate::callback::{self, UserData};
 use crate::error::layerfi_error;
+use crate::failure::Failure;
 use crate::guard::guard;
 use crate::macros::{borrow_mut, read_str};
 use crate::result::layerfi_result;
 
 /// Receives the credentials from a layerfi_credentials_callback. It is valid
 /// during the callback only. The library frees it.
+///
+/// A function that fails to set something makes the callback fail with the same
+/// error, as the setters of layerfi_client_builder do for the client.
 pub struct layerfi_credentials {
     credentials: Option<Credentials>,
     error: Option<String>,
+    /// The first failure of a setter.
+    failure: Option<Failure>,
+}
+
+impl layerfi_credentials {
+    /// Remembers the failure of a setter.
+    fn keep<T>(&mut self, read: Result<T, Failure>) -> Result<T, Failure> {
+        if let Err(failure) = &read {
+            self.failure.get_or_insert_with(|| failure.clone());
+        }
+        read
+    }
+
+    /// What the callback passed to the library.
+    fn into_result(self, succeeded: bool) -> Result<Credentials, String> {
+        match self {
+            Self {
+                failure: Some(failure),
+                ..
+            } => Err(failure.display()),
+            Self {
+                credentials: Some(credentials),
+                ..
+            } if succeeded => Ok(credentials),
+            Self { error, .. } => {
+                Err(error.unwrap_or_else(|| "the callback returned no credentials".to_owned()))
+            }
+        }
+    }
 }
 
 /// Reads the current credentials, passes them to layerfi_credentials_set() and
@@ -46,8 +81,13 @@ pub unsafe extern "C" fn layerfi_credentials_set(
 ) -> layerfi_result {
     guard(error, || {
         let credentials = borrow_mut!(credentials);
-        let (id, secret) = (read_str!(client_id), read_str!(client_secret));
-        credentials.credentials = Some(Credentials::new(id, secret));
+        let read = || {
+            Ok(Credentials::new(
+                read_str!(client_id),
+                read_str!(client_secret),
+            ))
+        };
+        credentials.credentials = Some(credentials.keep(read())?);
         Ok(())
     })
 }
@@ -62,7 +102,8 @@ pub unsafe extern "C" fn layerfi_credentials_set_error(
 ) -> layerfi_result {
     guard(error, || {
         let credentials = borrow_mut!(credentials);
-        credentials.error = Some(read_str!(message).to_owned());
+        let read = || Ok(read_str!(message).to_owned());
+        credentials.error = Some(credentials.keep(read())?);
         Ok(())
     })
 }
@@ -88,27 +129,23 @@ impl Provider {
 impl CredentialsProvider for Provider {
     async fn credentials(&self) -> Result<Credentials, Box<dyn std::error::Error + Send + Sync>> {
         let (callback, userdata) = (self.callback, Arc::clone(&self.userdata));
-        // The callback may block, and the engine's thread must not.
-        let asked = tokio::task::spawn_blocking(move || {
+        let (sender, asked) = oneshot::channel();
+        // The callback may block, and the call must end at its timeout all the same.
+        // Not `spawn_blocking`, which panics if no thread can be started.
+        start_thread("layerfi-creds", move || {
             let mut answer = layerfi_credentials {
                 credentials: None,
                 error: None,
+                failure: None,
             };
             let succeeded = callback::run(|| {
                 // SAFETY: the function was passed with this userdata, for any thread, and
                 // `answer` outlives the call.
                 unsafe { callback(userdata.pointer(), &mut answer) }
             });
-            match answer {
-                layerfi_credentials {
-                    credentials: Some(credentials),
-                    ..
-                } if succeeded => Ok(credentials),
-                answer => Err(answer
-                    .error
-                    .unwrap_or_else(|| "the callback returned no credentials".to_owned())),
-            }
-        });
+            let _ = sender.send(answer.into_result(succeeded));
+        })
+        .map_err(|why| format!("no thread could be started for the callback: {why}"))?;
         Ok(asked.await??)
     }
 }

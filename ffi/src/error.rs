@@ -21,6 +21,7 @@ pub struct layerfi_error {
     oauth_error: CString,
     error_enum: CString,
     http_status: u32,
+    attempts: u32,
     retry_after_ms: i64,
     retryable: bool,
 }
@@ -28,13 +29,12 @@ pub struct layerfi_error {
 impl layerfi_error {
     fn new(failure: &Failure) -> Self {
         let engine = failure.engine();
-        let (message, remedy) = failure.texts();
         let optional = |text: Option<&str>| text.map(owned).unwrap_or_default();
         Self {
             result: failure.result(),
             display: owned(&failure.display()),
-            message: owned(&message),
-            remedy: owned(&remedy),
+            message: owned(&failure.to_string()),
+            remedy: owned(failure.remedy()),
             field: optional(failure.field()),
             request_id: optional(engine.and_then(layerfi_auth::Error::request_id)),
             oauth_error: optional(engine.and_then(layerfi_auth::Error::oauth_error)),
@@ -42,6 +42,7 @@ impl layerfi_error {
             http_status: engine
                 .and_then(layerfi_auth::Error::http_status)
                 .map_or(0, u32::from),
+            attempts: engine.map_or(0, layerfi_auth::Error::attempts),
             retry_after_ms: engine
                 .and_then(layerfi_auth::Error::retry_after)
                 .map_or(-1, |delay| {
@@ -117,10 +118,17 @@ pub unsafe extern "C" fn layerfi_error_error_enum(error: *const layerfi_error) -
     get_str!(error.error_enum)
 }
 
-/// The HTTP status of the response; 0 if there was no response.
+/// The HTTP status of the response; 0 if there was no response. For a call that
+/// timed out, the status of its last attempt.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_error_http_status(error: *const layerfi_error) -> u32 {
     get!(error, 0, |error| error.http_status)
+}
+
+/// How many times the request was sent, retries included; 0 if it was not sent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_error_attempts(error: *const layerfi_error) -> u32 {
+    get!(error, 0, |error| error.attempts)
 }
 
 /// How long to wait before a retry, in milliseconds, as the server requests; -1

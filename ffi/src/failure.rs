@@ -4,33 +4,38 @@ use layerfi_auth::Error;
 
 use crate::result::layerfi_result;
 
-/// Why a call failed. `&'static str` is the name of an argument.
-#[derive(Clone)]
+/// Why a call failed. Its text is what failed; [`remedy`](Self::remedy) is what to do about it.
+/// `&'static str` is the name of an argument.
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    Engine(Error),
-    /// An argument that is not valid, and what is wrong with it.
-    Argument(&'static str, &'static str),
+    #[error("{}", .0.message())]
+    Engine(#[from] Error),
+    /// An argument that is not valid, what is wrong with it, and what to do.
+    #[error("{0} {1}")]
+    Argument(&'static str, &'static str, &'static str),
     /// A pointer that must not be null.
+    #[error("{0} is NULL")]
     Null(&'static str),
     /// A string that is not UTF-8.
+    #[error("{0} is not valid UTF-8")]
     Utf8(&'static str),
     /// A number that is not a value of its enum.
+    #[error("{0} is {1}, which is not a value of its enum")]
     Enum(&'static str, u32),
     /// A buffer that is too small: the argument with its size, and the bytes that are needed.
+    #[error("{0} is too small: {1} bytes are needed")]
     Buffer(&'static str, usize),
     /// No cached value, in a call that does not wait.
+    #[error("no valid token is in the cache")]
     NotAvailable,
     /// A call that waits, made from a callback that its result may depend on.
+    #[error("a function that waits was called in a callback, which could deadlock")]
     WouldDeadlock,
     /// Another subscriber receives the log of this process.
+    #[error("another log subscriber is installed in this process")]
     LogTaken,
+    #[error("the library panicked")]
     Panic,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Engine(error)
-    }
 }
 
 impl Failure {
@@ -50,59 +55,32 @@ impl Failure {
         }
     }
 
-    /// What failed, and what to do about it.
-    pub(crate) fn texts(&self) -> (String, String) {
-        let (message, remedy) = match self {
-            Self::Engine(error) => return (error.message().into(), error.remedy().into()),
-            Self::Argument(argument, why) => (
-                format!("{argument} {why}"),
-                "see the function's comment in layerfi_auth.h",
-            ),
-            Self::Null(argument) => (
-                format!("{argument} is NULL"),
-                "pass a pointer that is not NULL",
-            ),
-            Self::Utf8(argument) => (
-                format!("{argument} is not valid UTF-8"),
-                "convert it to UTF-8 first",
-            ),
-            Self::Enum(argument, value) => (
-                format!("{argument} is {value}, which is not a value of its enum"),
-                "use one of the constants in layerfi_auth.h",
-            ),
-            Self::Buffer(argument, needed) => (
-                format!("{argument} is too small: {needed} bytes are needed"),
-                "call again with a buffer of that size",
-            ),
-            Self::NotAvailable => (
-                "no valid token is in the cache".to_owned(),
-                "try again later, or use the function that waits",
-            ),
-            Self::WouldDeadlock => (
-                "a function that waits was called in a callback, which could deadlock".to_owned(),
-                "call it after the callback has returned, or from another thread",
-            ),
-            Self::LogTaken => (
-                "another log subscriber is installed in this process".to_owned(),
-                "set the log callback before any other log subscriber",
-            ),
-            Self::Panic => (
-                "the library panicked".to_owned(),
+    /// What to do about it.
+    pub(crate) fn remedy(&self) -> &str {
+        match self {
+            Self::Engine(error) => error.remedy(),
+            Self::Argument(_, _, remedy) => remedy,
+            Self::Null(_) => "pass a pointer that is not NULL",
+            Self::Utf8(_) => "convert it to UTF-8 first",
+            Self::Enum(..) => "use one of the constants in layerfi_auth.h",
+            Self::Buffer(..) => "call again with a buffer of that size",
+            Self::NotAvailable => "try again later, or use the function that waits",
+            Self::WouldDeadlock => {
+                "call it after the callback has returned, or from another thread"
+            }
+            Self::LogTaken => "set the log callback before any other log subscriber",
+            Self::Panic => {
                 "report this bug with the panic's text from standard error; the client stays \
-                 usable",
-            ),
-        };
-        (message, remedy.to_owned())
+                 usable"
+            }
+        }
     }
 
-    /// Message and remedy in one line.
+    /// What failed and what to do about it, in one line.
     pub(crate) fn display(&self) -> String {
         match self {
             Self::Engine(error) => error.to_string(),
-            other => {
-                let (message, remedy) = other.texts();
-                format!("{message}: {remedy}")
-            }
+            other => format!("{other}: {}", other.remedy()),
         }
     }
 
@@ -110,7 +88,7 @@ impl Failure {
     pub(crate) fn field(&self) -> Option<&'static str> {
         match self {
             Self::Engine(error) => error.field(),
-            Self::Argument(argument, _)
+            Self::Argument(argument, ..)
             | Self::Null(argument)
             | Self::Utf8(argument)
             | Self::Enum(argument, _)

@@ -2,7 +2,8 @@
 //! `fuzz/` (`--cfg fuzzing`), and for this crate's tests, which run the corpus.
 //!
 //! No request is sent: functions that wait are called as in a callback, where they fail after
-//! their arguments are read. Only one token is fetched, at the start, from a server in this file.
+//! their arguments are read. Only two tokens are fetched, at the start, from a server in this
+//! file.
 
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A panic is how a failure is reported.
@@ -19,7 +20,9 @@ use crate::business_token::*;
 use crate::callback;
 use crate::client::*;
 use crate::credentials::*;
+use crate::default::LAYERFI_DEFAULT;
 use crate::error::*;
+use crate::json::*;
 use crate::log::{layerfi_log_level, layerfi_set_log_callback};
 use crate::response::*;
 use crate::result::{layerfi_result, layerfi_result_name};
@@ -102,6 +105,8 @@ fn check(
                 );
             }
             assert_eq!(layerfi_error_http_status(error), 0);
+            assert_eq!(layerfi_error_attempts(error), 0);
+            assert_eq!(layerfi_error_retry_after_ms(error), -1);
         }
         layerfi_error_free(error);
     }
@@ -119,6 +124,8 @@ fn check_out<T>(
     assert_eq!(result == layerfi_result::Ok, out != untouched);
     (out != untouched).then_some(out)
 }
+
+type LogCallback = unsafe extern "C" fn(*mut c_void, u32, layerfi_str);
 
 type SetText = unsafe extern "C" fn(
     *mut layerfi_client_builder,
@@ -216,13 +223,7 @@ pub fn c_strings(data: &[u8]) {
 /// The same; false if the input was skipped.
 fn run(data: &[u8]) -> bool {
     static LOGGED: OnceLock<()> = OnceLock::new();
-    LOGGED.get_or_init(|| {
-        let level = layerfi_log_level::Trace as u32;
-        // SAFETY: the callback uses no userdata.
-        check(true, |error| unsafe {
-            layerfi_set_log_callback(Some(take_log), null_mut(), level, error)
-        });
-    });
+    LOGGED.get_or_init(start_log);
     let commands: Vec<_> = data
         .split(|byte| *byte == b'|')
         .filter_map(Command::read)
@@ -230,8 +231,8 @@ fn run(data: &[u8]) -> bool {
     if commands.iter().any(Command::puts_secret_into_errors) {
         return false;
     }
-    // Fetches the token, while waiting is allowed.
-    client_with_token();
+    // Fetches the tokens, while waiting is allowed.
+    business_token();
     let mut state = State {
         // SAFETY: the out argument is `check_out`'s.
         builder: check_out(true, |out, error| unsafe {
@@ -252,6 +253,14 @@ fn run(data: &[u8]) -> bool {
     true
 }
 
+fn start_log() {
+    let level = layerfi_log_level::Trace as u32;
+    // SAFETY: the callback uses no userdata.
+    check(true, |error| unsafe {
+        layerfi_set_log_callback(Some(take_log), null_mut(), level, error)
+    });
+}
+
 unsafe extern "C" fn take_log(_: *mut c_void, level: u32, message: layerfi_str) {
     assert!((1..=5).contains(&level));
     assert!(!text(message).contains(SECRET), "the log contains a secret");
@@ -269,7 +278,9 @@ impl State {
         }
         match command.letter {
             b'n' => self.number = number(command.bytes),
-            b'0'..=b'9' => self.set_number(command),
+            b'0'..=b'9' | b'w' => self.set_number(command),
+            b'l' => self.log_level(command),
+            b'j' => json(command),
             b'b' => self.build(command),
             b'y' => self.business(command),
             b't' => self.batch(command),
@@ -298,9 +309,26 @@ impl State {
                 b'6' => layerfi_client_builder_set_attempt_timeout_ms(builder, number, error),
                 b'7' => layerfi_client_builder_set_max_attempts(builder, short, error),
                 b'8' => layerfi_client_builder_set_business_token_capacity(builder, size, error),
+                b'w' => layerfi_client_builder_set_keep_warm(builder, flag, error),
                 _ => layerfi_client_builder_set_no_proxy(builder, error),
             }
         });
+    }
+
+    /// Ends the log and starts it again, with any level.
+    fn log_level(&self, command: &Command<'_>) {
+        let off = layerfi_log_level::Off as u32;
+        let level = u32::try_from(self.number).unwrap_or(u32::MAX);
+        let callback = (!command.is_null).then_some(take_log as LogCallback);
+        // SAFETY: the callback uses no userdata.
+        let result = check(command.wants_error, |error| unsafe {
+            layerfi_set_log_callback(callback, null_mut(), level, error)
+        });
+        let is_level = level <= layerfi_log_level::Trace as u32;
+        assert_eq!(result == layerfi_result::Ok, is_level);
+        if is_level && (command.is_null || level == off) {
+            start_log();
+        }
     }
 
     fn build(&mut self, command: &Command<'_>) {
@@ -343,12 +371,19 @@ impl State {
         refused::<layerfi_business_token>(wants_error, |out, error| {
             // SAFETY: the client is valid, and the text null or ended by a NUL.
             let result = unsafe {
-                layerfi_client_mint_business_token(client, id.pointer(), duration, 0, out, error)
+                layerfi_client_mint_business_token(
+                    client,
+                    id.pointer(),
+                    duration,
+                    LAYERFI_DEFAULT,
+                    out,
+                    error,
+                )
             };
             valid = result == layerfi_result::WouldDeadlock;
             result
         });
-        for min_remaining in [0, duration, LAYERFI_MIN_REMAINING_DEFAULT] {
+        for min_remaining in [0, duration, LAYERFI_DEFAULT] {
             refused::<layerfi_business_token>(wants_error, |out, error| {
                 // SAFETY: as above.
                 unsafe {
@@ -368,7 +403,14 @@ impl State {
         if !valid {
             // SAFETY: as above.
             let found = check_out::<layerfi_business_token>(wants_error, |out, error| unsafe {
-                layerfi_client_try_business_token(client, id.pointer(), duration, out, error)
+                layerfi_client_try_business_token(
+                    client,
+                    id.pointer(),
+                    duration,
+                    LAYERFI_DEFAULT,
+                    out,
+                    error,
+                )
             });
             assert!(found.is_none(), "a business token for an invalid id");
         }
@@ -385,8 +427,8 @@ impl State {
                     ids.as_ptr(),
                     ids.len(),
                     self.number,
-                    0,
-                    0,
+                    self.number,
+                    LAYERFI_DEFAULT,
                     None,
                     null_mut(),
                     out,
@@ -472,7 +514,7 @@ impl State {
                 if self.number & 64 == 0 {
                     layerfi_client_copy_authorization(
                         client_with_token(),
-                        0,
+                        LAYERFI_DEFAULT,
                         buffer,
                         capacity,
                         &mut length,
@@ -618,7 +660,7 @@ fn ask_vault(command: &Command<'_>) {
     // SAFETY: the client is valid, and freed once.
     unsafe {
         let result = check(true, |error| {
-            layerfi_client_token(client, 0, &mut token, error)
+            layerfi_client_token(client, LAYERFI_DEFAULT, &mut token, error)
         });
         assert_eq!(result, layerfi_result::Credentials);
         layerfi_client_free(client);
@@ -667,6 +709,58 @@ fn client_of(
     }
 }
 
+/// A business token as JSON, with any name of an environment.
+fn json(command: &Command<'_>) {
+    let environment = command.text();
+    let token = business_token();
+    // SAFETY: the token is valid, the text null or ended by a NUL, and both results are freed
+    // once.
+    unsafe {
+        for json in [
+            check_out(command.wants_error, |out, error| {
+                layerfi_business_token_json(token, out, error)
+            }),
+            check_out(command.wants_error, |out, error| {
+                let name = environment.pointer();
+                layerfi_business_token_layer_provider_props_json(token, name, out, error)
+            }),
+        ] {
+            let Some(json) = json else { continue };
+            let text = text(layerfi_json_text(json));
+            assert!(text.starts_with('{') && text.ends_with('}') && text.contains(TOKEN));
+            assert!(
+                !text.contains(|c: char| c.is_ascii_control()),
+                "JSON has control characters"
+            );
+            layerfi_json_free(json);
+        }
+    }
+}
+
+/// A business token; it is never freed.
+fn business_token() -> *const layerfi_business_token {
+    static BUSINESS_TOKEN: OnceLock<usize> = OnceLock::new();
+    let address = *BUSINESS_TOKEN.get_or_init(|| {
+        let id = Text::new(b"3fa85f64-5717-4562-b3fc-2c963f66afa6");
+        let token = check_out(true, |out, error| {
+            let client = client_with_token();
+            // SAFETY: the client is valid, and the text ends with a NUL.
+            unsafe {
+                layerfi_client_mint_business_token(
+                    client,
+                    id.pointer(),
+                    LAYERFI_DEFAULT,
+                    LAYERFI_DEFAULT,
+                    out,
+                    error,
+                )
+            }
+        });
+        token.unwrap().expose_provenance()
+    });
+    std::ptr::with_exposed_provenance(address)
+}
+
 /// The client with a cached token; it is never freed.
 fn client_with_token() -> *const layerfi_client {
     static CLIENT: OnceLock<usize> = OnceLock::new();
@@ -683,7 +777,7 @@ fn client_with_token() -> *const layerfi_client {
         // SAFETY: the client is valid, and the token freed once.
         unsafe {
             let result = check(true, |error| {
-                layerfi_client_token(client, 0, &mut token, error)
+                layerfi_client_token(client, LAYERFI_DEFAULT, &mut token, error)
             });
             assert_eq!(result, layerfi_result::Ok);
             layerfi_token_free(token);
@@ -693,12 +787,19 @@ fn client_with_token() -> *const layerfi_client {
     std::ptr::with_exposed_provenance(address)
 }
 
-/// Answers any token request with a token that is valid for a day.
+/// Answers any token request with a token that is valid for a day, and so any request for a
+/// business token.
 fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     let mut request = Vec::new();
     let mut some = [0; 4096];
-    // A form body has no line end: the request is complete when it contains the scope.
-    while !String::from_utf8_lossy(&request).contains("scope=scope") {
+    // The bodies have no line end: a request is complete when it contains its last word.
+    let is_complete = |request: &[u8]| {
+        let request = String::from_utf8_lossy(request);
+        ["scope=scope", "session_duration"]
+            .iter()
+            .any(|word| request.contains(word))
+    };
+    while !is_complete(&request) {
         match stream.read(&mut some)? {
             0 => return Ok(()),
             count => request.extend_from_slice(&some[..count]),

@@ -18,6 +18,16 @@ pub(crate) fn guard(
     error: *mut *mut layerfi_error,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> layerfi_result {
+    let mut body = Some(body);
+    run(error, &mut || body.take().map_or(Ok(()), |body| body()))
+}
+
+/// [`guard`], compiled once and not for each function, so that the library is smaller.
+#[inline(never)]
+fn run(
+    error: *mut *mut layerfi_error,
+    body: &mut dyn FnMut() -> Result<(), Failure>,
+) -> layerfi_result {
     let result = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => layerfi_result::Ok,
         Ok(Err(failure)) => report(error, &failure),

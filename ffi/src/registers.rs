@@ -7,7 +7,6 @@
 /// Overwrites all vector registers with zeros. Costs some 2 ns.
 ///
 /// Call it last: text that is copied after it stays in the registers.
-#[inline]
 pub(crate) fn clear() {
     arch::clear();
 }

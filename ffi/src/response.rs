@@ -5,7 +5,7 @@ use std::ffi::{CString, c_char};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 
-use crate::client::layerfi_client;
+use crate::client::{Timeout, layerfi_client};
 use crate::error::layerfi_error;
 use crate::failure::Failure;
 use crate::guard::guard;
@@ -66,7 +66,7 @@ impl layerfi_response {
 /// `/v1/businesses`, or a URL of the API; the token is not sent to any other host.
 /// `headers` is an array of `header_count` headers, `body` has `body_length`
 /// bytes; each may be NULL if its count is 0. `timeout_ms` limits the call in
-/// milliseconds; 0 is the client's timeout.
+/// milliseconds; LAYERFI_DEFAULT is the client's timeout.
 ///
 /// Errors: LAYERFI_RESULT_INVALID_ARGUMENT for a method, URI or header that is
 /// not valid; LAYERFI_RESULT_PROTOCOL for a response of more than 16 MiB;
@@ -90,24 +90,36 @@ pub unsafe extern "C" fn layerfi_client_execute(
         let headers = read_slice!(headers, header_count);
         let body = read_slice!(body, body_length);
         check_out!(out);
+        let timeout = Timeout::read(timeout_ms)?;
         let mut request = Request::new(Bytes::copy_from_slice(body));
-        *request.method_mut() = Method::from_bytes(method.as_bytes())
-            .map_err(|_| Failure::Argument("method", "is not an HTTP method"))?;
-        *request.uri_mut() =
-            Uri::try_from(uri).map_err(|_| Failure::Argument("uri", "is not a valid URI"))?;
+        *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| {
+            Failure::Argument(
+                "method",
+                "is not an HTTP method",
+                "use one such as GET or POST",
+            )
+        })?;
+        *request.uri_mut() = Uri::try_from(uri).map_err(|_| {
+            let remedy = "use a path such as /v1/businesses, or a URL of the API";
+            Failure::Argument("uri", "is not a valid URI", remedy)
+        })?;
         for header in headers {
             let (name, value) = (
                 read_str!(header.name, "headers"),
                 read_str!(header.value, "headers"),
             );
             request.headers_mut().append(
-                HeaderName::try_from(name)
-                    .map_err(|_| Failure::Argument("headers", "has a name that is not valid"))?,
-                HeaderValue::try_from(value)
-                    .map_err(|_| Failure::Argument("headers", "has a value that is not valid"))?,
+                HeaderName::try_from(name).map_err(|_| {
+                    let remedy = "use letters, digits and hyphens";
+                    Failure::Argument("headers", "has a name that is not valid", remedy)
+                })?,
+                HeaderValue::try_from(value).map_err(|_| {
+                    let remedy = "use no control characters";
+                    Failure::Argument("headers", "has a value that is not valid", remedy)
+                })?,
             );
         }
-        let response = client.waiting(timeout_ms)?.execute(request)?;
+        let response = client.waiting(timeout)?.execute(request)?;
         write_out!(out, layerfi_response::new(&response));
         Ok(())
     })

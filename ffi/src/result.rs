@@ -24,9 +24,10 @@ pub enum layerfi_result {
     /// The server's certificate was not accepted, or the TLS handshake failed.
     Tls = 6,
     /// The token endpoint refused the request; layerfi_error_oauth_error() has
-    /// its OAuth error code.
+    /// its OAuth error code, or is empty for a 400 or 401 without a body.
     Oauth = 7,
-    /// The Layer API refused the request; see layerfi_error_http_status() and
+    /// The Layer API refused the request, or the token endpoint failed without
+    /// an OAuth error code; see layerfi_error_http_status() and
     /// layerfi_error_error_enum().
     Api = 8,
     /// Too many requests; layerfi_error_retry_after_ms() has the time to wait.

@@ -43,10 +43,12 @@ impl layerfi_str {
     }
 }
 
-/// A string for C, up to the first NUL (the engine's strings have none).
+/// A string for C. The engine refuses texts of servers that contain a NUL. Any other NUL is
+/// replaced with U+FFFD, because C would not see the text after it.
 pub(crate) fn owned(text: &str) -> CString {
-    let end = text.find('\0').unwrap_or(text.len());
-    CString::new(text.get(..end).unwrap_or_default()).unwrap_or_default()
+    CString::new(text)
+        .or_else(|_| CString::new(text.replace('\0', "\u{fffd}")))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -54,8 +56,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owned_string_ends_before_its_first_nul() {
-        assert_eq!(owned("ab\0c").as_c_str(), c"ab");
+    fn a_nul_in_an_owned_string_is_replaced() {
+        assert_eq!(owned("ab\0c").to_str(), Ok("ab\u{fffd}c"));
         assert_eq!(owned("").as_c_str(), c"");
     }
 

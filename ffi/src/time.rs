@@ -1,6 +1,11 @@
-//! Points in time for C.
+//! Points in time and durations for C.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds of a duration.
+pub(crate) fn duration_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Milliseconds since 1970-01-01 00:00 UTC.
 pub(crate) fn unix_ms(time: SystemTime) -> i64 {

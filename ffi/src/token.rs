@@ -4,14 +4,14 @@ use std::ffi::c_char;
 
 use layerfi_auth::AccessToken;
 
-use crate::client::layerfi_client;
+use crate::client::{Timeout, layerfi_client};
 use crate::error::layerfi_error;
 use crate::failure::Failure;
 use crate::guard::guard;
 use crate::macros::{borrow, check_out, free, get, read_str, write_optional, write_out};
 use crate::result::layerfi_result;
 use crate::str_view::layerfi_str;
-use crate::time::unix_ms;
+use crate::time::{duration_ms, unix_ms};
 
 /// An access token for the Layer API. It does not change when the client gets a
 /// newer token, and stays valid after the client is freed. A const pointer to it
@@ -29,7 +29,8 @@ pub struct layerfi_token {
 /// soon is returned at once and refreshed in the background. Free the token with
 /// layerfi_token_free().
 ///
-/// `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
+/// `timeout_ms` limits the call in milliseconds; LAYERFI_DEFAULT is the client's
+/// timeout.
 ///
 /// Errors: the failure of the token request, after its retries. After a failure
 /// the same error is returned without a new request, until a new request may
@@ -44,9 +45,10 @@ pub unsafe extern "C" fn layerfi_client_token(
     guard(error, || {
         let client = borrow!(client);
         check_out!(out);
+        let timeout = Timeout::read(timeout_ms)?;
         let token = match client.client.borrow_token() {
             Some(token) => token.clone(),
-            None => client.waiting(timeout_ms)?.token()?,
+            None => client.waiting(timeout)?.token()?,
         };
         write_out!(out, layerfi_token { token });
         Ok(())
@@ -87,7 +89,7 @@ fn cached(client: &layerfi_client) -> Result<AccessToken, Failure> {
 /// `capacity` is the size of `buffer` in bytes. 16,392 bytes are enough for any
 /// token; Layer's tokens have some 1,000 bytes. `length` may be NULL; otherwise
 /// it is set to the length of the value without the NUL. `timeout_ms` limits the
-/// call in milliseconds; 0 is the client's timeout.
+/// call in milliseconds; LAYERFI_DEFAULT is the client's timeout.
 ///
 /// The copy belongs to the caller, which must wipe it. If a server refuses it
 /// with 401, call layerfi_client_invalidate_authorization().
@@ -106,11 +108,12 @@ pub unsafe extern "C" fn layerfi_client_copy_authorization(
 ) -> layerfi_result {
     guard(error, || {
         let client = borrow!(client);
+        let timeout = Timeout::read(timeout_ms)?;
         if let Some(token) = client.client.borrow_token() {
             // SAFETY: by the header's conventions the buffer has `capacity` bytes.
             return unsafe { copy(&token, buffer, capacity, length) };
         }
-        let token = client.waiting(timeout_ms)?.token()?;
+        let token = client.waiting(timeout)?.token()?;
         // SAFETY: as above.
         unsafe { copy(&token, buffer, capacity, length) }
     })
@@ -231,6 +234,21 @@ pub unsafe extern "C" fn layerfi_token_authorization(token: *const layerfi_token
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_token_expires_at_ms(token: *const layerfi_token) -> i64 {
     get!(token, 0, |token| unix_ms(token.token.expires_at()))
+}
+
+/// The lifetime that the server gave the token, in seconds, counted from before
+/// it was requested; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_token_expires_in_s(token: *const layerfi_token) -> u64 {
+    get!(token, 0, |token| token.token.expires_in().as_secs())
+}
+
+/// How long the token is still valid, in milliseconds: the lesser of the values
+/// by the monotonic and the wall clock, so that a wall clock that is set back does
+/// not extend it. 0 after the expiry, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_token_remaining_ms(token: *const layerfi_token) -> u64 {
+    get!(token, 0, |token| duration_ms(token.token.remaining()))
 }
 
 /// Frees a token and ends the views of it. NULL is allowed.

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use layerfi_auth::WhoAmI;
 
-use crate::client::layerfi_client;
+use crate::client::{Timeout, layerfi_client};
 use crate::error::layerfi_error;
 use crate::guard::guard;
 use crate::macros::{borrow, check_out, free, get_str, write_out};
@@ -31,7 +31,8 @@ impl layerfi_whoami {
 /// Asks Layer which client the credentials belong to: `GET /whoami`. Free the
 /// result with layerfi_whoami_free().
 ///
-/// `timeout_ms` limits the call in milliseconds; 0 is the client's timeout.
+/// `timeout_ms` limits the call in milliseconds; LAYERFI_DEFAULT is the client's
+/// timeout.
 ///
 /// Errors: as layerfi_client_token(), and LAYERFI_RESULT_API if Layer refuses the
 /// request.
@@ -45,7 +46,8 @@ pub unsafe extern "C" fn layerfi_client_whoami(
     guard(error, || {
         let client = borrow!(client);
         check_out!(out);
-        let whoami = client.waiting(timeout_ms)?.whoami()?;
+        let timeout = Timeout::read(timeout_ms)?;
+        let whoami = client.waiting(timeout)?.whoami()?;
         write_out!(out, layerfi_whoami::new(&whoami));
         Ok(())
     })

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from layerfi_auth.exceptions import InternalError
+from layerfi_auth.exceptions import RequestTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ def _settle(future: asyncio.Future[Any], value: object, error: BaseException | N
         future.set_exception(error)
 
 
-def result_missing() -> InternalError:
+def result_missing() -> RequestTimeoutError:
     """Return the error for a call whose result was lost."""
     message = "the call's result has not arrived"
-    remedy = "its thread has ended: check the process's memory limit, and report this"
-    return InternalError(f"{message}: {remedy}", message=message, remedy=remedy)
+    remedy = "its thread has ended: check the process's limits on memory and threads, or retry"
+    text = f"{message}: {remedy}"
+    return RequestTimeoutError(text, message=message, remedy=remedy, retryable=True)
 
 
 async def await_call(

@@ -6,7 +6,8 @@ from _collections_abc import Iterable  # `collections.abc` takes longer to impor
 
 import layerfi_auth._worker  # For the native module's threads.
 from layerfi_auth._await_call import await_call
-from layerfi_auth._native import AccessToken, Batch, BusinessToken, ClientBase, WhoAmI
+from layerfi_auth._native import AccessToken, Batch, BusinessToken, WhoAmI
+from layerfi_auth._native import Client as ClientBase
 from layerfi_auth.exceptions import LayerAuthError
 
 TYPE_CHECKING = False
@@ -48,6 +49,15 @@ class BatchProgress:
         self.distinct = distinct
         self.done = done
         self.failed = failed
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the numbers as a dict for JSON."""
+        return {
+            "total": self.total,
+            "distinct": self.distinct,
+            "done": self.done,
+            "failed": self.failed,
+        }
 
     def __repr__(self) -> str:
         return (
@@ -123,10 +133,10 @@ class Client(ClientBase):
     :param scope: the OAuth scope, instead of the environment's.
     :param basic_encoding: ``raw`` (the default) or ``form`` (RFC 6749 section 2.3.1).
     :param ca_file: a PEM file with certificate authorities to trust, in addition to the
-        system's.
+        system's. It is read again after a certificate was not accepted.
     :param ca_pem: the same as text or bytes.
     :param proxy: ``http://[user:password@]host:port``; ``False`` for no proxy. By default
-        ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read.
+        ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read.
     :param allow_http_loopback: allow ``http://`` to loopback addresses, for an emulator.
     :param allow_opaque_business_ids: allow business ids that are not UUIDs.
     :param timeout: longest time of a call in seconds, including retries; 30 by default.
@@ -159,6 +169,12 @@ class Client(ClientBase):
             token = await await_call(self._start_token, timeout)
         # Not in a variable, which a traceback with variables would show.
         return token.authorization
+
+    async def renew_token_async(
+        self, refused: AccessToken, *, timeout: float | None = None
+    ) -> AccessToken:
+        """Return a token other than a refused one, as `renew_token` does."""
+        return await await_call(self._start_renew_token, refused, timeout)
 
     async def whoami_async(self, *, timeout: float | None = None) -> WhoAmI:
         """Ask Layer which client the credentials belong to, as `whoami` does."""
@@ -208,12 +224,8 @@ class Client(ClientBase):
         time. The client's timeout applies to each business; it does not include the wait for
         the rate limit.
         """
-        # A `str` is an iterable of its characters.
-        if isinstance(business_ids, str | bytes):
-            kind = type(business_ids).__name__
-            raise TypeError(f"business_ids must be an iterable of ids, not one {kind}")
         return BusinessTokens(
-            self._business_tokens(list(business_ids), session_duration, max_in_flight)
+            self._business_tokens(business_ids, session_duration, max_in_flight)
         )
 
     def __enter__(self) -> Client:

@@ -1,4 +1,4 @@
-"""Types for the package's annotations. Not imported at run time."""
+"""Types for the package's annotations. `layerfi_auth` does not import it at run time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,50 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar
 
-__all__ = ["ClientOptions", "P", "Post", "Settle", "T"]
+__all__ = [
+    "ClientOptions",
+    "EmulatedEnvironment",
+    "Endpoint",
+    "Environment",
+    "ErrorKind",
+    "P",
+    "Post",
+    "Settle",
+    "T",
+]
+
+Environment: TypeAlias = Literal["sandbox", "production", "production-ca", "custom"]
+"""Name of an environment."""
+
+ErrorKind: TypeAlias = Literal[
+    "config",
+    "invalid_argument",
+    "credentials",
+    "transport",
+    "timeout",
+    "tls",
+    "oauth",
+    "api",
+    "rate_limited",
+    "protocol",
+    "internal",
+]
+"""Name of a kind of error."""
+
+EmulatedEnvironment: TypeAlias = Literal["sandbox", "production", "production-ca"]
+"""Name of an environment that the emulator imitates."""
+
+Endpoint: TypeAlias = Literal[
+    "token",
+    "whoami",
+    "auth_token",
+    "business",
+    "business_data",
+    "preflight",
+    "unknown",
+    "proxy",
+]
+"""Name of an endpoint of the emulator."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,7 +68,7 @@ class Settle(Protocol[_T_contra]):
 class ClientOptions(TypedDict, total=False):
     """The options of `layerfi_auth.Client`."""
 
-    environment: str | None
+    environment: Environment | None
     client_id: str | None
     client_secret: str | None
     client_secret_file: str | PathLike[str] | None

@@ -101,6 +101,9 @@ def ask_provider(callable_: Callable[[], tuple[str, str]], answer: ProviderAnswe
         answer.take(callable_())
     except BaseException as error:  # noqa: BLE001
         answer.fail(error)
+    finally:
+        # The answer keeps the exception, whose traceback keeps this frame.
+        del callable_, answer
 
 
 def blocking_import(thread: int, waiting: list[int]) -> str | None:

@@ -5,6 +5,13 @@ Their texts never contain a secret, a token or a response body.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from layerfi_auth._types import ErrorKind
+else:
+    # `typing` takes longer to import than this package.
+    ErrorKind = str
+
 __all__ = [
     "ApiError",
     "ConfigError",
@@ -24,7 +31,7 @@ __all__ = [
 class LayerAuthError(Exception):
     """Base class of all errors of this package."""
 
-    kind: str = "internal"
+    kind: ErrorKind = "internal"
     """Name of the kind of error, the same in every language and in logs."""
 
     message: str
@@ -79,6 +86,10 @@ class LayerAuthError(Exception):
         self.attempts = attempts
         self.business_id = business_id
 
+    def to_dict(self) -> dict[str, str | int | float | bool | None]:
+        """Return all attributes as a dict for JSON, for example for a structured log."""
+        return {name: getattr(self, name) for name in LayerAuthError.__annotations__}
+
 
 class ConfigError(LayerAuthError, ValueError):
     """A setting of the client is missing or invalid; ``field`` names it."""
@@ -117,13 +128,19 @@ class TlsError(LayerAuthError, ConnectionError):
 
 
 class OAuthError(LayerAuthError):
-    """The token endpoint refused the request; ``oauth_error`` is its error code."""
+    """The token endpoint refused the request; ``oauth_error`` is its error code.
+
+    There is no code for HTTP 400 or 401 without a body.
+    """
 
     kind = "oauth"
 
 
 class ApiError(LayerAuthError):
-    """The Layer API refused the request; see ``http_status`` and ``error_enum``."""
+    """The Layer API refused the request, or the token endpoint without an OAuth error code.
+
+    See ``http_status`` and ``error_enum``.
+    """
 
     kind = "api"
 

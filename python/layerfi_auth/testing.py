@@ -15,22 +15,30 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from layerfi_auth._client import Client
-from layerfi_auth._native import EmulatorBase
+from layerfi_auth._native import Emulator as EmulatorBase
+from layerfi_auth._types import ClientOptions, Endpoint
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-    from typing import Any
+    from typing_extensions import Unpack
+elif sys.version_info >= (3, 11):
+    from typing import Unpack
+else:
 
-    from typing_extensions import Self, Unpack
+    class Unpack:
+        """For annotations that are evaluated."""
 
-    from layerfi_auth._types import ClientOptions
+        def __class_getitem__(cls, options: type) -> type:
+            return options
+
 
 __all__ = ["BUSINESS_ID", "CLIENT_ID", "CLIENT_SECRET", "Emulator"]
 
@@ -48,6 +56,22 @@ def _remove(path: str, owner: int) -> None:
     # In a forked worker the parent still uses the file.
     if os.getpid() == owner:
         Path(path).unlink(missing_ok=True)
+
+
+def _mapping(fault: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if fault is None:
+        return {}
+    if not isinstance(fault, Mapping) or not all(isinstance(name, str) for name in fault):
+        kind = type(fault).__name__
+        raise TypeError(f"fault must be a mapping of field names to values, not {kind}")
+    return fault
+
+
+def _to_json(name: str, value: object) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a value that JSON can hold: {error}") from error
 
 
 class Emulator(EmulatorBase):
@@ -69,11 +93,25 @@ class Emulator(EmulatorBase):
     :param tls: serve HTTPS; `ca_pem` is the certificate authority.
     :param port: the API's port; a free port by default.
     :param control_port: the control API's port; a free port by default.
+    :param proxy: run an HTTP forward proxy at `proxy_url`, through which every host name
+        leads to the emulator.
+    :param proxy_port: the proxy's port; a free port by default.
+    :param proxy_credentials: user and password that the proxy requires.
+    :param names: host names for which the certificate is valid, besides ``localhost``.
+    :param idle_timeout: close connections that were idle for this many seconds.
+    :param requests_per_connection: end each connection after this many requests.
+    :param tls_trouble: serve HTTPS with a defect, see `set_tls_trouble`.
+    :param tls_versions: ``1.2``, ``1.3`` or ``1.2-1.3``, the default.
+    :param http_versions: ``1.1``, ``2`` or ``1.1-2``, the default.
     """
 
     def client(self, **options: Unpack[ClientOptions]) -> Client:
-        """Make a client of the first client; ``options`` replace its settings."""
-        client_id, client_secret = self._credentials()
+        """Make a client of the first client, or of ``client_id``; ``options`` replace settings.
+
+        It uses the client's current secret, and keeps this emulator running as long as it is
+        used.
+        """
+        client_id, client_secret = self._credentials(options.get("client_id"))
         settings: ClientOptions = {
             "environment": "custom",
             "client_id": client_id,
@@ -88,7 +126,9 @@ class Emulator(EmulatorBase):
         if "client_secret_file" in options or "credentials" in options:
             settings["client_secret"] = None
         settings.update(options)
-        return Client(**settings)
+        client = Client(**settings)
+        client._keep_alive(self)  # noqa: SLF001
+        return client
 
     def env(self) -> dict[str, str]:
         """Return environment variables with which `Client.from_env` uses this emulator.
@@ -120,6 +160,25 @@ class Emulator(EmulatorBase):
             self._remove_ca_file = weakref.finalize(self, _remove, path, os.getpid())
         return path
 
+    def rotate_authority(self) -> str:
+        """Replace the certificate authority and the certificate, for the next handshakes.
+
+        The file that `env` names is written anew. Returns the new `ca_pem`.
+        """
+        pem = self._rotate_authority()
+        self._write_ca_file()
+        return pem
+
+    def reset(self) -> None:
+        """Restore the state at the start, except for the ports."""
+        super().reset()
+        self._write_ca_file()
+
+    def _write_ca_file(self) -> None:
+        path: str | None = self.__dict__.get("_ca_path")
+        if path is not None and self.ca_pem is not None:
+            Path(path).write_text(self.ca_pem)
+
     def stop(self) -> None:
         """Stop the emulator. It cannot be started again."""
         super().stop()
@@ -127,18 +186,27 @@ class Emulator(EmulatorBase):
             self._remove_ca_file()
 
     def fault(
-        self, endpoint: str | None = None, fault: Mapping[str, Any] | None = None, **fields: Any
+        self,
+        endpoint: Endpoint | None = None,
+        fault: Mapping[str, Any] | None = None,
+        **fields: Any,
     ) -> int:
         """Add a fault for the next request to an endpoint, or to any endpoint.
 
         Pass its fields as keywords or a mapping: ``status``, ``body``, ``headers``, ``times``
         (a number or ``"forever"``), ``skip``, ``delay_ms``, ``hold``, ``patch``, ``wire``,
-        ``business_id``, ``pad_body_to``. Returns the fault's number, for `remove_fault`.
+        ``business_id``, ``path``, ``for_ms``, ``pad_body_to``, ``pad_headers``, ``encoding``.
+        Returns the fault's number, for `remove_fault`.
         """
-        fields = {**(fault or {}), **fields}
+        fields = {**_mapping(fault), **fields}
         if endpoint is not None:
+            if not isinstance(endpoint, str):
+                raise TypeError(f"endpoint must be a str, not {type(endpoint).__name__}")
             fields["endpoint"] = endpoint
-        return self._add_fault(json.dumps(fields))
+        parts = (
+            f"{json.dumps(name)}: {_to_json(name, value)}" for name, value in fields.items()
+        )
+        return self._add_fault(f"{{{', '.join(parts)}}}")
 
     def faults(self) -> list[dict[str, Any]]:
         """Return the current faults, and how often each was applied."""
@@ -158,7 +226,7 @@ class Emulator(EmulatorBase):
     def __repr__(self) -> str:
         return f"<Emulator at {self.url}>"
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Emulator:
         return self
 
     def __exit__(

@@ -3,29 +3,34 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use layerfi_auth::{BatchProgress, BusinessToken, Result, blocking};
-use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
+use pyo3::{IntoPyObjectExt as _, PyTraverseError, PyVisit};
 use tokio::sync::mpsc;
 
 use crate::client_state::ClientState;
+use crate::errors::guarded;
 use crate::gil;
 use crate::pending::{self, EventLoopTarget, PendingCall, ToPython};
+use crate::references::References;
 
 /// Most results that wait to be read. The batch pauses when there are more.
 const MAX_BUFFERED: usize = 256;
 
 /// Timeout of the wait for a result. The engine applies its own timeout to each
 /// business, so this one never has to end the wait.
-const WAIT_TIMEOUT: Option<f64> = Some(24.0 * 3_600.0);
+const WAIT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(24 * 3_600));
 
 /// The results of a batch, one per input and in its order: a token, or the error
 /// for that business.
 #[pyclass(frozen, module = "layerfi_auth._native")]
 pub(crate) struct Batch {
     state: Arc<ClientState>,
+    /// Of the client, which may be deleted before its batch.
+    references: Py<References>,
     results: Arc<Results>,
     progress: Arc<Mutex<BatchProgress>>,
     driver: Mutex<Option<blocking::Pending<()>>>,
@@ -75,6 +80,7 @@ impl Batch {
     pub(crate) fn start(
         py: Python<'_>,
         state: &Arc<ClientState>,
+        references: &Py<References>,
         business_ids: Vec<String>,
         options: layerfi_auth::BatchOptions,
     ) -> PyResult<Self> {
@@ -101,9 +107,12 @@ impl Batch {
                 Ok(())
             })
         };
-        let driver = gil::released(py, drive).map_err(|error| state.raise(py, &error))?;
+        let driver = guarded(py, || {
+            gil::released(py, drive).map_err(|error| state.raise(py, &error))
+        })?;
         Ok(Self {
             state: Arc::clone(state),
+            references: references.clone_ref(py),
             results: Arc::new(Results {
                 ready: Mutex::default(),
                 incoming: tokio::sync::Mutex::new(incoming),
@@ -122,6 +131,10 @@ impl Batch {
 
 #[pymethods]
 impl Batch {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.references)
+    }
+
     /// `(total, distinct, done, failed)`.
     fn progress(&self) -> (usize, usize, usize, usize) {
         let progress = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);

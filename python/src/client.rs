@@ -7,12 +7,15 @@ use std::time::Duration;
 use layerfi_auth::{BatchOptions, BusinessId, BusinessTokenOptions, Result, SessionDuration};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::{PyTraverseError, PyVisit};
 
+use crate::args::{Arg, Seconds};
 use crate::batch::Batch;
 use crate::client_state::ClientState;
-use crate::errors::{expected, invalid_argument, raise};
+use crate::errors::raise;
 use crate::pending::{self, EventLoopTarget, PendingCall, ToPython as _};
+use crate::references::References;
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::{gil, logging, options};
 
@@ -20,14 +23,23 @@ use crate::{gil, logging, options};
 const FROM_ENV: &str = "_from_env";
 
 /// Native base class of `layerfi_auth.Client`.
-#[pyclass(frozen, subclass, weakref, module = "layerfi_auth._native")]
+///
+/// It has the same name, because errors about arguments show it.
+#[pyclass(
+    name = "Client",
+    frozen,
+    subclass,
+    weakref,
+    module = "layerfi_auth._native"
+)]
 pub(crate) struct ClientBase {
     state: Arc<ClientState>,
+    references: Py<References>,
 }
 
 impl ClientBase {
     fn business(&self, business_id: &Bound<'_, PyAny>) -> PyResult<BusinessId> {
-        let text = id_text("business_id", business_id)?;
+        let text = Arg::of_call("business_id", business_id).id()?;
         self.state
             .client
             .business_id(&text)
@@ -49,68 +61,52 @@ impl ClientBase {
     }
 }
 
-/// The text of a business id, which is a `str` or a `uuid.UUID`.
-fn id_text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
-    if let Ok(text) = value.cast::<PyString>() {
-        // Text that cannot be encoded as UTF-8 becomes an id that is not valid.
-        return Ok(text.to_string_lossy());
-    }
-    let uuid = value.py().import("uuid")?.getattr("UUID")?;
-    if value.is_instance(&uuid)? {
-        return Ok(Cow::Owned(value.str()?.to_string_lossy().into_owned()));
-    }
-    Err(expected(name, "a str or a uuid.UUID", value))
+type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+fn session_duration(seconds: Given<'_, '_>) -> PyResult<SessionDuration> {
+    let Some(seconds) = seconds else {
+        return Ok(SessionDuration::default());
+    };
+    let number = Arg::of_call("session_duration", seconds).int(1..=86_400, " seconds")?;
+    SessionDuration::from_secs(number).map_err(|error| raise(seconds.py(), &error))
 }
 
-fn session_duration(py: Python<'_>, seconds: Option<i64>) -> PyResult<SessionDuration> {
-    match seconds {
-        None => Ok(SessionDuration::default()),
-        // The engine's type is unsigned, so a negative number is refused here.
-        Some(seconds) => u64::try_from(seconds).map_or_else(
-            |_| {
-                Err(invalid_argument(
-                    py,
-                    "session_duration",
-                    &format!("session_duration is {seconds} seconds"),
-                    "use 1 to 86400 seconds",
-                ))
-            },
-            |seconds| SessionDuration::from_secs(seconds).map_err(|error| raise(py, &error)),
-        ),
-    }
-}
-
-/// Checks `timeout` on a cache hit too, so that a wrong value always fails.
-fn check_timeout(py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-    match timeout {
-        None => Ok(()),
-        Some(seconds) => pending::call_timeout(py, seconds).map(drop),
-    }
+/// The timeout of one call. It is checked on a cache hit too, so that a wrong
+/// value always fails.
+fn call_timeout(timeout: Given<'_, '_>) -> PyResult<Option<Duration>> {
+    timeout
+        .map(|timeout| Arg::of_call("timeout", timeout).seconds(Seconds::Positive))
+        .transpose()
 }
 
 fn business_token_options(
-    py: Python<'_>,
-    seconds: Option<i64>,
-    min_remaining: Option<f64>,
+    session_duration: Given<'_, '_>,
+    min_remaining: Given<'_, '_>,
 ) -> PyResult<BusinessTokenOptions> {
-    let min_remaining = match min_remaining {
-        None => None,
-        Some(seconds) => Some(Duration::try_from_secs_f64(seconds).map_err(|_| {
-            invalid_argument(
-                py,
-                "min_remaining",
-                &format!("min_remaining is {seconds} seconds"),
-                "use 0 or a positive number of seconds",
-            )
-        })?),
-    };
-    let mut options = BusinessTokenOptions::from(session_duration(py, seconds)?);
-    options.min_remaining = min_remaining;
+    let mut options = BusinessTokenOptions::from(self::session_duration(session_duration)?);
+    options.min_remaining = min_remaining
+        .map(|value| Arg::of_call("min_remaining", value).seconds(Seconds::NotNegative))
+        .transpose()?;
     Ok(options)
 }
 
 async fn token(client: layerfi_auth::Client) -> Result<layerfi_auth::AccessToken> {
     client.token().await
+}
+
+async fn renew_token(
+    client: layerfi_auth::Client,
+    refused: layerfi_auth::AccessToken,
+) -> Result<layerfi_auth::AccessToken> {
+    client.renew_token(&refused).await
+}
+
+/// The token that a server refused, from an argument.
+fn refused_token(refused: &Bound<'_, PyAny>) -> PyResult<layerfi_auth::AccessToken> {
+    match refused.cast::<AccessToken>() {
+        Ok(refused) => Ok(refused.get().token.clone()),
+        Err(_) => Err(Arg::of_call("refused", refused).expected("an AccessToken")),
+    }
 }
 
 async fn whoami(client: layerfi_auth::Client) -> Result<layerfi_auth::WhoAmI> {
@@ -158,14 +154,16 @@ impl ClientBase {
         logging::start();
         let client =
             gil::released(py, || builder.build_blocking()).map_err(|error| raise(py, &error))?;
-        Ok(Self {
-            state: ClientState::new(client, provider),
-        })
+        let references = References::new(py, provider.clone())?;
+        let state = ClientState::new(client, provider);
+        Ok(Self { state, references })
     }
 
-    /// Make a client from environment variables: LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
-    /// LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL,
-    /// LAYER_SCOPE, LAYER_CA_FILE, LAYER_ALLOW_HTTP_LOOPBACK. Options given here replace them.
+    /// Make a client from environment variables.
+    ///
+    /// These are LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or
+    /// LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE
+    /// and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``, replace them.
     #[classmethod]
     #[pyo3(signature = (**options))]
     fn from_env<'py>(
@@ -180,13 +178,15 @@ impl ClientBase {
         cls.call((), Some(&all))
     }
 
-    /// Return the value of the ``Authorization`` header, ``Bearer <token>``. A valid token
-    /// in the cache is used at once; otherwise all callers wait for one request.
+    /// Return the value of the ``Authorization`` header, ``Bearer <token>``.
     ///
-    /// ``timeout`` is this call's timeout in seconds; by default the client's.
+    /// A valid token in the cache is used at once; otherwise all callers wait for one
+    /// request.
+    ///
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
-    fn authorization(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyString>> {
-        check_timeout(py, timeout)?;
+    fn authorization(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<PyString>> {
+        let timeout = call_timeout(timeout)?;
         if let Some(authorization) = self.state.cached_authorization(py)? {
             return Ok(authorization);
         }
@@ -194,21 +194,25 @@ impl ClientBase {
         Ok(token.get().authorization(py).clone().unbind())
     }
 
-    /// Return a valid access token: a cached one at once; otherwise all callers wait for
-    /// one request. A token that is about to expire is returned at once and replaced in
-    /// the background.
+    /// Return a valid access token.
+    ///
+    /// A cached one is returned at once; otherwise all callers wait for one request. A
+    /// token that is about to expire is returned at once and replaced in the background.
+    ///
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
-    fn token(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<AccessToken>> {
-        check_timeout(py, timeout)?;
+    fn token(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<AccessToken>> {
+        let timeout = call_timeout(timeout)?;
         match self.state.cached_token(py)? {
             Some(token) => Ok(token),
             None => pending::block(py, &self.state, timeout, token),
         }
     }
 
-    /// Return the cached access token, or ``None`` if there is no valid one; a request
-    /// for one then starts in the background. Never waits. After a failed request, its
-    /// error is raised until the next request is allowed.
+    /// Return the cached access token, or ``None`` if there is no valid one. Never waits.
+    ///
+    /// If there is none, a request for one starts in the background. After a failed
+    /// request, its error is raised until the next request is allowed.
     fn try_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
         if let Some(token) = self.state.cached_token(py)? {
             return Ok(Some(token));
@@ -222,9 +226,9 @@ impl ClientBase {
     fn _cached_token(
         &self,
         py: Python<'_>,
-        timeout: Option<f64>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<Option<Py<AccessToken>>> {
-        check_timeout(py, timeout)?;
+        call_timeout(timeout)?;
         self.state.cached_token(py)
     }
 
@@ -233,21 +237,62 @@ impl ClientBase {
         py: Python<'_>,
         post: Py<PyAny>,
         settle: Py<PyAny>,
-        timeout: Option<f64>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<PendingCall> {
         pending::start(
             py,
             &self.state,
             EventLoopTarget { post, settle },
-            timeout,
+            call_timeout(timeout)?,
             token,
         )
     }
 
+    /// Return a token other than one that a server refused with 401.
+    ///
+    /// That is the current one if it is another, otherwise a new one. Other callers get
+    /// the current token until it arrives, because the server may refuse it for one
+    /// resource only. Returns ``refused`` itself if new tokens do not help; the 401 is
+    /// then final.
+    ///
+    /// :param refused: the token that was sent.
+    /// :param timeout: this call's timeout in seconds; by default the client's.
+    #[pyo3(signature = (refused, *, timeout=None))]
+    fn renew_token(
+        &self,
+        py: Python<'_>,
+        refused: &Bound<'_, PyAny>,
+        timeout: Given<'_, '_>,
+    ) -> PyResult<Py<AccessToken>> {
+        let timeout = call_timeout(timeout)?;
+        let refused = refused_token(refused)?;
+        pending::block(py, &self.state, timeout, |client| {
+            renew_token(client, refused)
+        })
+    }
+
+    fn _start_renew_token(
+        &self,
+        py: Python<'_>,
+        post: Py<PyAny>,
+        settle: Py<PyAny>,
+        refused: &Bound<'_, PyAny>,
+        timeout: Given<'_, '_>,
+    ) -> PyResult<PendingCall> {
+        let target = EventLoopTarget { post, settle };
+        let timeout = call_timeout(timeout)?;
+        let refused = refused_token(refused)?;
+        pending::start(py, &self.state, target, timeout, |client| {
+            renew_token(client, refused)
+        })
+    }
+
     /// Ask Layer which client the credentials belong to.
+    ///
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
-    fn whoami(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<WhoAmI>> {
-        pending::block(py, &self.state, timeout, whoami)
+    fn whoami(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<WhoAmI>> {
+        pending::block(py, &self.state, call_timeout(timeout)?, whoami)
     }
 
     fn _start_whoami(
@@ -255,21 +300,24 @@ impl ClientBase {
         py: Python<'_>,
         post: Py<PyAny>,
         settle: Py<PyAny>,
-        timeout: Option<f64>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<PendingCall> {
         pending::start(
             py,
             &self.state,
             EventLoopTarget { post, settle },
-            timeout,
+            call_timeout(timeout)?,
             whoami,
         )
     }
 
-    /// Return a token for one business, for a browser: a cached one with at least half of
-    /// its lifetime (or ``min_remaining`` seconds) left, or a new one.
+    /// Return a token for one business, for a browser: a cached one, or a new one.
     ///
-    /// ``session_duration`` is 1 to 86400 seconds, 3600 by default.
+    /// :param business_id: the UUID of the business.
+    /// :param session_duration: 1 to 86400 seconds; 3600 by default.
+    /// :param min_remaining: lifetime in seconds that the token must have left; half of its
+    ///     lifetime by default.
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(
         name = "business_token",
         signature = (business_id, *, session_duration=None, min_remaining=None, timeout=None)
@@ -278,13 +326,13 @@ impl ClientBase {
         &self,
         py: Python<'_>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        min_remaining: Option<f64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        min_remaining: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<Py<BusinessToken>> {
-        check_timeout(py, timeout)?;
+        let timeout = call_timeout(timeout)?;
         let business = self.business(business_id)?;
-        let options = business_token_options(py, session_duration, min_remaining)?;
+        let options = business_token_options(session_duration, min_remaining)?;
         match self.cached_business_token(py, &business, options)? {
             Some(token) => Ok(token),
             None => pending::block(py, &self.state, timeout, |client| {
@@ -297,13 +345,13 @@ impl ClientBase {
         &self,
         py: Python<'_>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        min_remaining: Option<f64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        min_remaining: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<Option<Py<BusinessToken>>> {
-        check_timeout(py, timeout)?;
+        call_timeout(timeout)?;
         let business = self.business(business_id)?;
-        let options = business_token_options(py, session_duration, min_remaining)?;
+        let options = business_token_options(session_duration, min_remaining)?;
         self.cached_business_token(py, &business, options)
     }
 
@@ -314,25 +362,27 @@ impl ClientBase {
         post: Py<PyAny>,
         settle: Py<PyAny>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        min_remaining: Option<f64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        min_remaining: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<PendingCall> {
         let business = self.business(business_id)?;
-        let options = business_token_options(py, session_duration, min_remaining)?;
+        let options = business_token_options(session_duration, min_remaining)?;
         let call = |client| business_token(client, business, options);
         pending::start(
             py,
             &self.state,
             EventLoopTarget { post, settle },
-            timeout,
+            call_timeout(timeout)?,
             call,
         )
     }
 
     /// Mint a new token for one business. It is not cached.
     ///
-    /// ``session_duration`` is 1 to 86400 seconds, 3600 by default.
+    /// :param business_id: the UUID of the business.
+    /// :param session_duration: 1 to 86400 seconds; 3600 by default.
+    /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(
         name = "mint_business_token",
         signature = (business_id, *, session_duration=None, timeout=None)
@@ -341,11 +391,12 @@ impl ClientBase {
         &self,
         py: Python<'_>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<Py<BusinessToken>> {
         let business = self.business(business_id)?;
-        let duration = self::session_duration(py, session_duration)?;
+        let duration = self::session_duration(session_duration)?;
+        let timeout = call_timeout(timeout)?;
         pending::block(py, &self.state, timeout, |client| {
             mint(client, business, duration)
         })
@@ -357,17 +408,17 @@ impl ClientBase {
         post: Py<PyAny>,
         settle: Py<PyAny>,
         business_id: &Bound<'_, PyAny>,
-        session_duration: Option<i64>,
-        timeout: Option<f64>,
+        session_duration: Given<'_, '_>,
+        timeout: Given<'_, '_>,
     ) -> PyResult<PendingCall> {
         let business = self.business(business_id)?;
-        let duration = self::session_duration(py, session_duration)?;
+        let duration = self::session_duration(session_duration)?;
         let call = |client| mint(client, business, duration);
         pending::start(
             py,
             &self.state,
             EventLoopTarget { post, settle },
-            timeout,
+            call_timeout(timeout)?,
             call,
         )
     }
@@ -375,32 +426,36 @@ impl ClientBase {
     fn _business_tokens(
         &self,
         py: Python<'_>,
-        business_ids: &Bound<'_, PyList>,
-        session_duration: Option<i64>,
-        max_in_flight: Option<usize>,
+        business_ids: &Bound<'_, PyAny>,
+        session_duration: Given<'_, '_>,
+        max_in_flight: Given<'_, '_>,
     ) -> PyResult<Batch> {
         let text = |(at, id): (usize, Bound<'_, PyAny>)| {
-            id_text(&format!("business_ids[{at}]"), &id).map(Cow::into_owned)
+            let name = format!("business_ids[{at}]");
+            Arg::of_call(&name, &id).id().map(Cow::into_owned)
         };
-        let businesses = business_ids
-            .iter()
+        let businesses = Arg::of_call("business_ids", business_ids)
+            .items("ids")?
+            .into_iter()
             .enumerate()
             .map(text)
             .collect::<PyResult<Vec<_>>>()?;
-        let duration = self::session_duration(py, session_duration)?;
+        let duration = self::session_duration(session_duration)?;
         let mut options = BatchOptions::default().session_duration(duration);
         if let Some(max_in_flight) = max_in_flight {
-            options.max_in_flight = max_in_flight;
+            let number = Arg::of_call("max_in_flight", max_in_flight).int(1..=u64::MAX, "")?;
+            options.max_in_flight = number;
         }
-        Batch::start(py, &self.state, businesses, options)
+        Batch::start(py, &self.state, &self.references, businesses, options)
     }
 
-    /// Invalidate a token that a server refused with 401, if it is the current one; the
-    /// next call gets a new token. Returns ``False`` if it is not the current one, or if
-    /// tokens are invalidated so often that new ones do not help.
+    /// Invalidate a token that a server refused with 401, if it is the current one.
     ///
-    /// Either kind of token may also be given as text: the token itself, or its
-    /// ``Authorization`` header.
+    /// The next call gets a new token. Returns ``False`` if it is not the current one, or
+    /// if tokens are invalidated so often that new ones do not help.
+    ///
+    /// :param token: an access token or a business token, as an object or as text: the token
+    ///     itself, or its ``Authorization`` header.
     fn invalidate(&self, py: Python<'_>, token: &Bound<'_, PyAny>) -> PyResult<bool> {
         let client = &self.state.client;
         if let Ok(token) = token.cast::<AccessToken>() {
@@ -417,7 +472,7 @@ impl ClientBase {
             Ok(gil::released(py, || client.invalidate_text(&text)))
         } else {
             let what = "an AccessToken, a BusinessToken, or a token's text or header";
-            Err(expected("token", what, token))
+            Err(Arg::of_call("token", token).expected(what))
         }
     }
 
@@ -458,6 +513,15 @@ impl ClientBase {
             client.environment(),
             client.api_url()
         ))
+    }
+
+    /// Keeps an object alive as long as the client, such as its emulator.
+    fn _keep_alive(&self, owner: Py<PyAny>) {
+        self.references.get().keep_alive(Some(owner));
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.references)
     }
 
     fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {

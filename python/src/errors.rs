@@ -1,6 +1,8 @@
 //! The engine's errors as Python exceptions. The classes are defined in
 //! `layerfi_auth/exceptions.py`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use layerfi_auth::{Error, ErrorKind};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -61,25 +63,24 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 /// An invalid argument that is refused before the engine gets it.
-pub(crate) fn invalid_argument(
-    py: Python<'_>,
-    field: &'static str,
-    message: &str,
-    remedy: &str,
-) -> PyErr {
+pub(crate) fn invalid_argument(py: Python<'_>, field: &str, message: &str, remedy: &str) -> PyErr {
     new(py, ErrorKind::InvalidArgument, Some(field), message, remedy)
 }
 
 /// An invalid setting of the client.
-pub(crate) fn config(py: Python<'_>, field: &'static str, message: &str, remedy: &str) -> PyErr {
+pub(crate) fn config(py: Python<'_>, field: &str, message: &str, remedy: &str) -> PyErr {
     new(py, ErrorKind::Config, Some(field), message, remedy)
 }
 
 /// A `TypeError` for a value of the wrong type. It shows only the type: the
 /// value may be a secret that was passed to the wrong parameter.
 pub(crate) fn expected(name: &str, what: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    let got = value.get_type().qualname();
-    let got = got.map_or_else(|_| "another type".to_owned(), |name| name.to_string());
+    let got = if value.is_none() {
+        "None".to_owned()
+    } else {
+        let got = value.get_type().qualname();
+        got.map_or_else(|_| "another type".to_owned(), |name| name.to_string())
+    };
     PyTypeError::new_err(format!("{name} must be {what}, not {got}"))
 }
 
@@ -99,19 +100,44 @@ pub(crate) fn call_not_started(py: Python<'_>, message: &str, remedy: &str) -> P
     new(py, ErrorKind::Internal, None, message, remedy)
 }
 
+/// A call whose result could not be returned, because no thread could be started.
+pub(crate) fn no_thread(py: Python<'_>, cause: PyErr) -> PyErr {
+    let error = new(
+        py,
+        ErrorKind::Transport,
+        None,
+        "no thread could be started to return the call's result",
+        "raise the process's limits on threads and memory, or retry later",
+    );
+    error.set_cause(py, Some(cause));
+    error
+}
+
+/// Runs a part of a call. A panic becomes an exception that `except Exception`
+/// catches, which PyO3's own does not.
+pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        // The text of the panic is on standard error.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        let remedy = "report this, with the panic's text from standard error";
+        Err(new(
+            py,
+            ErrorKind::Internal,
+            None,
+            "the call panicked",
+            remedy,
+        ))
+    })
+}
+
 /// An error that this module found, and not the engine.
-fn new(
-    py: Python<'_>,
-    kind: ErrorKind,
-    field: Option<&'static str>,
-    message: &str,
-    remedy: &str,
-) -> PyErr {
+fn new(py: Python<'_>, kind: ErrorKind, field: Option<&str>, message: &str, remedy: &str) -> PyErr {
     let make = || {
         let fields = PyDict::new(py);
         fields.set_item("message", message)?;
         fields.set_item("remedy", remedy)?;
         fields.set_item("field", field)?;
+        fields.set_item("retryable", kind == ErrorKind::Transport)?;
         class(py, kind)?.call((format!("{message}: {remedy}"),), Some(&fields))
     };
     make().map_or_else(|error| error, PyErr::from_value)

@@ -1,6 +1,7 @@
 //! The native module of the Python package `layerfi_auth`. It translates
 //! between Python and the engine; what users import is in `layerfi_auth/`.
 
+mod args;
 mod batch;
 mod client;
 mod client_state;
@@ -14,6 +15,7 @@ mod logging;
 mod options;
 mod pending;
 mod provider;
+mod references;
 mod stats;
 mod tokens;
 mod worker;

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use layerfi_auth::Error;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use tracing::field::{Field, Visit};
@@ -17,6 +18,10 @@ use crate::worker::{Call, Worker};
 
 /// Name of the logger, and target of all events of the engine.
 const LOGGER: &str = "layerfi_auth";
+
+/// The thread's name in records. Python would call it `Dummy-1`, because it
+/// does not know the thread.
+const THREAD_NAME: &str = "layerfi-auth";
 
 /// Python's number for `WARNING`.
 const WARNING: u8 = 30;
@@ -29,10 +34,21 @@ static QUEUED: AtomicUsize = AtomicUsize::new(0);
 
 pub(crate) static WORKER: Worker<Record> = Worker::new("layerfi-logging", to_call).keep_remaining();
 
+/// Value of an event's field.
+enum Value {
+    Text(String),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Bool(bool),
+}
+
 /// An event in the queue.
 pub(crate) struct Record {
     level: u8,
     message: String,
+    fields: Vec<(&'static str, Value)>,
+    error: Option<Error>,
     file: &'static str,
     line: u32,
     at: SystemTime,
@@ -83,7 +99,9 @@ impl Subscriber for Bridge {
         event.record(&mut text);
         WORKER.submit(Record {
             level: python_level(*metadata.level()),
-            message: text.message + &text.fields,
+            message: text.message + &text.suffix,
+            fields: text.fields,
+            error: text.error,
             file: metadata.file().unwrap_or_default(),
             line: metadata.line().unwrap_or_default(),
             at: SystemTime::now(),
@@ -101,20 +119,83 @@ fn python_level(level: Level) -> u8 {
     }
 }
 
-/// An event's text: its message, then its other fields.
+/// An event's text: its message, then its other fields; and these fields.
 #[derive(Default)]
 struct Text {
     message: String,
-    fields: String,
+    suffix: String,
+    fields: Vec<(&'static str, Value)>,
+    error: Option<Error>,
+}
+
+impl Text {
+    fn add(&mut self, field: &Field, shown: &dyn std::fmt::Debug, value: Value) {
+        let _ = write!(self.suffix, "; {}: {shown:?}", field.name());
+        self.fields.push((field.name(), value));
+    }
 }
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, "; {name}: {value:?}"),
-        };
+        if field.name() == "message" {
+            let _ = write!(self.message, "{value:?}");
+        } else {
+            self.add(field, value, Value::Text(format!("{value:?}")));
+        }
     }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, &value, Value::Text(value.to_owned()));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, &value, Value::Unsigned(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, &value, Value::Signed(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, &value, Value::Float(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, &value, Value::Bool(value));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.error = value.downcast_ref::<Error>().cloned();
+        let text = value.to_string();
+        self.add(field, &format_args!("{text}"), Value::Text(text.clone()));
+    }
+}
+
+/// Attributes of a record. Those of an error are always there, so that a format
+/// and a filter can use them.
+fn attributes<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyDict>> {
+    let attributes = PyDict::new(py);
+    let error = record.error.as_ref();
+    attributes.set_item("kind", error.map(|error| error.kind().as_str()))?;
+    attributes.set_item("retryable", error.map(Error::is_retryable))?;
+    attributes.set_item("http_status", error.and_then(Error::http_status))?;
+    attributes.set_item("oauth_error", error.and_then(Error::oauth_error))?;
+    attributes.set_item("error_enum", error.and_then(Error::error_enum))?;
+    let retry_after = error.and_then(Error::retry_after);
+    attributes.set_item("retry_after", retry_after.map(|delay| delay.as_secs_f64()))?;
+    attributes.set_item("request_id", error.and_then(Error::request_id))?;
+    attributes.set_item("attempts", error.map(Error::attempts))?;
+    // Last: the number of attempts so far replaces that of the error.
+    for (name, value) in &record.fields {
+        match value {
+            Value::Text(value) => attributes.set_item(name, value)?,
+            Value::Unsigned(value) => attributes.set_item(name, value)?,
+            Value::Signed(value) => attributes.set_item(name, value)?,
+            Value::Float(value) => attributes.set_item(name, value)?,
+            Value::Bool(value) => attributes.set_item(name, value)?,
+        }
+    }
+    Ok(attributes)
 }
 
 fn to_call(py: Python<'_>, record: Record) -> Option<Call> {
@@ -162,12 +243,16 @@ fn call_for(py: Python<'_>, record: &Record) -> PyResult<Option<Call>> {
         .at
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    let times = PyDict::new(py);
-    times.set_item("created", at.as_secs_f64())?;
-    times.set_item("msecs", f64::from(at.subsec_millis()))?;
-    for (name, value) in times {
-        made.setattr(name.extract::<&str>()?, value)?;
+    for (name, value) in attributes(py, record)? {
+        // An event's field must not replace an attribute of every record.
+        let name: String = name.extract()?;
+        if !made.hasattr(name.as_str())? {
+            made.setattr(name.as_str(), value)?;
+        }
     }
+    made.setattr("created", at.as_secs_f64())?;
+    made.setattr("msecs", f64::from(at.subsec_millis()))?;
+    made.setattr("threadName", THREAD_NAME)?;
     let handle = logger.getattr("handle")?.unbind();
     Ok(Some((handle, PyTuple::new(py, [made])?.unbind())))
 }

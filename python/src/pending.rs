@@ -1,6 +1,7 @@
 //! Calls in progress: engine futures that a Python thread waits for,
 //! or whose result a worker passes to an event loop.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,34 +12,18 @@ use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 
 use crate::client_state::ClientState;
-use crate::errors::{call_not_started, call_without_result, invalid_argument};
+use crate::errors::{call_not_started, call_without_result, guarded, no_thread};
 use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
 use crate::greenlets::Waiter;
 use crate::provider::WaitingThread;
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::worker::{Call, Worker};
 
-/// Longest timeout of a call. Longer ones could overflow sums of times.
-const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
-
 /// Time after a call's timeout within which its result reaches the event loop.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Passes results of async calls to their event loops.
 pub(crate) static WORKER: Worker<Completion> = Worker::new("layerfi-results", to_call);
-
-/// Converts a `timeout` argument.
-pub(crate) fn call_timeout(py: Python<'_>, seconds: f64) -> PyResult<Duration> {
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(timeout) if !timeout.is_zero() => Ok(timeout.min(MAX_TIMEOUT)),
-        _ => Err(invalid_argument(
-            py,
-            "timeout",
-            &format!("timeout is {seconds} seconds"),
-            "use a positive number of seconds",
-        )),
-    }
-}
 
 /// An engine result that becomes a Python object.
 pub(crate) trait ToPython: Send + 'static {
@@ -73,10 +58,10 @@ impl ToPython for layerfi_auth::BusinessToken {
 }
 
 /// The client, with this call's own timeout if one is given.
-fn client_with(state: &ClientState, py: Python<'_>, timeout: Option<f64>) -> PyResult<Client> {
+fn client_with(state: &ClientState, timeout: Option<Duration>) -> Client {
     match timeout {
-        None => Ok(state.client.clone()),
-        Some(seconds) => Ok(state.client.with_timeout(call_timeout(py, seconds)?)),
+        None => state.client.clone(),
+        Some(timeout) => state.client.with_timeout(timeout),
     }
 }
 
@@ -86,7 +71,7 @@ fn client_with(state: &ClientState, py: Python<'_>, timeout: Option<f64>) -> PyR
 pub(crate) fn block<T, F>(
     py: Python<'_>,
     state: &Arc<ClientState>,
-    timeout: Option<f64>,
+    timeout: Option<Duration>,
     call: impl FnOnce(layerfi_auth::Client) -> F + Send,
 ) -> PyResult<T::Object>
 where
@@ -97,21 +82,23 @@ where
         let pending = start(py, state, waiter.target()?, timeout, call)?;
         return waiter.wait(pending)?.extract().map_err(Into::into);
     }
-    let client = client_with(state, py, timeout)?;
+    let client = client_with(state, timeout);
     let raise = |error: Error| state.raise(py, &error);
     let _waiting = state.thread_waits(py)?;
-    let mut pending = gil::released(py, || client.start(call)).map_err(raise)?;
-    loop {
-        let (back, result) = gil::released(py, move || {
-            let result = pending.wait(SIGNAL_CHECK_INTERVAL);
-            (pending, result)
-        });
-        if let Some(result) = result {
-            return result.map_err(raise)?.to_python(py, state);
+    guarded(py, || {
+        let mut pending = gil::released(py, || client.start(call)).map_err(raise)?;
+        loop {
+            let (back, result) = gil::released(py, move || {
+                let result = pending.wait(SIGNAL_CHECK_INTERVAL);
+                (pending, result)
+            });
+            if let Some(result) = result {
+                return result.map_err(raise)?.to_python(py, state);
+            }
+            py.check_signals()?;
+            pending = back;
         }
-        py.check_signals()?;
-        pending = back;
-    }
+    })
 }
 
 /// Starts a call for an event loop or a greenlet. `target` gets the result from
@@ -120,14 +107,14 @@ pub(crate) fn start<T, F>(
     py: Python<'_>,
     state: &Arc<ClientState>,
     target: EventLoopTarget,
-    timeout: Option<f64>,
+    timeout: Option<Duration>,
     call: impl FnOnce(layerfi_auth::Client) -> F + Send,
 ) -> PyResult<PendingCall>
 where
     T: ToPython,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let client = client_with(state, py, timeout)?;
+    let client = client_with(state, timeout);
     if !gil::is_open() {
         return Err(call_not_started(
             py,
@@ -135,20 +122,16 @@ where
             "await it earlier, or make the blocking call",
         ));
     }
-    WORKER.ensure_started(py).map_err(|cause| {
-        let error = call_not_started(
-            py,
-            "no thread could be started to return the call's result",
-            "check the process's limits on threads and memory",
-        );
-        error.set_cause(py, Some(cause));
-        error
-    })?;
+    WORKER
+        .ensure_started(py)
+        .map_err(|cause| no_thread(py, cause))?;
     let waiting = state.thread_waits(py)?;
     let max_wait = client.as_async().timeout() + DELIVERY_TIMEOUT;
+    let has_started = Arc::new(FirstOf::new());
     let mut sender = ResultSender {
         target: Some(target),
         state: Arc::clone(state),
+        has_started: Arc::clone(&has_started),
     };
     let start = || {
         client.start(|client| {
@@ -160,7 +143,12 @@ where
             }
         })
     };
-    let pending = gil::released(py, start).map_err(|error| state.raise(py, &error))?;
+    let pending = guarded(py, || {
+        gil::released(py, start).map_err(|error| state.raise(py, &error))
+    })?;
+    if !has_started.set() {
+        return Err(call_without_result(py));
+    }
     Ok(PendingCall {
         pending: Mutex::new(Some((pending, waiting))),
         max_wait: max_wait.as_secs_f64(),
@@ -180,6 +168,23 @@ pub(crate) struct EventLoopTarget {
 struct ResultSender {
     target: Option<EventLoopTarget>,
     state: Arc<ClientState>,
+    has_started: Arc<FirstOf>,
+}
+
+/// Flag that can be set once. It decides who reports that a call has no result: the
+/// function that starts the call, or the call's [`ResultSender`]. If both did, the
+/// event loop would print the second error.
+struct FirstOf(AtomicBool);
+
+impl FirstOf {
+    const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Returns `false` if it was set before.
+    fn set(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
 }
 
 type MakeObject = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -207,7 +212,9 @@ impl ResultSender {
 impl Drop for ResultSender {
     fn drop(&mut self) {
         // The call panicked, or it was cancelled and ignores this result.
-        if let Some(target) = self.target.take() {
+        if let Some(target) = self.target.take()
+            && !self.has_started.set()
+        {
             let object: MakeObject = Box::new(|py| Err(call_without_result(py)));
             WORKER.submit(Completion { target, object });
         }

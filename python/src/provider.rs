@@ -1,13 +1,14 @@
 //! Credentials from a Python callable.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use layerfi_auth::blocking::process_generation;
+use layerfi_auth::blocking::{process_generation, start_thread};
 use layerfi_auth::{Credentials, CredentialsProvider, Error, ErrorKind};
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 use tokio::sync::oneshot;
 
 use crate::gil;
@@ -27,8 +28,9 @@ const IMPORT_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) struct PythonProvider(Arc<Inner>);
 
 struct Inner {
-    callable: Arc<Py<PyAny>>,
-    /// The last call's failure, if it failed.
+    /// `None` after the client was deleted. The lock is only held with the GIL.
+    callable: Mutex<Option<Py<PyAny>>>,
+    /// The last call's failure, if it failed. Only used with the GIL.
     failure: ArcSwapOption<FailedCall>,
     running: Arc<RunningCalls>,
     /// Threads that wait for a call of the client, once per call, with the
@@ -96,7 +98,7 @@ impl Drop for RunningCall {
 impl PythonProvider {
     pub(crate) fn new(callable: Py<PyAny>) -> Self {
         Self(Arc::new(Inner {
-            callable: Arc::new(callable),
+            callable: Mutex::new(Some(callable)),
             failure: ArcSwapOption::empty(),
             running: Arc::default(),
             waiting: ArcSwap::default(),
@@ -129,6 +131,29 @@ impl PythonProvider {
         py.import("layerfi_auth._worker")?
             .call_method1("blocking_import", (thread, waiting))?
             .extract()
+    }
+
+    fn callable(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        let callable = &self.0.callable;
+        callable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows the garbage collector the callable, and the exception that it raised:
+    /// its traceback has the callable's variables.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(callable) = self.0.callable.try_lock() {
+            visit.call(&*callable)?;
+        }
+        let failure = self.0.failure.load_full();
+        visit.call(failure.as_ref().and_then(|one| one.exception.as_ref()))
+    }
+
+    /// Lets go of them. A call of the callable that is running continues.
+    pub(crate) fn clear(&self) {
+        let callable = self.callable().take();
+        // Dropping an object may run any code, which must not wait for the lock.
+        drop(callable);
+        self.0.failure.store(None);
     }
 
     /// The exception that caused an error, if the callable raised one.
@@ -166,19 +191,23 @@ impl CredentialsProvider for PythonProvider {
             thread: Arc::clone(&thread),
             _running: running,
         };
-        let callable = Arc::clone(&self.0.callable);
+        let provider = self.clone();
         // Starting a Python thread waits for the GIL, which the engine's own
         // thread must not do.
-        let start = tokio::task::spawn_blocking(move || {
+        start_thread("layerfi-creds", move || {
             if gil::is_open() {
                 Python::try_attach(|py| {
-                    let args = (callable.clone_ref(py), given);
+                    let callable = provider.callable().as_ref().map(|one| one.clone_ref(py));
+                    let Some(callable) = callable else {
+                        return given.send(Err("the client was deleted".into()));
+                    };
+                    let args = (callable, given);
                     // If it fails, `given` is dropped, which ends the wait below.
                     let _ = in_thread(py, "ask_provider", args);
                 });
             }
-        });
-        drop(start);
+        })
+        .map_err(|why| format!("no thread could be started for it: {why}"))?;
         loop {
             match tokio::time::timeout(IMPORT_CHECK_INTERVAL, &mut answer).await {
                 Ok(Ok(credentials)) => return credentials,
@@ -191,10 +220,13 @@ impl CredentialsProvider for PythonProvider {
                 continue;
             }
             let provider = self.clone();
-            let check = tokio::task::spawn_blocking(move || {
-                Python::try_attach(|py| provider.blocking_import(py, thread).ok().flatten())
+            let (reply, check) = oneshot::channel();
+            // Without a thread, the next check follows.
+            let _ = start_thread("layerfi-provider", move || {
+                let module = Python::try_attach(|py| provider.blocking_import(py, thread));
+                let _ = reply.send(module);
             });
-            if let Ok(Some(Some(module))) = check.await {
+            if let Ok(Some(Ok(Some(module)))) = check.await {
                 let reason = format!(
                     "it waits for the import of module {module}, and the thread that imports \
                      {module} waits for the token; call the client after the import, or import \

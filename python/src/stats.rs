@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-use crate::tokens::utc;
+use crate::tokens::{rfc3339, utc};
 
 /// Counters of a client since it was made. They contain no secret.
 #[pyclass(frozen, module = "layerfi_auth")]
@@ -86,6 +87,27 @@ impl Stats {
     #[getter]
     fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.0.expires_at.map(|at| utc(py, at)).transpose()
+    }
+
+    /// Return the counters as a dict for JSON, under the names of the attributes.
+    ///
+    /// ``expires_at`` is text, such as ``2030-01-31T12:00:00Z``.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        dict.set_item("hits", self.hits())?;
+        dict.set_item("stale_serves", self.stale_serves())?;
+        dict.set_item("misses", self.misses())?;
+        dict.set_item("waits", self.waits())?;
+        dict.set_item("refreshes", self.refreshes())?;
+        dict.set_item("token_requests", self.token_requests())?;
+        dict.set_item("mints", self.mints())?;
+        dict.set_item("retries", self.retries())?;
+        dict.set_item("invalidations", self.invalidations())?;
+        dict.set_item("failures", self.failures())?;
+        dict.set_item("business_tokens", self.business_tokens())?;
+        let expires_at = self.0.expires_at.map(|at| rfc3339(py, at));
+        dict.set_item("expires_at", expires_at.transpose()?)?;
+        Ok(dict)
     }
 
     fn __repr__(&self) -> String {

@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use crate::args::Arg;
+
 /// Hash of a token's text: equal for equal tokens, and different in every process.
 fn hash(secret: &str) -> u64 {
     static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -22,8 +24,19 @@ fn not_picklable(class: &str) -> PyErr {
     ))
 }
 
+/// The error for a token that is formatted into text, which would otherwise
+/// become a header without the token, or show the token in a log.
+fn not_text(class: &str, instead: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{class} is not text: use {instead}; repr() shows it without its secret"
+    ))
+}
+
+const FOR_HEADER: &str = "token.authorization or client.authorization() for the header";
+const FOR_BROWSER: &str = "token.to_dict() or token.secret for a browser";
+
 /// A time in RFC 3339, in whole seconds.
-fn rfc3339(py: Python<'_>, at: SystemTime) -> PyResult<String> {
+pub(crate) fn rfc3339(py: Python<'_>, at: SystemTime) -> PyResult<String> {
     let seconds = at
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
@@ -106,6 +119,37 @@ impl AccessToken {
         hash(self.token.secret())
     }
 
+    /// Return a dict for JSON: ``token_type``, ``expires_in`` and ``expires_at``.
+    ///
+    /// ``expires_in`` is the remaining lifetime now, in whole seconds.
+    ///
+    /// :param include_secret: also include the token, as ``access_token``.
+    #[pyo3(signature = (*, include_secret=None))]
+    #[pyo3(text_signature = "($self, *, include_secret=False)")]
+    fn to_dict<'py>(
+        &self,
+        py: Python<'py>,
+        include_secret: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let include = include_secret.map(|value| Arg::of_call("include_secret", value).flag());
+        let dict = PyDict::new(py);
+        if include.transpose()?.unwrap_or(false) {
+            dict.set_item("access_token", self.secret(py))?;
+        }
+        dict.set_item("token_type", "Bearer")?;
+        dict.set_item("expires_in", self.token.remaining().as_secs())?;
+        dict.set_item("expires_at", rfc3339(py, self.token.expires_at())?)?;
+        Ok(dict)
+    }
+
+    fn __str__(&self) -> PyResult<String> {
+        Err(not_text("AccessToken", FOR_HEADER))
+    }
+
+    fn __format__(&self, _spec: &Bound<'_, PyAny>) -> PyResult<String> {
+        Err(not_text("AccessToken", FOR_HEADER))
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!(
             "<AccessToken [redacted], expires at {}>",
@@ -176,8 +220,9 @@ impl BusinessToken {
         self.token.remaining().as_secs_f64()
     }
 
-    /// The token as a dict for a JSON response to a browser. ``expires_in`` is the
-    /// remaining lifetime now, in whole seconds.
+    /// Return the token as a dict for a JSON response to a browser.
+    ///
+    /// ``expires_in`` is the remaining lifetime now, in whole seconds.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let answer = PyDict::new(py);
         answer.set_item("access_token", self.token.secret())?;
@@ -188,21 +233,24 @@ impl BusinessToken {
         Ok(answer)
     }
 
-    /// The props of ``<LayerProvider>`` of ``@layerfi/components``: business,
-    /// token, and ``environment``, or ``environmentConfigOverride`` if the client
-    /// has its own URLs or scope.
+    /// Return the props of ``<LayerProvider>`` of ``@layerfi/components``.
     ///
-    /// ``environment`` replaces the name in the components' table of environments,
-    /// which is ``sandbox`` for a custom environment unless the scope says
-    /// ``production``.
+    /// These are business, token, and ``environment``, or ``environmentConfigOverride`` if
+    /// the client has its own URLs or scope.
+    ///
+    /// :param environment: the name in the components' table of environments. By default
+    ///     that of the client; for a custom environment ``sandbox``, unless the scope says
+    ///     ``production``.
     #[pyo3(signature = (*, environment=None))]
     fn layer_provider_props<'py>(
         &self,
         py: Python<'py>,
-        environment: Option<&str>,
+        environment: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
+        let environment = environment.map(|name| Arg::of_call("environment", name).text());
+        let environment = environment.transpose()?;
         let mut props = self.token.layer_provider_props();
-        if let Some(name) = environment {
+        if let Some(name) = &environment {
             props = props.with_environment(name);
         }
         let dict = PyDict::new(py);
@@ -227,6 +275,14 @@ impl BusinessToken {
 
     fn __hash__(&self) -> u64 {
         hash(self.token.secret())
+    }
+
+    fn __str__(&self) -> PyResult<String> {
+        Err(not_text("BusinessToken", FOR_BROWSER))
+    }
+
+    fn __format__(&self, _spec: &Bound<'_, PyAny>) -> PyResult<String> {
+        Err(not_text("BusinessToken", FOR_BROWSER))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -258,8 +314,10 @@ pub(crate) struct WhoAmI(pub(crate) layerfi_auth::WhoAmI);
 impl WhoAmI {
     #[new]
     #[pyo3(signature = (client_name, client_id))]
-    fn new(client_name: String, client_id: String) -> Self {
-        Self(layerfi_auth::WhoAmI::new(client_name, client_id))
+    fn new(client_name: &Bound<'_, PyAny>, client_id: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let client_name = Arg::of_call("client_name", client_name).text()?;
+        let client_id = Arg::of_call("client_id", client_id).text()?;
+        Ok(Self(layerfi_auth::WhoAmI::new(client_name, client_id)))
     }
 
     /// The client's name at Layer.
@@ -272,6 +330,14 @@ impl WhoAmI {
     #[getter]
     fn client_id(&self) -> &str {
         &self.0.client_id
+    }
+
+    /// Return the client as a dict for JSON.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        dict.set_item("client_name", &self.0.client_name)?;
+        dict.set_item("client_id", &self.0.client_id)?;
+        Ok(dict)
     }
 
     fn __eq__(&self, other: &Self) -> bool {

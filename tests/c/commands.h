@@ -3,6 +3,8 @@
  * with one line on standard output. A word is text with %XX for special
  * characters. ffi/tests/binding/vectors.rs sends the commands.
  *
+ *   env NAME [VALUE]     sets or removes an environment variable
+ *   from_env             makes the builder from environment variables
  *   set NAME VALUE       changes a setting of the builder; the first error is kept
  *   build                makes the client
  *   token CALLERS KEY    gets a token from several threads, and keeps it as KEY

@@ -63,20 +63,24 @@ int main(int count, char **arguments) {
     CHECK(count == 2);
     layerfi_client *client = build(arguments[1]);
     layerfi_token *token = NULL;
-    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     layerfi_whoami *whoami = NULL;
-    CHECK_OK(layerfi_client_whoami(client, 0, &whoami, &error));
+    CHECK_OK(layerfi_client_whoami(client, LAYERFI_DEFAULT, &whoami, &error));
     layerfi_business_token *business_token = NULL;
-    CHECK_OK(
-        layerfi_client_mint_business_token(client, BUSINESS, 3600, 0, &business_token, &error));
+    CHECK_OK(layerfi_client_mint_business_token(client, BUSINESS, 3600, LAYERFI_DEFAULT,
+                                                &business_token, &error));
     layerfi_business_token *kept = NULL;
-    CHECK_OK(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT, 0,
+    CHECK_OK(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_DEFAULT, LAYERFI_DEFAULT,
                                            &kept, &error));
     layerfi_response *response = NULL;
-    CHECK_OK(layerfi_client_execute(client, "GET", "/v1/businesses/" BUSINESS, NULL, 0, NULL, 0, 0,
-                                    &response, &error));
+    CHECK_OK(layerfi_client_execute(client, "GET", "/v1/businesses/" BUSINESS, NULL, 0, NULL, 0,
+                                    LAYERFI_DEFAULT, &response, &error));
+    layerfi_json *json = NULL, *props = NULL;
+    CHECK_OK(layerfi_business_token_json(kept, &json, &error));
+    CHECK_OK(layerfi_business_token_layer_provider_props_json(kept, NULL, &props, &error));
     char copy[4096];
-    CHECK_OK(layerfi_client_copy_authorization(client, 0, copy, sizeof copy, NULL, &error));
+    CHECK_OK(layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, copy, sizeof copy, NULL,
+                                               &error));
 
     int end = -1;
     pid_t child = start_child(&end);
@@ -88,6 +92,8 @@ int main(int count, char **arguments) {
     CHECK(waitpid(child, NULL, 0) == child);
 
     explicit_bzero(copy, sizeof copy);
+    layerfi_json_free(props);
+    layerfi_json_free(json);
     layerfi_response_free(response);
     layerfi_business_token_free(kept);
     layerfi_business_token_free(business_token);

@@ -130,15 +130,16 @@ static bool give_credentials(void *userdata, layerfi_credentials *credentials) {
 static void copies(const layerfi_client *client) {
     size_t length = 0;
     char buffer[sizeof header];
-    CHECK_OK(layerfi_client_copy_authorization(client, 0, header, sizeof header, &length, &error));
+    CHECK_OK(layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, header, sizeof header,
+                                               &length, &error));
     CHECK(length > 2 * REGISTER_BYTES);
     the_search_finds_what_is_loaded();
-    CHECK_CLEAR(
-        layerfi_client_copy_authorization(client, 0, buffer, sizeof buffer, &length, &error));
+    CHECK_CLEAR(layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, buffer, sizeof buffer,
+                                                  &length, &error));
     CHECK_CLEAR(
         layerfi_client_try_copy_authorization(client, buffer, sizeof buffer, &length, &error));
     layerfi_token *token = NULL;
-    CHECK_CLEAR(layerfi_client_token(client, 0, &token, &error));
+    CHECK_CLEAR(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     layerfi_token_free(token);
     CHECK_CLEAR(layerfi_client_try_token(client, &token, &error));
     layerfi_token_free(token);
@@ -146,23 +147,30 @@ static void copies(const layerfi_client *client) {
 
 static void business_tokens(const layerfi_client *client) {
     layerfi_business_token *token = NULL, *same = NULL;
-    CHECK_CLEAR(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT,
-                                              0, &token, &error));
+    CHECK_CLEAR(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_DEFAULT,
+                                              LAYERFI_DEFAULT, &token, &error));
     snprintf(business_header, sizeof business_header, "%s",
              layerfi_business_token_authorization(token).data);
     layerfi_business_token_free(token);
-    CHECK_CLEAR(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT,
-                                              0, &token, &error));
-    CHECK_CLEAR(layerfi_client_try_business_token(client, BUSINESS, 3600, &same, &error));
+    CHECK_CLEAR(layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_DEFAULT,
+                                              LAYERFI_DEFAULT, &token, &error));
+    CHECK_CLEAR(
+        layerfi_client_try_business_token(client, BUSINESS, 3600, LAYERFI_DEFAULT, &same, &error));
     CHECK_CLEAR(layerfi_client_invalidate_business_token(client, same, NULL, &error));
     layerfi_business_token_free(same);
     layerfi_business_token_free(token);
-    CHECK_CLEAR(layerfi_client_mint_business_token(client, BUSINESS, 60, 0, &token, &error));
+    CHECK_CLEAR(
+        layerfi_client_mint_business_token(client, BUSINESS, 60, LAYERFI_DEFAULT, &token, &error));
+    layerfi_json *json = NULL;
+    CHECK_CLEAR(layerfi_business_token_json(token, &json, &error));
+    layerfi_json_free(json);
+    CHECK_CLEAR(layerfi_business_token_layer_provider_props_json(token, NULL, &json, &error));
+    layerfi_json_free(json);
     layerfi_business_token_free(token);
     const char *ids[] = {BUSINESS};
     layerfi_business_tokens *tokens = NULL;
-    CHECK_CLEAR(
-        layerfi_client_business_tokens(client, ids, 1, 3600, 0, 0, NULL, NULL, &tokens, &error));
+    CHECK_CLEAR(layerfi_client_business_tokens(client, ids, 1, 3600, LAYERFI_DEFAULT,
+                                               LAYERFI_DEFAULT, NULL, NULL, &tokens, &error));
     CHECK_CLEAR(layerfi_business_tokens_get(tokens, 0, &token, &error));
     layerfi_business_token_free(token);
     layerfi_business_tokens_free(tokens);
@@ -170,13 +178,13 @@ static void business_tokens(const layerfi_client *client) {
 
 static void requests_with_the_token(const layerfi_client *client) {
     layerfi_whoami *whoami = NULL;
-    CHECK_CLEAR(layerfi_client_whoami(client, 0, &whoami, &error));
+    CHECK_CLEAR(layerfi_client_whoami(client, LAYERFI_DEFAULT, &whoami, &error));
     layerfi_whoami_free(whoami);
     layerfi_response *response = NULL;
     const layerfi_header with_secret = {"X-Copy", header};
     CHECK_CLEAR(layerfi_client_execute(client, "GET", "/whoami", &with_secret, 1,
-                                       (const uint8_t *)header, strlen(header), 0, &response,
-                                       &error));
+                                       (const uint8_t *)header, strlen(header), LAYERFI_DEFAULT,
+                                       &response, &error));
     layerfi_response_free(response);
     /* Compares the value with the token. */
     CHECK_CLEAR(layerfi_client_invalidate_authorization(client, header, NULL, &error));
@@ -195,7 +203,7 @@ static void settings(void) {
     CHECK_OK(layerfi_client_builder_build(builder, &client, &error));
     layerfi_client_builder_free(builder);
     layerfi_token *token = NULL;
-    CHECK_CLEAR(layerfi_client_token(client, 0, &token, &error));
+    CHECK_CLEAR(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     layerfi_token_free(token);
     layerfi_client_free(client);
 }

@@ -16,7 +16,7 @@ static void a_closed_connection_does_not_end_the_program(void) {
         layerfi_error *error = NULL;
         layerfi_result result =
             layerfi_client_execute(client, "POST", "/v1/businesses/" BUSINESS "/auth-token", NULL,
-                                   0, body, size, 0, &response, &error);
+                                   0, body, size, LAYERFI_DEFAULT, &response, &error);
         CHECK(result == LAYERFI_RESULT_TRANSPORT ||
               (result == LAYERFI_RESULT_OK && layerfi_response_status(response) >= 400));
         layerfi_response_free(response);
@@ -31,7 +31,7 @@ static void a_closed_connection_does_not_end_the_program(void) {
 static void a_blocked_signal_is_received(void) {
     layerfi_client *client = new_client();
     layerfi_token *token = NULL;
-    CHECK_OK(layerfi_client_token(client, 0, &token, &error));
+    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     sigset_t term, before;
     sigemptyset(&term);
     sigaddset(&term, SIGTERM);

@@ -20,9 +20,19 @@ static void join(pthread_t *threads, size_t count) {
     }
 }
 
+/* Waits until all callers wait for one request, then lets its response go. */
+static void release_when_all_wait(void) {
+    layerfi_stats stats;
+    do {
+        sleep_ms(1);
+        CHECK_OK(layerfi_client_stats(shared, &stats, sizeof stats, &error));
+    } while (stats.waits < HERD);
+    post("/release", "{}");
+}
+
 static void *get_one(void *out) {
     pthread_barrier_wait(&barrier);
-    CHECK_OK(layerfi_client_token(shared, 0, out, &error));
+    CHECK_OK(layerfi_client_token(shared, LAYERFI_DEFAULT, out, &error));
     return NULL;
 }
 
@@ -31,12 +41,13 @@ static void *get_one(void *out) {
 static void b02_cold_herd_makes_one_request(void) {
     layerfi_client *client = new_client();
     shared = client;
-    post("/faults", "{\"endpoint\":\"token\",\"delay_ms\":100}");
+    post("/faults", "{\"endpoint\":\"token\",\"hold\":true}");
     long before = requests("token");
     pthread_t threads[HERD];
     layerfi_token *tokens[HERD] = {0};
     CHECK(pthread_barrier_init(&barrier, NULL, HERD) == 0);
     start(threads, HERD, get_one, tokens, sizeof *tokens);
+    release_when_all_wait();
     join(threads, HERD);
     CHECK(requests("token") == before + 1);
     layerfi_client_free(client);
@@ -54,27 +65,23 @@ static void *fail_one(void *unused) {
     pthread_barrier_wait(&barrier);
     layerfi_token *token = NULL;
     layerfi_error *error = NULL;
-    CHECK(layerfi_client_token(shared, 0, &token, &error) == LAYERFI_RESULT_OAUTH);
+    CHECK(layerfi_client_token(shared, LAYERFI_DEFAULT, &token, &error) == LAYERFI_RESULT_OAUTH);
     CHECK(token == NULL && is(layerfi_error_oauth_error(error), "invalid_client"));
     layerfi_error_free(error);
     return NULL;
 }
 
-/* Many callers and an error response: one request, and the same error for all. The
- * delay is longer than it takes to start all threads. */
+/* Many callers and an error response: one request, and the same error for all. */
 static void b03_failing_herd_gets_one_error(void) {
     layerfi_client *client = new_client();
     shared = client;
-    char fault[256];
-    snprintf(fault, sizeof fault,
-             "{\"endpoint\":\"token\",\"status\":400,\"times\":\"forever\",\"body\":"
-             "{\"error\":\"invalid_client\"},\"delay_ms\":%d}",
-             is_slow() ? 5000 : 1000);
-    post("/faults", fault);
+    post("/faults", "{\"endpoint\":\"token\",\"status\":400,\"times\":\"forever\",\"body\":"
+                    "{\"error\":\"invalid_client\"},\"hold\":true}");
     long before = requests("token");
     pthread_t threads[HERD];
     CHECK(pthread_barrier_init(&barrier, NULL, HERD) == 0);
     start(threads, HERD, fail_one, threads, 0);
+    release_when_all_wait();
     join(threads, HERD);
     CHECK(requests("token") == before + 1);
     pthread_barrier_destroy(&barrier);
@@ -105,13 +112,13 @@ static void *hammer(void *argument) {
     while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST) || rounds < 3) {
         rounds++;
         layerfi_token *token = NULL;
-        CHECK_OK(layerfi_client_token(shared, 0, &token, &error));
-        CHECK_OK(
-            layerfi_client_copy_authorization(shared, 0, buffer, sizeof buffer, &length, &error));
+        CHECK_OK(layerfi_client_token(shared, LAYERFI_DEFAULT, &token, &error));
+        CHECK_OK(layerfi_client_copy_authorization(shared, LAYERFI_DEFAULT, buffer, sizeof buffer,
+                                                   &length, &error));
         CHECK(strlen(buffer) == length);
         layerfi_business_token *business = NULL;
-        CHECK_OK(layerfi_client_business_token(
-            shared, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT, 0, &business, &error));
+        CHECK_OK(layerfi_client_business_token(shared, BUSINESS, 3600, LAYERFI_DEFAULT,
+                                               LAYERFI_DEFAULT, &business, &error));
         layerfi_stats stats;
         CHECK_OK(layerfi_client_stats(shared, &stats, sizeof stats, &error));
         if (rounds % 50 == number) {
@@ -125,12 +132,12 @@ static void *hammer(void *argument) {
         if (rounds % 50 == number + 10) {
             const char *ids[] = {BUSINESS, "00000000-0000-4000-8000-000000000001", BUSINESS};
             layerfi_business_tokens *tokens = NULL;
-            CHECK_OK(layerfi_client_business_tokens(shared, ids, 3, 3600, 0, 0, go_on, NULL,
-                                                    &tokens, &error));
+            CHECK_OK(layerfi_client_business_tokens(shared, ids, 3, 3600, LAYERFI_DEFAULT,
+                                                    LAYERFI_DEFAULT, go_on, NULL, &tokens, &error));
             CHECK(layerfi_business_tokens_len(tokens) == 3);
             layerfi_business_tokens_free(tokens);
             layerfi_whoami *whoami = NULL;
-            CHECK_OK(layerfi_client_whoami(shared, 0, &whoami, &error));
+            CHECK_OK(layerfi_client_whoami(shared, LAYERFI_DEFAULT, &whoami, &error));
             layerfi_whoami_free(whoami);
         }
         layerfi_business_token_free(business);

@@ -141,20 +141,21 @@ static void *make_call(void *argument) {
     struct call *call = argument;
     char **words = call->words;
     layerfi_error **error = &call->error;
-    const uint64_t hour = LAYERFI_SESSION_DURATION_DEFAULT;
-    const uint64_t half = LAYERFI_MIN_REMAINING_DEFAULT;
+    const uint64_t hour = LAYERFI_DEFAULT;
+    const uint64_t half = LAYERFI_DEFAULT;
     if (strcmp(words[0], "token") == 0) {
-        call->result = layerfi_client_token(client, 0, &call->token, error);
+        call->result = layerfi_client_token(client, LAYERFI_DEFAULT, &call->token, error);
     } else if (strcmp(words[0], "whoami") == 0) {
-        call->result = layerfi_client_whoami(client, 0, &call->whoami, error);
+        call->result = layerfi_client_whoami(client, LAYERFI_DEFAULT, &call->whoami, error);
     } else if (strcmp(words[0], "mint") == 0) {
-        call->result = layerfi_client_mint_business_token(client, words[2], number(words[3], hour),
-                                                          0, &call->business_token, error);
+        call->result =
+            layerfi_client_mint_business_token(client, words[2], number(words[3], hour),
+                                               LAYERFI_DEFAULT, &call->business_token, error);
         misbehave(call->business_token);
     } else if (strcmp(words[0], "business") == 0) {
-        call->result =
-            layerfi_client_business_token(client, words[2], number(words[3], hour),
-                                          number(words[4], half), 0, &call->business_token, error);
+        call->result = layerfi_client_business_token(client, words[2], number(words[3], hour),
+                                                     number(words[4], half), LAYERFI_DEFAULT,
+                                                     &call->business_token, error);
     } else if (strcmp(words[0], "invalidate") == 0) {
         const layerfi_token *token = tokens[number(words[2], 0)];
         call->result = layerfi_client_invalidate(client, token, &call->invalidated, error);
@@ -279,6 +280,10 @@ static void end(void) {
     builder = NULL;
 }
 
+static void set_variable(const char *name, const char *value) {
+    CHECK((value == NULL ? unsetenv(name) : setenv(name, value, 1)) == 0);
+}
+
 int main(void) {
     static char line[1 << 18];
     char *words[MAX_WORDS];
@@ -287,6 +292,16 @@ int main(void) {
         int count = read_command(line, sizeof line, words, MAX_WORDS);
         if (count < 0) {
             break;
+        }
+        if (strcmp(words[0], "env") == 0) {
+            set_variable(words[1], count > 2 ? words[2] : NULL);
+            continue;
+        }
+        if (strcmp(words[0], "from_env") == 0) {
+            if (layerfi_client_builder_from_env(&builder, &setter_error) == LAYERFI_RESULT_OK) {
+                CHECK(builder != NULL);
+            }
+            continue;
         }
         if (builder == NULL) {
             CHECK_OK(layerfi_client_builder_new(&builder, &error));

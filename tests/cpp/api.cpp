@@ -53,6 +53,7 @@ static void tokens() {
     CHECK(token.secret().data()[token.secret().size()] == '\0');
     const auto left = token.expires_at() - std::chrono::system_clock::now();
     CHECK(left > 59min && left <= 60min);
+    CHECK(token.expires_in() == 1h && token.remaining() > 59min && token.remaining() <= 60min);
     CHECK(client.token(5min).secret() == token.secret());
     CHECK(client.try_token()->secret() == token.secret());
 
@@ -95,9 +96,22 @@ static void calls() {
     options.session_duration = 15min;
     options.min_remaining = 60s;
     CHECK(client.business_token(business, options).expires_in() == 15min);
-    const auto minted = client.mint_business_token(std::string(business), 60s, 5min);
-    CHECK(minted.secret() != kept.secret() && minted.expires_in() == 1min);
+    // The same options for all three calls.
+    options.timeout = 5min;
+    CHECK(client.try_business_token(business, options)->session_duration() == 15min);
+    const auto minted = client.mint_business_token(std::string(business), options);
+    CHECK(minted.secret() != kept.secret() && minted.expires_in() == 15min);
+    CHECK(minted.remaining() > 0s && minted.remaining() <= 15min);
+    CHECK(client.mint_business_token(business, {60s}).expires_in() == 1min);
+    const auto json = minted.json();
+    CHECK(json.text().find(minted.secret()) != std::string_view::npos);
+    CHECK(minted.layer_provider_props_json().text().find("\"environment\":\"sandbox\"") !=
+          std::string_view::npos);
+    CHECK(minted.layer_provider_props_json("production").text().find("\"production\"") !=
+          std::string_view::npos);
     CHECK(client.invalidate(kept) && !client.invalidate(kept));
+    const auto by_text = client.business_token(business);
+    CHECK(client.invalidate_authorization(std::string(by_text.secret())));
 
     const std::vector<std::string> ids{business, "no-uuid", business};
     layerfi::BatchOptions batch;
@@ -134,19 +148,66 @@ static void errors() {
     const auto none = builder.build(std::nothrow);
     CHECK(!none && none.error().result() == layerfi::Result::Config);
     CHECK(none.error().field() == "environment");
-    try {
-        builder.environment("prod");
-        CHECK(false);
-    } catch (const std::exception &error) {
-        CHECK(std::string(error.what()).find("prod") != std::string::npos);
+    // A setter does not throw: build() fails with the first error.
+    builder.environment("prod").client_id("\xff").max_attempts(3);
+    for (int i = 0; i < 2; ++i) {
+        try {
+            builder.build();
+            CHECK(false);
+        } catch (const layerfi::Error &error) {
+            CHECK(error.result() == layerfi::Result::Config);
+            CHECK(std::string(error.what()).find("prod") != std::string::npos);
+        }
     }
-    try {
-        builder.client_id(std::string("a\0b", 3));
-        CHECK(false);
-    } catch (const std::invalid_argument &) {
+    const std::string with_nul("a\0b", 3);
+    const auto is_refused = [](const layerfi::Error &error) {
+        return error.result() == layerfi::Result::InvalidArgument &&
+               error.name() == "invalid_argument" && error.message().find("NUL") != 0 &&
+               std::string(error.what()).find("NUL") != std::string::npos &&
+               error.remedy() == "pass text without a NUL" && error.field().empty() &&
+               !error.is_retryable() && error.attempts() == 0 && !error.retry_after();
+    };
+    for (int setter = 0; setter < 4; ++setter) {
+        auto bad = new_builder();
+        switch (setter) {
+        case 0:
+            bad.client_id(with_nul);
+            break;
+        case 1:
+            bad.environment(with_nul);
+            break;
+        case 2:
+            bad.credentials("id", with_nul);
+            break;
+        default:
+            bad.auth_url(with_nul);
+        }
+        // A later failure does not hide it.
+        const auto built = bad.scope("\xff").build(std::nothrow);
+        CHECK(!built && is_refused(built.error()));
     }
+    const auto no_provider = new_builder().credentials_provider({}).build(std::nothrow);
+    CHECK(no_provider.error().result() == layerfi::Result::NullPointer);
+    const auto moved_from = [] {
+        auto gone = new_builder();
+        const auto kept = std::move(gone);
+        return gone.build(std::nothrow);
+    }();
+    CHECK(moved_from.error().result() == layerfi::Result::NullPointer);
 
     const auto client = layerfi::Client::from_env();
+    CHECK(is_refused(client.mint_business_token(std::nothrow, with_nul).error()));
+    CHECK(is_refused(client.business_token(std::nothrow, with_nul).error()));
+    CHECK(is_refused(client.try_business_token(std::nothrow, with_nul).error()));
+    CHECK(is_refused(client.business_tokens(std::nothrow, {business, with_nul}).error()));
+    CHECK(is_refused(client.invalidate_authorization(std::nothrow, with_nul).error()));
+    for (int part = 0; part < 4; ++part) {
+        layerfi::Request request;
+        request.uri = part == 0 ? with_nul : "/whoami";
+        request.method = part == 1 ? with_nul : "GET";
+        request.headers.push_back({part == 2 ? with_nul : "x-a", part == 3 ? with_nul : "b"});
+        CHECK(is_refused(client.execute(std::nothrow, request).error()));
+    }
     try {
         client.mint_business_token("no-uuid");
         CHECK(false);
@@ -157,9 +218,17 @@ static void errors() {
         CHECK(!copy.message().empty() && !copy.remedy().empty() && copy.http_status() == 0);
         CHECK(!copy.is_retryable() && !copy.retry_after() && copy.request_id().empty());
     }
-    CHECK(!client.mint_business_token(std::nothrow, business, -1s));
+    for (const auto duration : {-1s, 0s, 86'401s}) {
+        CHECK(!client.mint_business_token(std::nothrow, business, {duration}));
+    }
+    layerfi::BatchOptions none_in_flight;
+    none_in_flight.max_in_flight = 0;
+    const auto batch = client.business_tokens(std::nothrow, {business}, none_in_flight);
+    CHECK(batch.error().field() == "max_in_flight");
     // The time left until a deadline may be 0: it is not the default timeout.
-    static_assert(layerfi::detail::ms(layerfi::default_timeout) == 0);
+    static_assert(layerfi::detail::ms(layerfi::default_timeout) == LAYERFI_DEFAULT);
+    static_assert(layerfi::detail::seconds({}) == LAYERFI_DEFAULT);
+    static_assert(layerfi::detail::seconds(-1s) == 0 && layerfi::detail::seconds(0s) == 0);
     static_assert(layerfi::detail::ms(0ms) == 1 && layerfi::detail::ms(-1ms) == 1);
     static_assert(layerfi::detail::ms(2ms) == 2);
 
@@ -212,6 +281,21 @@ static void callbacks() {
         CHECK(!token && token.error().result() == layerfi::Result::Credentials);
         CHECK(token.error().message().find("the vault is sealed") != std::string_view::npos);
         CHECK(token.error().is_retryable());
+    }
+    {
+        // The same without an exception; a NUL does not cut a text.
+        std::string why = "the vault is closed";
+        const auto client = new_builder()
+                                .credentials_provider([&]() -> layerfi::Credentials {
+                                    return {"", "", why};
+                                })
+                                .build();
+        const auto closed = client.token(std::nothrow);
+        CHECK(closed.error().message().find("the vault is closed") != std::string_view::npos);
+        why = std::string("cut\0here", 8);
+        const auto other = client.whoami(std::nothrow);
+        CHECK(other.error().message().find("contains a NUL") != std::string_view::npos ||
+              other.error().message().find("the vault is closed") != std::string_view::npos);
     }
     static std::atomic<int> lines{0};
     layerfi::set_log_callback(

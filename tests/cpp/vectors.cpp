@@ -137,7 +137,7 @@ void make_call(const Case &current, const Words &words, Outcome &outcome) try {
             {"client_id", std::string(whoami.client_id())},
         };
     } else if (command == "mint") {
-        outcome.fields = fields(client.mint_business_token(words[2], seconds(words[3], hour)));
+        outcome.fields = fields(client.mint_business_token(words[2], {seconds(words[3], hour)}));
     } else if (command == "business") {
         layerfi::BusinessTokenOptions options;
         options.session_duration = seconds(words[3], hour);
@@ -232,7 +232,19 @@ int main() {
             return 0;
         }
         const Words words(parts, parts + count);
-        if (words[0] == "set") {
+        if (words[0] == "env") {
+            if (words.size() > 2) {
+                setenv(words[1].c_str(), words[2].c_str(), 1);
+            } else {
+                unsetenv(words[1].c_str());
+            }
+        } else if (words[0] == "from_env") {
+            try {
+                current->builder = layerfi::ClientBuilder::from_env();
+            } catch (const layerfi::Error &error) {
+                current->setter_error = error;
+            }
+        } else if (words[0] == "set") {
             try {
                 set(current->builder, words.at(1), words.at(2));
             } catch (const layerfi::Error &error) {

@@ -18,8 +18,8 @@ FILES = {
     "layerfi_auth/auth/__init__.py",
     "layerfi_auth/exceptions.py",
     "layerfi_auth/py.typed",
-    "layerfi_auth/pytest_plugin.py",
     "layerfi_auth/testing.py",
+    "layerfi_auth_pytest/__init__.py",
 }
 
 
@@ -40,8 +40,9 @@ def main() -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert names >= FILES, f"files are missing: {FILES - names}"
     # Any other file would be installed next to other packages.
-    others = [name for name in names if not name.startswith(("layerfi_auth/", "layerfi_auth-"))]
-    assert not others, f"the wheel has files outside the package: {others}"
+    own = ("layerfi_auth/", "layerfi_auth_pytest/", "layerfi_auth-")
+    others = [name for name in names if not name.startswith(own)]
+    assert not others, f"the wheel has files outside the packages: {others}"
     assert any(name.endswith("licenses/LICENSE-MIT") for name in names), "no licence"
     size = wheel.stat().st_size
     sys.stdout.write(

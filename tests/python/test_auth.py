@@ -6,6 +6,7 @@ import asyncio
 import http.server
 import io
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import get_type_hints
 
 import aiohttp
@@ -13,7 +14,7 @@ import httpx
 import pytest
 import requests
 
-from conftest import BUSINESS, run_python
+from conftest import BUSINESS, TIMEOUT, run_python
 from layerfi_auth import Client, InvalidArgumentError
 from layerfi_auth.auth import HttpxAuth, RequestsAuth, aiohttp_middleware
 
@@ -116,6 +117,21 @@ def test_b11_second_401_is_returned(layer, client, send):
     layer.fault("whoami", status=401, times="forever")
     assert send(client, "GET", f"{layer.url}/whoami")[0] == 401
     assert layer.count("whoami") == 2
+
+
+@every_library
+def test_b11_route_that_always_answers_401_delays_no_other_call(layer, client, send):
+    refused = client.token()
+    layer.fault("whoami", status=401, times="forever")
+    layer.fault("token", hold=True)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(send, client, "GET", f"{layer.url}/whoami")
+        assert layer.wait_for("token", 2)
+        # The new token is requested, but only the call with the 401 waits for it.
+        assert client.try_token() == refused
+        layer.release()
+        assert call.result(TIMEOUT)[0] == 401
+    assert client.token() != refused
 
 
 @every_library

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from conftest import BUSINESS, TIMEOUT, business, eventually, run_python
-from layerfi_auth import InternalError, LayerAuthError, OAuthError
+from layerfi_auth import LayerAuthError, OAuthError, RequestTimeoutError
 from layerfi_auth._await_call import await_call
 
 
@@ -396,7 +396,7 @@ def test_b26_failed_thread_start_raises_an_error_and_later_calls_work(layer):
     out = run_python(
         """
 import asyncio, _thread
-from layerfi_auth import Client, InternalError
+from layerfi_auth import Client, TransportError
 
 client = Client.from_env(proxy=False)
 
@@ -405,7 +405,8 @@ async def scene():
     for _ in range(2):
         try:
             await asyncio.wait_for(client.whoami_async(), 10)
-        except InternalError as error:
+        except TransportError as error:
+            assert error.retryable
             print(error)
     _thread.stack_size(0)
     print((await asyncio.wait_for(client.whoami_async(), 10)).client_name)
@@ -449,7 +450,7 @@ def test_lost_result_raises_an_error():
     async def scene():
         await asyncio.wait_for(await_call(lambda post, settle: Lost()), 10)
 
-    with pytest.raises(InternalError, match="has not arrived"):
+    with pytest.raises(RequestTimeoutError, match="has not arrived"):
         asyncio.run(scene())
 
 
@@ -553,3 +554,17 @@ print(len(tasks), unblocked)
     number, unblocked = out.split(maxsplit=1)
     assert int(number) >= 2, f"only {number} background threads were checked"
     assert unblocked.strip() == "[]", f"these threads do not block signals: {unblocked}"
+
+
+def test_b11_refused_token_is_renewed_once(layer, client):
+    refused = client.token()
+    fresh = client.renew_token(refused)
+    assert fresh != refused
+    assert client.renew_token(refused) == fresh
+    assert asyncio.run(client.renew_token_async(refused, timeout=TIMEOUT)) == fresh
+    assert layer.count("token") == 2
+    for _ in range(10):
+        fresh = client.renew_token(fresh)
+    assert layer.count("token") == 6, "new tokens are limited to five in a row"
+    with pytest.raises(TypeError, match="refused must be an AccessToken"):
+        client.renew_token("token")

@@ -267,3 +267,50 @@ print(os.waitstatus_to_exitcode(status))
         layer,
     )
     assert out.split() == ["7", "8"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a system call of Linux")
+def test_b13_fork_without_handlers_is_noticed(layer):
+    """Neither Python nor the library is told of a raw `clone` or of glibc's `_Fork`."""
+    out = run_python(
+        """
+import asyncio, ctypes, os, platform, signal, time
+from layerfi_auth import Client
+
+# Keeps the GIL, which another thread could have in the child otherwise.
+libc = ctypes.PyDLL(None)
+clone = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+forks = [lambda: libc.syscall(clone, int(signal.SIGCHLD), 0, 0, 0, 0)]
+if hasattr(libc, "_Fork"):
+    forks.append(libc._Fork)
+
+def calls(client):
+    return [
+        client.token,
+        client.whoami,
+        lambda: asyncio.run(client.token_async()),
+        lambda: asyncio.run(client.whoami_async()),
+        lambda: client.business_token("3fa85f64-5717-4562-b3fc-2c963f66afa6"),
+    ]
+
+for fork in forks:
+    for used in (False, True):
+        for number in range(5):
+            client = Client.from_env(proxy=False)
+            if used:
+                asyncio.run(client.whoami_async())
+                client.invalidate(client.token())
+            time.sleep(0.03)  # The library's threads become idle.
+            pid = fork()
+            if pid == 0:
+                signal.alarm(60)
+                calls(client)[number]()
+                os._exit(0)
+            _, status = os.waitpid(pid, 0)
+            assert status == 0, (fork, used, number, status)
+            client.whoami()
+print("end")
+""",
+        layer,
+    )
+    assert out == "end\n"

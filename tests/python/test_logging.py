@@ -29,6 +29,51 @@ def test_events_become_records(layer, caplog):
     assert record.lineno > 0
 
 
+def test_b24_records_have_the_error_as_attributes(layer, caplog):
+    caplog.set_level(logging.DEBUG, "layerfi_auth")
+    layer.fault("token", status=429, headers={"x-request-id": "r-1", "retry-after": "0"})
+    layer.client().token()
+    eventually(lambda: any("got an access token" in r.getMessage() for r in caplog.records))
+    records = [r for r in caplog.records if r.name == "layerfi_auth"]
+    retried = next(r for r in records if "retrying" in r.getMessage())
+    assert (retried.kind, retried.http_status, retried.request_id) == (
+        "rate_limited",
+        429,
+        "r-1",
+    )
+    assert (retried.retryable, retried.attempts, retried.retry_after) == (True, 1, 0.0)
+    assert retried.oauth_error is None
+    assert retried.error in retried.getMessage()
+    got = next(r for r in records if "got an access token" in r.getMessage())
+    assert got.expires_in == 3600
+    # A format with these names works for every record.
+    text = logging.Formatter("%(threadName)s %(kind)s %(http_status)s %(attempts)s").format(got)
+    assert text == "layerfi-auth None None None"
+    # Attributes of every record stay as they are.
+    assert {r.name for r in records} == {"layerfi_auth"}
+    assert {r.threadName for r in records} == {"layerfi-auth"}
+    assert all(r.args == (r.getMessage(),) for r in records)
+
+
+def test_b20_token_in_a_log_call_loses_the_line_but_not_the_program():
+    """`logging` reports that a line cannot be formatted, with the token's `repr`."""
+    out = run_python(
+        """
+import logging, sys
+from layerfi_auth.testing import Emulator
+logging.basicConfig(stream=sys.stdout)
+with Emulator() as layer:
+    token = layer.client().token()
+    logging.warning("got %s", token)
+    logging.warning("got %r", token)
+    print("secret" if token.secret in repr(token) else "end")
+"""
+    )
+    assert "WARNING:root:got <AccessToken [redacted], expires at" in out
+    assert "got <AccessToken" in out.splitlines()[-2]
+    assert out.splitlines()[-1] == "end"
+
+
 def test_failed_refresh_is_a_warning(layer, caplog):
     caplog.set_level(logging.WARNING, "layerfi_auth")
     layer.set_access_token_lifetime(8)

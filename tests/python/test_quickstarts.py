@@ -22,7 +22,7 @@ import pytest
 from conftest import ROOT, TIMEOUT, eventually, free_port
 from test_servers import running
 
-BUSINESS = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b"
+BUSINESS = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 SHOP_KEY = "signs-the-sessions"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import json
+import shutil
+import socket
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+import layerfi_auth
 from conftest import BUSINESS, business
 from layerfi_auth import ApiError, Client, OAuthError, TlsError
 from layerfi_auth.testing import BUSINESS_ID, CLIENT_ID, CLIENT_SECRET, Emulator
@@ -42,7 +49,7 @@ def test_faults_and_counters(layer, client):
     for wrong in ({"statsu": 503}, {"endpoint": "tokens"}, {"times": "always"}):
         with pytest.raises(ValueError, match="."):
             layer.fault(**wrong)
-    with pytest.raises(ValueError, match="variant"):
+    with pytest.raises(ValueError, match="endpoint must be one of token"):
         layer.count("tokens")
 
 
@@ -81,7 +88,7 @@ def test_revoked_tokens_are_replaced(layer, client):
     layer.revoke_all("access")
     assert client.whoami()
     assert layer.count("token") == 3
-    with pytest.raises(ValueError, match="access or business"):
+    with pytest.raises(ValueError, match="kind must be one of access, business"):
         layer.revoke_all("all")
 
 
@@ -105,13 +112,13 @@ def test_emulator_options():
         invalid_client_status=401,
         rate_limit=None,
     ) as layer:
-        client = layer.client(client_id="me", client_secret="my-secret")
+        client = layer.client()
         assert 0 < client.token().remaining <= 60
         assert client.business_token(business(1)).expires_in == 30
         with pytest.raises(ApiError):
             client.business_token(business(2))
         with pytest.raises(OAuthError) as caught:
-            layer.client(client_id="you", client_secret="your-secret").token()
+            layer.client(client_id="you").token()
         assert caught.value.oauth_error == "unauthorized_client"
         assert "production" in layer.scope
     with pytest.raises(TypeError, match="unexpected keyword"):
@@ -169,14 +176,35 @@ def test_settings_can_be_changed_and_reset(layer):
     assert layer.count("token") == 0
 
 
-def test_dropped_emulator_is_stopped():
-    layer = Emulator()
-    client = layer.client(max_attempts=1, connect_timeout=1)
-    client.token()
-    del layer
-    gc.collect()
-    with pytest.raises(ConnectionError):
-        client.whoami()
+def test_client_made_after_a_rotation_over_the_control_api_has_the_new_secret(layer):
+    def control(path, **body):
+        request = urllib.request.Request(
+            f"{layer.control_url}{path}",
+            data=json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as done:
+            assert done.status == 200
+
+    before = layer.client()
+    control("/rotate", client_id=CLIENT_ID, client_secret="rotated elsewhere")
+    assert layer.client().token()
+    assert layer.env()["LAYER_CLIENT_SECRET"] == "rotated elsewhere"
+    with pytest.raises(OAuthError):
+        before.token()
+    control("/reset")
+    assert layer.client().token()
+    assert layer.env()["LAYER_CLIENT_SECRET"] == CLIENT_SECRET
+
+
+@pytest.mark.parametrize("name", ["port", "control_port"])
+def test_port_in_use_is_an_error_with_the_port_and_the_cause(name):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=rf"port {port}; ") as caught:
+            Emulator(**{name: port})
+    assert str(caught.value).startswith("[Errno 98] Address already in use: the emulator")
+    assert caught.value.errno == errno.EADDRINUSE
 
 
 def test_pytest_fixtures(pytester):
@@ -203,3 +231,110 @@ def test_pytest_fixtures(pytester):
     result.assert_outcomes(passed=3)
     listed = pytester.runpytest_subprocess("--fixtures", "-p", "no:asyncio")
     listed.stdout.fnmatch_lines(["*layer_emulator*", "*emulator of the Layer API*"])
+
+
+def send(layer, method, path, body=None):
+    """Send a command to the control API."""
+    request = urllib.request.Request(
+        layer.control_url + path, data=body and json.dumps(body).encode(), method=method
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as response:
+        return json.load(response)
+
+
+def test_demo_business_is_the_same_for_every_language(layer):
+    assert send(layer, "GET", "/")["demo_business_id"] == BUSINESS_ID
+
+
+def test_secret_rotated_over_the_control_api_is_used_by_new_clients(layer):
+    send(layer, "POST", "/rotate", {"client_id": CLIENT_ID, "client_secret": "newer"})
+    assert layer.env()["LAYER_CLIENT_SECRET"] == "newer"
+    assert layer.client().token()
+
+
+def test_proxy_leads_every_name_to_the_emulator():
+    names = ["auth.layerfi.test", "api.layerfi.test"]
+    options = {"tls": True, "proxy": True, "names": names, "proxy_credentials": ("u", "p")}
+    with Emulator(**options) as layer:
+        client = layer.client(
+            api_url="https://api.layerfi.test",
+            auth_url="https://auth.layerfi.test/oauth2/token",
+            proxy=layer.proxy_url.replace("://", "://u:p@"),
+        )
+        assert client.whoami().client_name
+        assert layer.counters()["tunnels"] == 2
+        requests = [entry for entry in layer.log() if entry["endpoint"] == "proxy"]
+        assert [entry["proxy_user"] for entry in requests] == ["u", "u"]
+        layer.set_proxy_credentials(None)
+    with Emulator() as layer:
+        assert layer.proxy_url is None
+
+
+def test_rotated_authority_is_written_to_the_file_of_the_environment():
+    with Emulator(tls=True) as layer:
+        file = Path(layer.env()["LAYER_CA_FILE"])
+        before = layer.ca_pem
+        assert layer.rotate_authority() == layer.ca_pem != before
+        assert file.read_text() == layer.ca_pem
+        assert layer.client().token()
+        layer.reset()
+        assert file.read_text() == layer.ca_pem == before
+
+
+def test_tls_and_connections_can_be_disturbed():
+    with Emulator(
+        tls_trouble="tls_1_1", http_versions="1.1", requests_per_connection=1
+    ) as layer:
+        with pytest.raises(TlsError):
+            layer.client(max_attempts=1).token()
+        layer.set_tls_trouble(None)
+        client = layer.client()
+        assert client.whoami().client_name
+        assert layer.counters()["connections"] == 3
+        layer.set_idle_timeout(60)
+        assert layer.connections("close", connection=1_000_000) == 0
+        with pytest.raises(ValueError, match="action"):
+            layer.connections("sing")
+
+
+def test_b28_plugin_loads_nothing_of_the_package_in_tests_of_others(pytester):
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_of_others():
+            assert "layerfi_auth_pytest" in sys.modules
+            loaded = [name for name in sys.modules if name.split(".")[0] == "layerfi_auth"]
+            assert loaded == []
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:asyncio")
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("native", ["missing", "broken"])
+def test_b28_broken_installation_fails_only_the_tests_that_use_the_fixtures(
+    pytester, monkeypatch, native
+):
+    package = Path(layerfi_auth.__file__).parent
+    copy = pytester.mkdir("copy")
+    no_module = shutil.ignore_patterns("_native.*", "__pycache__")
+    shutil.copytree(package, copy / package.name, ignore=no_module)
+    if native == "broken":
+        (copy / package.name / "_native.abi3.so").write_text("not a module")
+    monkeypatch.setenv("PYTHONPATH", str(copy))
+    pytester.makepyfile(
+        """
+        def test_of_others():
+            pass
+
+        def test_mine(layer_client):
+            pass
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:asyncio")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*layerfi_auth cannot be imported (*_native*); install it again: pip install*"]
+    )

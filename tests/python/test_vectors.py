@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
+import os
+import re
 import socket
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -31,7 +35,8 @@ ENDPOINTS = [
 ]
 
 CASE_FIELDS = {
-    "name", "why", "emulator", "settings", "client", "faults", "steps", "requests", "stats",
+    "name", "why", "only", "emulator", "files", "variables", "settings", "client", "faults",
+    "steps", "requests", "stats",
 }  # fmt: skip
 STEP_FIELDS = {
     "call", "business_id", "session_duration", "min_remaining", "token_of", "repeat", "callers",
@@ -43,6 +48,11 @@ OK_FIELDS = {
 }  # fmt: skip
 ERROR_FIELDS = {
     "kind", "http_status", "oauth_error", "error_enum", "retryable", "retry_after_ms", "field",
+    "message", "remedy",
+}  # fmt: skip
+VARIABLES = {
+    "environment", "client_id", "client_secret", "client_secret_file", "api_url", "auth_url",
+    "scope", "ca_file", "allow_http_loopback",
 }  # fmt: skip
 EMULATOR_FIELDS = {"basic_decoding", "invalid_client_status", "clients", "businesses"}
 
@@ -118,6 +128,12 @@ def fits_tls(case):
     if {"api_url", "auth_url", "allow_http_loopback"} & set(case.get("client", {})):
         return False
     wires = json.dumps([fault.get("wire") for fault in case.get("faults", [])])
+    if "variables" in case:
+        return False
+    if '"message":' in json.dumps(case["steps"]) and any(
+        "wire" in fault for fault in case.get("faults", [])
+    ):
+        return False
     words = ["raw", "head", "headers", "informational", "mid_head"]
     return not any(f'"{word}"' in wires for word in words)
 
@@ -156,6 +172,58 @@ def build(layer, changes):
         return error, secret
 
 
+def build_from_variables(layer, changes):
+    variables = {
+        "LAYER_ENVIRONMENT": "custom",
+        "LAYER_API_URL": layer.url,
+        "LAYER_AUTH_URL": layer.token_url,
+        "LAYER_SCOPE": layer.scope,
+        "LAYER_CLIENT_ID": CLIENT_ID,
+        "LAYER_CLIENT_SECRET": CLIENT_SECRET,
+        "LAYER_ALLOW_HTTP_LOOPBACK": "1",
+    }
+    variables |= changes
+    secret = variables["LAYER_CLIENT_SECRET"] or ""
+    variables = {os.fsencode(name): bytes_of(value) for name, value in variables.items()}
+    before = {name: os.environb.get(name) for name in variables}
+    try:
+        set_variables(variables)
+        return Client.from_env(proxy=False), secret
+    except LayerAuthError as error:
+        return error, secret
+    finally:
+        set_variables(before)
+
+
+def set_variables(variables):
+    for name, value in variables.items():
+        if value is None:
+            os.environb.pop(name, None)
+        else:
+            os.environb[name] = value
+
+
+def bytes_of(value):
+    """The bytes of a text, or of ``{"base64": …}``; `None` for null."""
+    if isinstance(value, dict):
+        return base64.b64decode(value["base64"])
+    return None if value is None else value.encode()
+
+
+def name_in_remedy(setting, uses_variables):
+    if not uses_variables or setting not in VARIABLES:
+        return setting
+    variable = f"LAYER_{setting.upper()}"
+    return f"{variable}=1" if setting == "allow_http_loopback" else variable
+
+
+def text_matches(expected, text, name):
+    """Whether an error's text is the expected one, except for `{{number}}`."""
+    expected = re.sub(r"(?<!\{)\{([a-z_]+)\}", lambda found: name(found[1]), expected)
+    pieces = [re.escape(piece) for piece in expected.split("{{number}}")]
+    return re.fullmatch(r"[0-9]+(?:\.[0-9]+)?".join(pieces), text) is not None
+
+
 class Failed(AssertionError):
     """An outcome differs from the expected one. The text shows no token."""
 
@@ -169,11 +237,18 @@ def secret_of(answer):
     return getattr(answer, "secret", None)
 
 
-def check_error(error, expected, secret):
+def check_error(error, expected, secret, *, uses_variables):
     check_fields("an error", expected, ERROR_FIELDS)
     for name, value in expected.items():
         if name == "retry_after_ms":
             got = None if error.retry_after is None else round(error.retry_after * 1000)
+        elif name in {"message", "remedy"}:
+            got = getattr(error, name)
+            named = uses_variables and name == "remedy"
+            if text_matches(
+                value, got, lambda setting, named=named: name_in_remedy(setting, named)
+            ):
+                got = value
         else:
             got = getattr(error, name)
         check(got == value, f"{name} is {got!r}, expected {value!r}, in {error!r}")
@@ -238,7 +313,7 @@ def outcomes(calls, client, step, before):
     return calls.call(client, step["call"], args, kwargs, step.get("callers", 1))
 
 
-def run_step(calls, client, step, before, secret):
+def run_step(calls, client, step, before, secret, *, uses_variables):
     check_fields("a step", step, STEP_FIELDS)
     ((outcome, expected),) = step["expect"].items()
     assert outcome in {"ok", "error"}
@@ -248,7 +323,7 @@ def run_step(calls, client, step, before, secret):
         for answer in outcomes(calls, client, step, before):
             if outcome == "error":
                 check(isinstance(answer, LayerAuthError), f"it succeeded, expected {expected}")
-                check_error(answer, expected, secret)
+                check_error(answer, expected, secret, uses_variables=uses_variables)
                 continue
             check(not isinstance(answer, LayerAuthError), f"it failed: {answer!r}")
             check_answer(step["call"], answer, expected, before, began)
@@ -265,6 +340,8 @@ def run_step(calls, client, step, before, secret):
 def run_case(case, calls, *, tls=False):
     check_fields("a case", case, CASE_FIELDS)
     assert case["why"]
+    if "python" not in case.get("only", ["python"]):
+        return
     canary = None
     text = json.dumps(case)
     if CANARY_URL in text:
@@ -272,11 +349,19 @@ def run_case(case, calls, *, tls=False):
         canary.setblocking(False)
         text = text.replace(CANARY_URL, f"http://127.0.0.1:{canary.getsockname()[1]}")
     case = json.loads(text)
-    with start(case.get("emulator", {}), tls) as layer:
+    files = TemporaryDirectory(prefix="layerfi-case-")
+    with files as folder, start(case.get("emulator", {}), tls) as layer:
+        for name, content in case.get("files", {}).items():
+            Path(folder, name).write_bytes(bytes_of(content))
+        host = layer.url.partition("://")[2]
+        case = json.loads(text.replace("{{files}}", folder).replace("{{host}}", host))
         if "settings" in case:
             send_control(layer, "POST", "/settings", case["settings"])
         send_control(layer, "POST", "/faults", case.get("faults", []))
-        client, secret = build(layer, case.get("client", {}))
+        if "variables" in case:
+            client, secret = build_from_variables(layer, case["variables"])
+        else:
+            client, secret = build(layer, case.get("client", {}))
         before = []
         for number, step in enumerate(case["steps"]):
             try:
@@ -285,7 +370,16 @@ def run_case(case, calls, *, tls=False):
                     send_control(layer, step["control"], step["path"], step.get("body"))
                     before.append(None)
                 else:
-                    before.append(run_step(calls, client, step, before, secret))
+                    before.append(
+                        run_step(
+                            calls,
+                            client,
+                            step,
+                            before,
+                            secret,
+                            uses_variables="variables" in case,
+                        )
+                    )
             except Failed as why:
                 raise Failed(f"step {number}: {why}") from None
         check_fields("requests", case["requests"], set(ENDPOINTS))
@@ -311,6 +405,17 @@ def run_case(case, calls, *, tls=False):
 @pytest.mark.parametrize("case", CASES)
 def test_case(case, calls):
     run_case(case, calls)
+
+
+def test_runner_fails_for_a_wrong_text():
+    case = next(case.values[0] for case in CASES if case.id == "mistake_wrong_secret")
+    (step,) = case["steps"]
+    for field in ("message", "remedy"):
+        error = step["expect"]["error"]
+        error = {**error, field: error[field] + "."}
+        change = {"steps": [{**step, "expect": {"error": error}}]}
+        with pytest.raises(Failed, match=field):
+            run_case({**case, **change}, Blocking())
 
 
 def test_runner_fails_for_wrong_expectations():

@@ -41,17 +41,17 @@ static int64_t wall_us(void) {
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static layerfi_client *soak_client(void) {
+/* Without free file descriptors this can fail: it reads the CA file. */
+static layerfi_result soak_client(layerfi_client **client, layerfi_error **failure) {
     layerfi_client_builder *builder = NULL;
-    layerfi_client *client = NULL;
     CHECK_OK(layerfi_client_builder_from_env(&builder, &error));
     CHECK_OK(layerfi_client_builder_set_no_proxy(builder, &error));
     CHECK_OK(layerfi_client_builder_set_timeout_ms(builder, timeout_ms, &error));
     CHECK_OK(layerfi_client_builder_set_attempt_timeout_ms(builder, attempt_ms, &error));
     CHECK_OK(layerfi_client_builder_set_connect_timeout_ms(builder, connect_ms, &error));
-    CHECK_OK(layerfi_client_builder_build(builder, &client, &error));
+    layerfi_result result = layerfi_client_builder_build(builder, client, failure);
     layerfi_client_builder_free(builder);
-    return client;
+    return result;
 }
 
 /* The start of a call on both clocks. */
@@ -101,7 +101,7 @@ static void take_token(const layerfi_client *client, struct last *last) {
     layerfi_token *token = NULL;
     layerfi_error *error = NULL;
     struct call_start start = start_call();
-    if (record(start, layerfi_client_token(client, 0, &token, &error), &error)) {
+    if (record(start, layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error), &error)) {
         check_valid(start, layerfi_token_expires_at_ms(token));
         layerfi_token_free(last->token);
         last->token = token;
@@ -119,8 +119,8 @@ static void copy_header(const layerfi_client *client, struct last *last, bool wa
     struct call_start start = start_call();
     layerfi_result result;
     if (wait) {
-        result =
-            layerfi_client_copy_authorization(client, 0, header, sizeof header, &length, &error);
+        result = layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, header, sizeof header,
+                                                   &length, &error);
     } else {
         result =
             layerfi_client_try_copy_authorization(client, header, sizeof header, &length, &error);
@@ -148,9 +148,8 @@ static void take_business_token(const layerfi_client *client, unsigned number) {
     layerfi_business_token *token = NULL;
     layerfi_error *error = NULL;
     struct call_start start = start_call();
-    layerfi_result result =
-        layerfi_client_business_token(client, id, LAYERFI_SESSION_DURATION_DEFAULT,
-                                      LAYERFI_MIN_REMAINING_DEFAULT, 0, &token, &error);
+    layerfi_result result = layerfi_client_business_token(
+        client, id, LAYERFI_DEFAULT, LAYERFI_DEFAULT, LAYERFI_DEFAULT, &token, &error);
     if (record(start, result, &error)) {
         CHECK(is(layerfi_business_token_business_id(token), id));
         check_valid(start, layerfi_business_token_expires_at_ms(token));
@@ -162,15 +161,21 @@ static bool take_whoami(const layerfi_client *client) {
     layerfi_whoami *whoami = NULL;
     layerfi_error *error = NULL;
     struct call_start start = start_call();
-    bool good = record(start, layerfi_client_whoami(client, 0, &whoami, &error), &error);
+    bool good =
+        record(start, layerfi_client_whoami(client, LAYERFI_DEFAULT, &whoami, &error), &error);
     layerfi_whoami_free(whoami);
     return good;
 }
 
 /* Creates and frees a client, with its connections. */
 static void use_short_lived_client(void) {
-    layerfi_client *client = soak_client();
+    layerfi_client *client = NULL;
+    layerfi_error *error = NULL;
     struct last last = {0};
+    struct call_start start = start_call();
+    if (!record(start, soak_client(&client, &error), &error)) {
+        return;
+    }
     atomic_fetch_add(&short_lived, 1);
     take_token(client, &last);
     layerfi_client_free(client);
@@ -245,7 +250,8 @@ int main(int count, char **arguments) {
     attempt_ms = strtoull(arguments[2], NULL, 10);
     connect_ms = strtoull(arguments[3], NULL, 10);
     businesses = (unsigned)strtoul(arguments[4], NULL, 10);
-    layerfi_client *client = soak_client();
+    layerfi_client *client = NULL;
+    CHECK_OK(soak_client(&client, &error));
     shared = client;
     /* The library's background thread runs until the process ends; it exists
      * from now on. */
@@ -260,6 +266,8 @@ int main(int count, char **arguments) {
         numbers[i] = i;
         CHECK(pthread_create(&threads[i], NULL, work, &numbers[i]) == 0);
     }
+    puts("{}");
+    fflush(stdout);
 
     wait_for_a_line();
     double started = now_s();

@@ -204,6 +204,7 @@ def main() -> None:
     workers.append(threading.Thread(target=lambda: asyncio.run(tasks(run))))
     for worker in workers:
         worker.start()
+    say({})
 
     wait_for_a_line()
     recovered = recover(run)

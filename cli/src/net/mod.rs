@@ -7,4 +7,5 @@ pub(crate) mod certificate;
 pub(crate) mod endpoint;
 pub(crate) mod proxy;
 pub(crate) mod request;
+pub(crate) mod resolve;
 pub(crate) mod tls;

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use layerfi_auth::diagnosis::Trusted;
 use rustls::client::WebPkiServerVerifier;
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig};
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::flag_names;
 use crate::net::certificate::{CertificateSummary, RecordingVerifier};
 use crate::net::endpoint::Endpoint;
 
@@ -24,40 +25,32 @@ pub(crate) struct Handshake {
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) message: String,
-    pub(crate) remedy: &'static str,
-}
-
-/// The CAs that the engine trusts: the system's and those in `extra_pem`.
-pub(crate) fn roots(extra_pem: &[u8]) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    // The engine validated them when the client was built.
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(extra_pem).flatten());
-    roots
+    pub(crate) remedy: String,
 }
 
 /// Performs a TLS handshake over an open connection.
 pub(crate) async fn handshake(
     stream: TcpStream,
     to: &Endpoint,
-    roots: RootCertStore,
+    trusted: &Trusted,
 ) -> Result<Handshake, Problem> {
     let internal = |error: String| Problem {
         message: format!("cannot set up TLS: {error}"),
-        remedy: "report this as a bug",
+        remedy: "report this as a bug".to_owned(),
     };
-    if roots.is_empty() {
-        return Err(Problem {
-            message: "no CA certificates are installed on this machine".to_owned(),
-            remedy: "install the system's CA certificates (package ca-certificates), or give a \
-                     CA with --ca-file or LAYER_CA_FILE",
-        });
+    let store = trusted.store();
+    if store.is_empty() {
+        return Err(explain(
+            &rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer),
+            to,
+            trusted,
+            None,
+        ));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| internal(error.to_string()))?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(store, Arc::clone(&provider))
+        .build()
+        .map_err(|error| internal(error.to_string()))?;
     let verifier = Arc::new(RecordingVerifier::new(verifier));
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -89,121 +82,32 @@ pub(crate) async fn handshake(
                 .get_ref()
                 .and_then(|cause| cause.downcast_ref::<rustls::Error>());
             Err(match cause {
-                Some(cause) => explain(cause, verifier.certificate().as_ref()),
+                Some(cause) => explain(cause, to, trusted, verifier.certificate().as_ref()),
                 None => Problem {
                     message: format!("the connection broke during the handshake: {error}"),
                     remedy: "check that the URL's port serves TLS; a firewall or proxy may have \
-                             closed the connection",
+                             closed the connection"
+                        .to_owned(),
                 },
             })
         }
     }
 }
 
-fn explain(cause: &rustls::Error, certificate: Option<&CertificateSummary>) -> Problem {
-    let reason = match cause {
-        rustls::Error::InvalidCertificate(reason) => reason,
-        rustls::Error::InvalidMessage(_) => {
-            return Problem {
-                message: format!("the server's response is not TLS ({cause})"),
-                remedy: "check the port in the URL; this port may serve plain HTTP",
-            };
-        }
-        rustls::Error::PeerIncompatible(_)
-        | rustls::Error::AlertReceived(
-            AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure,
-        ) => {
-            return Problem {
-                message: format!(
-                    "the server and this client share no TLS version or cipher ({cause})"
-                ),
-                remedy: "the server must support TLS 1.2 or 1.3",
-            };
-        }
-        _ => {
-            return Problem {
-                message: format!("the TLS handshake failed ({cause})"),
-                remedy: "check that the URL's port serves TLS 1.2 or 1.3; a proxy may answer \
-                         instead of the server",
-            };
-        }
-    };
-    let issuer = certificate.map_or("unknown", |summary| summary.issuer.as_str());
-    match reason {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Problem {
-            message: match certificate {
-                Some(summary) => {
-                    format!("the certificate {} (issuer: {issuer})", summary.lifetime())
-                }
-                None => "the certificate has expired".to_owned(),
-            },
-            remedy: "the server's owner must renew it; if this machine's date is wrong, set it",
-        },
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Problem {
-            message: format!("the certificate is not valid yet (issuer: {issuer})"),
-            remedy: "check this machine's date, or ask the server's owner",
-        },
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            Problem {
-                message: format!("the certificate is for another host (issuer: {issuer})"),
-                remedy: "check the host in the URL; a proxy or a captive portal may answer \
-                         instead of the server",
-            }
-        }
-        CertificateError::UnknownIssuer => Problem {
-            message: format!(
-                "the certificate is signed by an authority that is not trusted (issuer: {issuer})"
-            ),
-            remedy: "for a private CA, give its certificate with --ca-file or LAYER_CA_FILE",
-        },
-        _ => Problem {
-            message: format!("the certificate is not valid ({reason}; issuer: {issuer})"),
-            remedy: "ask the server's owner; a proxy may answer instead of the server",
-        },
+/// The engine's explanation, with the issuer of the certificate.
+fn explain(
+    cause: &rustls::Error,
+    to: &Endpoint,
+    trusted: &Trusted,
+    certificate: Option<&CertificateSummary>,
+) -> Problem {
+    let error = trusted.explain(cause, &to.authority());
+    let mut message = error.message().to_owned();
+    if let (rustls::Error::InvalidCertificate(_), Some(summary)) = (cause, certificate) {
+        message.push_str(&format!(" (issuer: {})", summary.issuer));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_handshake_failure_has_its_own_remedy() {
-        for (cause, message, remedy) in [
-            (
-                rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
-                "is not TLS",
-                "check the port",
-            ),
-            (
-                rustls::Error::AlertReceived(AlertDescription::ProtocolVersion),
-                "share no TLS version",
-                "TLS 1.2 or 1.3",
-            ),
-            (
-                rustls::Error::InvalidCertificate(CertificateError::Expired),
-                "has expired",
-                "renew",
-            ),
-            (
-                rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer),
-                "not trusted",
-                "--ca-file",
-            ),
-            (
-                rustls::Error::InvalidCertificate(CertificateError::Revoked),
-                "is not valid",
-                "owner",
-            ),
-            (
-                rustls::Error::DecryptError,
-                "handshake failed",
-                "serves TLS",
-            ),
-        ] {
-            let problem = explain(&cause, None);
-            assert!(problem.message.contains(message), "{cause}: {problem:?}");
-            assert!(problem.remedy.contains(remedy), "{cause}: {problem:?}");
-        }
+    Problem {
+        message,
+        remedy: flag_names::remedy(&error),
     }
 }

@@ -13,7 +13,7 @@ async fn main() -> Result<(), Error> {
     assert!(token.authorization().is_sensitive()); // The value of the Authorization header.
 
     // Or let the client send the request: after a 401 it retries once with a new token.
-    let business: BusinessId = "5ad00f4c-2e3b-4d5c-9f7a-0c1d2e3f4a5b".parse()?;
+    let business: BusinessId = "3fa85f64-5717-4562-b3fc-2c963f66afa6".parse()?;
     let answer = client.get(&format!("/v1/businesses/{business}")).await?;
     println!("GET /v1/businesses/{business}: {}", answer.status());
 

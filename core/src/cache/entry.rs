@@ -137,6 +137,7 @@ impl<V> Entry<V> {
         if age < self.refresh_age(limit) {
             return false;
         }
+        fork::notice();
         let this = fork::generation();
         if self.generation.load(Ordering::Relaxed) != this
             && self.generation.swap(this, Ordering::Relaxed) != this

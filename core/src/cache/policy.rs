@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::retry::retry_after;
 
 const SECOND: u64 = 1_000_000_000;
@@ -80,18 +80,6 @@ pub(super) fn quiet_time(failures: u32, error: &Error, random: f64) -> u64 {
     wait.max(nanos(retry_after(error)))
 }
 
-/// Whether other credentials could fix this failure, so that they are read
-/// again during the quiet time: the server refused them, or their source
-/// failed. Other failures do not depend on the credentials.
-pub(super) fn may_be_fixed_by_credentials(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::OAuth => !error.is_retryable(),
-        // Internal: a credentials provider that panicked.
-        ErrorKind::Credentials | ErrorKind::Internal => true,
-        _ => false,
-    }
-}
-
 fn doubled(base: u64, failures: u32, cap: u64) -> u64 {
     base.saturating_mul(1 << failures.saturating_sub(1).min(32))
         .min(cap)
@@ -138,7 +126,7 @@ impl Invalidations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Details;
+    use crate::error::{Details, ErrorKind};
 
     fn transient(retry_after: Option<u64>) -> Error {
         let details = Details {
@@ -237,24 +225,6 @@ mod tests {
             let wait = quiet_time(failures, &error, random) as f64 / SECOND as f64;
             assert_eq!(wait, seconds, "{failures} {random}");
         }
-    }
-
-    #[test]
-    fn b06_only_credential_failures_cause_a_reread() {
-        for kind in ErrorKind::ALL {
-            let error = Error::new(kind, "x", "");
-            let expected = matches!(
-                kind,
-                ErrorKind::OAuth | ErrorKind::Credentials | ErrorKind::Internal
-            );
-            assert_eq!(may_be_fixed_by_credentials(&error), expected, "{kind}");
-        }
-        let overloaded = Details {
-            http_status: Some(503),
-            ..Details::default()
-        };
-        let overloaded = Error::with_details(ErrorKind::OAuth, "x", "", overloaded);
-        assert!(!may_be_fixed_by_credentials(&overloaded));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::flight::{Flight, FlightResult, FlightSender, State};
 use super::policy;
 use super::source::{Context, FetchParams, Mode, Outcome, Source};
 use crate::deadline::Progress;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{BUG, Error, ErrorKind, Result};
 use crate::stats::Event;
 use crate::sys::clock::{Clock, Now};
 use crate::sys::fork::PerProcess;
@@ -247,9 +247,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         let mut mode = Mode::Always;
         if let Some(error) = state.quiet(now).cloned() {
-            let reread = source.can_change()
-                && policy::may_be_fixed_by_credentials(&error)
-                && state.may_reread(now);
+            let reread =
+                source.can_change() && error.may_be_fixed_by_credentials() && state.may_reread(now);
             if !reread {
                 return match current {
                     Some(entry) if is_fallback(&entry, &error, min_remaining, now) => {
@@ -296,7 +295,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         cx.stats.count(Event::Refresh);
         if let Err(error) = self.launch(cx, source, Mode::Always, state) {
-            tracing::warn!(target: "layerfi_auth", %error, "cannot start a refresh");
+            let error = error.as_dyn();
+            tracing::warn!(target: "layerfi_auth", error, "cannot start a refresh");
         }
     }
 
@@ -333,7 +333,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 Outcome::Failed(Error::new(
                     ErrorKind::Internal,
                     "a background task panicked",
-                    "report this, with the panic's text from standard error",
+                    "see the panic's text on standard error: correct your credentials provider if it is its \
+                     own, or report it as a bug in layerfi-auth",
                 ))
             }));
         };
@@ -355,7 +356,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 let error = Error::new(
                     ErrorKind::Timeout,
                     "the token had expired when it arrived",
-                    "the network or the server is slow; retry",
+                    "retry; the token's lifetime is shorter than the time that the response took",
                 );
                 (error, true)
             }
@@ -368,7 +369,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
                     Error::new(
                         ErrorKind::Internal,
                         "the credentials have not changed, but no failure is known",
-                        "report this",
+                        BUG,
                     )
                 }));
             }
@@ -393,7 +394,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         if serving.is_some() {
             tracing::warn!(
-                target: "layerfi_auth", %error,
+                target: "layerfi_auth",
+                error = error.as_dyn(),
                 "refresh failed; the current token is served until it expires"
             );
         }
@@ -416,6 +418,68 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         drop(state);
         drop((before, last_error));
+    }
+
+    /// Gets another value than one that the server refused. Other callers are served
+    /// the refused value until the new one arrives, because the server may refuse it
+    /// for one resource only. `None` if there were too many refusals recently.
+    pub(crate) async fn renew<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: &S,
+        progress: &Progress,
+        is_refused: impl Fn(&V) -> bool,
+    ) -> Result<Option<Arc<Entry<V>>>>
+    where
+        S: Source<V>,
+    {
+        match self.start_renewal(cx, source, is_refused) {
+            None => return Ok(None),
+            Some(Step::Fail(error)) => return Err(error),
+            Some(Step::Serve(_)) => {}
+            Some(Step::Wait(flight)) => {
+                cx.stats.count(Event::Wait);
+                progress.share(&flight.progress);
+                let entry = wait(flight).await?;
+                if entry.is_alive(cx.clock.now()) {
+                    return Ok(Some(entry));
+                }
+            }
+        }
+        self.get(cx, source, None, progress).await.map(Some)
+    }
+
+    fn start_renewal<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        source: &S,
+        is_refused: impl Fn(&V) -> bool,
+    ) -> Option<Step<V>>
+    where
+        S: Source<V>,
+    {
+        let mut state = lock(self.state());
+        step();
+        let current = self.current.load_full();
+        match current {
+            Some(entry) if !is_refused(&entry.value) => return Some(Step::Serve(entry)),
+            _ => {}
+        }
+        if let Some(flight) = state.flight() {
+            return Some(Step::Wait(flight.clone()));
+        }
+        let now = cx.clock.now();
+        if let Some(error) = state.quiet(now) {
+            return Some(Step::Fail(error.clone()));
+        }
+        if !state.invalidations.take(now.mono) {
+            return None;
+        }
+        cx.stats.count(Event::Invalidation);
+        Some(match self.launch(cx, source, Mode::Always, state) {
+            Ok(flight) => Step::Wait(flight),
+            Err(error) => Step::Fail(error),
+        })
     }
 
     /// Removes the value if `is_it` says that the server refused this value.
@@ -494,9 +558,9 @@ async fn wait<V>(mut flight: Flight<V>) -> FlightResult<V> {
 
 fn dropped() -> Error {
     Error::new(
-        ErrorKind::Internal,
-        "the request's background task was dropped before it completed",
-        "the process is shutting down",
+        ErrorKind::Transport,
+        "the request's background task was not started, or ended with its thread",
+        "call again; the next call starts the task again",
     )
 }
 

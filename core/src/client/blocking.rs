@@ -3,7 +3,7 @@
 //! Hits are served on the calling thread. Everything else runs on the engine's
 //! background thread while the caller waits.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -19,7 +19,7 @@ use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session_duration::SessionDuration;
 use crate::stats::Stats;
-use crate::sys::fork;
+use crate::sys::{fork, threads};
 use crate::token::{AccessToken, BusinessToken};
 use crate::whoami::WhoAmI;
 
@@ -32,7 +32,18 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 #[must_use]
 pub fn process_generation() -> u32 {
     fork::watch();
+    fork::notice();
     fork::generation()
+}
+
+/// Starts a thread that blocks all signals. For bindings, whose credentials
+/// providers may block.
+///
+/// # Errors
+/// The system's error if the process may start no other thread.
+#[doc(hidden)]
+pub fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    threads::start(name, run)
 }
 
 /// [`crate::Client`] whose calls block the thread.
@@ -109,6 +120,15 @@ impl Client {
             return Ok(token.clone());
         }
         self.run(|client| async move { client.token().await })
+    }
+
+    /// As [`crate::Client::renew_token`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::renew_token`].
+    pub fn renew_token(&self, refused: &AccessToken) -> Result<AccessToken> {
+        let refused = refused.clone();
+        self.run(|client| async move { client.renew_token(&refused).await })
     }
 
     /// As [`crate::Client::try_token`].
@@ -206,6 +226,7 @@ impl Client {
     ) -> Vec<Result<BusinessToken>> {
         collect(
             self.client.business_tokens_with(businesses, options),
+            self.client.timeout(),
             progress,
         )
     }
@@ -218,7 +239,8 @@ impl Client {
         options: BatchOptions,
         progress: impl FnMut(BatchProgress) -> bool,
     ) -> Vec<Result<BusinessToken>> {
-        collect(self.client.business_tokens_for_ids(ids, options), progress)
+        let batch = self.client.business_tokens_for_ids(ids, options);
+        collect(batch, self.client.timeout(), progress)
     }
 
     /// As [`crate::Client::invalidate`].
@@ -298,21 +320,31 @@ impl Client {
     }
 }
 
-/// Runs a batch to its end, or until `progress` ends it.
+/// Runs a batch to its end, until `progress` ends it, or until the engine's thread
+/// was silent for the client's timeout.
 fn collect(
     mut stream: BusinessTokens,
+    timeout: Duration,
     mut progress: impl FnMut(BatchProgress) -> bool,
 ) -> Vec<Result<BusinessToken>> {
     use std::sync::mpsc::{RecvTimeoutError, channel};
 
+    let silence = timeout + 2 * PROGRESS_INTERVAL;
     let count = stream.progress().total;
     let progress_of_batch = stream.observer();
     let stop = stream.stopper();
     let mut results = Vec::with_capacity(count);
     let (sender, receiver) = channel();
     let task = runtime::spawn(async move {
-        while let Some(result) = stream.next().await {
-            if sender.send(result).is_err() {
+        loop {
+            // Sent without a result as well, so that the caller knows that the
+            // engine's thread still runs.
+            let message = match tokio::time::timeout(PROGRESS_INTERVAL, stream.next()).await {
+                Ok(Some(result)) => Some(result),
+                Ok(None) => return,
+                Err(_) => None,
+            };
+            if sender.send(message).is_err() {
                 return;
             }
         }
@@ -325,9 +357,14 @@ fn collect(
         ),
         // The task is cancelled when this arm ends.
         Ok(_task) => {
+            let mut last_message = Instant::now();
             loop {
                 match receiver.recv_timeout(PROGRESS_INTERVAL) {
-                    Ok(result) => results.push(result),
+                    Ok(message) => {
+                        results.extend(message);
+                        last_message = Instant::now();
+                    }
+                    Err(RecvTimeoutError::Timeout) if last_message.elapsed() > silence => break,
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }

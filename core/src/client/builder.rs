@@ -1,9 +1,7 @@
 //! Builder of a client: turns settings into a validated configuration. It uses no
 //! network, and reads no file except `ca_file`.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +10,14 @@ use crate::credentials::{
     BasicEncoding, Credentials, CredentialsProvider, CredentialsSource, check_client_id,
 };
 use crate::environment::{Endpoints, Environment};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, seconds};
 use crate::http::proxy::ProxyChoice;
-use crate::http::tls;
+use crate::protocol::layer_api;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
+use crate::setting_names::{FromVariables, setting_of};
 use crate::sys::clock::Clock;
+use crate::trust::Trust;
 
 /// Builder of a [`Client`](crate::Client). All settings have defaults, except the credentials
 /// and the environment.
@@ -55,6 +55,8 @@ pub struct ClientBuilder {
     business_token_capacity: Option<usize>,
     keep_warm: bool,
     user_agent: Option<String>,
+    /// Settings that come from environment variables.
+    variables: FromVariables,
     #[cfg(any(test, feature = "test-util"))]
     clock: Option<crate::sys::clock::TestClock>,
 }
@@ -78,18 +80,25 @@ impl ClientBuilder {
     /// # Errors
     /// As [`from_env`](Self::from_env).
     pub fn from_vars(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self> {
+        Self::read_vars(var).map_err(|error| error.naming(FromVariables::ALL))
+    }
+
+    fn read_vars(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self> {
         let text = |name: &'static str| match var(name) {
             None => Ok(None),
             Some(value) if value.is_empty() => Ok(None),
             Some(value) => value.into_string().map(Some).map_err(|_| {
                 Error::config(
-                    name,
+                    setting_of(name).unwrap_or(name),
                     format!("{name} is not UTF-8 text"),
-                    format!("set {name} to UTF-8 text"),
+                    format!("set {name} again, to the text as Layer shows it"),
                 )
             }),
         };
-        let mut builder = Self::default();
+        let mut builder = Self {
+            variables: FromVariables::ALL,
+            ..Self::default()
+        };
         if let Some(name) = text("LAYER_ENVIRONMENT")? {
             builder.environment = Some(name.parse()?);
         }
@@ -107,11 +116,13 @@ impl ClientBuilder {
         builder.allow_http_loopback = match text("LAYER_ALLOW_HTTP_LOOPBACK")?.as_deref() {
             None | Some("0" | "false") => false,
             Some("1" | "true") => true,
-            Some(_) => {
+            Some(other) => {
+                let got: String = other.chars().take(40).collect();
                 return Err(Error::config(
                     "allow_http_loopback",
-                    "LAYER_ALLOW_HTTP_LOOPBACK must be 1 or 0",
-                    "set it to 1 for an emulator on loopback, or unset it",
+                    format!("LAYER_ALLOW_HTTP_LOOPBACK must be 1 or 0, got {got:?}"),
+                    "set LAYER_ALLOW_HTTP_LOOPBACK to 1 for an emulator on this machine, or unset \
+                     it",
                 ));
             }
         };
@@ -122,7 +133,7 @@ impl ClientBuilder {
     /// production by accident.
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = Some(environment);
-        self
+        self.set_here(&["environment"])
     }
 
     /// Sets the client id and secret that Layer issued.
@@ -137,14 +148,14 @@ impl ClientBuilder {
     /// Sets the client id.
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_id = Some(client_id.into());
-        self
+        self.set_here(&["client_id"])
     }
 
     /// Sets the client secret. Replaces a secret file.
     pub fn client_secret(mut self, client_secret: impl Into<Secret>) -> Self {
         self.client_secret = Some(client_secret.into());
         self.client_secret_file = None;
-        self
+        self.set_here(&["client_secret", "client_secret_file"])
     }
 
     /// Sets a file that contains the client secret and nothing else, except a line
@@ -153,7 +164,7 @@ impl ClientBuilder {
     pub fn client_secret_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.client_secret_file = Some(path.into());
         self.client_secret = None;
-        self
+        self.set_here(&["client_secret", "client_secret_file"])
     }
 
     /// Sets a source of id and secret, such as a vault client. Replaces id and
@@ -172,27 +183,29 @@ impl ClientBuilder {
     /// Sets the API's base URL. Overrides the one of the environment.
     pub fn api_url(mut self, url: impl Into<String>) -> Self {
         self.api_url = Some(url.into());
-        self
+        self.set_here(&["api_url"])
     }
 
     /// Sets the URL of the token endpoint. Overrides the one of the
     /// environment.
     pub fn auth_url(mut self, url: impl Into<String>) -> Self {
         self.auth_url = Some(url.into());
-        self
+        self.set_here(&["auth_url"])
     }
 
     /// Sets the OAuth scope. Overrides the one of the environment.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
-        self
+        self.set_here(&["scope"])
     }
 
     /// Sets a PEM file with certificate authorities to trust in addition to the
-    /// system's. [`build`](Self::build) reads it; 1 MiB at most.
+    /// system's; 1 MiB at most. [`build`](Self::build) reads it. It is read again after
+    /// a certificate was not accepted, every 10 seconds at most, so that a rotated file
+    /// is used.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
-        self
+        self.set_here(&["ca_file"])
     }
 
     /// Sets PEM text with certificate authorities to trust in addition to the
@@ -204,7 +217,8 @@ impl ClientBuilder {
 
     /// Sets a proxy for all requests except those to loopback,
     /// `http://[user:password@]host:port`. Without it, the variables `HTTPS_PROXY`,
-    /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are read, in upper or lower case.
+    /// `ALL_PROXY` and `NO_PROXY` are read, in upper or lower case. User and password
+    /// are sent as Basic; the user may be `DOMAIN\\user`.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = ProxyChoice::Given(url.into());
         self
@@ -286,14 +300,26 @@ impl ClientBuilder {
         self
     }
 
+    /// Notes that the program has set these itself, so that errors do not name
+    /// their variables.
+    fn set_here(mut self, settings: &[&str]) -> Self {
+        self.variables = self.variables.without(settings);
+        self
+    }
+
     /// Validates all settings. Reads only the proxy variables through `var`.
     pub(crate) fn resolve(self, var: impl Fn(&str) -> Option<String>) -> Result<Config> {
+        let variables = self.variables;
+        self.config(var).map_err(|error| error.naming(variables))
+    }
+
+    fn config(self, var: impl Fn(&str) -> Option<String>) -> Result<Config> {
         let environment = self.environment.ok_or_else(|| {
             Error::config(
                 "environment",
                 "environment is not set",
-                "set environment or LAYER_ENVIRONMENT to sandbox, production, production-ca, or \
-                 custom (with LAYER_API_URL, LAYER_AUTH_URL and LAYER_SCOPE)",
+                "set {environment} to sandbox, production, production-ca, or custom (with \
+                 {api_url}, {auth_url} and {scope})",
             )
         })?;
         let endpoints = Endpoints::new(
@@ -313,13 +339,7 @@ impl ClientBuilder {
             )?,
         };
         credentials.check(self.basic_encoding)?;
-        let mut extra_roots = Vec::new();
-        if let Some(path) = &self.ca_file {
-            extra_roots.extend(tls::parse_ca(&read_ca_file(path)?)?);
-        }
-        if !self.ca_pem.is_empty() {
-            extra_roots.extend(tls::parse_ca(&self.ca_pem)?);
-        }
+        let trust = Arc::new(Trust::new(self.ca_file, &self.ca_pem)?);
         let timeout = within("timeout", self.timeout, 30)?;
         let max_attempts = self
             .max_attempts
@@ -328,7 +348,7 @@ impl ClientBuilder {
             return Err(Error::config(
                 "max_attempts",
                 format!("max_attempts must be 1 to 100, got {max_attempts}"),
-                "use 1 (no retry) to 100",
+                "set {max_attempts} to 1 (no retry) or more; the default is 4",
             ));
         }
         let business_token_capacity = self.business_token_capacity.unwrap_or(10_000);
@@ -336,16 +356,18 @@ impl ClientBuilder {
             return Err(Error::config(
                 "business_token_capacity",
                 "business_token_capacity must be at least 1, got 0",
-                "use at least 1; mint_business_token does not cache",
+                "set {business_token_capacity} to at least 1; mint_business_token does not cache",
             ));
         }
+        let api_url = layer_api::api_url(&endpoints, "/")?;
+        let proxies = self.proxy.resolve([&endpoints.auth_url, &api_url], var)?;
         Ok(Config {
             endpoints: Arc::new(endpoints),
             credentials,
             basic_encoding: self.basic_encoding,
             http: HttpConfig {
-                extra_roots,
-                proxies: self.proxy.resolve(var)?,
+                trust,
+                proxies,
                 connect_timeout: within("connect_timeout", self.connect_timeout, 5)?,
                 attempt_timeout: within("attempt_timeout", self.attempt_timeout, 10)?,
                 user_agent: user_agent(self.user_agent)?,
@@ -353,6 +375,7 @@ impl ClientBuilder {
             max_attempts,
             timeout,
             allow_opaque_business_ids: self.allow_opaque_business_ids,
+            variables: self.variables,
             business_token_capacity,
             keep_warm: self.keep_warm,
             #[cfg(any(test, feature = "test-util"))]
@@ -369,42 +392,31 @@ fn given_credentials(
     client_secret_file: Option<PathBuf>,
     encoding: BasicEncoding,
 ) -> Result<CredentialsSource> {
-    let client_id = client_id.unwrap_or_default();
+    let client_id = client_id.ok_or_else(|| {
+        Error::config(
+            "client_id",
+            "client_id is not set",
+            "set {client_id} to the id that Layer issued",
+        )
+    })?;
     check_client_id(&client_id, encoding)?;
     match (client_secret, client_secret_file) {
         (Some(_), Some(_)) => Err(Error::config(
             "client_secret",
             "LAYER_CLIENT_SECRET and LAYER_CLIENT_SECRET_FILE are both set",
-            "unset one of them",
+            "unset one of them: they may hold different secrets",
         )),
         (None, Some(path)) => Ok(CredentialsSource::SecretFile { client_id, path }),
-        (secret, None) => Ok(CredentialsSource::Given(Credentials::new(
-            client_id,
-            // A missing secret is handled like an empty one.
-            secret.unwrap_or_else(|| Secret::new("")),
+        (Some(secret), None) => Ok(CredentialsSource::Given(Credentials::new(
+            client_id, secret,
         ))),
+        (None, None) => Err(Error::config(
+            "client_secret",
+            "client_secret is not set",
+            "set {client_secret} to the secret that Layer issued, or {client_secret_file} to a \
+             file that contains it",
+        )),
     }
-}
-
-/// Largest CA file, in bytes: four times the bundle of a whole system.
-const MAX_CA_FILE: u64 = 1024 * 1024;
-
-fn read_ca_file(path: &Path) -> Result<Vec<u8>> {
-    let failed = |why: String| {
-        Error::config(
-            "ca_file",
-            format!("ca_file {path:?} {why}"),
-            "check the path and permissions of ca_file or LAYER_CA_FILE",
-        )
-    };
-    let mut pem = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_CA_FILE + 1).read_to_end(&mut pem))
-        .map_err(|error| failed(format!("cannot be read ({error})")))?;
-    if pem.len() as u64 > MAX_CA_FILE {
-        return Err(failed("is larger than 1 MiB".to_owned()));
-    }
-    Ok(pem)
 }
 
 /// Checks that a duration is between a millisecond and an hour.
@@ -415,8 +427,8 @@ fn within(field: &'static str, given: Option<Duration>, default: u64) -> Result<
     }
     Err(Error::config(
         field,
-        format!("{field} must be 1 millisecond to 1 hour, got {duration:?}"),
-        "use 1 millisecond to 1 hour",
+        format!("{field} must be 0.001 to 3600 s, got {}", seconds(duration)),
+        format!("set {{{field}}} to 1 millisecond to 1 hour; the default is {default} s"),
     ))
 }
 
@@ -429,8 +441,8 @@ fn user_agent(product: Option<String>) -> Result<String> {
         }
         Some(_) => Err(Error::config(
             "user_agent",
-            "user_agent contains characters that are not allowed in a header",
-            "use visible ASCII, such as my-service/1.2",
+            "user_agent has characters that are not allowed in a header",
+            "set {user_agent} to visible ASCII, such as my-service/1.2",
         )),
     }
 }

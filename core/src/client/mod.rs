@@ -4,6 +4,8 @@ pub(crate) mod batch;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 pub(crate) mod builder;
+#[doc(hidden)]
+pub mod diagnosis;
 pub(crate) mod options;
 mod pending;
 pub(crate) mod reader;
@@ -280,6 +282,23 @@ impl Client {
         BusinessTokens::new(Arc::clone(&self.engine), self.timeout, inputs, options)
     }
 
+    /// Returns an access token other than one that a server refused with 401: the
+    /// current one if it is another, otherwise a new one. Until that arrives, other
+    /// callers get the current token, because the server may refuse it for one
+    /// resource only. After too many refusals (allowed are five at once, then one per
+    /// ten seconds) it returns `refused` itself: the 401 is then final.
+    ///
+    /// # Errors
+    /// As [`token`](Self::token).
+    pub async fn renew_token(&self, refused: &AccessToken) -> Result<AccessToken> {
+        let refused = refused.clone();
+        self.run(|engine, deadline| async move {
+            let renewed = engine.renew_access_token(&refused, deadline.progress());
+            Ok(renewed.await?.unwrap_or(refused))
+        })
+        .await
+    }
+
     /// Removes the access token from the cache because a server refused it with 401,
     /// if it is still the current one; the next call gets a new one. Returns `false`
     /// if it is not, or after too many invalidations (allowed are five at once, then
@@ -309,9 +328,8 @@ impl Client {
     }
 
     /// Sends a request to the Layer API with the access token in its header. On 401
-    /// the token is invalidated and the request sent once more with a new one. A
-    /// response with any other status is returned, not an error; redirects are not
-    /// followed.
+    /// the request is sent once more with a new token. A response with any other
+    /// status is returned, not an error; redirects are not followed.
     ///
     /// The URI is a path such as `/v1/businesses`, or a URL of the API: the token is
     /// not sent to any other host. Responses over 16 MiB are rejected. Only the

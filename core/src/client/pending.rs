@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use crate::deadline::Deadline;
 use crate::engine::runtime::{self, Task};
 use crate::engine::{Engine, keep_warm};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, seconds};
 
 /// Runs an async call on the engine's thread, until its deadline. The returned
 /// future only waits; dropping it cancels the call, though never a request that
@@ -41,7 +41,7 @@ where
 #[must_use]
 pub struct Pending<T> {
     result: mpsc::Receiver<Result<T>>,
-    _task: Task<()>,
+    task: Task<()>,
     deadline: Instant,
     timeout: Duration,
 }
@@ -65,7 +65,7 @@ impl<T: Send + 'static> Pending<T> {
         })?;
         Ok(Self {
             result,
-            _task: task,
+            task,
             deadline: Instant::now() + timeout,
             timeout,
         })
@@ -82,14 +82,10 @@ impl<T: Send + 'static> Pending<T> {
             Ok(result) => Some(result),
             Err(mpsc::RecvTimeoutError::Timeout) if at_most < left => None,
             Err(mpsc::RecvTimeoutError::Timeout) => Some(Err(Error::attempt_timeout(format!(
-                "no result within {:?}",
-                self.timeout
+                "no result within {}",
+                seconds(self.timeout)
             )))),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(Error::new(
-                ErrorKind::Internal,
-                "the call's background task ended without a result",
-                "if it panicked, report this, with the panic's text from standard error",
-            ))),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(self.task.lost())),
         }
     }
 

@@ -10,7 +10,7 @@ use super::{Engine, keep_warm};
 use crate::cache::{Borrowed, FetchParams, Fetched, Mode, Outcome, Source};
 use crate::credentials::Credentials;
 use crate::deadline::{Deadline, Progress};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::protocol::oauth;
 use crate::stats::Event;
 use crate::token::{AccessToken, Life};
@@ -48,6 +48,22 @@ impl Engine {
         AccessTokenSource(Arc::clone(self))
     }
 
+    /// Another access token than one that the API refused. See
+    /// [`Slot::renew`](crate::cache::Slot::renew).
+    pub(crate) async fn renew_access_token(
+        self: &Arc<Self>,
+        refused: &AccessToken,
+        progress: &Progress,
+    ) -> Result<Option<AccessToken>> {
+        let entry = self
+            .access
+            .renew(&self.cx, &self.access_source(), progress, |current| {
+                current == refused
+            })
+            .await?;
+        Ok(entry.map(|entry| entry.value.clone()))
+    }
+
     /// Removes the access token if it is this one. See [`crate::Client::invalidate`].
     pub(crate) fn invalidate_access_token(&self, is_it: impl Fn(&AccessToken) -> bool) -> bool {
         self.access.invalidate(&self.cx, is_it)
@@ -61,7 +77,7 @@ impl Engine {
         failures: u32,
         deadline: &Deadline,
     ) -> Result<Option<Fetched<AccessToken>>> {
-        let mut credentials = self.credentials.read(deadline.progress()).await?;
+        let mut credentials = self.read_credentials(deadline).await?;
         if mode == Mode::IfChanged && self.was_refused(&credentials) {
             return Ok(None);
         }
@@ -76,10 +92,7 @@ impl Engine {
                 }
                 Err(error) => error,
             };
-            if error.kind() != ErrorKind::OAuth
-                || error.is_retryable()
-                || !self.credentials.can_change()
-            {
+            if !(error.may_be_fixed_by_credentials() && self.credentials.can_change()) {
                 return Err(error);
             }
             self.refused.store(Some(Arc::new(credentials)));
@@ -87,11 +100,16 @@ impl Engine {
                 return Err(error);
             }
             may_reread = false;
-            credentials = self.credentials.read(deadline.progress()).await?;
+            credentials = self.read_credentials(deadline).await?;
             if self.was_refused(&credentials) {
                 return Err(error);
             }
         }
+    }
+
+    async fn read_credentials(&self, deadline: &Deadline) -> Result<Credentials> {
+        let read = self.credentials.read(deadline.progress()).await;
+        read.map_err(|error| error.naming(self.config.variables))
     }
 
     fn was_refused(&self, credentials: &Credentials) -> bool {
@@ -115,7 +133,12 @@ impl Engine {
             // The lifetime counts from before the request is sent.
             let requested_at = self.cx.clock.now();
             let response = self.http.send(&request, deadline).await?;
-            let token = oauth::read_response(&request.url, &response)?;
+            let token = oauth::read_response(
+                &request.url,
+                &response,
+                credentials,
+                self.credentials.origin(),
+            )?;
             let life = Life {
                 requested_at,
                 lifetime: token.lifetime,

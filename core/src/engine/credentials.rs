@@ -1,9 +1,9 @@
 //! Reads credentials on a thread that may block.
 
-use crate::credentials::{BasicEncoding, Credentials, CredentialsSource};
+use crate::credentials::{BasicEncoding, Credentials, CredentialsSource, Origin};
 use crate::deadline::Progress;
 use crate::engine::runtime::BackgroundThread;
-use crate::error::Result;
+use crate::error::{PROVIDER, Result, SECRET_FILE};
 use crate::sys::fork::PerProcess;
 
 /// Reader of one client's credentials. Files and providers may block, so each
@@ -28,12 +28,17 @@ impl CredentialsReader {
         self.source.can_change()
     }
 
+    /// Where the credentials come from.
+    pub(crate) fn origin(&self) -> Origin {
+        self.source.origin()
+    }
+
     /// Reads the current credentials.
     pub(crate) async fn read(&self, progress: &Progress) -> Result<Credentials> {
         progress.waits_for(match &self.source {
             CredentialsSource::Given(credentials) => return Ok(credentials.clone()),
-            CredentialsSource::SecretFile { .. } => "client_secret_file",
-            CredentialsSource::Provider(_) => "the credentials provider",
+            CredentialsSource::SecretFile { .. } => SECRET_FILE,
+            CredentialsSource::Provider(_) => PROVIDER,
         });
         let thread = self
             .thread

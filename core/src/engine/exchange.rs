@@ -17,9 +17,10 @@ use crate::token::AccessToken;
 use crate::whoami::WhoAmI;
 
 impl Engine {
-    /// Runs an API call with the access token. On 401 it invalidates the token
-    /// and repeats the call once with a new one. If that gets 401 too, or there
-    /// is no other token, the 401 is the result.
+    /// Runs an API call with the access token. On 401 it gets a new token and
+    /// repeats the call once. If that gets 401 too, or there is no other token, the
+    /// 401 is the result. Other calls never wait for the new token: the API may
+    /// refuse this call only.
     pub(super) async fn authorized<T, F>(
         self: &Arc<Self>,
         deadline: &Deadline,
@@ -34,12 +35,10 @@ impl Engine {
         if !is_unauthorized(&result) {
             return result;
         }
-        self.invalidate_access_token(|current| *current == token);
-        let fresh = self.access_token(deadline.progress()).await?;
-        if fresh == token {
-            return result;
+        match self.renew_access_token(&token, deadline.progress()).await? {
+            Some(fresh) if fresh != token => call(fresh).await,
+            _ => result,
         }
-        call(fresh).await
     }
 
     /// Runs `attempt` with retries.
@@ -47,14 +46,25 @@ impl Engine {
         &self,
         policy: RetryPolicy,
         deadline: &Deadline,
-        attempt: impl FnMut() -> F,
+        mut attempt: impl FnMut() -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        let on_retry = |error: &Error, delay: Duration| {
+        let variables = self.config.variables;
+        let attempt = || {
+            let attempt = attempt();
+            async move { attempt.await.map_err(|error| error.naming(variables)) }
+        };
+        let on_retry = |error: &Error, attempts: u32, delay: Duration| {
             self.cx.stats.count(Event::Retry);
-            tracing::debug!(target: "layerfi_auth", %error, ?delay, "request failed, retrying");
+            tracing::debug!(
+                target: "layerfi_auth",
+                error = error.as_dyn(),
+                attempts,
+                ?delay,
+                "request failed, retrying"
+            );
         };
         retry::run(policy, deadline, on_retry, attempt).await
     }
@@ -93,7 +103,8 @@ impl Engine {
             request.secret = token.shared_secret();
             async move {
                 let sent = self.http.send(&request, deadline).await;
-                sent.inspect_err(|error| deadline.progress().failed(error))
+                sent.map_err(|error| error.naming(self.config.variables))
+                    .inspect_err(|error| deadline.progress().failed(error))
             }
         };
         self.authorized(deadline, is_unauthorized, send).await

@@ -41,7 +41,8 @@ fn start(engine: &Arc<Engine>) {
         Err(error) => {
             // The next call retries.
             engine.warm_in.store(0, Ordering::Relaxed);
-            tracing::warn!(target: "layerfi_auth", %error, "cannot start keep_warm");
+            let error = error.as_dyn();
+            tracing::warn!(target: "layerfi_auth", error, "cannot start keep_warm");
         }
     }
 }
@@ -55,7 +56,8 @@ async fn run(engine: Weak<Engine>) {
             };
             // Quiet times apply here as for any caller.
             if let Err(error) = engine.keep_access_token_fresh().await {
-                tracing::debug!(target: "layerfi_auth", %error, "keep_warm got no token");
+                let error = error.as_dyn();
+                tracing::debug!(target: "layerfi_auth", error, "keep_warm got no token");
             }
             match engine.access.until_refresh(&engine.cx.clock) {
                 Some((sleep, false)) => sleep.clamp(MIN_SLEEP, MAX_SLEEP),

@@ -7,23 +7,30 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Weak, mpsc};
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tracing::instrument::WithSubscriber as _;
 
 use crate::cache::Spawn;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::fork::{self, PerProcess, Stamped};
-use crate::sys::signals;
+use crate::http::resolve;
+use crate::sys::fork::{PerProcess, Stamped};
+use crate::sys::{descriptors, threads};
 
 /// The thread of all clients. It runs until the process ends, and sleeps when
 /// there is nothing to do.
-static ENGINE: PerProcess<BackgroundThread> = PerProcess::new();
+static ENGINE: PerProcess<ArcSwap<BackgroundThread>> = PerProcess::new();
+
+/// Descriptors that a new runtime opens at most.
+const DESCRIPTORS: usize = 6;
 
 thread_local! {
     static IS_ENGINE: Cell<bool> = const { Cell::new(false) };
@@ -32,7 +39,20 @@ thread_local! {
 /// Thread that drives a Tokio runtime. It ends when this is dropped.
 pub(crate) struct BackgroundThread {
     handle: Handle,
+    alive: Alive,
     _running: oneshot::Sender<()>,
+}
+
+/// Whether a background thread runs.
+#[derive(Clone)]
+struct Alive(Weak<()>);
+
+impl Alive {
+    /// Whether the thread has ended. Tokio panics if its poll of the sockets fails,
+    /// as it does after a program has closed all of its descriptors.
+    fn has_ended(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 impl BackgroundThread {
@@ -41,13 +61,28 @@ impl BackgroundThread {
     /// # Errors
     /// A retryable error if no thread or file descriptor is available.
     pub(crate) fn start(name: &str, is_engine: bool) -> Result<Self> {
-        let failed = |why: std::io::Error| {
-            Error::new(
-                ErrorKind::Transport,
-                format!("cannot start the background thread {name}: {why}"),
-                "raise the process's limits on threads and file descriptors, or retry later",
-            )
-        };
+        let failed = |why| cannot_start(name, &why);
+        let (running, stopped) = oneshot::channel::<()>();
+        // The thread is started before there is a runtime: a runtime may not be
+        // dropped on the engine's thread, which calls this for credentials.
+        let (give, given) = mpsc::channel::<Runtime>();
+        let is_alive = Arc::new(());
+        let alive = Alive(Arc::downgrade(&is_alive));
+        threads::start(name, move || {
+            if let Ok(runtime) = given.recv() {
+                IS_ENGINE.set(is_engine);
+                // Dropped before the runtime, which drops the tasks.
+                let until_stopped = async move {
+                    let _ = stopped.await;
+                    drop(is_alive);
+                };
+                runtime.block_on(until_stopped);
+            }
+        })
+        .map_err(failed)?;
+        // Another crate may turn on Tokio's signal handling, which panics without
+        // a descriptor.
+        descriptors::check_free(DESCRIPTORS).map_err(failed)?;
         // Not `enable_all`, which also enables features that other crates turn
         // on.
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -57,15 +92,13 @@ impl BackgroundThread {
             .build()
             .map_err(failed)?;
         let handle = runtime.handle().clone();
-        let (running, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name(name.to_owned());
-        let run = move || {
-            IS_ENGINE.set(is_engine);
-            drop(runtime.block_on(stopped));
-        };
-        signals::blocked(|| thread.spawn(run)).map_err(failed)?;
+        if let Err(mpsc::SendError(runtime)) = give.send(runtime) {
+            runtime.shutdown_background();
+            return Err(failed(io::Error::other("it has ended")));
+        }
         Ok(Self {
             handle,
+            alive,
             _running: running,
         })
     }
@@ -80,13 +113,36 @@ impl BackgroundThread {
         // Boxed, so that the runtime's code exists once per result type, not per task.
         let task: BoxFuture<'static, T> = Box::pin(task.with_current_subscriber());
         let handle = self.handle.spawn(task);
-        Task(Some(Stamped::new(handle)))
+        Task {
+            handle: Some(Stamped::new(handle)),
+            thread: self.alive.clone(),
+        }
     }
 }
 
-fn engine() -> Result<&'static BackgroundThread> {
-    fork::notice();
-    ENGINE.get_or_try_init(|| BackgroundThread::start("layerfi-auth", true))
+fn engine() -> Result<Arc<BackgroundThread>> {
+    let start = || {
+        // Started in advance: a request may find that no other thread can be started.
+        resolve::start().map_err(|why| cannot_start("layerfi-dns", &why))?;
+        BackgroundThread::start("layerfi-auth", true)
+    };
+    let current = ENGINE.get_or_try_init(|| start().map(ArcSwap::from_pointee))?;
+    let engine = current.load_full();
+    if !engine.alive.has_ended() {
+        return Ok(engine);
+    }
+    // If several threads replace it, the first one wins.
+    let fresh = Arc::new(start()?);
+    drop(current.compare_and_swap(&engine, fresh));
+    Ok(current.load_full())
+}
+
+fn cannot_start(name: &str, why: &io::Error) -> Error {
+    Error::new(
+        ErrorKind::Transport,
+        format!("cannot start the background thread {name}: {why}"),
+        "raise the process's limits on threads and file descriptors, or retry later",
+    )
 }
 
 /// Handle of the engine's runtime.
@@ -109,16 +165,28 @@ pub(crate) fn spawn<T: Send + 'static>(
 
 /// Task on a background thread. Dropping it cancels the task. In a forked child
 /// the parent's tasks cannot be reached.
-pub(crate) struct Task<T>(Option<Stamped<JoinHandle<T>>>);
+pub(crate) struct Task<T> {
+    handle: Option<Stamped<JoinHandle<T>>>,
+    thread: Alive,
+}
 
 impl<T> Task<T> {
     /// Lets the task run to its end, although no caller waits for it.
     pub(crate) fn detach(mut self) {
-        drop(self.0.take());
+        drop(self.handle.take());
     }
 
     fn handle(&mut self) -> Option<&mut JoinHandle<T>> {
-        self.0.as_mut().and_then(Stamped::get_mut)
+        self.handle.as_mut().and_then(Stamped::get_mut)
+    }
+
+    /// Error of a task that ended without a result.
+    pub(crate) fn lost(&self) -> Error {
+        if self.thread.has_ended() {
+            thread_ended()
+        } else {
+            panicked()
+        }
     }
 }
 
@@ -149,13 +217,23 @@ impl<T> Drop for Task<T> {
 
 fn lost(error: &JoinError) -> Error {
     if error.is_panic() {
-        let remedy = "report this, with the panic's text from standard error";
-        return Error::new(ErrorKind::Internal, "a background task panicked", remedy);
+        panicked()
+    } else {
+        thread_ended()
     }
+}
+
+fn panicked() -> Error {
+    let remedy = "see the panic's text on standard error: correct your credentials provider if it \
+                  is its own, or report it as a bug in layerfi-auth";
+    Error::new(ErrorKind::Internal, "a background task panicked", remedy)
+}
+
+fn thread_ended() -> Error {
     Error::new(
-        ErrorKind::Internal,
-        "the call's background task was cancelled",
-        "the process is shutting down",
+        ErrorKind::Transport,
+        "the background thread ended during the call",
+        "call again; the next call starts another thread",
     )
 }
 

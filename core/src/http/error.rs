@@ -4,67 +4,81 @@ use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 
-use super::tls;
-use crate::config::HttpConfig;
-use crate::error::{Details, Error, ErrorKind, clipped};
+use url::Url;
 
-/// Error of an exchange with `host`. Unlike reqwest's text, its text never shows
-/// the URL.
-pub(super) fn explain(error: reqwest::Error, host: &str, config: &HttpConfig) -> Error {
+use super::{tls, tls_error, tunnel};
+use crate::config::{HttpConfig, ProxyServer};
+use crate::error::{Details, Error, ErrorKind, clipped};
+use crate::trust::Roots;
+use crate::url::host;
+
+/// Error of an exchange with the host of `url`. Unlike reqwest's text, its text
+/// never shows the whole URL.
+pub(super) fn explain(
+    error: reqwest::Error,
+    url: &Url,
+    proxy: Option<&ProxyServer>,
+    roots: &Roots,
+    config: &HttpConfig,
+) -> Error {
     let error = error.without_url();
-    let proxied = match (&config.proxies.http, &config.proxies.https) {
-        (None, None) => "",
-        _ => " (a proxy is configured)",
-    };
+    let host = &*host(url);
+    let via = proxy.map_or_else(String::new, |proxy| {
+        format!(" through the proxy {}", proxy.address)
+    });
     if error.is_timeout() {
         let what = if error.is_connect() {
             let limit = config.connect_timeout;
-            format!("cannot connect to {host}{proxied} within {limit:?}")
+            format!("cannot connect to {host}{via} within {limit:?}")
         } else {
-            format!("no response from {host}{proxied} in time")
+            format!("no response from {host}{via} in time")
         };
         return Error::attempt_timeout(what);
     }
+    let unreachable_proxy = proxy
+        .filter(|_| tunnel::failure(&error) == Some(tunnel::Failure::Unreachable))
+        .map(|proxy| format!("the proxy {}", proxy.address));
+    let peer = unreachable_proxy.as_deref().unwrap_or(host);
     if let Some(tls) = tls::find_error(&error) {
-        let text = clipped(&tls.to_string());
-        return Error::new(
-            ErrorKind::Tls,
-            format!("TLS verification of {host} failed: {text}"),
-            "check the host name and the system's certificates; for a private CA set ca_file or \
-             LAYER_CA_FILE",
-        )
-        .caused_by(Arc::new(tls));
+        let address = match (&unreachable_proxy, proxy) {
+            (Some(_), Some(proxy)) => proxy.address.clone(),
+            _ => tunnel::authority(url),
+        };
+        let (what, remedy) = tls_error::explain(&tls, peer, &address, roots);
+        return Error::new(ErrorKind::Tls, what, remedy).caused_by(Arc::new(tls));
     }
     let cause = root_cause(&error);
     if is_malformed_http(&error) {
         let what = format!("{host} did not send valid HTTP: {cause}");
         return Error::protocol(what, Details::default());
     }
-    let what = if error.is_connect() {
-        format!("cannot connect to {host}{proxied}: {cause}")
-    } else {
-        format!("the connection to {host} broke: {cause}")
+    let (what, remedy) = match &unreachable_proxy {
+        Some(proxy) => (
+            format!("cannot connect to {proxy} for {host}: {cause}"),
+            "check that the proxy's URL is right and that it is running; a retry may help",
+        ),
+        None if error.is_connect() => (
+            format!("cannot connect to {host}{via}: {cause}"),
+            "check the network; a retry may help",
+        ),
+        None => (
+            format!("the connection to {host}{via} broke: {cause}"),
+            "check the network; a retry may help",
+        ),
     };
-    let explained = Error::new(
-        ErrorKind::Transport,
-        what,
-        "check the network; a retry may help",
-    );
+    let explained = Error::new(ErrorKind::Transport, what, remedy);
     match io_cause(&error) {
         Some(io) => explained.caused_by(Arc::new(io)),
         None => explained,
     }
 }
 
-/// Whether a verification failed because the issuer is not trusted.
-pub(super) fn is_unknown_issuer(error: &Error) -> bool {
+/// Whether the verification of a certificate failed, so that other roots may help.
+pub(super) fn is_bad_certificate(error: &Error) -> bool {
     error
         .source()
         .and_then(|cause| cause.downcast_ref::<rustls::Error>())
-        .is_some_and(|error| {
-            let issuer = rustls::CertificateError::UnknownIssuer;
-            *error == rustls::Error::InvalidCertificate(issuer)
-        })
+        .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
 }
 
 /// Text of the innermost cause, which has the most detail. Below hyper only a

@@ -1,22 +1,31 @@
 //! HTTP client with limits: no redirects, a cap on bodies, a deadline on each
 //! exchange, TLS always verified. The only module that names reqwest.
 
+mod crypto;
 mod error;
+mod no_proxy;
+mod pool;
 pub(crate) mod proxy;
+pub(crate) mod resolve;
 pub(crate) mod tls;
+pub(crate) mod tls_error;
+pub(crate) mod tunnel;
 
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use http::header;
 use zeroize::Zeroizing;
 
-use crate::config::HttpConfig;
+use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, pools};
+use crate::config::{HttpConfig, ProxyServer};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::message::{Request, Response};
 use crate::secret::SecretBuffer;
-use crate::sys::fork::PerProcess;
+use crate::sys::descriptors;
+use crate::trust::Roots;
 use crate::url::host;
 
 /// How long an HTTP/2 connection with open requests may be silent before a ping
@@ -26,113 +35,164 @@ use crate::url::host;
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Idle time after which a connection is closed. Layer's load balancers close
-/// idle connections after a minute. Closing first avoids sending a request on a
-/// connection that is about to close.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// How long a request that is cancelled may have waited without its connection
+/// being suspected.
+const MAX_SILENCE: Duration = Duration::from_secs(1);
 
-/// How often the trusted certificates are read again after a failed verification.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the descriptors of closed connections may take to become free.
+const CLOSE_TIME: Duration = Duration::from_millis(50);
 
-/// Sends requests. Runs in the engine's background runtime only, so that a
-/// process has one pool of connections per client.
+/// Sends requests. Runs in the engine's background runtime only, so that
+/// connections do not end with a runtime of the program.
 pub(crate) struct Http {
-    config: HttpConfig,
-    /// Per process, because a forked child must not use its parent's
-    /// connections.
-    pool: PerProcess<ArcSwap<Pool>>,
-}
-
-/// Pool of connections. It is replaced when one of them may be broken, or when
-/// the trusted certificates are read again.
-struct Pool {
-    client: reqwest::Client,
-    made_at: Instant,
+    config: Arc<HttpConfig>,
 }
 
 impl Http {
     pub(crate) fn new(config: HttpConfig) -> Self {
         Self {
-            config,
-            pool: PerProcess::new(),
+            config: Arc::new(config),
         }
     }
 
     /// Sends a request once. The whole exchange, body included, ends at the
     /// deadline or after the attempt timeout.
     pub(crate) async fn send(&self, request: &Request, deadline: &Deadline) -> Result<Response> {
+        match self.attempt(request, deadline).await {
+            // Idle connections may hold the descriptors.
+            Err(error) if is_out_of_descriptors(&error) => {
+                pools().leave(|_| true);
+                tokio::time::sleep(CLOSE_TIME.min(deadline.left())).await;
+                self.attempt(request, deadline).await
+            }
+            result => result,
+        }
+    }
+
+    async fn attempt(&self, request: &Request, deadline: &Deadline) -> Result<Response> {
         let host = host(&request.url);
+        deadline.progress().waits_for(&host);
+        let (mut entered, mut place) = self.enter(request, &host, deadline).await?;
         deadline.progress().waits_for(&host);
         let began = Instant::now();
         let mut ends = deadline.at();
         if request.bounded_attempt {
             ends = ends.min(began + self.config.attempt_timeout);
         }
+        let mut silence = Silence {
+            config: &self.config,
+            host: &host,
+            began,
+            ends,
+            is_over: false,
+        };
         let sent = async {
-            match self.exchange(request, &host).await {
+            match self
+                .exchange(request, &host, &mut entered, &mut place)
+                .await
+            {
                 // The certificates may have been mounted or rotated since they were read.
-                Err(error) if error::is_unknown_issuer(&error) && self.reload_trust(began)? => {
-                    self.exchange(request, &host).await
+                Err(error) if error::is_bad_certificate(&error) && self.reload_trust(&host)? => {
+                    self.exchange(request, &host, &mut entered, &mut place)
+                        .await
                 }
                 result => result,
             }
         };
-        match tokio::time::timeout_at(ends.into(), sent).await {
-            Ok(result) => result,
-            Err(_) => {
-                self.leave_connections(began)?;
-                let waited = began.elapsed().as_secs_f64();
-                Err(Error::attempt_timeout(format!(
-                    "no complete response from {host} within {waited:.1} s"
-                )))
-            }
+        let result = tokio::time::timeout_at(ends.into(), sent).await;
+        silence.is_over = result.is_ok();
+        // The connection returns to the pool first, so that the next exchange
+        // finds it.
+        if place.is_some() {
+            tokio::task::yield_now().await;
         }
+        result.unwrap_or_else(|_| {
+            let waited = began.elapsed().as_secs_f64();
+            Err(Error::attempt_timeout(format!(
+                "no complete response from {host} within {waited:.1} s"
+            )))
+        })
     }
 
-    /// Replaces the pool after an attempt without a response, because its
-    /// connection may be broken. Exchanges in progress end in the old pool. Of
-    /// many attempts that fail together, the first replaces the pool.
-    fn leave_connections(&self, began: Instant) -> Result<()> {
-        self.replace(|pool| pool.made_at <= began)?;
-        Ok(())
+    /// Waits until an exchange with the host may begin.
+    async fn enter(
+        &self,
+        request: &Request,
+        host: &str,
+        deadline: &Deadline,
+    ) -> Result<(Option<Entered>, Option<Place>)> {
+        let pool = self.pool(host)?;
+        // HTTP/2 needs TLS.
+        let entered = match request.url.scheme() {
+            "https" => Some(pool.enter().await),
+            _ => None,
+        };
+        if pool.speaks_http2() {
+            return Ok((entered, None));
+        }
+        let mut permit = pools().try_permit();
+        if permit.is_none() {
+            let size = pools().size();
+            let waits_for = format!("a connection to {host}, because all {size} are in use");
+            deadline.progress().waits_for(&waits_for);
+            permit = tokio::time::timeout_at(deadline.at().into(), pools().permit())
+                .await
+                .map_err(|_| no_place(&waits_for))?;
+        }
+        // The pool may have been replaced while this exchange waited.
+        let pool = self.pool(host)?;
+        let place = permit.map(|permit| pools().place(pool, permit));
+        Ok((entered, place))
     }
 
     /// Reads the trusted certificates again, unless that was done recently.
     /// Returns whether another attempt can help.
-    fn reload_trust(&self, began: Instant) -> Result<bool> {
-        if tls::forget_roots(RELOAD_INTERVAL) {
-            self.replace(|_| true)?;
-            return Ok(true);
+    fn reload_trust(&self, host: &str) -> Result<bool> {
+        let used = Arc::clone(&self.pool(host)?.roots);
+        let changed = self.config.trust.reload(&used);
+        if changed {
+            pools().leave(|pool| Arc::ptr_eq(&pool.roots, &used));
         }
-        // Another request may have done it in the meantime.
-        Ok(self.pool()?.load().made_at > began)
+        Ok(changed)
     }
 
-    fn replace(&self, is_old: impl Fn(&Pool) -> bool) -> Result<()> {
-        let pool = self.pool()?;
-        let before = pool.load_full();
-        if is_old(&before) {
-            let fresh = std::sync::Arc::new(self.build()?);
-            drop(pool.compare_and_swap(&before, fresh));
+    fn pool(&self, host: &str) -> Result<Arc<Pool>> {
+        pools().get(&self.config, host, || self.build())
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request,
+        host: &str,
+        entered: &mut Option<Entered>,
+        place: &mut Option<Place>,
+    ) -> Result<Response> {
+        let pool = self.pool(host)?;
+        let proxy = self.config.proxies.of(&request.url).map(AsRef::as_ref);
+        let explain = |error| error::explain(error, &request.url, proxy, &pool.roots, &self.config);
+        if let Some(error) = proxy.and_then(|proxy| tunnel::locked_out(proxy, host)) {
+            return Err(error);
         }
-        Ok(())
-    }
-
-    fn pool(&self) -> Result<&ArcSwap<Pool>> {
-        self.pool
-            .get_or_try_init(|| self.build().map(ArcSwap::from_pointee))
-    }
-
-    async fn exchange(&self, request: &Request, host: &str) -> Result<Response> {
-        let client = self.pool()?.load().client.clone();
-        let explain = |error| error::explain(error, host, &self.config);
-        let mut incoming = client
+        let sent = pool
+            .client
             .request(request.method.clone(), request.url.clone())
             .headers(request.headers.clone())
             .body(request.body.clone())
             .send()
-            .await
-            .map_err(explain)?;
+            .await;
+        let mut incoming = match sent {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                let answer = self.proxy_answer(&error, proxy, request, host).await?;
+                return Err(answer.unwrap_or_else(|| explain(error)));
+            }
+        };
+        if let Some(entered) = entered.take() {
+            entered.answered(incoming.version());
+        }
+        if incoming.version() == http::Version::HTTP_2 {
+            drop(place.take());
+        }
         let mut response = Response {
             status: incoming.status(),
             headers: std::mem::take(incoming.headers_mut()),
@@ -170,10 +230,26 @@ impl Http {
         }
     }
 
-    fn build(&self) -> Result<Pool> {
+    /// The error for a proxy that opened no tunnel.
+    async fn proxy_answer(
+        &self,
+        error: &reqwest::Error,
+        proxy: Option<&ProxyServer>,
+        request: &Request,
+        host: &str,
+    ) -> Result<Option<Error>> {
+        let (Some(proxy), Some(failure)) = (proxy, tunnel::failure(error)) else {
+            return Ok(None);
+        };
+        let tls = tls::client_config(&self.config.trust.roots())?;
+        Ok(tunnel::ask(failure, proxy, &request.url, host, tls).await)
+    }
+
+    fn build(&self) -> Result<(reqwest::Client, Arc<Roots>)> {
         let config = &self.config;
+        let roots = config.trust.roots();
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&config.extra_roots)?)
+            .tls_backend_preconfigured(tls::client_config(&roots)?)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             // Cargo unifies features: an application that enables these for its own
@@ -183,13 +259,14 @@ impl Http {
             .no_zstd()
             .no_deflate()
             .no_hickory_dns()
+            .dns_resolver(resolve::Resolver)
             .connect_timeout(config.connect_timeout)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .user_agent(&config.user_agent)
             .no_proxy();
-        for proxy in proxy::reqwest_proxies(&config.proxies)? {
+        if let Some(proxy) = proxy::reqwest_proxy(&config.proxies) {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|error| {
@@ -200,9 +277,41 @@ impl Http {
                 "report this",
             )
         })?;
-        Ok(Pool {
-            client,
-            made_at: Instant::now(),
-        })
+        Ok((client, roots))
     }
+}
+
+/// Attempt without a complete response. When it ends at its timeout, or is
+/// cancelled after some time, its connection may be broken, and all others of the
+/// pool too. So the pool is left. Of many such attempts, the first leaves it.
+struct Silence<'a> {
+    config: &'a Arc<HttpConfig>,
+    host: &'a str,
+    began: Instant,
+    ends: Instant,
+    is_over: bool,
+}
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        let is_timeout = Instant::now() >= self.ends || self.began.elapsed() >= MAX_SILENCE;
+        if !self.is_over && is_timeout {
+            pools().leave(|pool| pool.is_for(self.config, self.host) && pool.made_at <= self.began);
+        }
+    }
+}
+
+/// Error of an exchange that waited for a place until the deadline.
+fn no_place(waits_for: &str) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("no result in time, waiting for {waits_for}"),
+        "retry, make fewer calls at the same time, or raise the process's limit on file descriptors",
+    )
+}
+
+fn is_out_of_descriptors(error: &Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(descriptors::is_at_limit)
 }

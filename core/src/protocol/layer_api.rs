@@ -1,6 +1,9 @@
 //! The two calls of the Layer API that this library makes for itself, and the
 //! envelope of the API's responses.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
@@ -10,7 +13,7 @@ use super::message::{MAX_BODY, Request, Response};
 use super::token_response::{self, TokenResponse};
 use crate::business_id::BusinessId;
 use crate::environment::Endpoints;
-use crate::error::{Details, Error, ErrorKind, Result};
+use crate::error::{Details, Error, ErrorKind, Result, clipped};
 use crate::session_duration::SessionDuration;
 use crate::token::AccessToken;
 use crate::url::{host, parse_url};
@@ -34,7 +37,7 @@ pub(crate) fn read_whoami(url: &Url, response: &Response) -> Result<WhoAmI> {
         client_id: String,
     }
 
-    let what = || format!("GET {}/whoami", host(url));
+    let what = || format!("GET {}{}", host(url), clipped(url.path()));
     check_status(what, Resource::Whoami, response)?;
     let envelope: Envelope = serde_json::from_slice(&response.body).map_err(|_| {
         let what = format!("{}: the response is not a whoami response", what());
@@ -44,6 +47,11 @@ pub(crate) fn read_whoami(url: &Url, response: &Response) -> Result<WhoAmI> {
         client_name,
         client_id,
     } = envelope.data;
+    // C would show only a part of such a name.
+    if client_name.contains('\0') || client_id.contains('\0') {
+        let what = format!("{}: the response contains a NUL character", what());
+        return Err(Error::protocol(what, response.details()));
+    }
     Ok(WhoAmI::new(client_name, client_id))
 }
 
@@ -67,7 +75,11 @@ pub(crate) fn read_mint(
     response: &Response,
 ) -> Result<TokenResponse> {
     let what = || format!("minting a token for business {business} at {}", host(url));
-    check_status(what, Resource::Business, response)?;
+    // Paths are appended to `api_url`.
+    let resource = Resource::Business {
+        has_prefix: !url.path().starts_with("/v1/"),
+    };
+    check_status(what, resource, response)?;
     token_response::parse(what, &response.body, || response.details())
 }
 
@@ -124,7 +136,10 @@ struct ErrorEntry {
 #[derive(Clone, Copy)]
 pub(crate) enum Resource {
     Whoami,
-    Business,
+    Business {
+        /// Whether `api_url` has a path of its own.
+        has_prefix: bool,
+    },
 }
 
 /// Converts every status except 200 and 201 to an error.
@@ -140,7 +155,7 @@ pub(crate) fn check_status(
     let (what, details) = (what(), response.details());
     let http = format!("HTTP {}", status.as_u16());
     if status == StatusCode::TOO_MANY_REQUESTS {
-        let remedy = "Layer limits the requests of each client per second";
+        let remedy = "Layer limits the requests of a client per second, on all machines together";
         return Err(rate_limited(format!("{what}: {http}"), remedy, details));
     }
     if !status.is_client_error() && !status.is_server_error() {
@@ -151,8 +166,9 @@ pub(crate) fn check_status(
         };
         return Err(Error::protocol(format!("{what}: {why}"), details));
     }
-    let error_enum = serde_json::from_slice::<ErrorEnvelope>(&response.body)
-        .ok()
+    let envelope = serde_json::from_slice::<ErrorEnvelope>(&response.body).ok();
+    let is_layers = envelope.is_some();
+    let error_enum = envelope
         .and_then(|envelope| {
             envelope
                 .errors
@@ -162,47 +178,79 @@ pub(crate) fn check_status(
         .and_then(|code| response.showable(&code));
     let what = match &error_enum {
         Some(code) => format!("{what}: {code} ({http})"),
-        None => format!("{what}: {http}"),
+        None if is_layers || status.is_server_error() || status == StatusCode::UNAUTHORIZED => {
+            format!("{what}: {http}")
+        }
+        None => format!("{what}: {http}, which is not an error of the Layer API"),
     };
     let details = Details {
         error_enum,
         ..details
     };
-    let remedy = remedy(status, resource);
+    let remedy = remedy(status, resource, is_layers, details.retry_after);
     Err(Error::with_details(ErrorKind::Api, what, remedy, details))
 }
 
 /// Error for HTTP 429, with the time to wait in its text.
 pub(crate) fn rate_limited(what: String, remedy: &str, details: Details) -> Error {
-    let wait = match details.retry_after {
-        Some(delay) => format!("retry in {} s", delay.as_secs_f64().ceil()),
-        None => "retry in 1 s".to_owned(),
-    };
+    let wait = retry_in(details.retry_after, "1 s");
     let what = format!("{what}, too many requests");
-    Error::with_details(
-        ErrorKind::RateLimited,
-        what,
-        format!("{wait}; {remedy}"),
-        details,
-    )
+    let remedy = format!("{wait}; {remedy}");
+    Error::with_details(ErrorKind::RateLimited, what, remedy, details)
 }
 
-fn remedy(status: StatusCode, resource: Resource) -> &'static str {
-    match (status.as_u16(), resource) {
-        (401, _) => {
-            "Layer rejected the access token, and a new one as well: check that the API URL and the scope \
-             belong to one environment"
+/// Remedy for a problem of the server.
+pub(crate) fn server_problem(status: StatusCode, retry_after: Option<Duration>) -> String {
+    match status.as_u16() {
+        500 | 502..=504 => {
+            let wait = retry_in(retry_after, "a minute");
+            format!("{wait}: the server has a problem, not this client")
         }
-        (403, _) => {
-            "these credentials do not have permission for this request: ask Layer for access"
-        }
-        (404, Resource::Whoami) => "check that the API URL (LAYER_API_URL) is the Layer API's",
-        (404, Resource::Business) => {
-            "check that the business exists and belongs to this client and environment"
-        }
-        (500.., _) => "the server has a problem; a retry may help",
-        _ => "retrying does not help",
+        511 => "sign in to this network first: it answers instead of the server".to_owned(),
+        _ => "a retry does not help: ask Layer's support, with the request id".to_owned(),
     }
+}
+
+fn retry_in(retry_after: Option<Duration>, default: &str) -> String {
+    match retry_after {
+        Some(delay) => format!("retry in {} s", delay.as_secs_f64().ceil()),
+        None => format!("retry in {default}"),
+    }
+}
+
+fn remedy(
+    status: StatusCode,
+    resource: Resource,
+    is_layers: bool,
+    retry_after: Option<Duration>,
+) -> Cow<'static, str> {
+    if status.is_server_error() {
+        return server_problem(status, retry_after).into();
+    }
+    let remedy = match (status.as_u16(), resource) {
+        (401, _) => {
+            "the API does not accept this client's access tokens: check that {api_url}, {auth_url} \
+             and {scope} belong to the same environment"
+        }
+        (408 | 425, _) => "retry in 1 s",
+        (404, Resource::Business { has_prefix: true }) if is_layers => {
+            "check the path in {api_url}, and that the business exists and belongs to this client \
+             and environment"
+        }
+        (404, Resource::Business { .. }) if is_layers => {
+            "check that the business exists, and that it belongs to this client and environment"
+        }
+        (404 | 405, _) => {
+            "check {api_url}: the server answered, but it has no Layer API at this address"
+        }
+        (403, _) if is_layers => "ask Layer to allow this request for this client",
+        _ if is_layers => "a retry does not help: ask Layer's support, with the request id",
+        _ => {
+            "a firewall, a proxy or another server may have sent this response: check that this \
+             machine may reach the host, and that {api_url} is that of the Layer API"
+        }
+    };
+    remedy.into()
 }
 
 #[cfg(test)]
@@ -247,7 +295,12 @@ mod tests {
                 secret: Secret::new(""),
                 authorization: None,
             };
-            let error = check_status(|| "x".to_owned(), Resource::Business, &response).unwrap_err();
+            let error = check_status(
+                || "x".to_owned(),
+                Resource::Business { has_prefix: false },
+                &response,
+            )
+            .unwrap_err();
             assert_eq!(error.kind(), kind, "{status}");
             assert_eq!(error.error_enum(), error_enum, "{status} {body}");
         }

@@ -9,11 +9,12 @@ use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::layer_api::{rate_limited, server_problem};
 use super::message::{MAX_BODY, Request, Response};
 use super::token_response::{self, TokenResponse};
-use crate::credentials::{BasicEncoding, Credentials};
+use crate::credentials::{BasicEncoding, Credentials, Origin};
 use crate::environment::Endpoints;
-use crate::error::{Details, Error, ErrorKind, Result};
+use crate::error::{BUG, Details, Error, ErrorKind, Result, clipped};
 use crate::secret::{Secret, SecretBuffer};
 use crate::url::host;
 
@@ -72,13 +73,8 @@ fn basic(credentials: &Credentials, encoding: BasicEncoding) -> Result<HeaderVal
     encoded.push_str("Basic ");
     BASE64.encode_string(&*pair, &mut encoded);
     let text = Secret::new(std::mem::take(&mut *encoded));
-    let mut value = HeaderValue::from_maybe_shared(text.bytes()).map_err(|_| {
-        Error::new(
-            ErrorKind::Internal,
-            "cannot build the Basic header",
-            "report this",
-        )
-    })?;
+    let mut value = HeaderValue::from_maybe_shared(text.bytes())
+        .map_err(|_| Error::new(ErrorKind::Internal, "cannot build the Basic header", BUG))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -88,26 +84,31 @@ struct OAuthError {
     error: String,
 }
 
-/// Reads a response of the token endpoint.
-pub(crate) fn read_response(url: &Url, response: &Response) -> Result<TokenResponse> {
+/// Reads a response of the token endpoint to a request with these credentials.
+pub(crate) fn read_response(
+    url: &Url,
+    response: &Response,
+    credentials: &Credentials,
+    origin: Origin,
+) -> Result<TokenResponse> {
     let status = response.status;
     if status == StatusCode::OK {
         let details = || response.details();
         let what = || format!("token endpoint {}", host(url));
         return token_response::parse(what, &response.body, details);
     }
-    Err(refusal(url, response))
+    Err(refusal(url, response, credentials, origin))
 }
 
 /// Error for a response that is not 200.
-fn refusal(url: &Url, response: &Response) -> Error {
+fn refusal(url: &Url, response: &Response, credentials: &Credentials, origin: Origin) -> Error {
     let status = response.status;
     let what = format!("token endpoint {} returned", host(url));
     let http = format!("HTTP {}", status.as_u16());
     let details = response.details();
     if status == StatusCode::TOO_MANY_REQUESTS {
         let remedy = "share one client instead of creating many";
-        return super::layer_api::rate_limited(format!("{what} {http}"), remedy, details);
+        return rate_limited(format!("{what} {http}"), remedy, details);
     }
     if !status.is_client_error() && !status.is_server_error() {
         let what = if status.is_redirection() {
@@ -120,37 +121,104 @@ fn refusal(url: &Url, response: &Response) -> Error {
     let oauth_error = serde_json::from_slice::<OAuthError>(&response.body)
         .ok()
         .and_then(|body| response.showable(&body.error));
-    let what = match &oauth_error {
-        Some(code) => format!("{what} {code} ({http})"),
-        None => format!("{what} {http}"),
+    let Some(code) = oauth_error else {
+        return without_code(url, response, credentials, origin);
     };
-    let remedy = remedy(oauth_error.as_deref(), status);
+    let what = format!("{what} {code} ({http})");
+    let remedy = match code.as_str() {
+        _ if status.is_server_error() => server_problem(status, details.retry_after),
+        "invalid_client" => refused_credentials(credentials, origin),
+        "invalid_scope" => {
+            "check that {environment} is the one that these credentials are for, and {scope} if \
+             you set it; a retry does not help"
+                .to_owned()
+        }
+        "unauthorized_client" | "unsupported_grant_type" => {
+            "ask Layer to allow the grant type client_credentials for this client; a retry does \
+             not help"
+                .to_owned()
+        }
+        "invalid_request" => {
+            "check that {auth_url} is Layer's token endpoint; a retry does not help".to_owned()
+        }
+        _ => "a retry does not help: ask Layer's support, with this code and the request id"
+            .to_owned(),
+    };
     let details = Details {
-        oauth_error,
+        oauth_error: Some(code),
         ..details
     };
     Error::with_details(ErrorKind::OAuth, what, remedy, details)
 }
 
-/// Remedy for an OAuth error, by its code (RFC 6749 section 5.2).
-fn remedy(code: Option<&str>, status: StatusCode) -> &'static str {
-    match code {
-        Some("invalid_client") => {
-            "check client_id and client_secret (LAYER_CLIENT_ID, LAYER_CLIENT_SECRET), and that \
-             they belong to this environment; retrying does not help"
-        }
-        Some("invalid_scope") => {
-            "the scope does not match these credentials: check the environment or LAYER_SCOPE; \
-             retrying does not help"
-        }
-        Some("unauthorized_client" | "unsupported_grant_type") => {
-            "ask Layer to allow client credentials for this client; retrying does not help"
-        }
-        Some("invalid_request") => {
-            "check that LAYER_AUTH_URL is a token endpoint; retrying does not help"
-        }
-        _ if status.is_server_error() => "the server has a problem; a retry may help",
-        _ => "check LAYER_AUTH_URL and the credentials",
+/// Error for a 4xx or 5xx without a code of RFC 6749 section 5.2. It is the token
+/// endpoint's own refusal only if it is a 400 or 401 without a body. Anything else
+/// may come from a gateway, a firewall or another server.
+fn without_code(
+    url: &Url,
+    response: &Response,
+    credentials: &Credentials,
+    origin: Origin,
+) -> Error {
+    let status = response.status;
+    let what = format!(
+        "token endpoint {} returned HTTP {}",
+        host(url),
+        status.as_u16()
+    );
+    let details = response.details();
+    let is_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED)
+        && response.body.is_empty();
+    if is_refusal {
+        let what = format!("{what} without an error code");
+        let remedy = refused_credentials(credentials, origin);
+        return Error::with_details(ErrorKind::OAuth, what, remedy, details);
+    }
+    let path = clipped(url.path());
+    let (what, remedy) = match status.as_u16() {
+        408 | 425 => (what, "retry in 1 s".to_owned()),
+        404 | 405 | 410 => (
+            format!("{what} for POST {path}"),
+            "check {auth_url}: the server answered, but it has no token endpoint at this path"
+                .to_owned(),
+        ),
+        400 | 401 => (
+            format!("{what} for POST {path}, which is not an OAuth error"),
+            "check that {auth_url} is Layer's token endpoint, and that no gateway or proxy answers \
+             in its place"
+                .to_owned(),
+        ),
+        400..500 => (
+            format!("{what} for POST {path}, which is not an OAuth error"),
+            "a firewall, a proxy or another server may have sent this response: check that this \
+             machine may reach the host, and that {auth_url} is Layer's token endpoint"
+                .to_owned(),
+        ),
+        _ => (what, server_problem(status, details.retry_after)),
+    };
+    Error::with_details(ErrorKind::Api, what, remedy, details)
+}
+
+/// Remedy for credentials that the token endpoint refused.
+fn refused_credentials(credentials: &Credentials, origin: Origin) -> String {
+    let (what, again) = match origin {
+        Origin::Given => (
+            "{client_id} and {client_secret} are",
+            "a retry does not help",
+        ),
+        Origin::SecretFile => (
+            "{client_id} and the secret in {client_secret_file} are",
+            "the next call reads the file again",
+        ),
+        Origin::Provider => (
+            "the credentials provider returns",
+            "the next call asks it again",
+        ),
+    };
+    let check = format!("check that {what} the pair that Layer issued for this environment");
+    match credentials.hint() {
+        Some(hint) => format!("{hint}; otherwise {check}; {again}"),
+        None => format!("{check}; {again}"),
     }
 }
 
@@ -204,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_kind_depends_on_the_status() {
+    fn refusal_is_oauth_only_with_a_code_or_as_a_bare_400_or_401() {
         let url = Url::parse("https://auth.layerfi.com/oauth2/token").unwrap();
         for (status, body, kind, code) in [
             (
@@ -219,18 +287,30 @@ mod tests {
                 ErrorKind::OAuth,
                 Some("invalid_client"),
             ),
-            (400, r#"{"error":"<script>"}"#, ErrorKind::OAuth, None),
             (
-                400,
-                r#"{"error":"no-not-a-secret"}"#,
+                403,
+                r#"{"error":"access_denied"}"#,
                 ErrorKind::OAuth,
-                None,
+                Some("access_denied"),
             ),
-            (400, "not json", ErrorKind::OAuth, None),
-            (403, "", ErrorKind::OAuth, None),
-            (405, "", ErrorKind::OAuth, None),
+            (
+                503,
+                r#"{"error":"temporarily_unavailable"}"#,
+                ErrorKind::OAuth,
+                Some("temporarily_unavailable"),
+            ),
+            (400, "", ErrorKind::OAuth, None),
+            (401, "", ErrorKind::OAuth, None),
+            (400, r#"{"error":"<script>"}"#, ErrorKind::Api, None),
+            (400, r#"{"error":"no-not-a-secret"}"#, ErrorKind::Api, None),
+            (400, r#"{"message":"Forbidden"}"#, ErrorKind::Api, None),
+            (401, "<html>", ErrorKind::Api, None),
+            (403, "", ErrorKind::Api, None),
+            (404, "", ErrorKind::Api, None),
+            (405, "", ErrorKind::Api, None),
             (429, "", ErrorKind::RateLimited, None),
-            (503, "<html>", ErrorKind::OAuth, None),
+            (500, "", ErrorKind::Api, None),
+            (503, "<html>", ErrorKind::Api, None),
             (204, "", ErrorKind::Protocol, None),
             (302, "", ErrorKind::Protocol, None),
             (200, "<html>", ErrorKind::Protocol, None),
@@ -242,7 +322,8 @@ mod tests {
                 secret: Secret::new("not-a-secret"),
                 authorization: None,
             };
-            match read_response(&url, &response) {
+            let credentials = Credentials::new("id", "not-a-secret");
+            match read_response(&url, &response, &credentials, Origin::Given) {
                 Ok(_) => panic!("accepted {status}"),
                 Err(error) => {
                     assert_eq!(error.kind(), kind, "{status}");

@@ -60,7 +60,8 @@ pub(crate) fn watch() {
 }
 
 /// Compares process ids, for forks that run no handlers (`_Fork`, a raw
-/// `clone`). This is a system call, so only the slow path does it.
+/// `clone`). This is a system call, so only the slow path does it: every access to
+/// a [`PerProcess`] value.
 pub(crate) fn notice() {
     let this = std::process::id();
     let known = PROCESS.load(Ordering::Relaxed);
@@ -161,6 +162,7 @@ impl<T> PerProcess<T> {
     /// # Errors
     /// The error of `make`; the next call retries.
     pub(crate) fn get_or_try_init<E>(&self, make: impl Fn() -> Result<T, E>) -> Result<&T, E> {
+        notice();
         let mut place = &self.first;
         loop {
             let link = place.get_or_try_init(|| {

@@ -1,13 +1,5 @@
 //! Random numbers for jitter.
 
-#[cfg(not(shuttle))]
-use std::cell::Cell;
-#[cfg(not(shuttle))]
-use std::time::SystemTime;
-
-#[cfg(not(shuttle))]
-use super::fork;
-
 /// Number in 0..1. Constant, because the model checker must be able to repeat a
 /// run.
 #[cfg(shuttle)]
@@ -15,34 +7,81 @@ pub(crate) fn random() -> f64 {
     0.5
 }
 
-/// Number in 0..1. All jitter uses this function. A fork copies a thread's
-/// generator, so forked siblings would otherwise draw the same numbers and
-/// retry or refresh together.
 #[cfg(not(shuttle))]
-pub(crate) fn random() -> f64 {
+pub(crate) use generator::random;
+
+#[cfg(not(shuttle))]
+mod generator {
+    use std::cell::Cell;
+    use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+    use std::time::SystemTime;
+
+    use fastrand::Rng;
+
+    use crate::sys::fork;
+
     thread_local! {
-        static SEEDED_IN: Cell<u32> = Cell::new(fork::generation());
+        /// Generator of this thread, and the process generation that it belongs to.
+        /// Not the global one of `fastrand`, which the program may use and seed.
+        static GENERATOR: Cell<Option<(u32, Rng)>> = const { Cell::new(None) };
     }
-    let this = fork::generation();
-    if SEEDED_IN.replace(this) != this {
+
+    /// Number in 0..1. All jitter uses this function. A fork copies a thread's
+    /// generator, so forked siblings would otherwise draw the same numbers and
+    /// retry or refresh together.
+    pub(crate) fn random() -> f64 {
+        let this = fork::generation();
+        let mut rng = match GENERATOR.take() {
+            Some((generation, rng)) if generation == this => rng,
+            _ => Rng::with_seed(seed()),
+        };
+        let number = rng.f64();
+        GENERATOR.set(Some((this, rng)));
+        number
+    }
+
+    /// Differs between machines, processes and threads.
+    fn seed() -> u64 {
         let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let process = u64::from(std::process::id());
-        fastrand::seed(fastrand::u64(..) ^ (since_1970.as_nanos() as u64) ^ (process << 32));
+        // Its keys are random, but a fork copies them.
+        let mut hasher = std::hash::RandomState::new().build_hasher();
+        since_1970.as_nanos().hash(&mut hasher);
+        std::process::id().hash(&mut hasher);
+        std::thread::current().id().hash(&mut hasher);
+        hasher.finish()
     }
-    fastrand::f64()
-}
 
-#[cfg(all(test, not(shuttle)))]
-mod tests {
-    use super::*;
+    #[cfg(test)]
+    mod tests {
+        use super::*;
 
-    #[test]
-    fn b13_a_forked_child_draws_other_numbers_than_its_parent() {
-        random();
-        let before = fastrand::get_seed();
-        let parents = random();
-        fastrand::seed(before);
-        fork::pretend::fork();
-        assert_ne!(random().to_bits(), parents.to_bits());
+        #[test]
+        fn b13_a_forked_child_draws_other_numbers_than_its_parent_and_siblings() {
+            random();
+            let parents = GENERATOR.take();
+            let draw = || {
+                GENERATOR.set(parents.clone());
+                random().to_bits()
+            };
+            let in_parent = draw();
+            assert_eq!(draw(), in_parent, "the generator was not restored");
+            fork::pretend::fork();
+            let children = [draw(), draw()];
+            assert!(
+                children[0] != children[1] && !children.contains(&in_parent),
+                "forked processes draw the same numbers"
+            );
+        }
+
+        #[test]
+        fn b28_numbers_do_not_depend_on_the_programs_own_generator() {
+            fastrand::seed(7);
+            let first = random();
+            fastrand::seed(7);
+            let expected = fastrand::u64(..);
+            fastrand::seed(7);
+            assert_ne!(random().to_bits(), first.to_bits());
+            assert_eq!(fastrand::u64(..), expected, "the program's generator moved");
+        }
     }
 }

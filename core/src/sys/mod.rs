@@ -1,9 +1,11 @@
 //! Operating-system services for the engine: process generations, clocks,
-//! locks, jitter, signals, and an allocator that wipes.
+//! locks, jitter, signals, threads, descriptors, and an allocator that wipes.
 
 pub(crate) mod clock;
+pub(crate) mod descriptors;
 pub(crate) mod fork;
 pub(crate) mod jitter;
 pub(crate) mod signals;
 pub(crate) mod sync;
+pub(crate) mod threads;
 pub(crate) mod zero_on_free;

@@ -10,7 +10,9 @@ use crate::control::context::{CommandError, Control};
 use crate::defaults::DEMO_BUSINESS_ID;
 use crate::error::EmulatorError;
 use crate::fault::definition::Fault;
+use crate::state::connections::ConnectionAction;
 use crate::state::log::MAX_ENTRIES;
+use crate::state::settings::ProxyCredentials;
 use crate::state::tokens::TokenKind;
 use crate::tls::options::TlsTrouble;
 
@@ -43,14 +45,15 @@ pub(crate) fn info(control: &Control) -> Value {
         "api_url": addresses.api_url(),
         "token_url": addresses.token_url(),
         "control_url": addresses.control_url(),
+        "proxy_url": addresses.proxy_url(),
         "scope": state.config.scope,
         "client_ids": state.clients.ids(),
         "demo_business_id": DEMO_BUSINESS_ID,
         "ca_pem": state.ca_pem(),
         "orders": [
             "GET /", "GET /faults", "POST /faults", "DELETE /faults", "DELETE /faults/{id}",
-            "POST /release", "GET /clock", "POST /clock", "GET /settings", "POST /settings",
-            "POST /tokens", "POST /revoke", "POST /rotate", "GET /counters", "GET /log",
+            "POST /release", "POST /connections", "GET /clock", "POST /clock", "GET /settings", "POST /settings",
+            "POST /tokens", "POST /revoke", "POST /rotate", "GET /credentials", "POST /tls/rotate", "GET /counters", "GET /log",
             "DELETE /log", "POST /fingerprint", "POST /reset", "POST /shutdown",
         ],
     })
@@ -80,6 +83,22 @@ pub(crate) fn remove_fault(control: &Control, id: &str) -> CommandResult {
 pub(crate) fn release(control: &Control) -> Value {
     control.state.releases.release();
     done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConnectionOrder {
+    action: ConnectionAction,
+    connection: Option<u64>,
+    #[serde(default)]
+    only_idle: bool,
+}
+
+pub(crate) fn connections(control: &Control, body: &Bytes) -> CommandResult {
+    let order: ConnectionOrder = read(body)?;
+    let connections = &control.state.connections;
+    let count = connections.order(order.action, order.connection, order.only_idle);
+    Ok(json!({"connections": count}))
 }
 
 pub(crate) fn clock(control: &Control) -> Value {
@@ -129,7 +148,20 @@ struct SettingsChange {
     #[serde(deserialize_with = "present")]
     rate_limit: Option<Option<u32>>,
     #[serde(deserialize_with = "present")]
+    idle_timeout_ms: Option<Option<u64>>,
+    #[serde(deserialize_with = "present")]
+    requests_per_connection: Option<Option<u32>>,
+    #[serde(deserialize_with = "present")]
+    proxy_credentials: Option<Option<GivenProxyCredentials>>,
+    #[serde(deserialize_with = "present")]
     tls_trouble: Option<Option<TlsTrouble>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenProxyCredentials {
+    user: String,
+    password: String,
 }
 
 pub(crate) fn settings(control: &Control) -> Value {
@@ -140,12 +172,21 @@ pub(crate) fn settings(control: &Control) -> Value {
         "access_expires_in": settings.access_expires_in,
         "business_expires_in": settings.business_expires_in,
         "rate_limit": settings.rate_limit,
+        "idle_timeout_ms": settings.idle_timeout_ms,
+        "requests_per_connection": settings.requests_per_connection,
+        // Without the password.
+        "proxy_credentials": settings.proxy_credentials.map(|own| json!({"user": own.user})),
         "tls_trouble": control.state.tls().and_then(|tls| tls.trouble),
     })
 }
 
 pub(crate) fn change_settings(control: &Control, body: &Bytes) -> CommandResult {
     let change: SettingsChange = read(body)?;
+    if change.requests_per_connection == Some(Some(0)) {
+        return Err(CommandError::bad_request(
+            "requests_per_connection: must be at least 1, got 0",
+        ));
+    }
     if let Some(trouble) = change.tls_trouble {
         control.state.set_tls_trouble(trouble)?;
     }
@@ -165,6 +206,18 @@ pub(crate) fn change_settings(control: &Control, body: &Bytes) -> CommandResult 
         }
         if let Some(limit) = change.rate_limit {
             settings.rate_limit = limit;
+        }
+        if let Some(timeout) = change.idle_timeout_ms {
+            settings.idle_timeout_ms = timeout;
+        }
+        if let Some(requests) = change.requests_per_connection {
+            settings.requests_per_connection = requests;
+        }
+        if let Some(credentials) = change.proxy_credentials {
+            settings.proxy_credentials = credentials.map(|given| ProxyCredentials {
+                user: given.user,
+                password: given.password,
+            });
         }
     });
     Ok(settings(control))
@@ -225,6 +278,21 @@ pub(crate) fn rotate(control: &Control, body: &Bytes) -> CommandResult {
         rotation.keep_old,
     )?;
     Ok(done())
+}
+
+/// The current credentials. A secret that the emulator was started with is null.
+pub(crate) fn credentials(control: &Control) -> Value {
+    let clients = &control.state.clients;
+    let credentials = |id: String| {
+        let secret = clients.known_secret(&id);
+        json!({"client_id": id, "client_secret": secret})
+    };
+    let all: Vec<_> = clients.ids().into_iter().map(credentials).collect();
+    json!({"clients": all})
+}
+
+pub(crate) fn rotate_authority(control: &Control) -> CommandResult {
+    Ok(json!({"ca_pem": control.state.rotate_authority()?}))
 }
 
 pub(crate) fn counters(control: &Control) -> CommandResult {

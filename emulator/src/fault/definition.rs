@@ -10,15 +10,30 @@ use crate::endpoint::Endpoint;
 use crate::fault::times::Times;
 use crate::fault::wire::Wire;
 
+/// A content encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Encoding {
+    /// gzip.
+    Gzip,
+    /// Brotli.
+    Br,
+    /// Zstandard.
+    Zstd,
+}
+
 /// A scripted failure.
 ///
 /// A fault has four parts:
 ///
-/// - the requests it applies to: `endpoint`, `business_id`, `skip`, `times`;
+/// - the requests it applies to: `endpoint`, `business_id`, `path`, `skip`, `times`,
+///   `for_ms`;
 /// - the delay of the response: `delay_ms`, `hold`;
 /// - the response. With `status`, `body` or `body_base64` it is a fixed
 ///   response, and the endpoint does not run. Otherwise it is the endpoint's
-///   real response, changed by `patch`, `headers` and `pad_body_to`;
+///   real response, changed by `patch`, `headers`, `pad_headers`, `encoding` and
+///   `pad_body_to`;
 /// - the handling of the connection: `wire`.
 ///
 /// Each request is matched against the faults in the order in which they were
@@ -41,18 +56,26 @@ use crate::fault::wire::Wire;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The endpoint it applies to; every endpoint if `None`.
+    /// The endpoint it applies to; every endpoint but `proxy` if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
     /// Applies only to requests whose path contains this business id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub business_id: Option<String>,
+    /// Applies only to requests with exactly this path, without a query; for the
+    /// proxy, with this `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The number of matching requests that it skips first.
     #[serde(default, skip_serializing_if = "is_default")]
     pub skip: u32,
     /// The number of requests it applies to: 1 by default, or `"forever"`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub times: Times,
+    /// Removes the fault after this many milliseconds of real time, even if it has
+    /// not applied `times` times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
     /// Milliseconds from the request to the response. The response is made when
     /// the request arrives, so a token in it ages during the delay.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -66,6 +89,9 @@ pub struct Fault {
     /// Headers to set on the response, fixed or real.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// Headers to make longer: appends `x` to the value up to this many bytes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pad_headers: BTreeMap<String, u32>,
     /// Body of a fixed response: a string is sent unchanged, anything else as
     /// JSON. `{{token}}` in it is replaced by a valid token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +103,9 @@ pub struct Fault {
     /// removes a field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patch: Option<Value>,
+    /// Encodes the body and sets `Content-Encoding`, whatever the client accepts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
     /// Appends spaces to the body up to this many bytes. JSON stays valid.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pad_body_to: u64,
@@ -162,6 +191,13 @@ impl Fault {
         self
     }
 
+    /// Applies only to requests with exactly this path, without a query.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
     /// Skips this many matching requests first.
     #[must_use]
     pub const fn skip(mut self, requests: u32) -> Self {
@@ -183,6 +219,13 @@ impl Fault {
         self
     }
 
+    /// Removes the fault after this time, in whole milliseconds of real time.
+    #[must_use]
+    pub fn lasting(mut self, time: Duration) -> Self {
+        self.for_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
     /// Delays the response, in whole milliseconds of real time (not of the
     /// emulator's clock).
     #[must_use]
@@ -195,6 +238,20 @@ impl Fault {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// Makes a header of the response this long.
+    #[must_use]
+    pub fn pad_header(mut self, name: impl Into<String>, bytes: u32) -> Self {
+        self.pad_headers.insert(name.into(), bytes);
+        self
+    }
+
+    /// Encodes the body.
+    #[must_use]
+    pub const fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = Some(encoding);
         self
     }
 

@@ -25,9 +25,11 @@ impl Releases {
         *self.count.borrow()
     }
 
-    /// Resolves when the count is above `seen`.
-    pub(crate) async fn wait_for_more_than(&self, seen: u64) {
-        // An error would mean that the sender is gone, but `self` owns it.
-        let _ = self.count.subscribe().wait_for(|&count| count > seen).await;
+    /// Resolves when the count is above `seen`, or when the emulator ends.
+    pub(crate) fn more_than(&self, seen: u64) -> impl Future<Output = ()> + Send + use<> {
+        let mut count = self.count.subscribe();
+        async move {
+            let _ = count.wait_for(|&count| count > seen).await;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Queue of active faults: finds the fault for a request.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -41,13 +42,22 @@ struct Queued {
     id: u64,
     skipped: u32,
     acted: u64,
+    /// The end of a fault with `for_ms`.
+    until: Option<Instant>,
     fault: Arc<Fault>,
 }
 
 impl Queued {
-    fn matches(&self, endpoint: Endpoint, business: Option<&str>) -> bool {
+    fn matches(&self, endpoint: Endpoint, business: Option<&str>, path: &str) -> bool {
         let fault = &self.fault;
-        fault.endpoint.is_none_or(|own| own == endpoint)
+        let on_endpoint = match fault.endpoint {
+            Some(own) => own == endpoint,
+            // The proxy is in front of all endpoints: a fault that applies to it by
+            // accident would hide them.
+            None => endpoint != Endpoint::Proxy,
+        };
+        on_endpoint
+            && fault.path.as_deref().is_none_or(|own| own == path)
             && fault
                 .business_id
                 .as_deref()
@@ -55,7 +65,8 @@ impl Queued {
     }
 
     fn is_spent(&self) -> bool {
-        matches!(self.fault.times, Times::Count(count) if self.acted >= u64::from(count))
+        self.until.is_some_and(|until| Instant::now() >= until)
+            || matches!(self.fault.times, Times::Count(count) if self.acted >= u64::from(count))
     }
 }
 
@@ -76,6 +87,9 @@ impl State {
             id: self.last_id,
             skipped: 0,
             acted: 0,
+            until: fault
+                .for_ms
+                .and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms))),
             fault: Arc::new(fault),
         };
         if !queued.is_spent() {
@@ -109,11 +123,13 @@ impl Faults {
         &self,
         endpoint: Endpoint,
         business: Option<&str>,
+        path: &str,
     ) -> Option<(u64, Arc<Fault>)> {
         let mut state = lock(&self.state);
+        state.queue.retain(|queued| !queued.is_spent());
         let mut taken = None;
         for queued in &mut state.queue {
-            if !queued.matches(endpoint, business) {
+            if !queued.matches(endpoint, business, path) {
                 continue;
             }
             if queued.skipped < queued.fault.skip {
@@ -129,7 +145,8 @@ impl Faults {
     }
 
     pub(crate) fn list(&self) -> Vec<FaultStatus> {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
+        state.queue.retain(|queued| !queued.is_spent());
         let status = |queued: &Queued| FaultStatus {
             id: queued.id,
             acted: queued.acted,
@@ -167,7 +184,7 @@ mod tests {
             (Endpoint::Token, Some(late)),
             (Endpoint::Token, None),
         ] {
-            let taken = faults.take(endpoint, None).map(|(id, _)| id);
+            let taken = faults.take(endpoint, None, "").map(|(id, _)| id);
             assert_eq!(taken, expected, "wrong fault for {endpoint:?}");
         }
         assert!(faults.list().is_empty(), "spent faults must be removed");
@@ -181,7 +198,7 @@ mod tests {
             .unwrap();
         for (business, applies) in [(Some("def"), false), (None, false), (Some("abc"), true)] {
             assert_eq!(
-                faults.take(Endpoint::AuthToken, business).is_some(),
+                faults.take(Endpoint::AuthToken, business, "").is_some(),
                 applies,
                 "wrong match of business {business:?} with a fault for ABC"
             );
@@ -194,6 +211,50 @@ mod tests {
         assert!(faults.remove(id), "an active fault must be removable");
         assert!(!faults.remove(id), "a removed fault must be unknown");
     }
+
+    #[test]
+    fn fault_with_a_path_applies_to_that_path_only() {
+        let faults = Faults::default();
+        faults.add(Fault::status(500).path("/whoami")).unwrap();
+        for (path, applies) in [("/whoami/", false), ("/whoami", true)] {
+            assert_eq!(
+                faults.take(Endpoint::Whoami, None, path).is_some(),
+                applies,
+                "wrong match of {path} with a fault for /whoami"
+            );
+        }
+    }
+
+    #[test]
+    fn fault_ends_after_its_time() {
+        let faults = Faults::default();
+        let long = Fault::status(500)
+            .forever()
+            .lasting(Duration::from_secs(3_600));
+        faults.add(long).unwrap();
+        faults
+            .add(Fault::status(501).forever().lasting(Duration::ZERO))
+            .unwrap();
+        let statuses: Vec<_> = faults
+            .list()
+            .iter()
+            .map(|status| status.fault.status)
+            .collect();
+        assert_eq!(
+            statuses,
+            [Some(500)],
+            "only the fault that has ended must be removed"
+        );
+        let taken = faults
+            .take(Endpoint::Token, None, "")
+            .map(|(_, fault)| fault.status);
+        assert_eq!(
+            taken,
+            Some(Some(500)),
+            "a fault must apply until its time is over"
+        );
+    }
+
     #[test]
     fn list_above_the_limit_adds_no_fault() {
         let faults = Faults::default();

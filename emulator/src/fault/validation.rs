@@ -12,6 +12,7 @@ use crate::fault::wire::Wire;
 const MAX_BODY_BYTES: usize = 4 << 20;
 /// Padding is made while it is sent, so this limits time, not memory.
 const MAX_PADDED_BYTES: u64 = 1 << 30;
+const MAX_HEADER_BYTES: u32 = 16 << 20;
 const MAX_DELAY_MS: u64 = 3_600_000;
 
 impl Fault {
@@ -39,6 +40,23 @@ impl Fault {
             return Err(format!(
                 "headers: the emulator sets {name:?} itself; use wire \"raw\" to send any bytes"
             ));
+        }
+        for (name, bytes) in &self.pad_headers {
+            if HeaderName::try_from(name).is_err() {
+                return Err(format!("pad_headers: {name:?} is not a header name"));
+            }
+            if *bytes > MAX_HEADER_BYTES {
+                return Err(format!(
+                    "pad_headers: must be at most {MAX_HEADER_BYTES}, got {bytes} for {name:?}"
+                ));
+            }
+        }
+        if self.encoding.is_some() && self.pad_body_to > 0 {
+            return Err(
+                "encoding: spaces after an encoded body are not valid, so pad_body_to must not \
+                 be set"
+                    .to_owned(),
+            );
         }
         if self.body.is_some() && self.body_base64.is_some() {
             return Err("body: set body or body_base64, not both".to_owned());
@@ -85,9 +103,14 @@ impl Fault {
                     "wire: \"raw\" sends the body, so body or body_base64 must be set".to_owned(),
                 );
             }
-            if self.status.is_some() || !self.headers.is_empty() || self.pad_body_to > 0 {
-                return Err("wire: \"raw\" sends only the body, so status, headers and \
-                     pad_body_to must not be set"
+            if self.status.is_some()
+                || !self.headers.is_empty()
+                || !self.pad_headers.is_empty()
+                || self.encoding.is_some()
+                || self.pad_body_to > 0
+            {
+                return Err("wire: \"raw\" sends only the body, so status, headers, \
+                     pad_headers, encoding and pad_body_to must not be set"
                     .to_owned());
             }
         }
@@ -119,6 +142,10 @@ mod tests {
             (r#"{"patch": {}, "status": 200}"#, "patch"),
             (r#"{"delay_ms": 3600001}"#, "delay_ms"),
             (r#"{"pad_body_to": 99999999999}"#, "pad_body_to"),
+            (r#"{"pad_headers": {"a b": 1}}"#, "pad_headers"),
+            (r#"{"pad_headers": {"a": 99999999}}"#, "pad_headers"),
+            (r#"{"encoding": "gzip", "pad_body_to": 1}"#, "encoding"),
+            (r#"{"encoding": "lzma"}"#, "unknown variant `lzma`"),
             (r#"{"wire": "raw"}"#, "must be set"),
             (
                 r#"{"wire": "raw", "body": "x", "status": 200}"#,
@@ -146,7 +173,11 @@ mod tests {
             r#"{"endpoint":"auth_token","business_id":"x","skip":2,"times":3,"status":503,"headers":{"retry-after":"1"}}"#,
             r#"{"body":{"access_token":"{{token}}"},"wire":{"drip":{"part":"body","every_ms":10}}}"#,
             r#"{"patch":{"token_type":null},"pad_body_to":70000,"wire":{"endless":"body"}}"#,
+            r#"{"endpoint":"proxy","path":"a:443","for_ms":60000,"pad_headers":{"a":9},"encoding":"br"}"#,
             r#"{"body":"SSH-2.0-x","wire":"raw"}"#,
+            r#"{"wire":"freeze"}"#,
+            r#"{"wire":"go_away"}"#,
+            r#"{"wire":{"close":"after"}}"#,
         ] {
             assert_eq!(error_of(json), "", "{json} must be valid");
             let fault: Fault = serde_json::from_str(json).unwrap();

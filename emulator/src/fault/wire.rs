@@ -20,6 +20,13 @@ pub enum Wire {
     Endless(Endless),
     /// Sends the fault's body instead of an HTTP response, then closes.
     Raw,
+    /// Freezes the whole connection until the next release: it accepts bytes and
+    /// sends none. Other connections work.
+    Freeze,
+    /// Sends `GOAWAY` with last stream 0 and closes the connection, on HTTP/2: the
+    /// client knows that no request was processed. On HTTP/1.1, closes the
+    /// connection without a response.
+    GoAway,
 }
 
 /// A point in a response.
@@ -32,6 +39,9 @@ pub enum At {
     MidHead,
     /// After its head and half of its body.
     MidBody,
+    /// After its last byte, without an announcement. The client sees it when it
+    /// next uses the connection, or shortly before.
+    After,
 }
 
 /// A slow response.
@@ -74,7 +84,7 @@ impl Wire {
             Self::Close(at) | Self::Reset(at) | Self::Stall(at) => matches!(at, At::MidHead),
             Self::Drip(drip) => matches!(drip.part, Part::Head),
             Self::Endless(what) => matches!(what, Endless::Headers | Endless::Informational),
-            Self::Raw => false,
+            Self::Raw | Self::Freeze | Self::GoAway => false,
         }
     }
 }

@@ -3,4 +3,5 @@
 pub(crate) mod api_error;
 pub(crate) mod buffered;
 pub(crate) mod cors;
+pub(crate) mod encoding;
 pub(crate) mod scripted;

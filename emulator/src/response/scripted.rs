@@ -2,12 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
-use crate::fault::definition::Fault;
+use crate::fault::definition::{Encoding, Fault};
 use crate::response::buffered::BufferedResponse;
+use crate::response::encoding::encode;
 
 /// Text in a scripted body that is replaced by a valid token.
 const TOKEN_MARK: &str = "{{token}}";
@@ -39,7 +40,8 @@ pub(crate) fn fixed(fault: &Fault, token: impl FnOnce() -> String) -> BufferedRe
     response
 }
 
-/// Applies `patch` and `headers` of a fault to a response, fixed or real.
+/// Applies `patch`, `headers`, `pad_headers` and `encoding` of a fault to a response,
+/// fixed or real.
 pub(crate) fn modify(response: &mut BufferedResponse, fault: &Fault) {
     if let Some(patch) = &fault.patch
         && let Ok(mut body) = serde_json::from_slice::<Value>(&response.body)
@@ -51,6 +53,26 @@ pub(crate) fn modify(response: &mut BufferedResponse, fault: &Fault) {
         if let Ok(name) = HeaderName::try_from(name) {
             response.set(name, value);
         }
+    }
+    for (name, bytes) in &fault.pad_headers {
+        if let Ok(name) = HeaderName::try_from(name) {
+            let value = response.headers.get(&name).map(HeaderValue::as_bytes);
+            let mut value = value.unwrap_or_default().to_vec();
+            let length = usize::try_from(*bytes).unwrap_or(usize::MAX);
+            value.resize(value.len().max(length), b'x');
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                response.headers.insert(name, value);
+            }
+        }
+    }
+    if let Some(encoding) = fault.encoding {
+        let name = match encoding {
+            Encoding::Gzip => "gzip",
+            Encoding::Br => "br",
+            Encoding::Zstd => "zstd",
+        };
+        response.body = encode(&response.body, encoding);
+        response.set(CONTENT_ENCODING, name);
     }
 }
 

@@ -67,7 +67,9 @@ fn route(
             require_method(request, &Method::GET, "GET")?;
             business::respond(state, request, claims)
         }
-        Endpoint::Token | Endpoint::Preflight | Endpoint::Unknown => Err(ApiError::NotFound),
+        Endpoint::Token | Endpoint::Preflight | Endpoint::Unknown | Endpoint::Proxy => {
+            Err(ApiError::NotFound)
+        }
     }
 }
 

@@ -20,7 +20,8 @@ pub(crate) fn respond(
         | Endpoint::AuthToken
         | Endpoint::Business
         | Endpoint::BusinessData
-        | Endpoint::Unknown => api::respond(state, request, notes),
+        | Endpoint::Unknown
+        | Endpoint::Proxy => api::respond(state, request, notes),
     }
 }
 

@@ -6,7 +6,11 @@ use std::net::SocketAddr;
 pub(crate) struct Addresses {
     pub(crate) api: SocketAddr,
     pub(crate) control: SocketAddr,
+    /// `None` without a proxy.
+    pub(crate) proxy: Option<SocketAddr>,
     pub(crate) tls: bool,
+    /// Whether clients reach the proxy over TLS.
+    pub(crate) proxy_tls: bool,
 }
 
 impl Addresses {
@@ -17,6 +21,12 @@ impl Addresses {
 
     pub(crate) fn token_url(&self) -> String {
         format!("{}/oauth2/token", self.api_url())
+    }
+
+    /// The URL of the proxy, without credentials.
+    pub(crate) fn proxy_url(&self) -> Option<String> {
+        let scheme = if self.proxy_tls { "https" } else { "http" };
+        self.proxy.map(|address| format!("{scheme}://{address}"))
     }
 
     /// Always plain HTTP, because a test gets the CA certificate from it.

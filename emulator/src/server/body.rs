@@ -11,10 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use crate::server::takeover::{ConnectionHandle, End, Takeover};
+use crate::server::takeover::{ConnectionHandle, End, FLUSH_TIME, Takeover};
 
-/// Time for hyper to write the data before a takeover.
-const FLUSH_TIME: Duration = Duration::from_millis(20);
 const CHUNK: &[u8] = &[b' '; 16 * 1024];
 /// Pause between two chunks of an endless body.
 const ENDLESS_PAUSE: Duration = Duration::from_millis(1);

@@ -13,6 +13,8 @@ use crate::response::buffered::BufferedResponse;
 use crate::server::body::{Piece, ResponseBody};
 use crate::server::takeover::{ConnectionHandle, End, Step};
 
+/// Length 8, type 7, no flags, stream 0; last stream 0, `NO_ERROR`.
+const GO_AWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const EARLY_HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </whoami>; rel=preload\r\n\r\n";
 const ENDLESS_HEADER: &[u8] = b"x-endless: repeated until the client closes the connection\r\n";
 
@@ -22,6 +24,8 @@ pub(crate) enum Delivery {
     Respond(Response<ResponseBody>),
     /// A takeover writes it without hyper.
     TakeOver(Vec<Step>, End),
+    /// hyper sends it, over a connection that is frozen first.
+    Freeze(Response<ResponseBody>),
     /// Nothing is sent; the connection stays open.
     Never,
 }
@@ -42,10 +46,16 @@ pub(crate) fn deliver(
     }
     let padding = padding(&response, fault);
     match wire {
-        Wire::Close(at) => end_at(response, padding, at, End::Close, handle),
-        Wire::Reset(at) => end_at(response, padding, at, End::Reset, handle),
+        Wire::Close(at) => end_at(response, fault, at, End::Close, handle),
+        Wire::Reset(at) => end_at(response, fault, at, End::Reset, handle),
+        Wire::Freeze => Delivery::Freeze(ordinary(response, fault)),
+        Wire::GoAway if version == Version::HTTP_2 => {
+            let steps = vec![Step::Write(Bytes::from_static(GO_AWAY))];
+            Delivery::TakeOver(steps, End::Close)
+        }
+        Wire::GoAway => Delivery::TakeOver(Vec::new(), End::Close),
         Wire::Stall(At::Before) => Delivery::Never,
-        Wire::Stall(at) => end_at(response, padding, at, End::Stall, handle),
+        Wire::Stall(at) => end_at(response, fault, at, End::Stall, handle),
         Wire::Raw => Delivery::TakeOver(vec![Step::Write(response.body)], End::Close),
         Wire::Drip(drip) => {
             let every = std::time::Duration::from_millis(drip.every_ms);
@@ -121,17 +131,22 @@ fn with_length(
 
 fn end_at(
     response: BufferedResponse,
-    padding: u64,
+    fault: Option<&Fault>,
     at: At,
     end: End,
     handle: &ConnectionHandle,
 ) -> Delivery {
+    let padding = padding(&response, fault);
     match at {
         At::Before => Delivery::TakeOver(Vec::new(), end),
         At::MidHead => {
             let mut head = head(&response, padding, true);
             head.truncate(head.len() / 2);
             Delivery::TakeOver(vec![Step::Write(head)], end)
+        }
+        At::After => {
+            handle.end_after_response(end);
+            Delivery::Respond(ordinary(response, fault))
         }
         At::MidBody => {
             let length = response.body.len() as u64 + padding;

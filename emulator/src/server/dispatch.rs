@@ -11,6 +11,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 
 use crate::endpoint::Endpoint;
+use crate::fault::definition::Fault;
 use crate::ids::random_uuid;
 use crate::response::{cors, scripted};
 use crate::routes::request::{LogNotes, ReceivedRequest};
@@ -42,7 +43,9 @@ where
     // Both come before the request is counted: a test that sees the request in
     // the counters may then release held responses or clear the faults.
     let releases = state.releases.count();
-    let fault = state.faults.take(target.endpoint, target.business);
+    let fault = state
+        .faults
+        .take(target.endpoint, target.business, parts.uri.path());
     let mut entry = entry(&state, &parts, &target, &handle, &request_id);
     entry.fault = fault.as_ref().map(|(id, _)| *id);
     let in_flight = state.traffic.arrived(entry);
@@ -75,14 +78,7 @@ where
         cors::allow(&parts.headers, &mut response);
     }
 
-    if fault.is_some_and(|fault| fault.hold) {
-        state.releases.wait_for_more_than(releases).await;
-    }
-    if let Some(fault) = fault
-        && fault.delay_ms > 0
-    {
-        tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
-    }
+    wait(&state, fault, releases).await;
     // After the wait, so that the date is the time of sending.
     response.set(DATE, &http_date(state.clock.now()));
     if let Some(fault) = fault {
@@ -94,13 +90,31 @@ where
             in_flight.answered(response.status().as_u16());
             Ok(response)
         }
+        Delivery::Freeze(response) => {
+            handle.io.freeze(state.releases.more_than(releases));
+            in_flight.answered(response.status().as_u16());
+            Ok(response)
+        }
         Delivery::TakeOver(steps, end) => match handle.take_over(steps, end).await {},
         Delivery::Never => std::future::pending().await,
     }
 }
 
+/// Waits as long as the fault holds and delays the response. `releases` is the
+/// count of releases when the request arrived.
+pub(crate) async fn wait(state: &State, fault: Option<&Fault>, releases: u64) {
+    if fault.is_some_and(|fault| fault.hold) {
+        state.releases.more_than(releases).await;
+    }
+    if let Some(fault) = fault
+        && fault.delay_ms > 0
+    {
+        tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
+    }
+}
+
 /// The log entry of a request that has just arrived.
-fn entry(
+pub(crate) fn entry(
     state: &State,
     parts: &http::request::Parts,
     target: &Target<'_>,
@@ -126,6 +140,7 @@ fn entry(
         request_id: request_id.to_owned(),
         client_id: None,
         business_id: target.business.map(truncated),
+        proxy_user: None,
         session_duration: None,
         authorization: authorization.map(|value| state.fingerprints.mark(value.as_bytes())),
         headers: logged_headers(&parts.headers),

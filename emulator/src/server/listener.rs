@@ -22,9 +22,10 @@ pub(crate) fn bind(address: IpAddr, port: u16) -> Result<std::net::TcpListener, 
 /// Binds any address. The caller has checked that TLS is on and that the
 /// credentials are not the public ones.
 pub(crate) fn bind_any(address: IpAddr, port: u16) -> Result<std::net::TcpListener, EmulatorError> {
-    let failed = |source| EmulatorError::Bind { port, source };
+    let address = SocketAddr::new(address, port);
+    let failed = |source| EmulatorError::Bind { address, source };
     // std sets SO_REUSEADDR, so the port can be used again at once.
-    let listener = std::net::TcpListener::bind(SocketAddr::new(address, port)).map_err(failed)?;
+    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }

@@ -7,5 +7,6 @@ pub(crate) mod delivery;
 pub(crate) mod dispatch;
 pub(crate) mod http_server;
 pub(crate) mod listener;
+pub(crate) mod proxy;
 pub(crate) mod stream;
 pub(crate) mod takeover;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use crate::server::stream::Stream;
+use crate::server::stream::{SharedIo, Stream};
 
 /// Bytes to write without hyper, and the end of the connection.
 #[derive(Debug)]
@@ -41,16 +41,39 @@ pub(crate) enum End {
     Reset,
     /// Sends nothing and waits until the client closes the connection.
     Stall,
+    /// The stream goes on, as a tunnel through the proxy.
+    Tunnel,
 }
 
-/// Lets a request take over its connection.
-#[derive(Clone, Debug)]
+/// Lets a request freeze or take over its connection.
+#[derive(Clone)]
 pub(crate) struct ConnectionHandle {
     pub(crate) number: u64,
     pub(crate) takeover: mpsc::UnboundedSender<Takeover>,
+    pub(crate) io: SharedIo,
+}
+
+impl std::fmt::Debug for ConnectionHandle {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ConnectionHandle")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ConnectionHandle {
+    /// Ends the connection once hyper has had time to write the response.
+    pub(crate) fn end_after_response(&self, end: End) {
+        let takeover = self.takeover.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FLUSH_TIME).await;
+            let _ = takeover.send(Takeover {
+                steps: Vec::new(),
+                end,
+            });
+        });
+    }
+
     /// Starts a takeover. Never returns, because hyper drops the caller's task
     /// when it loses the stream.
     pub(crate) async fn take_over(&self, steps: Vec<Step>, end: End) -> std::convert::Infallible {
@@ -59,6 +82,8 @@ impl ConnectionHandle {
     }
 }
 
+/// Time for hyper to write data before a takeover.
+pub(crate) const FLUSH_TIME: Duration = Duration::from_millis(20);
 /// Pause between two writes of endless bytes, so that they do not use a whole
 /// processor core.
 const REPEAT_PAUSE: Duration = Duration::from_millis(1);
@@ -66,11 +91,10 @@ const REPEAT_PAUSE: Duration = Duration::from_millis(1);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Takeover {
-    pub(crate) async fn run(self, mut stream: Box<dyn Stream>) {
+    /// Returns the stream only if it goes on.
+    pub(crate) async fn run(self, mut stream: Box<dyn Stream>) -> Option<Box<dyn Stream>> {
         for step in self.steps {
-            if step.run(&mut stream).await.is_err() {
-                return;
-            }
+            step.run(&mut stream).await.ok()?;
         }
         match self.end {
             End::Close => close(stream).await,
@@ -79,7 +103,9 @@ impl Takeover {
                 let _ = stream.tcp().set_zero_linger();
             }
             End::Stall => drain(&mut stream).await,
+            End::Tunnel => return Some(stream),
         }
+        None
     }
 }
 
@@ -113,13 +139,13 @@ impl Step {
 
 /// Closes the sending side, then reads until the client closes its side.
 /// Closing with unread bytes would send RST instead of FIN.
-async fn close(mut stream: Box<dyn Stream>) {
+pub(crate) async fn close(mut stream: Box<dyn Stream>) {
     let _ = stream.shutdown().await;
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, drain(&mut stream)).await;
 }
 
 /// Reads and discards until the client closes the connection.
-async fn drain(stream: &mut Box<dyn Stream>) {
+pub(crate) async fn drain(stream: &mut Box<dyn Stream>) {
     let mut discarded = [0; 1024];
     while matches!(stream.read(&mut discarded).await, Ok(read) if read > 0) {}
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
 
+use crate::defaults::DEFAULT_CLIENT_SECRET;
 use crate::error::EmulatorError;
 use crate::lock::lock;
 
@@ -67,6 +68,24 @@ impl Clients {
         let client = clients.get(id)?;
         let correct = client.secret == secret || client.old_secret.as_deref() == Some(secret);
         correct.then(|| client.clone())
+    }
+
+    /// The current secret.
+    pub(crate) fn secret(&self, id: &str) -> Option<String> {
+        lock(&self.current)
+            .get(id)
+            .map(|client| client.secret.clone())
+    }
+
+    /// The current secret, if it is public or was set by a rotation: not one that
+    /// the emulator was started with, which may be a real one.
+    pub(crate) fn known_secret(&self, id: &str) -> Option<String> {
+        let secret = self.secret(id)?;
+        let given = self
+            .initial
+            .get(id)
+            .is_some_and(|client| client.secret == secret);
+        (!given || secret == DEFAULT_CLIENT_SECRET).then_some(secret)
     }
 
     /// Sets a new secret. The current one is still accepted if `keep_old`.

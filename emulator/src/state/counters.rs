@@ -10,12 +10,15 @@ use crate::endpoint::Endpoint;
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Accepted connections, including failed TLS handshakes.
+    /// Accepted connections, including failed TLS handshakes and connections to
+    /// the proxy. A tunnel and the connection in it count once.
     pub connections: u64,
     /// Connections that are open now.
     pub open_connections: u64,
     /// Failed TLS handshakes, usually because the client refused the certificate.
     pub tls_failures: u64,
+    /// Tunnels that the proxy opened: accepted `CONNECT` requests.
+    pub tunnels: u64,
     /// Issued access tokens, including those in scripted bodies.
     pub access_tokens: u64,
     /// Issued business tokens, including those in scripted bodies.

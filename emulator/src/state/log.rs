@@ -48,7 +48,8 @@ pub struct LogEntry {
     pub http_version: &'static str,
     /// The HTTP method.
     pub method: String,
-    /// The path as sent, without the query, truncated to 512 bytes.
+    /// The path as sent, without the query, truncated to 512 bytes. For the
+    /// proxy, the requested `host:port`, or the URL without its query.
     pub path: String,
     /// The endpoint that method and path belong to.
     pub endpoint: Endpoint,
@@ -64,7 +65,10 @@ pub struct LogEntry {
     pub business_id: Option<String>,
     /// The granted session duration of a business token, in seconds.
     pub session_duration: Option<u64>,
-    /// Scheme and fingerprint of the `Authorization` header, if there is one.
+    /// The user in Basic credentials for the proxy, correct or not.
+    pub proxy_user: Option<String>,
+    /// Scheme and fingerprint of the `Authorization` header, if there is one; for
+    /// the proxy, of `Proxy-Authorization`.
     pub authorization: Option<AuthorizationMark>,
     /// Some request headers, none with credentials.
     pub headers: BTreeMap<String, String>,

@@ -4,6 +4,7 @@
 pub(crate) mod basic_auth;
 pub(crate) mod clients;
 pub(crate) mod clock;
+pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod fingerprints;
 pub(crate) mod log;

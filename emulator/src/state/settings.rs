@@ -19,6 +19,8 @@ pub(crate) struct Config {
     /// `None`: every UUID is a business of the clients.
     pub(crate) businesses: Option<HashSet<Uuid>>,
     pub(crate) http_versions: HttpVersions,
+    /// Whether clients reach the proxy over TLS.
+    pub(crate) proxy_tls: bool,
     /// The settings at start, which a reset restores.
     pub(crate) settings: Settings,
 }
@@ -43,6 +45,32 @@ pub(crate) struct Settings {
     pub(crate) business_expires_in: Option<Value>,
     /// Requests per second and client; `None`: no limit.
     pub(crate) rate_limit: Option<u32>,
+    /// `None`: idle connections stay open.
+    pub(crate) idle_timeout_ms: Option<u64>,
+    /// `None`: any number of requests on one connection.
+    pub(crate) requests_per_connection: Option<u32>,
+    /// `None`: the proxy accepts every client.
+    pub(crate) proxy_credentials: Option<ProxyCredentials>,
+}
+
+/// User and password that the proxy requires. `Debug` does not show the password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ProxyCredentials {
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl std::fmt::Debug for ProxyCredentials {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ProxyCredentials")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A time in whole milliseconds.
+pub(crate) fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A lifetime in whole seconds, the unit of `expires_in`.

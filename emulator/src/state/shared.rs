@@ -10,6 +10,7 @@ use crate::fault::queue::Faults;
 use crate::lock::lock;
 use crate::state::clients::Clients;
 use crate::state::clock::Clock;
+use crate::state::connections::Connections;
 use crate::state::fingerprints::Fingerprints;
 use crate::state::rate_limiter::RateLimiter;
 use crate::state::settings::{Config, Settings};
@@ -27,6 +28,7 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) releases: Releases,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) fingerprints: Fingerprints,
     settings: Mutex<Settings>,
     /// `None` without TLS.
@@ -47,6 +49,7 @@ impl State {
             faults: Faults::default(),
             releases: Releases::new(),
             traffic: Traffic::new(),
+            connections: Arc::default(),
             fingerprints: Fingerprints::new(),
             settings: Mutex::new(config.settings.clone()),
             tls,
@@ -111,6 +114,18 @@ impl State {
                 "tls_trouble: the emulator runs over plain HTTP; start it with TLS".to_owned(),
             )),
         }
+    }
+
+    /// Makes a new authority and certificate. Returns the authority's certificate.
+    pub(crate) fn rotate_authority(&self) -> Result<String, EmulatorError> {
+        let tls = self.tls.as_ref().ok_or_else(|| {
+            EmulatorError::Invalid(
+                "the emulator runs over plain HTTP and has no certificate; start it with TLS"
+                    .to_owned(),
+            )
+        })?;
+        tls.rotate()?;
+        Ok(tls.ca_pem())
     }
 
     /// Restores the state at start. Keeps issued and revoked tokens as they are.

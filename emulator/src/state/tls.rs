@@ -14,11 +14,11 @@ use crate::tls::options::{HttpVersions, TlsTrouble, TlsVersions};
 pub(crate) struct ServedTls {
     pub(crate) trouble: Option<TlsTrouble>,
     pub(crate) config: Arc<ServerConfig>,
+    authority: Arc<Authority>,
 }
 
-/// Authority, versions, and the configuration at start and now.
+/// Versions, and the configuration at start and now.
 pub(crate) struct Tls {
-    authority: Authority,
     tls_versions: TlsVersions,
     http_versions: HttpVersions,
     initial: ServedTls,
@@ -33,9 +33,12 @@ impl Tls {
         http_versions: HttpVersions,
     ) -> Result<Self, EmulatorError> {
         let config = authority.server_config(trouble, tls_versions, http_versions)?;
-        let initial = ServedTls { trouble, config };
+        let initial = ServedTls {
+            trouble,
+            config,
+            authority: Arc::new(authority),
+        };
         Ok(Self {
-            authority,
             tls_versions,
             http_versions,
             current: Mutex::new(initial.clone()),
@@ -45,7 +48,7 @@ impl Tls {
 
     /// The authority's certificate in PEM.
     pub(crate) fn ca_pem(&self) -> String {
-        self.authority.pem()
+        self.current().authority.pem()
     }
 
     pub(crate) fn current(&self) -> ServedTls {
@@ -53,11 +56,31 @@ impl Tls {
     }
 
     pub(crate) fn set_trouble(&self, trouble: Option<TlsTrouble>) -> Result<(), EmulatorError> {
-        let config =
-            self.authority
-                .server_config(trouble, self.tls_versions, self.http_versions)?;
-        *lock(&self.current) = ServedTls { trouble, config };
+        let mut current = lock(&self.current);
+        let authority = Arc::clone(&current.authority);
+        *current = self.served(authority, trouble)?;
         Ok(())
+    }
+
+    /// Makes a new authority, and a new certificate that it signs.
+    pub(crate) fn rotate(&self) -> Result<(), EmulatorError> {
+        let mut current = lock(&self.current);
+        let authority = Arc::new(current.authority.renewed()?);
+        *current = self.served(authority, current.trouble)?;
+        Ok(())
+    }
+
+    fn served(
+        &self,
+        authority: Arc<Authority>,
+        trouble: Option<TlsTrouble>,
+    ) -> Result<ServedTls, EmulatorError> {
+        let config = authority.server_config(trouble, self.tls_versions, self.http_versions)?;
+        Ok(ServedTls {
+            trouble,
+            config,
+            authority,
+        })
     }
 
     pub(crate) fn reset(&self) {

@@ -8,6 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::lock::lock;
 use crate::state::counters::Counters;
 use crate::state::log::{LogEntry, RequestLog};
+use crate::state::settings::whole_millis;
 use crate::state::tokens::TokenKind;
 
 #[derive(Debug)]
@@ -76,6 +77,10 @@ impl Traffic {
 
     pub(crate) fn tls_failed(&self) {
         self.change(|records| records.counters.tls_failures += 1);
+    }
+
+    pub(crate) fn tunnel_opened(&self) {
+        self.change(|records| records.counters.tunnels += 1);
     }
 
     pub(crate) fn issued(&self, kind: TokenKind) {
@@ -191,8 +196,4 @@ impl Drop for RequestInFlight {
             }
         });
     }
-}
-
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,11 +1,10 @@
 //! Certificate authority, and server configurations with or without a defect.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 use time::{Duration, OffsetDateTime};
 use tokio_rustls::rustls::crypto::ring::default_provider;
@@ -25,11 +24,8 @@ pub(crate) struct Authority {
 
 impl Authority {
     /// Makes an authority with `given_key` (PKCS#8 in PEM) or a new key. Its
-    /// certificates are valid for loopback and `address`.
-    pub(crate) fn new(
-        given_key: Option<&str>,
-        address: Option<IpAddr>,
-    ) -> Result<Self, EmulatorError> {
+    /// certificates are valid for `names`.
+    pub(crate) fn new(given_key: Option<&str>, names: Vec<String>) -> Result<Self, EmulatorError> {
         let key = match given_key {
             Some(pem) => KeyPair::from_pem(pem).map_err(|_| {
                 // Without the parser's text, which may quote the key.
@@ -39,7 +35,9 @@ impl Authority {
             })?,
             None => new_key()?,
         };
-        let mut params = CertificateParams::default();
+        // The names are only for `TlsTrouble::CaAsLeaf`: the certificate of an
+        // authority usually has none.
+        let mut params = CertificateParams::new(names.clone()).map_err(crypto)?;
         params
             .distinguished_name
             .push(DnType::CommonName, "layerfi-auth emulator CA");
@@ -51,9 +49,12 @@ impl Authority {
         params.not_before = now - Duration::days(400);
         params.not_after = now + Duration::days(400);
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(crypto)?;
-        let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
-        names.extend(address.map(|address| address.to_string()));
         Ok(Self { issuer, names })
+    }
+
+    /// An authority for the same names with a new key.
+    pub(crate) fn renewed(&self) -> Result<Self, EmulatorError> {
+        Self::new(None, self.names.clone())
     }
 
     /// The certificate in PEM.
@@ -88,23 +89,32 @@ impl Authority {
         params.not_before = now + Duration::days(from);
         params.not_after = now + Duration::days(until);
         let key = new_key()?;
-        let leaf = match trouble {
-            Some(TlsTrouble::SelfSigned) => params.self_signed(&key),
-            _ => params.signed_by(&key, &self.issuer),
-        }
-        .map_err(crypto)?;
+        let (leaf, key) = match trouble {
+            Some(TlsTrouble::CaAsLeaf) => {
+                let certificate: &Certificate = self.issuer.as_ref();
+                (certificate.der().clone(), self.issuer.key().serialize_der())
+            }
+            Some(TlsTrouble::SelfSigned) => {
+                let leaf = params.self_signed(&key).map_err(crypto)?;
+                (leaf.der().clone(), key.serialize_der())
+            }
+            _ => {
+                let leaf = params.signed_by(&key, &self.issuer).map_err(crypto)?;
+                (leaf.der().clone(), key.serialize_der())
+            }
+        };
         let versions: &[&SupportedProtocolVersion] = match tls {
             TlsVersions::Both => &[&TLS13, &TLS12],
             TlsVersions::Tls12 => &[&TLS12],
             TlsVersions::Tls13 => &[&TLS13],
         };
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
         // With its own provider, so that the process-wide default stays unset.
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(versions)
             .map_err(crypto)?
             .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
+            .with_single_cert(vec![leaf], key)
             .map_err(crypto)?;
         config.alpn_protocols = http.alpn();
         Ok(Arc::new(config))

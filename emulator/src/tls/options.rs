@@ -15,6 +15,14 @@ pub enum TlsTrouble {
     WrongHost,
     /// The certificate is self-signed, not signed by the emulator's authority.
     SelfSigned,
+    /// The authority's own certificate is used as the server's certificate.
+    CaAsLeaf,
+    /// The server supports only TLS 1.1 and older: it answers with the alert
+    /// `protocol_version`.
+    #[serde(rename = "tls_1_1")]
+    Tls11,
+    /// The server speaks plain HTTP on the TLS port.
+    PlainHttp,
     /// The server never answers the handshake.
     HandshakeStall,
 }
@@ -49,6 +57,35 @@ pub enum HttpVersions {
     Http2,
 }
 
+impl TlsTrouble {
+    /// All defects, in the order of the documentation.
+    pub const ALL: [Self; 8] = [
+        Self::Expired,
+        Self::NotYetValid,
+        Self::WrongHost,
+        Self::SelfSigned,
+        Self::CaAsLeaf,
+        Self::Tls11,
+        Self::PlainHttp,
+        Self::HandshakeStall,
+    ];
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongHost => "wrong_host",
+            Self::SelfSigned => "self_signed",
+            Self::CaAsLeaf => "ca_as_leaf",
+            Self::Tls11 => "tls_1_1",
+            Self::PlainHttp => "plain_http",
+            Self::HandshakeStall => "handshake_stall",
+        }
+    }
+}
+
 impl HttpVersions {
     /// The ALPN protocols, in order of preference.
     pub(crate) fn alpn(self) -> Vec<Vec<u8>> {
@@ -57,6 +94,22 @@ impl HttpVersions {
             Self::Both => vec![two, one],
             Self::Http1 => vec![one],
             Self::Http2 => vec![two],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_the_json_form() {
+        for trouble in TlsTrouble::ALL {
+            assert_eq!(
+                serde_json::to_value(trouble).unwrap(),
+                trouble.name(),
+                "the JSON form must be the name"
+            );
         }
     }
 }

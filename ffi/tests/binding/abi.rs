@@ -79,10 +79,7 @@ fn measured() -> Vec<String> {
     let mut program = String::from(
         "#include <layerfi_auth.h>\n#include <stdio.h>\nint main(void) {\n\
          printf(\"version %d.%d\\n\", LAYERFI_ABI_VERSION, LAYERFI_ABI_REVISION);\n\
-         printf(\"const LAYERFI_SESSION_DURATION_DEFAULT %llu\\n\", \
-            (unsigned long long)LAYERFI_SESSION_DURATION_DEFAULT);\n\
-         printf(\"const LAYERFI_MIN_REMAINING_DEFAULT %llu\\n\", \
-            (unsigned long long)LAYERFI_MIN_REMAINING_DEFAULT);\n",
+         printf(\"const LAYERFI_DEFAULT %llu\\n\", (unsigned long long)LAYERFI_DEFAULT);\n",
     );
     for (name, fields) in bodies("struct") {
         program += &format!("printf(\"struct {name} size %zu\\n\", sizeof({name}));\n");
@@ -132,6 +129,13 @@ fn current() -> String {
     prototypes.sort_by_key(|prototype| name_of(prototype).to_owned());
     lines.extend(prototypes);
     lines.join("\n") + "\n"
+}
+
+/// The version and the revision, such as `1.0`.
+pub fn version() -> String {
+    let recorded = std::fs::read_to_string(root().join("ffi/abi.txt")).unwrap();
+    let line = recorded.lines().next().unwrap();
+    line.strip_prefix("version ").unwrap().to_owned()
 }
 
 fn parts(text: &str) -> ((u32, u32), BTreeSet<&str>) {

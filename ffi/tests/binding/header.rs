@@ -7,9 +7,10 @@ use crate::support::{compile, compile_only, root};
 const HEADER: &str = "include/layerfi_auth.h";
 
 /// The order of the sources in the header.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 17] = [
     "version",
     "str_view",
+    "default",
     "result",
     "error",
     "environment",
@@ -18,6 +19,7 @@ const SOURCES: [&str; 15] = [
     "client",
     "token",
     "business_token",
+    "json",
     "batch",
     "whoami",
     "response",
@@ -71,6 +73,7 @@ fn the_header_is_up_to_date() {
 
 #[test]
 fn the_headers_compile_without_warnings_with_every_compiler_and_standard() {
+    update();
     for (compiler, standard) in [
         ("gcc", "c11"),
         ("clang", "c11"),
@@ -87,7 +90,33 @@ fn the_headers_compile_without_warnings_with_every_compiler_and_standard() {
 }
 
 #[test]
+fn blocks_of_the_guide_compile() {
+    update();
+    let guide = std::fs::read_to_string(root().join("docs/c.md")).unwrap();
+    let blocks: Vec<_> = guide
+        .split("\n```c\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(blocks.len() >= 3, "docs/c.md has {} blocks", blocks.len());
+    for block in blocks {
+        let text = format!(
+            "#include <layerfi_auth.h>\n#include <stdio.h>\n\
+             void respond(int, const char *, const char *, size_t);\n\
+             void use(layerfi_client *, layerfi_client_builder *, const char *, layerfi_error *);\n\
+             void use(layerfi_client *client, layerfi_client_builder *builder,\n\
+                      const char *business_id, layerfi_error *error) {{\n\
+             (void)client; (void)builder; (void)business_id; (void)error;\n\
+             {{ {block} }}\n}}\n"
+        );
+        compile_only("gcc", "c11", &text);
+        compile_only("clang", "c11", &text);
+    }
+}
+
+#[test]
 fn clang_warns_of_a_view_of_a_destroyed_object() {
+    update();
     let with = |body: &str| {
         let text = format!(
             "#include <layerfi_auth.hpp>\n\

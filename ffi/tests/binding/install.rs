@@ -34,8 +34,8 @@ pub fn pkg_config(args: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Compiles the consumer with these flags at the end, and runs it.
-fn consume(compiler: &str, flags: &[String], name: &str) {
+/// Compiles the consumer with these flags at the end, and runs it. Returns the program.
+fn consume(compiler: &str, flags: &[String], name: &str) -> PathBuf {
     let language = if compiler.contains("++") { "cpp" } else { "c" };
     let program = scratch().join(format!("consumer-{compiler}-{name}"));
     let source = format!("main.{language}");
@@ -50,6 +50,7 @@ fn consume(compiler: &str, flags: &[String], name: &str) {
         .args(flags);
     run(&mut compile);
     run_consumer(&program);
+    program
 }
 
 fn run_consumer(program: &Path) {
@@ -78,6 +79,17 @@ fn symbols(args: &[&str], library: &Path) -> Vec<String> {
     names
 }
 
+/// Checks that a program or a library binds its functions when it is loaded. Lazy binding would
+/// save vector registers, which may contain bytes of secrets, on the stack.
+fn check_binds_at_load(file: &Path) {
+    let dynamic = run(Command::new("readelf").arg("-d").arg(file));
+    assert!(
+        dynamic.contains("BIND_NOW"),
+        "{} is not linked with -z now: {dynamic}",
+        file.display()
+    );
+}
+
 #[test]
 fn only_functions_in_the_header_are_exported() {
     let mut declared = crate::abi::functions();
@@ -100,9 +112,7 @@ fn shared_library_has_its_soname_binds_at_load_and_needs_only_glibc() {
         let known = ["libc.so", "libgcc_s.so", "libm.so", "ld-linux"];
         assert!(known.iter().any(|name| line.contains(name)), "{line}");
     }
-    // Lazy binding would save vector registers, which may contain bytes of secrets,
-    // on the stack.
-    assert!(dynamic.contains("BIND_NOW"), "{dynamic}");
+    check_binds_at_load(&lib.join("liblayerfi_auth.so"));
     let link = |name: &str| std::fs::read_link(lib.join(name)).unwrap();
     assert_eq!(
         link("liblayerfi_auth.so").as_os_str(),
@@ -110,7 +120,7 @@ fn shared_library_has_its_soname_binds_at_load_and_needs_only_glibc() {
     );
     assert_eq!(
         link("liblayerfi_auth.so.1").as_os_str(),
-        "liblayerfi_auth.so.1.0"
+        format!("liblayerfi_auth.so.{}", crate::abi::version()).as_str()
     );
 }
 
@@ -136,7 +146,7 @@ fn pkg_config_links_the_static_library() {
             other => other.to_owned(),
         }));
         own.remove(0);
-        consume(compiler, &own, "static-alone");
+        check_binds_at_load(&consume(compiler, &own, "static-alone"));
     }
 }
 
@@ -153,6 +163,9 @@ fn cmake_links_both_libraries() {
     run(Command::new("cmake").arg("--build").arg(&directory));
     for program in ["c", "cpp", "c_static", "cpp_static"] {
         run_consumer(&directory.join(program));
+    }
+    for program in ["c_static", "cpp_static"] {
+        check_binds_at_load(&directory.join(program));
     }
     // The static programs do not need the shared library.
     let needed = run(Command::new("readelf")

@@ -3,10 +3,10 @@
 
 use layerfi_auth_emulator::{Emulator, HttpVersions};
 
-use crate::support::{Mode, Program};
+use crate::support::{Mode, Program, set_environment};
 
 const C: [&str; 5] = ["conventions", "calls", "signals", "threads", "fork"];
-const CPP: [&str; 2] = ["api", "threads"];
+const CPP: [&str; 3] = ["api", "nothrow", "threads"];
 
 #[test]
 fn c_programs_run_with_both_compilers() {
@@ -15,6 +15,32 @@ fn c_programs_run_with_both_compilers() {
             Program::c(name).compiler(compiler).run();
         }
     }
+}
+
+/// A panic would be printed to standard error.
+#[test]
+fn b26_every_call_without_threads_or_descriptors_is_a_retryable_error_that_heals() {
+    let layer = Emulator::builder()
+        .rate_limit(None)
+        .start_blocking()
+        .unwrap();
+    let program = Program::c("scarcity");
+    let mut command = program.command(&program.build());
+    let output = set_environment(&mut command, &layer)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && errors.is_empty(),
+        "the program ended with {}: {errors}",
+        output.status
+    );
+}
+
+#[test]
+fn many_calls_need_few_descriptors() {
+    Program::c("connections").run();
 }
 
 #[test]
@@ -53,6 +79,20 @@ fn cpp_programs_run_with_both_compilers() {
     for compiler in ["g++", "clang++"] {
         for name in CPP {
             Program::cpp(name).compiler(compiler).run();
+        }
+    }
+}
+
+#[test]
+fn cpp_programs_run_without_exceptions_and_rtti() {
+    let flags = ["-fno-exceptions", "-fno-rtti", "-DEXPECT_NO_EXCEPTIONS=1"];
+    for compiler in ["g++", "clang++"] {
+        for standard in ["c++17", "c++20"] {
+            Program::cpp("nothrow")
+                .compiler(compiler)
+                .standard(standard)
+                .flags(&flags)
+                .run();
         }
     }
 }

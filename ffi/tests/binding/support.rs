@@ -177,6 +177,7 @@ pub struct Program {
     source: PathBuf,
     compiler: &'static str,
     standard: &'static str,
+    flags: Vec<&'static str>,
     mode: Mode,
     misbehaves: bool,
 }
@@ -186,7 +187,8 @@ impl Program {
         Self {
             source: root().join("tests/c").join(name).with_extension("c"),
             compiler: "gcc",
-            standard: "-std=c11",
+            standard: "c11",
+            flags: Vec::new(),
             mode: Mode::Plain,
             misbehaves: false,
         }
@@ -196,7 +198,8 @@ impl Program {
         Self {
             source: root().join("tests/cpp").join(name).with_extension("cpp"),
             compiler: "g++",
-            standard: "-std=c++17",
+            standard: "c++17",
+            flags: Vec::new(),
             mode: Mode::Plain,
             misbehaves: false,
         }
@@ -204,6 +207,17 @@ impl Program {
 
     pub fn compiler(mut self, compiler: &'static str) -> Self {
         self.compiler = compiler;
+        self
+    }
+
+    pub fn standard(mut self, standard: &'static str) -> Self {
+        self.standard = standard;
+        self
+    }
+
+    /// More flags of the compiler.
+    pub fn flags(mut self, flags: &[&'static str]) -> Self {
+        self.flags = flags.to_vec();
         self
     }
 
@@ -224,15 +238,22 @@ impl Program {
         let stem = self.source.file_stem().unwrap().to_string_lossy();
         let directory = scratch().join("programs");
         std::fs::create_dir_all(&directory).unwrap();
-        let program = directory.join(format!("{stem}-{}-{:?}", self.compiler, self.mode));
+        let program = directory.join(format!(
+            "{stem}-{}-{}-{:?}{}",
+            self.compiler,
+            self.standard,
+            self.mode,
+            self.flags.concat()
+        ));
         let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
         if built.contains(&program) {
             return program;
         }
         let mut command = Command::new(self.compiler);
         command
-            .arg(self.standard)
+            .arg(format!("-std={}", self.standard))
             .args(STRICT)
+            .args(&self.flags)
             .args(["-g", "-O1", "-fno-omit-frame-pointer"])
             .args(match self.mode {
                 Mode::Plain | Mode::Valgrind => &[][..],

@@ -8,7 +8,7 @@ int main(void) {
     layerfi_token *token = NULL;
     layerfi_error *error = NULL;
     if (layerfi_client_from_env(&client, &error) != LAYERFI_RESULT_OK ||
-        layerfi_client_token(client, 0, &token, &error) != LAYERFI_RESULT_OK) {
+        layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error) != LAYERFI_RESULT_OK) {
         fprintf(stderr, "%s\n", layerfi_error_display(error).data);
         layerfi_error_free(error);
         layerfi_client_free(client);

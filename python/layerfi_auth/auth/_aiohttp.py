@@ -28,11 +28,11 @@ def aiohttp_middleware(client: Client, *, origins: Iterable[str] = ()) -> Client
         response = await handler(request)
         if response.status != _UNAUTHORIZED:
             return response
-        client.invalidate(token)
         # A body that was a stream cannot be sent again.
         if getattr(request.body, "consumed", False):
+            client.invalidate(token)
             return response
-        fresh = await client.token_async()
+        fresh = await client.renew_token_async(token)
         if fresh == token:
             return response
         response.release()

@@ -34,12 +34,13 @@ class HttpxAuth(httpx.Auth):
         response = yield request
         if not _refuses(response, token):
             return
-        self._client.invalidate(token)
-        if _can_be_sent_again(request):
-            fresh = self._client.token()
-            if fresh != token:
-                request.headers["Authorization"] = fresh.authorization
-                yield request
+        if not _can_be_sent_again(request):
+            self._client.invalidate(token)
+            return
+        fresh = self._client.renew_token(token)
+        if fresh != token:
+            request.headers["Authorization"] = fresh.authorization
+            yield request
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -51,12 +52,13 @@ class HttpxAuth(httpx.Auth):
         response = yield request
         if not _refuses(response, token):
             return
-        self._client.invalidate(token)
-        if _can_be_sent_again(request):
-            fresh = await self._client.token_async()
-            if fresh != token:
-                request.headers["Authorization"] = fresh.authorization
-                yield request
+        if not _can_be_sent_again(request):
+            self._client.invalidate(token)
+            return
+        fresh = await self._client.renew_token_async(token)
+        if fresh != token:
+            request.headers["Authorization"] = fresh.authorization
+            yield request
 
 
 def _refuses(response: httpx.Response, token: AccessToken) -> bool:

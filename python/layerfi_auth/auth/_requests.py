@@ -47,11 +47,11 @@ class RequestsAuth(AuthBase):
             or not self._allowed.allows(request.url or "")
         ):
             return response
-        self._client.invalidate(token)
         again = request.copy()
         if not _rewind(again.body, position):
+            self._client.invalidate(token)
             return response
-        fresh = self._client.token()
+        fresh = self._client.renew_token(token)
         if fresh == token:
             return response
         # Read to the end, so that the connection can be used again.

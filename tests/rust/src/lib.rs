@@ -5,6 +5,7 @@ mod binding;
 mod clients;
 pub mod memory_probe;
 mod table;
+mod tls_front;
 
 pub use binding::{Binding, Call, Outcome, Output};
 pub use clients::{
@@ -12,4 +13,5 @@ pub use clients::{
     client_builder, unwrap_all,
 };
 pub use layerfi_auth_test_support::*;
-pub use table::{Case, Transport, read_table, run};
+pub use table::{Case, Texts, Transport, read_table, run, take_texts};
+pub use tls_front::{Authority, TlsFront};

@@ -2,12 +2,19 @@
 //! documented in `tests/vectors/README.md`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use layerfi_auth::{BasicEncoding, Client, Environment, Error};
+use layerfi_auth::{BasicEncoding, Client, ClientBuilder, Environment, Error};
 use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint,
+};
+use layerfi_auth_test_support::emulator_variables;
+use layerfi_auth_test_support::vectors::{
+    FILES, Files, HOST, bytes_of, host, text_matches, variable_of,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -44,6 +51,11 @@ struct Row {
     why: String,
     #[serde(default)]
     emulator: EmulatorOptions,
+    #[serde(default)]
+    only: Vec<String>,
+    #[serde(rename = "files")]
+    _files: Option<Value>,
+    variables: Option<Map<String, Value>>,
     settings: Option<Value>,
     #[serde(default)]
     client: Map<String, Value>,
@@ -149,6 +161,12 @@ impl std::fmt::Display for Bounds {
 }
 
 impl Case {
+    /// The case as JSON, with its placeholders.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+
     /// Returns a changed copy, for tests of the runner itself.
     #[must_use]
     pub fn altered(&self, alter: impl FnOnce(&mut Value)) -> Self {
@@ -190,15 +208,25 @@ pub enum Transport {
 }
 
 impl Row {
-    /// Returns whether the case applies to the transport. Cases about URLs or about
-    /// bytes of HTTP/1.1 do not apply to TLS and HTTP/2.
+    /// Returns whether the case applies to the transport. Cases about URLs, about
+    /// variables or about bytes of HTTP/1.1 do not apply to TLS and HTTP/2, nor do
+    /// those with the exact text for a broken connection.
     fn fits(&self, transport: Transport) -> bool {
+        let has_text = |step: &Step| match step {
+            Step::Call(step) => {
+                matches!(&step.expect, Expect::Error(error) if error.contains_key("message"))
+            }
+            Step::Control(_) => false,
+        };
+        let is_broken = self.faults.iter().any(|fault| !fault["wire"].is_null());
         let plain_settings = ["api_url", "auth_url", "allow_http_loopback"];
         let plain_faults = ["raw", "head", "headers", "informational", "mid_head"];
         transport == Transport::Plain
-            || !(plain_settings
-                .iter()
-                .any(|name| self.client.contains_key(*name))
+            || !(self.variables.is_some()
+                || (is_broken && self.steps.iter().any(has_text))
+                || plain_settings
+                    .iter()
+                    .any(|name| self.client.contains_key(*name))
                 || self.faults.iter().any(|fault| {
                     let wire = fault["wire"].to_string();
                     plain_faults
@@ -217,32 +245,55 @@ pub fn run(
     runtime: &Runtime,
 ) -> Result<(), String> {
     let canary = case.text.contains(CANARY_URL).then(Canary::new);
+    let files = Files::create(case.json().get("files"));
     let text = match &canary {
         Some(canary) => case.text.replace(CANARY_URL, &canary.url()),
         None => case.text.clone(),
     };
+    let text = files.fill(&text);
     let row: Row = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     if row.why.is_empty() {
         return Err("the field `why` is empty".to_owned());
     }
-    if !row.fits(transport) {
+    let known = ["rust", "c", "python", "command"];
+    if let Some(unknown) = row.only.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!("`only` has an unknown binding: {unknown}"));
+    }
+    if !row.fits(transport) || !(row.only.is_empty() || row.only.iter().any(|name| name == "rust"))
+    {
         return Ok(());
     }
     let layer = row.emulator.start(transport)?;
+    let text = text.replace(HOST, &host(&layer));
+    let row: Row = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     let address = layer.control_address();
     if let Some(settings) = &row.settings {
         control(address, "POST", "/settings", settings);
     }
     control(address, "POST", "/faults", &json!(row.faults));
-    let mut settings = defaults(&layer);
+    let client = |settings: &Map<String, Value>| match &row.variables {
+        None => build(Client::builder(), settings),
+        Some(variables) => build(from_variables(&layer, variables)?, settings),
+    };
+    let mut settings = match &row.variables {
+        None => defaults(&layer),
+        Some(_) => Map::new(),
+    };
     settings.extend(row.client.clone());
-    let secret = settings.get("client_secret").and_then(Value::as_str);
+    let secret = match &row.variables {
+        None => settings.get("client_secret"),
+        Some(variables) => variables.get("LAYER_CLIENT_SECRET"),
+    };
+    let secret = secret.and_then(Value::as_str);
     let runner = Runner {
         binding,
         runtime,
         layer: &layer,
-        client: build(&settings),
+        client: client(&settings),
         secret: secret.unwrap_or_default().to_owned(),
+        uses_variables: row.variables.is_some(),
+        name: case.name.clone(),
+        files: &files,
     };
     let mut answers = Vec::new();
     for (number, step) in row.steps.iter().enumerate() {
@@ -319,8 +370,22 @@ fn defaults(layer: &Emulator) -> Map<String, Value> {
     settings
 }
 
-fn build(settings: &Map<String, Value>) -> Result<Client, Error> {
-    let mut builder = Client::builder();
+/// A builder from variables: those for the emulator, and the changes of a case.
+fn from_variables(layer: &Emulator, changes: &Map<String, Value>) -> Result<ClientBuilder, Error> {
+    let mut variables: BTreeMap<String, OsString> = emulator_variables(layer)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    for (name, value) in changes {
+        match bytes_of(value) {
+            None => variables.remove(name),
+            Some(bytes) => variables.insert(name.clone(), OsString::from_vec(bytes)),
+        };
+    }
+    ClientBuilder::from_vars(|name| variables.get(name).cloned())
+}
+
+fn build(mut builder: ClientBuilder, settings: &Map<String, Value>) -> Result<Client, Error> {
     if !settings.contains_key("proxy") {
         builder = builder.no_proxy();
     }
@@ -361,12 +426,52 @@ fn build(settings: &Map<String, Value>) -> Result<Client, Error> {
     builder.build()
 }
 
+/// Texts of errors that differ from the table, as templates, by case and field.
+pub type Texts = BTreeMap<String, BTreeMap<&'static str, String>>;
+
+static TEXTS: Mutex<Texts> = Mutex::new(BTreeMap::new());
+
+fn lock_texts() -> MutexGuard<'static, Texts> {
+    TEXTS.lock().unwrap()
+}
+
+/// Takes the texts that differed since the last call.
+pub fn take_texts() -> Texts {
+    std::mem::take(&mut *lock_texts())
+}
+
+/// The expected text if it is the same, and the actual one otherwise.
+fn compared(expected: &Value, text: &str, name: impl Fn(&str) -> String) -> Value {
+    let wanted = expected.as_str().unwrap_or_default();
+    if text_matches(wanted, text, name) {
+        return expected.clone();
+    }
+    json!(text)
+}
+
+/// The message as it is written in the table.
+fn message_template(error: &Error, host: &str, files: &Files) -> String {
+    let message = error.message().replace(host, HOST);
+    let message = message.replace(&*files.folder().to_string_lossy(), FILES);
+    let Some(field) = error.field() else {
+        return message;
+    };
+    match message.strip_prefix(field) {
+        Some(rest) if rest.starts_with(' ') => format!("{{{field}}}{rest}"),
+        _ => message,
+    }
+}
+
 struct Runner<'a> {
     binding: Binding,
     runtime: &'a Runtime,
     layer: &'a Emulator,
     client: Result<Client, Error>,
     secret: String,
+    /// Whether the client was made from environment variables.
+    uses_variables: bool,
+    name: String,
+    files: &'a Files,
 }
 
 impl Runner<'_> {
@@ -453,7 +558,20 @@ impl Runner<'_> {
         }
     }
 
+    /// Name of a setting in remedies: its variable, if the client was made from
+    /// variables.
+    fn name_in_remedy(&self, setting: &str) -> String {
+        let variable = match setting {
+            _ if !self.uses_variables => None,
+            "allow_http_loopback" => Some("LAYER_ALLOW_HTTP_LOOPBACK=1".to_owned()),
+            _ => variable_of(setting),
+        };
+        variable.unwrap_or_else(|| setting.to_owned())
+    }
+
     fn check_error(&self, error: &Error, expected: &Map<String, Value>) -> Result<(), String> {
+        let mut actual = BTreeMap::new();
+        let mut wrong = None;
         for (name, expected) in expected {
             let got = match name.as_str() {
                 "kind" => json!(error.kind().as_str()),
@@ -465,13 +583,31 @@ impl Runner<'_> {
                     json!(error.retry_after().map(|delay| delay.as_millis() as u64))
                 }
                 "field" => json!(error.field()),
+                "message" => {
+                    actual.insert(
+                        "message",
+                        message_template(error, &host(self.layer), self.files),
+                    );
+                    compared(expected, error.message(), str::to_owned)
+                }
+                "remedy" => {
+                    let template = error.remedy_naming(|setting, _| format!("{{{setting}}}"));
+                    actual.insert("remedy", template);
+                    compared(expected, error.remedy(), |setting| {
+                        self.name_in_remedy(setting)
+                    })
+                }
                 other => return Err(format!("unknown field of an error: {other}")),
             };
             if got != *expected {
-                return Err(format!(
+                wrong = Some(format!(
                     "{name} is {got}, expected {expected}, in {error:?}"
                 ));
             }
+        }
+        if let Some(why) = wrong {
+            lock_texts().insert(self.name.clone(), actual);
+            return Err(why);
         }
         let shown = format!("{error} {error:?} {} {}", error.message(), error.remedy());
         if error.message().is_empty() || error.remedy().is_empty() {

@@ -10,9 +10,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use layerfi_auth::{ClientBuilder, ErrorKind};
+use layerfi_auth::{ClientBuilder, ErrorKind, TestClock};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint};
-use layerfi_auth_tests::{Proxy, accept, assert_requests, client_builder, emulator};
+use layerfi_auth_tests::{
+    Authority, Proxy, TlsFront, accept, assert_requests, businesses, client_builder, emulator,
+    wait_for,
+};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::copy_bidirectional;
@@ -151,41 +154,350 @@ fn proxy_credentials_are_sent_to_the_proxy() {
     let client = layer.builder().proxy(proxy_url).build_blocking().unwrap();
     client.whoami().unwrap();
     assert_used(&proxy);
-    let expected = base64::engine::general_purpose::STANDARD.encode("user:p@ss");
-    let head = &proxy.request_heads()[0];
+    assert_proxy_credentials(&proxy.request_heads()[0], "user:p@ss");
+}
+
+/// Asserts that the head has the credentials `user:password` for the proxy.
+#[track_caller]
+fn assert_proxy_credentials(head: &str, pair: &str) {
+    let expected = base64::engine::general_purpose::STANDARD.encode(pair);
     assert!(
         head.lines().any(|line| line
             .to_lowercase()
             .starts_with("proxy-authorization: basic ")
             && line.ends_with(&expected)),
-        "{head}"
+        "the proxy did not receive the credentials {pair:?}: {head}"
+    );
+}
+
+/// A port on which nothing listens.
+fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[test]
+fn b14_answer_of_a_proxy_is_reported_with_its_status() {
+    const WITHOUT: &str = "";
+    const WITH: &str = "user:canary@";
+    let layer = Layer::start();
+    for (answer, credentials, is_retryable, shown) in [
+        (
+            "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
+            WITH,
+            false,
+            &[
+                "HTTP 407",
+                "did not accept",
+                "check the user name and password",
+                "NTLM",
+            ][..],
+        ),
+        (
+            "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
+            WITHOUT,
+            false,
+            &[
+                "HTTP 407",
+                "requires a user name",
+                "http://user:password@host:port",
+            ],
+        ),
+        (
+            "HTTP/1.1 401 Unauthorized\r\n\r\n",
+            WITH,
+            false,
+            &["HTTP 401", "did not accept"],
+        ),
+        (
+            "HTTP/1.1 403 Forbidden\r\n\r\n",
+            WITH,
+            false,
+            &["HTTP 403", "administrator"],
+        ),
+        ("HTTP/1.1 404 Not Found\r\n\r\n", WITH, false, &["HTTP 404"]),
+        (
+            "HTTP/1.1 301 Moved\r\nlocation: x\r\n\r\n",
+            WITH,
+            false,
+            &["HTTP 301"],
+        ),
+        (
+            "HTTP/1.0 502 Bad Gateway\r\n\r\n",
+            WITH,
+            true,
+            &["HTTP 502", "healthy"],
+        ),
+        (
+            "HTTP/1.1 503 Unavailable\r\n\r\n",
+            WITH,
+            true,
+            &["HTTP 503", "healthy"],
+        ),
+        (
+            "HTTP/1.1 504 Timeout\r\n\r\n",
+            WITH,
+            true,
+            &["HTTP 504", "healthy"],
+        ),
+        (
+            "SSH-2.0-x\r\n\r\n",
+            WITH,
+            true,
+            &["valid HTTP", "host and port"],
+        ),
+        ("", WITH, true, &["closed the connection"]),
+    ] {
+        let proxy = Proxy::rejecting(answer);
+        let address = proxy.address();
+        let attempts = 2;
+        let client = layer
+            .builder()
+            .proxy(format!("http://{credentials}{address}"))
+            .max_attempts(attempts)
+            .build_blocking()
+            .unwrap();
+        let error = client.token().unwrap_err();
+        let text = format!("{error} {error:?} {client:?}");
+        assert_eq!(error.kind(), ErrorKind::Transport, "{answer:?}: {text}");
+        assert_eq!(error.is_retryable(), is_retryable, "{answer:?}: {text}");
+        assert_eq!(error.http_status(), None, "not Layer's status: {text}");
+        assert!(text.contains("layer.invalid"), "{answer:?}: {text}");
+        assert!(
+            text.contains(&format!("proxy {address}"))
+                || text.contains(&format!("{address}, the proxy")),
+            "{answer:?}: {text}"
+        );
+        for part in shown {
+            assert!(text.contains(part), "no {part:?} for {answer:?}: {text}");
+        }
+        assert!(!text.contains("canary"), "{answer:?}: {text}");
+        let sent = client.stats().token_requests;
+        let expected = if is_retryable { u64::from(attempts) } else { 1 };
+        assert_eq!(sent, expected, "{answer:?}: attempts");
+        let connects = proxy.request_heads().len() as u64;
+        assert!(
+            connects <= expected + 1,
+            "{answer:?}: {connects} requests for {expected} attempts"
+        );
+    }
+    assert_requests(&layer.emulator, &[]);
+}
+
+#[test]
+fn b14_b22_proxy_with_tls_is_used_and_verified() {
+    let layer = Layer::start();
+    let authority = Authority::new();
+    let both = format!("{}{}", layer.ca_pem, authority.pem());
+    let over_tls =
+        |proxy: &Proxy| TlsFront::start(proxy.address(), authority.server(&["127.0.0.1"]));
+    let proxy = Proxy::to(layer.address);
+    let front = over_tls(&proxy);
+    let url = format!("https://user:pw@{}", front.address());
+    let client = layer
+        .builder()
+        .ca_pem(&*both)
+        .proxy(&url)
+        .build_blocking()
+        .unwrap();
+    client.whoami().unwrap();
+    assert_used(&proxy);
+    assert_proxy_credentials(&proxy.request_heads()[0], "user:pw");
+
+    // The certificate of the proxy is verified, and the error is about it.
+    let client = layer.builder().proxy(&url).build_blocking().unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    let shown = format!("the certificate of the proxy {} is signed", front.address());
+    assert!(error.to_string().contains(&shown), "{error}");
+
+    let refusing = Proxy::rejecting("HTTP/1.1 403 Forbidden\r\n\r\n");
+    let front = over_tls(&refusing);
+    let url = format!("https://{}", front.address());
+    let client = layer
+        .builder()
+        .ca_pem(&*both)
+        .proxy(url)
+        .build_blocking()
+        .unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
+    assert!(!error.is_retryable(), "retryable: {error}");
+    assert!(error.to_string().contains("HTTP 403"), "{error}");
+
+    // No TLS at all.
+    let plain = format!("https://{}", refusing.address());
+    let client = layer
+        .builder()
+        .ca_pem(&*both)
+        .proxy(plain)
+        .build_blocking()
+        .unwrap();
+    let text = client.token().unwrap_err().to_string();
+    assert!(text.contains(&refusing.address().to_string()), "{text}");
+}
+
+#[test]
+fn b14_unreachable_proxy_is_named_and_retried() {
+    let layer = Layer::start();
+    let closed = closed_port();
+    for (proxy, shown) in [
+        (closed.to_string(), "Connection refused"),
+        ("proxy.invalid:3128".to_owned(), ""),
+    ] {
+        let client = layer
+            .builder()
+            .proxy(format!("http://user:canary@{proxy}"))
+            .build_blocking()
+            .unwrap();
+        let error = client.token().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
+        assert!(error.is_retryable(), "not retryable: {error}");
+        let text = format!("{error} {error:?}");
+        let expected = format!("cannot connect to the proxy {proxy} for layer.invalid");
+        assert!(text.contains(&expected) && text.contains(shown), "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
+#[test]
+fn b14_silent_proxy_is_named_and_retried() {
+    let layer = Layer::start();
+    // It accepts connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let client = layer
+        .builder()
+        .proxy(format!("http://user:canary@{address}"))
+        .connect_timeout(std::time::Duration::from_millis(200))
+        .build_blocking()
+        .unwrap();
+    let error = client.token().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.is_retryable(), "not retryable: {error}");
+    let text = format!("{error} {error:?}");
+    let shown = format!("cannot connect to layer.invalid through the proxy {address} within 200ms");
+    assert!(text.contains(&shown), "{text}");
+    assert!(!text.contains("canary"), "{text}");
+}
+
+#[test]
+fn b14_407_of_a_proxy_is_one_connect_per_call_and_then_a_quiet_time() {
+    let layer = Layer::start();
+    let proxy = Proxy::rejecting(
+        "HTTP/1.1 407 Proxy Authentication Required\r\n\
+         proxy-authenticate: Basic realm=\"x\"\r\ncontent-length: 0\r\n\r\n",
+    );
+    let clock = TestClock::new();
+    let client = layer
+        .builder()
+        .proxy(format!("http://user:wrong@{}", proxy.address()))
+        .max_attempts(4)
+        .test_clock(clock.clone())
+        .build_blocking()
+        .unwrap();
+    for _ in 0..20 {
+        let error = client.token().unwrap_err();
+        assert!(!error.is_retryable(), "retryable: {error}");
+    }
+    let connects = proxy.request_heads().len();
+    assert_eq!(
+        connects, 1,
+        "wrong passwords sent by 20 calls at one moment"
+    );
+    wait_for("a request is sent after the quiet time", || {
+        clock.advance(std::time::Duration::from_secs(61));
+        client.token().unwrap_err();
+        proxy.request_heads().len() > 1
+    });
+    let connects = proxy.request_heads().len();
+    assert_eq!(connects, 2, "wrong passwords sent after the quiet time");
+}
+
+#[test]
+fn b14_407_of_a_proxy_stops_the_calls_for_other_businesses() {
+    let layer = Layer::start();
+    let proxy =
+        Proxy::rejecting("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n");
+    // The token endpoint is on loopback, and needs no proxy.
+    let client = layer
+        .builder()
+        .auth_url(layer.emulator.token_url())
+        .proxy(format!("http://user:wrong@{}", proxy.address()))
+        .build_blocking()
+        .unwrap();
+    client.token().unwrap();
+    let started = std::time::Instant::now();
+    for business in businesses(100) {
+        let error = client.business_token(&business).unwrap_err();
+        assert!(!error.is_retryable(), "retryable: {error}");
+        assert!(error.to_string().contains("HTTP 407"), "{error}");
+    }
+    let allowed = 1 + started.elapsed().as_secs();
+    let connects = proxy.request_heads().len() as u64;
+    assert!(
+        connects <= allowed,
+        "100 calls sent {connects} wrong passwords, and {allowed} are allowed"
     );
 }
 
 #[test]
-fn error_of_a_failing_proxy_does_not_contain_its_password() {
+fn b28_proxy_user_of_a_windows_domain_is_sent_with_its_backslash() {
     let layer = Layer::start();
-    let closed = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let failing = [
-        Proxy::rejecting("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
-        Proxy::rejecting("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"),
-        Proxy::rejecting(""),
-        Proxy::rejecting("SSH-2.0-x\r\n\r\n"),
-    ];
-    let addresses = failing.iter().map(Proxy::address).chain([closed]);
-    for (number, address) in addresses.enumerate() {
-        let proxy_url = format!("http://user:canary@{address}");
-        let client = layer.builder().proxy(proxy_url).build_blocking().unwrap();
-        let error = client.token().unwrap_err();
-        let text = format!("{error} {error:?} {client:?}");
-        assert_eq!(error.kind(), ErrorKind::Transport, "{number}: {text}");
-        assert!(text.contains("a proxy is configured"), "{number}: {text}");
-        assert!(!text.contains("canary"), "{number}: {text}");
+    for user in ["DOMAIN\\user", "DOMAIN%5Cuser"] {
+        let proxy = Proxy::to(layer.address);
+        let proxy_url = format!("http://{user}:pw@{}", proxy.address());
+        let printed = layer.probe(&[("HTTPS_PROXY", &proxy_url)]);
+        assert!(printed.starts_with("ok "), "{user}: {printed}");
+        assert_used(&proxy);
+        assert_proxy_credentials(&proxy.request_heads()[0], "DOMAIN\\user:pw");
     }
-    assert_requests(&layer.emulator, &[]);
+}
+
+#[test]
+fn b28_proxy_variable_that_is_not_used_is_not_judged() {
+    let layer = Layer::start();
+    let proxy = Proxy::to(layer.address);
+    let good = url(&proxy);
+    let socks = "socks5://user:canary@127.0.0.1:1";
+    for changes in [
+        [("HTTPS_PROXY", &*good), ("ALL_PROXY", socks)],
+        [("HTTPS_PROXY", &good), ("HTTP_PROXY", socks)],
+    ] {
+        let printed = layer.probe(&changes);
+        assert!(printed.starts_with("ok "), "{changes:?}: {printed}");
+    }
+    for changes in [
+        [("HTTPS_PROXY", socks), ("NO_PROXY", "*")],
+        [("ALL_PROXY", socks), ("no_proxy", "layer.invalid:443")],
+    ] {
+        // Without a proxy the host name does not resolve.
+        let printed = layer.probe(&changes);
+        assert!(printed.starts_with("transport "), "{changes:?}: {printed}");
+    }
+    // Loopback needs no proxy.
+    let local = [
+        ("LAYER_API_URL", layer.emulator.url()),
+        ("LAYER_AUTH_URL", layer.emulator.token_url()),
+        ("LAYER_ALLOW_HTTP_LOOPBACK", "1".to_owned()),
+        ("HTTPS_PROXY", socks.to_owned()),
+        ("HTTP_PROXY", socks.to_owned()),
+        ("ALL_PROXY", socks.to_owned()),
+    ];
+    let printed = layer.probe(&local.each_ref().map(|(name, value)| (*name, &**value)));
+    assert!(printed.starts_with("ok "), "loopback: {printed}");
+    for name in ["HTTPS_PROXY", "all_proxy"] {
+        let printed = layer.probe(&[(name, socks)]);
+        assert!(printed.starts_with("config proxy "), "{name}: {printed}");
+        assert!(
+            printed.contains(&format!("{name} is a socks5:// URL")),
+            "{name}: {printed}"
+        );
+        assert!(
+            !printed.contains("canary"),
+            "{name}: the error shows the value"
+        );
+    }
 }
 
 #[test]
@@ -234,7 +546,7 @@ fn proxy_variables_of_the_environment_are_used() {
 }
 
 #[test]
-fn hosts_in_no_proxy_are_reached_directly() {
+fn b28_hosts_in_no_proxy_are_reached_directly() {
     let layer = Layer::start();
     let proxy = Proxy::to(layer.address);
     let proxy_url = url(&proxy);
@@ -242,6 +554,15 @@ fn hosts_in_no_proxy_are_reached_directly() {
         &[("HTTPS_PROXY", &*proxy_url), ("NO_PROXY", "layer.invalid")][..],
         &[("HTTPS_PROXY", &proxy_url), ("no_proxy", ".invalid")],
         &[("HTTPS_PROXY", &proxy_url), ("NO_PROXY", "*")],
+        &[("HTTPS_PROXY", &proxy_url), ("NO_PROXY", "*.invalid")],
+        &[
+            ("HTTPS_PROXY", &proxy_url),
+            ("NO_PROXY", "layer.invalid:443"),
+        ],
+        &[
+            ("HTTPS_PROXY", &proxy_url),
+            ("NO_PROXY", "a;b layer.invalid."),
+        ],
         // Only for http:// URLs.
         &[("HTTP_PROXY", &proxy_url)],
         &[],
@@ -249,11 +570,17 @@ fn hosts_in_no_proxy_are_reached_directly() {
         // Without the proxy the host name does not resolve.
         let printed = layer.probe(changes);
         assert!(printed.starts_with("transport "), "{changes:?}: {printed}");
+        assert!(!printed.contains("proxy"), "{changes:?}: {printed}");
     }
     assert!(
         proxy.request_heads().is_empty(),
         "the proxy received a request"
     );
+    for list in ["layer.invalid:8443", "ayer.invalid", "10.*"] {
+        let changes = [("HTTPS_PROXY", &*proxy_url), ("NO_PROXY", list)];
+        let printed = layer.probe(&changes);
+        assert!(printed.starts_with("ok "), "{list}: {printed}");
+    }
 }
 
 #[test]
@@ -271,6 +598,7 @@ fn error_names_the_invalid_variable() {
         ("LAYER_CA_FILE", "/nonexistent", "ca_file"),
         ("LAYER_ALLOW_HTTP_LOOPBACK", "maybe", "allow_http_loopback"),
         ("HTTPS_PROXY", "ftp://user:canary@h", "proxy"),
+        ("HTTPS_PROXY", "http://user:canary@h:x", "proxy"),
     ] {
         let printed = layer.probe(&[(name, value)]);
         assert!(

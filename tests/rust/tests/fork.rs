@@ -2,9 +2,11 @@
 //! a separate process; these tests run the server and count requests.
 #![cfg(unix)]
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault, LogEntry};
 use layerfi_auth_tests::{
@@ -176,5 +178,60 @@ fn b13_fork_of_a_fork_works() {
             (Endpoint::Whoami, 4),
             (Endpoint::AuthToken, 3),
         ],
+    );
+}
+
+#[test]
+fn b13_child_of_a_fork_without_handlers_makes_every_call() {
+    let layer = emulator();
+    run(&layer, "without_handlers");
+}
+
+#[test]
+fn b13_fork_without_handlers_during_a_request_leaves_the_request_to_the_parent() {
+    let layer = emulator();
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    let mut probe = start(&layer, "mid_flight_without_handlers", None);
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
+    probe.stdin.take().unwrap().write_all(b"fork\n").unwrap();
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::Whoami).by_status.get(&200) == Some(&2)
+    });
+    layer.release();
+    finish(probe);
+    assert_requests(&layer, &[(Endpoint::Token, 3), (Endpoint::Whoami, 2)]);
+}
+
+#[test]
+fn b04_b13_child_that_only_reads_in_place_is_kept_warm() {
+    let layer = Emulator::builder()
+        .access_token_lifetime(Duration::from_secs(6))
+        .start_blocking()
+        .unwrap();
+    run(&layer, "reader");
+}
+
+#[test]
+fn b13_b14_forked_siblings_retry_at_different_moments() {
+    let layer = emulator();
+    layer
+        .fault(Endpoint::AuthToken, Fault::status(503).times(1_000))
+        .unwrap();
+    run(&layer, "siblings");
+    let mut moments: HashMap<String, Vec<u64>> = HashMap::new();
+    for entry in layer.log() {
+        if let Some(business) = entry.business_id {
+            moments.entry(business).or_default().push(entry.at_ms);
+        }
+    }
+    assert_eq!(moments.len(), 8);
+    // With full jitter the retries of a child take between 0 and 1.75 s.
+    let taken = moments
+        .values()
+        .map(|times| times[times.len() - 1] - times[0]);
+    let (least, most) = (taken.clone().min().unwrap(), taken.max().unwrap());
+    assert!(
+        most - least > 100,
+        "the retries of all children took {least} to {most} ms"
     );
 }

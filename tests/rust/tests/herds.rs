@@ -80,7 +80,7 @@ fn b03_failing_herd_shares_one_retry_sequence_and_its_error() {
     });
     assert_eq!(errors.len(), 500, "one error per caller");
     for error in &errors {
-        assert_eq!(error.kind(), ErrorKind::OAuth);
+        assert_eq!(error.kind(), ErrorKind::Api);
         // The server's id of the last request: all callers get the same error.
         assert_eq!(
             error.request_id(),
@@ -489,6 +489,58 @@ fn b11_second_401_is_returned_to_the_caller() {
     let answer = runtime.block_on(client.get("/whoami")).unwrap();
     assert_eq!(answer.status(), 401);
     assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
+}
+
+#[test]
+fn b11_route_that_always_answers_401_delays_no_other_call() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(2);
+    runtime.block_on(client.token()).unwrap();
+    layer
+        .fault(Endpoint::Business, Fault::status(401).forever())
+        .unwrap();
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    let path = format!("/v1/businesses/{}", business());
+    let refused = runtime.spawn({
+        let client = client.clone();
+        async move { client.get(&path).await }
+    });
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
+    // The new token is requested, but nobody else waits for it.
+    let waits = client.stats().waits;
+    runtime.block_on(client.token()).unwrap();
+    runtime.block_on(client.whoami()).unwrap();
+    assert_eq!(client.stats().waits, waits, "waits of other calls");
+    layer.release();
+    let answer = runtime.block_on(refused).unwrap().unwrap();
+    assert_eq!(answer.status(), 401);
+}
+
+#[test]
+fn b11_refused_token_is_renewed_once_for_all_callers() {
+    let layer = emulator();
+    let client = client(&layer);
+    let runtime = multi_thread_runtime(4);
+    let refused = runtime.block_on(client.token()).unwrap();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let (client, refused) = (client.clone(), refused.clone());
+            runtime.spawn(async move { client.renew_token(&refused).await })
+        })
+        .collect();
+    let mut last = refused.clone();
+    for task in tasks {
+        last = runtime.block_on(task).unwrap().unwrap();
+        assert!(last != refused, "the refused token was returned");
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
+    // A server that refuses every token gets no more than five new ones in a row.
+    let blocking = layerfi_auth::blocking::Client::from(client);
+    for _ in 0..10 {
+        last = blocking.renew_token(&last).unwrap();
+    }
+    assert_requests(&layer, &[(Endpoint::Token, 6)]);
 }
 
 #[test]

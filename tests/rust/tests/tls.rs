@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use layerfi_auth::{ClientBuilder, Error, ErrorKind};
 use layerfi_auth_emulator::{Emulator, Endpoint, HttpVersions, TlsTrouble, TlsVersions};
 use layerfi_auth_tests::{
-    Canary, CuttableLink, MAX_WAIT, assert_requests, client_builder, emulator, eventually,
-    multi_thread_runtime,
+    Authority, Canary, CuttableLink, MAX_WAIT, TlsFront, accept, assert_requests, client_builder,
+    emulator, eventually, multi_thread_runtime,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn over_tls() -> Emulator {
     Emulator::builder()
@@ -25,21 +26,41 @@ fn fails(builder: ClientBuilder) -> Error {
     runtime.block_on(client.token()).unwrap_err()
 }
 
-/// Asserts that the handshake failed, was not retried, and no request was sent.
+/// Asserts that the handshake failed, was not retried, and no request was sent; and
+/// that the error has these parts, and no details of the TLS library.
 #[track_caller]
-fn assert_rejected(layer: &Emulator, error: &Error, why: &str) {
-    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
-    assert!(!error.is_retryable(), "retryable: {error}");
-    assert!(
-        error.to_string().to_lowercase().contains(why),
-        "the error does not say {why}: {error}"
-    );
-    assert!(
-        error.to_string().contains("LAYER_CA_FILE"),
-        "the error names no setting: {error}"
-    );
+fn assert_rejected(layer: &Emulator, error: &Error, parts: &[&str]) {
+    assert_tls_error(error, parts);
     assert_requests(layer, &[]);
     assert_eq!(layer.counters().connections, 1, "the handshake was retried");
+}
+
+#[track_caller]
+fn assert_tls_error(error: &Error, parts: &[&str]) {
+    let text = error.to_string();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{text}");
+    assert!(!error.is_retryable(), "retryable: {text}");
+    for part in parts {
+        assert!(
+            text.contains(part),
+            "the error does not say {part:?}: {text}"
+        );
+    }
+    for detail in [
+        "UNIX",
+        "Context",
+        "BadSignature",
+        "UnknownIssuer",
+        "DnsName",
+        "Other",
+    ] {
+        assert!(
+            !text.contains(detail),
+            "{detail} tells a reader nothing: {text}"
+        );
+    }
+    let source = std::error::Error::source(error).expect("no cause");
+    assert!(source.is::<rustls::Error>(), "the cause is {source:?}");
 }
 
 #[test]
@@ -48,14 +69,18 @@ fn b22_certificate_of_an_unknown_authority_is_rejected() {
     // Another emulator's authority has the same name but another key.
     let other = over_tls();
     let error = fails(client_builder(&layer).ca_pem(other.ca_pem().unwrap()));
-    assert_rejected(&layer, &error, "badsignature");
+    assert_rejected(&layer, &error, &["another key", "renewed", "LAYER_CA_FILE"]);
 }
 
 #[test]
 fn b22_private_ca_is_rejected_unless_configured() {
     let layer = over_tls();
     let error = fails(client_builder(&layer).ca_pem(""));
-    assert_rejected(&layer, &error, "unknownissuer");
+    assert_rejected(
+        &layer,
+        &error,
+        &["unknown authority", "0 of ca_file", "LAYER_CA_FILE"],
+    );
 }
 
 #[test]
@@ -77,16 +102,25 @@ fn b22_private_ca_is_accepted_as_text_and_as_file() {
 
 #[test]
 fn b22_invalid_certificate_is_rejected_without_a_retry() {
-    for (trouble, why) in [
-        (TlsTrouble::Expired, "expired"),
-        (TlsTrouble::NotYetValid, "not valid yet"),
-        (TlsTrouble::WrongHost, "not valid for name"),
-        (TlsTrouble::SelfSigned, "unknownissuer"),
+    for (trouble, parts) in [
+        (
+            TlsTrouble::Expired,
+            &["has expired: it was valid until", "clock"][..],
+        ),
+        (TlsTrouble::NotYetValid, &["is not valid yet", "clock"]),
+        (
+            TlsTrouble::WrongHost,
+            &["valid for", "only", "check the host name"],
+        ),
+        (
+            TlsTrouble::SelfSigned,
+            &["unknown authority", "LAYER_CA_FILE"],
+        ),
     ] {
         let layer = over_tls();
         layer.set_tls_trouble(Some(trouble)).unwrap();
         let error = fails(client_builder(&layer));
-        assert_rejected(&layer, &error, why);
+        assert_rejected(&layer, &error, parts);
         eventually(&layer, |now| now.tls_failures == 1);
     }
 }
@@ -138,10 +172,117 @@ fn b22_plain_http_server_on_an_https_url_is_rejected() {
             .api_url(https(layer.url()))
             .auth_url(https(layer.token_url())),
     );
-    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
-    assert!(!error.is_retryable(), "retryable: {error}");
+    let what = format!("the server at {} does not speak TLS", layer.address());
+    assert_tls_error(&error, &[&what, "check the port", "plain HTTP"]);
     assert_eq!(layer.counters().connections, 1, "connections");
     assert_eq!(layer.count(Endpoint::Token), 0, "token requests");
+}
+
+#[test]
+fn b22_error_says_what_is_wrong_with_a_certificate() {
+    let layer = emulator();
+    let authority = Authority::new();
+    let server = |names: &[&str], change: fn(&mut rcgen::CertificateParams)| {
+        authority.server_with(names, change)
+    };
+    for (config, parts) in [
+        (
+            server(&["127.0.0.1"], |params| {
+                params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+                params.not_after = rcgen::date_time_ymd(2024, 2, 29);
+            }),
+            &[
+                "the certificate of 127.0.0.1:",
+                "has expired: it was valid until Thu, 29 Feb 2024 00:00:00 GMT",
+                "this machine's clock says",
+                "check the clock of this machine",
+                "renew",
+            ][..],
+        ),
+        (
+            server(&["127.0.0.1"], |params| {
+                params.not_before = rcgen::date_time_ymd(2123, 4, 5);
+                params.not_after = rcgen::date_time_ymd(2124, 1, 1);
+            }),
+            &[
+                "is not valid yet: it is valid from Mon, 05 Apr 2123 00:00:00 GMT",
+                "check the clock of this machine",
+            ],
+        ),
+        (
+            server(&["layer.invalid", "*.layer.invalid", "192.0.2.1"], |_| {}),
+            &[
+                "is valid for layer.invalid, *.layer.invalid, 192.0.2.1 only",
+                "check the host name in the URL",
+            ],
+        ),
+        (
+            Authority::new().server(&["127.0.0.1"]),
+            &["another key", "if the private CA was renewed"],
+        ),
+        (
+            authority.as_server(),
+            &[
+                "the certificate of an authority as its own",
+                "create a certificate for the server",
+            ],
+        ),
+    ] {
+        let front = TlsFront::start(layer.address(), config);
+        let error = fails(
+            client_builder(&layer)
+                .auth_url(format!("{}/oauth2/token", front.url()))
+                .ca_pem(authority.pem()),
+        );
+        assert_tls_error(&error, parts);
+    }
+    assert_requests(&layer, &[]);
+}
+
+/// Starts a server that answers each connection with these bytes.
+fn answering(answer: &'static [u8]) -> (std::net::SocketAddr, tokio::runtime::Runtime) {
+    accept(move |mut stream| async move {
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream.write_all(answer).await;
+    })
+}
+
+#[test]
+fn b22_error_says_what_the_server_does_not_support() {
+    let layer = emulator();
+    for (answer, parts) in [
+        // A server with TLS 1.1 only: a fatal alert, protocol_version.
+        (
+            b"\x15\x03\x02\x00\x02\x02\x46",
+            &["does not support TLS 1.2 or 1.3", "ask the server's owner"],
+        ),
+        // handshake_failure.
+        (
+            b"\x15\x03\x03\x00\x02\x02\x28",
+            &["no TLS cipher in common", "enable a cipher"],
+        ),
+        // unrecognized_name.
+        (
+            b"\x15\x03\x03\x00\x02\x02\x70",
+            &["does not serve the name", "check the host"],
+        ),
+        // certificate_required.
+        (
+            b"\x15\x03\x03\x00\x02\x02\x74",
+            &["client certificate", "check the host"],
+        ),
+        // internal_error.
+        (
+            b"\x15\x03\x03\x00\x02\x02\x50",
+            &["handshake with 127.0.0.1:", "check that"],
+        ),
+        (b"SSH-2.0", &["does not speak TLS", "check the port"]),
+    ] {
+        let (address, _runtime) = answering(answer);
+        let error = fails(client_builder(&layer).auth_url(format!("https://{address}/token")));
+        assert_tls_error(&error, parts);
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
 }
 
 #[test]

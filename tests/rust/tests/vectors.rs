@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use layerfi_auth_tests::{Binding, Case, Transport, multi_thread_runtime, read_table, run};
-use serde_json::json;
+use layerfi_auth_tests::{
+    Binding, Case, Transport, multi_thread_runtime, read_table, run, take_texts,
+};
+use serde_json::{Value, json};
 
 /// Number of threads. Most cases wait for a timeout or a back-off.
 const WORKERS: usize = 8;
 
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors")
+}
+
 fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
+    let mut files: Vec<_> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|kind| kind == "json"))
@@ -78,7 +83,30 @@ fn every_case_has_a_unique_name() {
 
 #[test]
 fn table_passes_with_the_async_client() {
+    if std::env::var_os("UPDATE_MISTAKES").is_some() {
+        update_texts();
+    }
     run_all(Binding::Async, Transport::Plain);
+}
+
+/// Writes the messages and remedies of the errors into `mistakes.json`.
+fn update_texts() {
+    let file = folder().join("mistakes.json");
+    failures(&read_table(&file), Binding::Async, Transport::Plain);
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    for (case, texts) in take_texts() {
+        let start = text.find(&format!("\"name\": {}", json!(case))).unwrap();
+        let start = start + text[start..].find("\"expect\"").unwrap();
+        for (field, new) in texts {
+            let label = format!("\"{field}\": ");
+            let at = start + text[start..].find(&label).unwrap() + label.len();
+            let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
+            values.next().unwrap().unwrap();
+            let end = at + values.byte_offset();
+            text.replace_range(at..end, &json!(new).to_string());
+        }
+    }
+    std::fs::write(&file, text).unwrap();
 }
 
 #[test]
@@ -105,6 +133,15 @@ fn case_with_a_wrong_expectation_fails() {
             };
         }));
         altered.push(case.altered(|case| case["requests"]["preflight"] = json!(1)));
+        for field in ["message", "remedy"] {
+            let last = case.json()["steps"].as_array().unwrap().len() - 1;
+            let of = |case: &Value| case["steps"][last]["expect"]["error"][field].clone();
+            if let Some(text) = of(&case.json()).as_str() {
+                altered.push(case.altered(|case| {
+                    case["steps"][last]["expect"]["error"][field] = json!(format!("{text}."));
+                }));
+            }
+        }
     }
     let expected = altered.len();
     let failures = failures(&altered, Binding::Async, Transport::Plain);

@@ -6,13 +6,14 @@ mod listener;
 mod process;
 mod random;
 mod secrets;
+pub mod vectors;
 
 pub use control::control;
 pub use emulator::{
     MAX_WAIT, assert_requests, emulator, emulator_variables, eventually, remove_settings, wait_for,
 };
 pub use listener::{Canary, CuttableLink, Proxy, accept};
-pub use process::Watchdog;
+pub use process::{Watchdog, limit_descriptors};
 pub use random::Random;
 pub use secrets::{Secrets, find};
 

@@ -1,4 +1,4 @@
-//! Time limits for child processes.
+//! Time limits for child processes, and limits on file descriptors.
 
 use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, Sender};
@@ -36,5 +36,23 @@ impl Drop for Watchdog {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Sets this process's soft limit of file descriptors, at most to the hard limit.
+/// Returns the one before.
+#[cfg(unix)]
+pub fn limit_descriptors(limit: u64) -> u64 {
+    let mut limits = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limits` is valid for both calls.
+    #[allow(unsafe_code)]
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits), 0);
+        let before = std::mem::replace(&mut limits.rlim_cur, limit.min(limits.rlim_max));
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits), 0);
+        before
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::{HeaderValue, StatusCode};
+use layerfi_auth::diagnosis::Trusted;
 use layerfi_auth::{BusinessId, BusinessToken, Client};
 use layerfi_auth_emulator::{DEMO_BUSINESS_ID, Emulator, Endpoint, Fault, TokenKind};
 use tokio::net::TcpStream;
@@ -127,8 +128,7 @@ impl Demo<'_> {
         let stream = TcpStream::connect(self.emulator.address())
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let ca = self.emulator.ca_pem().unwrap_or_default();
-        let secure = tls::handshake(stream, &api, tls::roots(ca.as_bytes()))
+        let secure = tls::handshake(stream, &api, &Trusted::of(&self.client))
             .await
             .map_err(|problem| failed(problem.message))?;
         let path = format!("/v1/businesses/{business}");

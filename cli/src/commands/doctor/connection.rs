@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::{TcpStream, lookup_host};
+use layerfi_auth::Client;
+use layerfi_auth::diagnosis::Trusted;
+use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::client::TlsStream;
 
-use crate::args::SettingsArgs;
 use crate::commands::doctor::deadline::Deadline;
 use crate::commands::doctor::report::Report;
 use crate::failure::Failure;
+use crate::net;
 use crate::net::endpoint::Endpoint;
-use crate::net::proxy::{self, Proxy, TunnelError};
+use crate::net::proxy::{self, Proxy};
 use crate::net::tls::{self, Handshake, Problem};
 
 const HTTPS_PROXY_SKIPPED: &str = "not checked through an https:// proxy";
@@ -24,29 +26,16 @@ pub(super) enum Connection {
     NotOpened,
 }
 
-/// Reads the PEM text of the CAs to trust in addition to the system's.
-pub(super) fn extra_roots(settings: &SettingsArgs) -> Vec<u8> {
-    let path = settings.ca_file.clone().or_else(|| {
-        std::env::var_os("LAYER_CA_FILE")
-            .filter(|path| !path.is_empty())
-            .map(Into::into)
-    });
-    // The client read the same file when it was built.
-    path.and_then(|path| std::fs::read(path).ok())
-        .unwrap_or_default()
-}
-
 /// Opens a connection to a host. `None` if a step fails.
 pub(super) async fn check(
     endpoint: &Endpoint,
-    settings: &SettingsArgs,
-    extra_roots: &[u8],
+    client: &Client,
     deadline: Deadline,
     report: &mut Report<'_>,
 ) -> Result<Option<Connection>, Failure> {
     let authority = endpoint.authority();
     let host = Some(authority.as_str());
-    let proxy = proxy::select(settings, endpoint);
+    let proxy = proxy::select(client, endpoint);
     // With a proxy, this machine connects to the proxy, and the proxy resolves
     // the host's name.
     let (peer, via) = match &proxy {
@@ -91,7 +80,7 @@ pub(super) async fn check(
         }
         _ => {}
     }
-    match handshake(stream, endpoint, proxy.as_ref(), extra_roots, deadline).await {
+    match handshake(stream, endpoint, proxy.as_ref(), client, deadline).await {
         Ok(done) => {
             let certificate = done.certificate.map_or_else(String::new, |certificate| {
                 format!(
@@ -116,9 +105,9 @@ async fn resolve(
     is_proxy: bool,
     deadline: Deadline,
 ) -> Result<Vec<SocketAddr>, Problem> {
-    let lookup = lookup_host((peer.host.as_str(), peer.port));
+    let lookup = net::resolve::resolve(peer.host.clone(), peer.port);
     let message = match timeout_at(deadline.of_step(), lookup).await {
-        Ok(Ok(addresses)) => return Ok(addresses.collect()),
+        Ok(Ok(addresses)) => return Ok(addresses),
         Ok(Err(error)) => format!("cannot resolve the name: {error}"),
         Err(_) => "the name was not resolved in time".to_owned(),
     };
@@ -128,7 +117,8 @@ async fn resolve(
             "check the proxy's host name in --proxy or HTTPS_PROXY, and this machine's DNS"
         } else {
             "check the host in the URL and this machine's DNS; behind a proxy, set HTTPS_PROXY"
-        },
+        }
+        .to_owned(),
     })
 }
 
@@ -160,7 +150,8 @@ async fn connect(
         } else {
             "check that the server is running and that no firewall blocks the connection; behind \
              a proxy, set HTTPS_PROXY"
-        },
+        }
+        .to_owned(),
     })
 }
 
@@ -170,43 +161,30 @@ async fn handshake(
     mut stream: TcpStream,
     endpoint: &Endpoint,
     proxy: Option<&Proxy>,
-    extra_roots: &[u8],
+    client: &Client,
     deadline: Deadline,
 ) -> Result<Handshake, Problem> {
     if let Some(proxy) = proxy {
         timeout_at(deadline.of_step(), proxy.tunnel(&mut stream, endpoint))
             .await
             .unwrap_or_else(|_| {
-                Err(TunnelError::Other(
-                    "the proxy did not respond in time".to_owned(),
-                ))
-            })
-            .map_err(tunnel_problem)?;
+                Err(Problem {
+                    message: "the proxy did not respond in time".to_owned(),
+                    remedy: "check that the proxy's URL has the host and port of an HTTP proxy, \
+                             and that it is running"
+                        .to_owned(),
+                })
+            })?;
     }
-    let handshake = tls::handshake(stream, endpoint, tls::roots(extra_roots));
+    let trusted = Trusted::of(client);
+    let handshake = tls::handshake(stream, endpoint, &trusted);
     timeout_at(deadline.of_step(), handshake)
         .await
         .unwrap_or_else(|_| {
             Err(Problem {
                 message: "the server did not answer the TLS handshake in time".to_owned(),
-                remedy: "check that the URL's port serves TLS; a firewall may block the connection",
+                remedy: "check that the URL's port serves TLS; a firewall may block the connection"
+                    .to_owned(),
             })
         })
-}
-
-fn tunnel_problem(error: TunnelError) -> Problem {
-    match error {
-        TunnelError::Status(407) => Problem {
-            message: "the proxy refused the tunnel (HTTP 407)".to_owned(),
-            remedy: "set the proxy's user name and password in HTTPS_PROXY",
-        },
-        TunnelError::Status(status) => Problem {
-            message: format!("the proxy refused the tunnel (HTTP {status})"),
-            remedy: "ask the proxy's administrator to allow this host, or exempt it with NO_PROXY",
-        },
-        TunnelError::Other(message) => Problem {
-            message,
-            remedy: "check the proxy's host and port in --proxy or HTTPS_PROXY",
-        },
-    }
 }

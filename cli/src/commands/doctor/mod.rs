@@ -66,13 +66,12 @@ fn check_client(
         let deadline = Deadline::after(settings.timeout);
         let api = Endpoint::of(client.api_url())?;
         let auth = Endpoint::of(client.auth_url())?;
-        let extra = connection::extra_roots(settings);
-        let to_api = connection::check(&api, settings, &extra, deadline, report).await?;
+        let to_api = connection::check(&api, client, deadline, report).await?;
         let api_is_reachable = to_api.is_some();
         let auth_is_reachable = if auth == api {
             api_is_reachable
         } else {
-            connection::check(&auth, settings, &extra, deadline, report)
+            connection::check(&auth, client, deadline, report)
                 .await?
                 .is_some()
         };

@@ -52,6 +52,7 @@ impl Description<'_> {
             "api_url": self.emulator.url(),
             "auth_url": self.emulator.token_url(),
             "control_url": self.emulator.control_url(),
+            "proxy_url": self.emulator.proxy_url(),
             "environment": self.emulator.environment(),
             "scope": self.emulator.scope(),
             "client_id": self.client_id(),
@@ -67,10 +68,11 @@ impl Description<'_> {
             "Emulator of Layer's {} environment. Ctrl-C stops it.",
             self.emulator.environment().name()
         ));
-        text.push_str(&format!(
-            "# Control API: {}\n\n",
-            self.emulator.control_url()
-        ));
+        text.push_str(&format!("# Control API: {}\n", self.emulator.control_url()));
+        if let Some(url) = self.emulator.proxy_url() {
+            text.push_str(&format!("# Proxy: {url}\n"));
+        }
+        text.push('\n');
         text.push_str(&heading("Set these variables in another terminal:"));
         for (name, value) in self.variables() {
             text.push_str(&format!("export {name}={}\n", shell_quoted(&value)));

@@ -7,7 +7,7 @@ use layerfi_auth::Environment as Layer;
 use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, EmulatorBuilder, Environment,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::args::{EmulatorArgs, Encoding, SettingsArgs};
 use crate::commands::emulator::ca_file::CaFile;
@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::runtime::block_on;
 use crate::settings;
+use crate::signals::StopSignals;
 use crate::terminal::Style;
 
 pub(super) fn run(
@@ -26,10 +27,16 @@ pub(super) fn run(
     let (builder, public_secret) = builder(settings, args)?;
     block_on(async {
         // Installed before the output is written: its reader may send a signal at once.
-        let mut interrupt = handler(SignalKind::interrupt())?;
-        let mut terminate = handler(SignalKind::terminate())?;
-        let mut hangup = handler(SignalKind::hangup())?;
+        let mut signals = StopSignals::install(&[SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
+            Failure::local(
+                format!("cannot install a signal handler: {error}"),
+                "check the process's limits on threads and file descriptors",
+            )
+        })?;
         let emulator = builder.start().await?;
+        for fault in &args.faults {
+            emulator.add_fault(fault.clone())?;
+        }
         let ca = CaFile::write(&emulator, args.ca_out.as_deref())?;
         let description = Description {
             emulator: &emulator,
@@ -38,18 +45,11 @@ pub(super) fn run(
         };
         output.result(&description.json(), || description.text(Style::stdout()))?;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            () = signals.received() => {}
             () = emulator.stopped() => {}
         }
         Ok(())
     })
-}
-
-fn handler(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind)
-        .map_err(|error| Failure::internal(format!("cannot install a signal handler: {error}")))
 }
 
 /// Returns the emulator's builder, and whether its client has the public
@@ -75,6 +75,8 @@ fn builder(
         .port(args.port)
         .control_port(args.control_port)
         .tls(args.tls || args.ca_out.is_some())
+        .tls_versions(args.tls_versions)
+        .http_versions(args.http_versions)
         .environment(environment)
         .access_token_lifetime(args.access_token_lifetime)
         .basic_decoding(match settings.basic_encoding {
@@ -98,6 +100,21 @@ fn builder(
     }
     for business in &args.businesses {
         builder = builder.business(business);
+    }
+    for name in &args.names {
+        builder = builder.name(name);
+    }
+    if let Some(trouble) = args.tls_trouble {
+        builder = builder.tls_trouble(trouble);
+    }
+    if let Some(timeout) = args.idle_timeout {
+        builder = builder.idle_timeout(timeout);
+    }
+    if let Some(requests) = args.requests_per_connection {
+        builder = builder.requests_per_connection(requests);
+    }
+    if let Some(port) = args.proxy_port {
+        builder = builder.proxy_port(port);
     }
     Ok((builder, secret.is_none()))
 }

@@ -297,6 +297,17 @@ impl Bench {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
+    /// Gets another value than this one, which a server refused.
+    pub(super) async fn renew(&self, value: u32) -> Result<Option<u32>> {
+        let progress = Progress::default();
+        self.slot
+            .renew(&self.cx, &self.script, &progress, |current| {
+                *current == value
+            })
+            .await
+            .map(|entry| entry.map(|entry| entry.value))
+    }
+
     pub(super) fn invalidate(&self, value: u32) -> bool {
         self.slot.invalidate(&self.cx, |current| *current == value)
     }

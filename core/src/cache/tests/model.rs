@@ -136,6 +136,25 @@ fn b11_model_refused_value_is_replaced_once() {
 }
 
 #[test]
+fn b11_model_refused_value_is_renewed_once_and_served_until_then() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        block_on(bench.get()).unwrap();
+        let turn = Arc::new(AtomicU32::new(0));
+        let values = threads(4, &bench, move |bench| {
+            if turn.fetch_add(1, Ordering::SeqCst) < 2 {
+                return block_on(bench.renew(1)).unwrap().unwrap();
+            }
+            let value = bench.hit().expect("the value was taken away");
+            assert!([1, 2].contains(&value));
+            2
+        });
+        assert_eq!(values, [2, 2, 2, 2]);
+        assert_eq!(bench.script.fetches(), 2);
+    });
+}
+
+#[test]
 fn b09_model_value_that_expires_during_a_refresh_is_replaced_once() {
     explore(|| {
         let bench = Arc::new(Bench::new());
@@ -239,6 +258,7 @@ fn b02_b05_b07_b11_model_mixed_events() {
                 }
                 1 => {
                     bench.invalidate(1);
+                    let _ = block_on(bench.renew(2));
                     let _ = block_on(bench.get());
                 }
                 2 => drop(bench.get().now_or_never()),

@@ -377,6 +377,38 @@ async fn b11_server_that_refuses_all_values_gets_few_requests() {
 }
 
 #[tokio::test]
+async fn b11_no_caller_waits_while_a_refused_value_is_renewed() {
+    let bench = Bench::new();
+    bench.get().await.unwrap();
+    bench.script.then(Act::Give(LIFE)).hold();
+    let renewals = join_all((0..20).map(|_| bench.renew(1)));
+    let others = async {
+        settle().await;
+        for _ in 0..20 {
+            assert_eq!(bench.get().now_or_never().unwrap().unwrap(), 1);
+        }
+        bench.script.release();
+    };
+    let (renewed, ()) = futures_util::future::join(renewals, others).await;
+    assert!(renewed.into_iter().all(|new| new.unwrap() == Some(2)));
+    assert_eq!(bench.get().await.unwrap(), 2);
+    // A call that was refused the old value late takes the new one.
+    assert_eq!(bench.renew(1).await.unwrap(), Some(2));
+    assert_eq!(bench.script.fetches(), 2);
+}
+
+#[tokio::test]
+async fn b11_renewals_are_limited_and_keep_the_value() {
+    let bench = Bench::new();
+    let mut value = bench.get().await.unwrap();
+    for _ in 0..100 {
+        value = bench.renew(value).await.unwrap().unwrap_or(value);
+    }
+    assert_eq!(bench.script.fetches(), 6, "the first and five renewals");
+    assert_eq!(bench.get().await.unwrap(), 6);
+}
+
+#[tokio::test]
 async fn b13_forked_child_serves_the_value_and_does_not_wait_for_the_parents_fetch() {
     let bench = Bench::new();
     bench.get().await.unwrap();
@@ -426,7 +458,7 @@ async fn b12_dropped_fetch_is_an_error_and_the_next_call_fetches_again() {
         call.now_or_never()
     });
     let result = waiter.join().unwrap().expect("the waiter still waits");
-    assert_eq!(result.unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Transport);
     bench.script.release();
     assert_eq!(bench.get().await.unwrap(), 2);
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint,
 };
-use layerfi_auth_test_support::{Canary, control};
+use layerfi_auth_test_support::vectors::{Files, HOST, host};
+use layerfi_auth_test_support::{Canary, control, emulator_variables};
 use serde_json::{Map, Value, json};
 
 use super::program::{Reply, VectorProgram};
@@ -40,10 +41,17 @@ impl Transport {
                 .iter()
                 .any(|word| wire.contains(&format!("\"{word}\"")))
         };
+        // As well as cases with variables, and with the exact text for a broken connection.
+        let has_text = case["steps"].to_string().contains(r#""message":"#);
+        let is_broken = case["faults"]
+            .as_array()
+            .is_some_and(|faults| faults.iter().any(|fault| !fault["wire"].is_null()));
         self == Self::Plain
-            || !(plain_settings
-                .iter()
-                .any(|name| case["client"].get(name).is_some())
+            || !(case.get("variables").is_some()
+                || (has_text && is_broken)
+                || plain_settings
+                    .iter()
+                    .any(|name| case["client"].get(name).is_some())
                 || case["faults"]
                     .as_array()
                     .is_some_and(|faults| faults.iter().any(is_one)))
@@ -53,22 +61,39 @@ impl Transport {
 /// Runs one case against its own emulator. The error says how the outcome differs, and contains no
 /// token.
 pub fn run(case: &Value, transport: Transport, program: &mut VectorProgram) -> Result<(), String> {
-    let text = case.to_string();
-    let canary = text.contains("{{canary_url}}").then(Canary::new);
-    let case: Value = match &canary {
-        Some(canary) => serde_json::from_str(&text.replace("{{canary_url}}", &canary.url()))
-            .map_err(|error| error.to_string())?,
-        None => case.clone(),
-    };
     let empty = Map::new();
-    let object = |name: &str| case[name].as_object().unwrap_or(&empty);
     only(
         case.as_object().unwrap_or(&empty),
         &[
-            "name", "why", "emulator", "settings", "client", "faults", "steps", "requests", "stats",
+            "name",
+            "why",
+            "only",
+            "emulator",
+            "files",
+            "variables",
+            "settings",
+            "client",
+            "faults",
+            "steps",
+            "requests",
+            "stats",
         ],
     )?;
-    let layer = start(object("emulator"), transport)?;
+    if case["only"]
+        .as_array()
+        .is_some_and(|names| !names.contains(&json!("c")))
+    {
+        return Ok(());
+    }
+    let files = Files::create(case.get("files"));
+    let layer = start(case["emulator"].as_object().unwrap_or(&empty), transport)?;
+    let mut text = files.fill(&case.to_string()).replace(HOST, &host(&layer));
+    let canary = text.contains("{{canary_url}}").then(Canary::new);
+    if let Some(canary) = &canary {
+        text = text.replace("{{canary_url}}", &canary.url());
+    }
+    let case: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let object = |name: &str| case[name].as_object().unwrap_or(&empty);
     if let Some(settings) = case.get("settings") {
         control(layer.control_address(), "POST", "/settings", settings);
     }
@@ -84,6 +109,7 @@ pub fn run(case: &Value, transport: Transport, program: &mut VectorProgram) -> R
         layer: &layer,
         built: &built,
         secret: &secret,
+        uses_variables: case.get("variables").is_some(),
         timeout: Duration::from_millis(case["client"]["timeout_ms"].as_u64().unwrap_or(30_000)),
     };
     for (number, step) in case["steps"]
@@ -132,6 +158,14 @@ pub fn run(case: &Value, transport: Transport, program: &mut VectorProgram) -> R
             return Err("the panic was not reported as a panic".to_owned());
         }
         check_no_secret(&panic, &secret, program)?;
+    }
+    if case.get("variables").is_some() {
+        for (name, _) in emulator_variables(&layer) {
+            program.send(&["env", name])?;
+        }
+        for name in object("variables").keys() {
+            program.send(&["env", name])?;
+        }
     }
     program.send(&["end"])?;
     if !program.receive()?.ok {
@@ -239,6 +273,23 @@ fn configure(
     program: &mut VectorProgram,
 ) -> Result<String, String> {
     let empty = Map::new();
+    if let Some(variables) = case["variables"].as_object() {
+        for (name, value) in emulator_variables(layer) {
+            program.send(&["env", name, &value])?;
+        }
+        for (name, value) in variables {
+            match value.as_str() {
+                Some(text) => program.send(&["env", name, text])?,
+                None => program.send(&["env", name])?,
+            }
+        }
+        program.send(&["from_env"])?;
+        program.send(&["set", "no_proxy", ""])?;
+        let secret = variables.get("LAYER_CLIENT_SECRET").and_then(Value::as_str);
+        let secret = secret.unwrap_or(DEFAULT_CLIENT_SECRET).to_owned();
+        program.secrets.add_client(DEFAULT_CLIENT_ID, &secret);
+        return Ok(secret);
+    }
     let changes = case["client"].as_object().unwrap_or(&empty);
     let mut settings = json!({
         "environment": "custom",

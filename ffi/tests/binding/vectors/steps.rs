@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use layerfi_auth_emulator::Emulator;
 use layerfi_auth_test_support::control;
+use layerfi_auth_test_support::vectors::{text_matches, variable_of};
 use serde_json::{Map, Value, json};
 
 use super::case::only;
@@ -15,6 +16,8 @@ pub struct Steps<'a> {
     pub layer: &'a Emulator,
     pub built: &'a Reply,
     pub secret: &'a str,
+    /// Whether the client is made from environment variables.
+    pub uses_variables: bool,
     /// The timeout of each call.
     pub timeout: Duration,
 }
@@ -179,6 +182,20 @@ impl Steps<'_> {
                     ms => json!(ms),
                 },
                 "retryable" => json!(error.number(name)? == 1),
+                "message" | "remedy" => {
+                    let named = |setting: &str| match setting {
+                        _ if name == "message" || !self.uses_variables => setting.to_owned(),
+                        "allow_http_loopback" => "LAYER_ALLOW_HTTP_LOOPBACK=1".to_owned(),
+                        _ => variable_of(setting).unwrap_or_else(|| setting.to_owned()),
+                    };
+                    let text = error.get(name)?;
+                    let wanted = expected.as_str().unwrap_or_default();
+                    if text_matches(wanted, text, named) {
+                        expected.clone()
+                    } else {
+                        json!(text)
+                    }
+                }
                 other => return Err(format!("{other} is not a field of an error")),
             };
             if got != *expected {

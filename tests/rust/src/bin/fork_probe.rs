@@ -5,11 +5,15 @@
 //! Usage: `fork_probe <scenario>`, with the client's settings in the environment.
 //! The exit code is 0 if all processes succeed; errors are printed to standard error.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use layerfi_auth::{BatchOptions, BusinessId, SessionDuration, blocking};
+use layerfi_auth::{
+    BatchOptions, BusinessId, BusinessTokenOptions, ClientBuilder, SessionDuration, TestClock,
+    blocking,
+};
 use layerfi_auth_tests::{assert_new_token, assert_same_token};
 
 /// Time limit of a child process.
@@ -26,6 +30,10 @@ fn main() {
         "batch" => batch(&client),
         "forks_under_load" => forks_under_load(&client),
         "grandchild" => grandchild(&client),
+        "without_handlers" => without_handlers(),
+        "mid_flight_without_handlers" => mid_flight_without_handlers(&client),
+        "reader" => reader(),
+        "siblings" => siblings(&client),
         other => panic!("unknown scenario: {other}"),
     }
 }
@@ -34,14 +42,60 @@ fn business() -> BusinessId {
     "3fa85f64-5717-4562-b3fc-2c963f66afa6".parse().unwrap()
 }
 
+/// How a process forks.
+#[derive(Clone, Copy, Debug)]
+enum Method {
+    /// `fork()`, which runs the handlers of `pthread_atfork`.
+    Fork,
+    /// The system call that `fork()` makes. It runs no handlers.
+    Clone,
+    /// `_Fork()` of glibc 2.34 and newer, which runs no handlers.
+    UnderscoreFork,
+}
+
+impl Method {
+    /// Returns 0 in the child, as `fork()` does.
+    fn call(self) -> libc::pid_t {
+        // SAFETY: the child continues as an ordinary program. POSIX leaves that
+        // undefined for a process with threads, but glibc supports it: its own fork
+        // handlers reset its allocator and standard streams. These tests check the
+        // same for the library. Without handlers, the other threads must not be in
+        // the allocator; they sleep.
+        #[allow(unsafe_code)]
+        unsafe {
+            match self {
+                Self::Fork => libc::fork(),
+                #[cfg(target_os = "linux")]
+                Self::Clone => {
+                    let flags = libc::c_long::from(libc::SIGCHLD);
+                    libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) as libc::pid_t
+                }
+                #[cfg(not(target_os = "linux"))]
+                Self::Clone => libc::fork(),
+                Self::UnderscoreFork => {
+                    let found = libc::dlsym(libc::RTLD_DEFAULT, c"_Fork".as_ptr());
+                    if found.is_null() {
+                        return Self::Clone.call();
+                    }
+                    let fork: extern "C" fn() -> libc::pid_t = std::mem::transmute(found);
+                    fork()
+                }
+            }
+        }
+    }
+}
+
 /// Forks. The child runs `child` and exits with 0 unless it panicked.
 fn fork(child: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: the child continues as an ordinary program. POSIX leaves that
-    // undefined for a process with threads, but glibc supports it: its own fork
-    // handlers reset its allocator and standard streams. These tests check the
-    // same for the library.
-    #[allow(unsafe_code)]
-    let pid = unsafe { libc::fork() };
+    fork_by(Method::Fork, child)
+}
+
+fn fork_by(method: Method, child: impl FnOnce()) -> libc::pid_t {
+    if !matches!(method, Method::Fork) {
+        // The background threads become idle: they must not be in the allocator.
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    let pid = method.call();
     assert!(pid >= 0, "fork failed");
     if pid > 0 {
         return pid;
@@ -250,4 +304,148 @@ fn grandchild(client: &blocking::Client) {
     });
     join(child);
     check_parent(client, &token);
+}
+
+fn client_with(clock: &TestClock, keep_warm: bool) -> blocking::Client {
+    ClientBuilder::from_env()
+        .unwrap()
+        .test_clock(clock.clone())
+        .keep_warm(keep_warm)
+        .build_blocking()
+        .unwrap()
+}
+
+/// Waits until a call returns a value.
+fn poll<T>(what: &str, mut call: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + CHILD_LIMIT;
+    loop {
+        if let Some(value) = call() {
+            return value;
+        }
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The child is not told that it is one. Every call that needs more than the cache
+/// has to notice.
+fn without_handlers() {
+    for method in [Method::Clone, Method::UnderscoreFork] {
+        // Each scenario has a new client, on which the child's first call is the one
+        // that has to notice.
+        let calls: [fn(&blocking::Client); 8] = [
+            |client| drop(client.token().unwrap()),
+            |client| drop(client.whoami().unwrap()),
+            |client| drop(client.business_token(&business()).unwrap()),
+            |client| run_batch(client, 3, 2),
+            |client| drop(client.get("/whoami").unwrap()),
+            |client| {
+                poll("try_token returns no token", || client.try_token().unwrap());
+            },
+            |client| {
+                poll("try_business_token returns no token", || {
+                    let options = BusinessTokenOptions::default();
+                    client.try_business_token(&business(), options).unwrap()
+                });
+            },
+            |client| drop(block_on(client.as_async().whoami()).unwrap()),
+        ];
+        for call in calls {
+            // Not used in the parent.
+            let clock = TestClock::new();
+            let unused = client_with(&clock, false);
+            join(fork_by(method, || call(&unused)));
+            // Used in the parent, then expired.
+            let used = client_with(&clock, false);
+            let token = used.token().unwrap();
+            used.business_token(&business()).unwrap();
+            join(fork_by(method, || work(&used, &token)));
+            clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
+            join(fork_by(method, || call(&used)));
+            used.whoami().unwrap();
+        }
+        // In the refresh window: the parent's token is served, and refreshed.
+        let clock = TestClock::new();
+        let client = client_with(&clock, false);
+        let token = client.token().unwrap();
+        clock.advance(token.remaining().mul_f64(0.96));
+        let child = fork_by(method, || {
+            poll("the child does not refresh the token", || {
+                (client.token().unwrap().secret() != token.secret()).then_some(())
+            });
+        });
+        join(child);
+    }
+}
+
+/// As `mid_flight`. The child must not wait for its parent's request.
+fn mid_flight_without_handlers(client: &blocking::Client) {
+    let waiting = {
+        let client = client.clone();
+        std::thread::spawn(move || client.token().map(drop))
+    };
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    for method in [Method::Clone, Method::UnderscoreFork] {
+        let child = fork_by(method, || {
+            poll("the child waits for its parent's request", || {
+                client.try_token().unwrap()
+            });
+            client.whoami().unwrap();
+        });
+        join(child);
+    }
+    waiting.join().unwrap().unwrap();
+}
+
+/// A child that only reads in place is kept warm: its token is refreshed although it
+/// makes no call.
+fn reader() {
+    let builder = ClientBuilder::from_env().unwrap().keep_warm(true);
+    let client = builder.build_blocking().unwrap();
+    client.token().unwrap();
+    let child = fork(|| {
+        let before = client.stats().token_requests;
+        let token = client.reader().borrow_token().map(drop);
+        assert!(token.is_some(), "the child has no token");
+        poll("the token is not refreshed after one hit", || {
+            (client.stats().token_requests > before).then_some(())
+        });
+    });
+    join(child);
+    // Without a hit, after the token has expired.
+    let clock = TestClock::new();
+    let client = client_with(&clock, true);
+    client.token().unwrap();
+    let child = fork(|| {
+        clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
+        let mut reader = client.reader();
+        poll("the expired token of a reader is not replaced", || {
+            reader.borrow_token().map(drop)
+        });
+    });
+    join(child);
+}
+
+/// Eight children of a used parent ask for a token of their own business, and all of
+/// their requests fail.
+fn siblings(client: &blocking::Client) {
+    client.token().unwrap();
+    client.whoami().unwrap();
+    let children: Vec<_> = (0..8)
+        .map(|number| {
+            fork(|| {
+                let id = format!("{number:08x}-0000-4000-8000-000000000000");
+                let business: BusinessId = id.parse().unwrap();
+                let error = client.business_token(&business).unwrap_err();
+                assert!(error.attempts() > 1, "it was not retried: {error:?}");
+            })
+        })
+        .collect();
+    children.into_iter().for_each(join);
+}
+
+/// Runs a future on this thread.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(future)
 }

@@ -5,8 +5,9 @@
 //! in the other languages.
 //!
 //! Protocol: the program prints one line when it is idle. The first line on
-//! standard input starts the calls; the second one makes it recover, stop and
-//! print its results. It then waits for a third line, so that its remaining
+//! standard input starts the calls; the program prints `{}` when all its threads run.
+//! The second line makes it recover, stop and print its results. It then waits for a
+//! third line, so that its remaining
 //! resources can be sampled. It exits at any time if standard input is closed.
 
 use std::collections::BTreeMap;
@@ -52,7 +53,8 @@ impl Run {
         }
     }
 
-    fn client(&self) -> Client {
+    /// Without free file descriptors this can fail: it reads the CA file.
+    fn client(&self) -> Result<Client, Error> {
         let [timeout, attempt, connect] = self.timeouts;
         ClientBuilder::from_env()
             .unwrap()
@@ -61,7 +63,6 @@ impl Run {
             .attempt_timeout(attempt)
             .connect_timeout(connect)
             .build()
-            .unwrap()
     }
 
     fn is_running(&self) -> bool {
@@ -129,15 +130,17 @@ fn thread(run: &Run, client: &blocking::Client, number: u64) {
     let mut random = Random(number * 104_729 + 1);
     while run.is_running() {
         // A client that is created and dropped, with its connections.
-        let short_lived = (random.below(64) == 0).then(|| {
-            run.short_lived.fetch_add(1, Ordering::Relaxed);
-            blocking::Client::from(run.client())
-        });
+        let short_lived = random.below(64) == 0;
         let asked_at = now();
-        let outcome = match (short_lived, random.below(8)) {
-            (Some(client), _) => client.token().map(|token| Some(token.expires_at())),
-            (None, 1) => client.whoami().map(|_| None),
-            (None, _) => client.token().map(|token| Some(token.expires_at())),
+        let outcome = match random.below(8) {
+            _ if short_lived => {
+                run.short_lived.fetch_add(1, Ordering::Relaxed);
+                run.client()
+                    .and_then(|client| blocking::Client::from(client).token())
+                    .map(|token| Some(token.expires_at()))
+            }
+            1 => client.whoami().map(|_| None),
+            _ => client.token().map(|token| Some(token.expires_at())),
         };
         run.record(asked_at, outcome);
         std::thread::sleep(Duration::from_millis(5 + random.below(50)));
@@ -166,7 +169,8 @@ fn wait_for_a_line() {
 
 fn main() {
     let run = Arc::new(Run::from_arguments());
-    let (task_client, thread_client) = (run.client(), blocking::Client::from(run.client()));
+    let client = || run.client().unwrap();
+    let (task_client, thread_client) = (client(), blocking::Client::from(client()));
     // The background thread runs until the process ends; it exists from now on.
     thread_client.token().unwrap();
     println!(
@@ -185,6 +189,8 @@ fn main() {
             std::thread::spawn(move || thread(&run, &client, number))
         })
         .collect();
+
+    println!("{{}}");
 
     wait_for_a_line();
     let started = Instant::now();

@@ -52,6 +52,20 @@ pub fn violations_of_all(
             disruptions.freezes > 0,
             "the emulator was never frozen".to_owned(),
         );
+        check(
+            disruptions.few_files > 0,
+            "the files were never few".to_owned(),
+        );
+        if disruptions.can_limit_threads {
+            check(
+                disruptions.few_threads > 0,
+                "the threads were never few".to_owned(),
+            );
+        }
+        check(
+            disruptions.frozen_connections > 0,
+            "no connection was frozen".to_owned(),
+        );
         if disruptions.can_cut {
             check(disruptions.cuts > 0, "the link was never cut".to_owned());
             check(
@@ -101,6 +115,10 @@ pub fn violations_of(report: &Report, elapsed: Duration) -> Vec<String> {
             format!("{} failed flights, {failures:.0} allowed", stats.failures),
         );
     }
+    check(
+        report.errors.is_empty(),
+        format!("it wrote to standard error: {}", report.errors),
+    );
     let (early, late) = (&report.early, &report.late);
     check(
         late.max.threads <= early.max.threads,
@@ -150,7 +168,7 @@ fn each_invariant_can_be_violated() {
     let valid = Report::example();
     assert_eq!(violations_of(&valid, elapsed), Vec::<String>::new());
     type Change = fn(&mut Report);
-    let changes: [(&str, Change); 10] = [
+    let changes: [(&str, Change); 11] = [
         ("too little happened", |report| report.figures.served = 100),
         ("expired token was served", |report| {
             report.figures.max_expired_us = 10_000
@@ -161,6 +179,9 @@ fn each_invariant_can_be_violated() {
         }),
         ("failed flights", |report| {
             report.figures.clients[0].failures = 20_000;
+        }),
+        ("wrote to standard error", |report| {
+            report.errors = "panicked at".to_owned();
         }),
         ("threads grow", |report| report.late.max.threads += 1),
         ("memory grows", |report| {
@@ -182,6 +203,8 @@ fn each_invariant_can_be_violated() {
     let mut disruptions = Disruptions {
         kills: 1,
         freezes: 1,
+        few_files: 1,
+        frozen_connections: 1,
         token_requests: valid.figures.clients[0].token_requests + MAX_ATTEMPTS,
         ..Disruptions::default()
     };
@@ -189,6 +212,9 @@ fn each_invariant_can_be_violated() {
     assert!(violations_of_all(&disruptions, &reports, elapsed).is_empty());
     disruptions.token_requests += 1;
     disruptions.can_cut = true;
+    disruptions.can_limit_threads = true;
+    disruptions.few_files = 0;
+    disruptions.frozen_connections = 0;
     let violations = violations_of_all(&disruptions, &reports, elapsed);
-    assert_eq!(violations.len(), 3, "{violations:?}");
+    assert_eq!(violations.len(), 6, "{violations:?}");
 }

@@ -1,8 +1,10 @@
 //! Soak test. The emulator runs in its own process: it returns faults, is killed,
-//! restarted and frozen, and the network to it is cut and loses packets. Meanwhile
-//! one program per language makes calls from tasks and threads and creates and
-//! drops clients. At the end no expired token was served, the number of requests
-//! is bounded, all clients have recovered, and no resource has grown.
+//! restarted and frozen, its certificate authority is replaced, and the network to it
+//! is cut and loses packets. Meanwhile one program per language makes calls from tasks
+//! and threads and creates and drops clients, at times with few threads and few file
+//! descriptors. At the end no expired token was served, the number of requests is
+//! bounded, all clients have recovered, no resource has grown, and nothing was written
+//! to standard error.
 //!
 //! `cargo test` runs it for a few seconds with the Rust program on loopback.
 //! `make soak` runs it for ten minutes with all programs (`LAYERFI_SOAK=all`),
@@ -14,6 +16,7 @@ mod invariants;
 mod network;
 mod programs;
 mod samples;
+mod scarcity;
 mod test_bed;
 
 use std::time::{Duration, Instant};
@@ -42,7 +45,7 @@ fn limit_run_time(duration: Duration) {
 }
 
 #[test]
-fn b05_b06_b08_b14_soak() {
+fn b05_b06_b08_b14_b25_b26_soak() {
     let seconds = std::env::var("LAYERFI_SOAK_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -71,18 +74,17 @@ fn b05_b06_b08_b14_soak() {
         programs.push(Program::python(&mut test_bed));
     }
     let started = Instant::now();
-    test_bed.disrupt(duration, &mut || {
-        for program in &mut programs {
-            program.record_sample();
-        }
-    });
+    test_bed.disrupt(duration, &mut programs);
 
     // First tell all programs to end, then wait for each, so that they recover at the
     // same time.
     for program in &mut programs {
         program.tell_to_end();
     }
-    let reports: Vec<_> = programs.into_iter().map(Program::end).collect();
+    let reports: Vec<_> = programs
+        .into_iter()
+        .map(|program| program.end(&mut test_bed))
+        .collect();
     let elapsed = started.elapsed();
     let disruptions = test_bed.into_disruptions();
     println!("{:.0} s: {disruptions}", elapsed.as_secs_f64());

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::samples::{Sample, max, median, sample};
+use crate::scarcity::Scarcity;
 use crate::test_bed::TestBed;
 
 /// Time limit for a program to close its connections and end its threads.
@@ -23,6 +24,11 @@ struct Ready {
     /// Number of callers that may need a connection at the same time.
     callers: u64,
 }
+
+/// A program's second line: all its threads run, so that their number may be limited.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Running {}
 
 /// A program's last line: its results.
 #[derive(Debug, Deserialize)]
@@ -62,6 +68,10 @@ pub struct Program {
     callers: u64,
     idle: Sample,
     samples: Vec<Sample>,
+    /// The file that standard error is written to.
+    errors: PathBuf,
+    /// `None` until the program's own threads run.
+    scarcity: Option<Scarcity>,
 }
 
 /// A program's results and the resources it held.
@@ -73,6 +83,8 @@ pub struct Report {
     pub early: Half,
     pub late: Half,
     pub at_end: Sample,
+    /// What it wrote to standard error.
+    pub errors: String,
 }
 
 /// Half of the samples.
@@ -140,9 +152,11 @@ impl Program {
 
     fn start_command(name: &'static str, test_bed: &mut TestBed, mut command: Command) -> Self {
         test_bed.configure(&mut command);
+        let errors = test_bed.files().join(format!("{name}-errors"));
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&errors).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut program = Self {
@@ -153,10 +167,18 @@ impl Program {
             callers: 0,
             idle: Sample::default(),
             samples: Vec::new(),
+            errors,
+            scarcity: None,
         };
         program.callers = program.read_line::<Ready>().callers;
         program.idle = program.sample();
         program.send("begin");
+        let Running {} = program.read_line();
+        let (scarcity, why_not) = Scarcity::new(program.process.id());
+        if let Some(why) = why_not {
+            println!("THE THREADS OF THE {name} PROGRAM ARE NOT LIMITED: {why}");
+        }
+        program.scarcity = Some(scarcity);
         program
     }
 
@@ -184,7 +206,13 @@ impl Program {
     /// failed, unless a signal ended it.
     fn ended_early(&mut self) -> ! {
         let status = self.process.wait().unwrap();
-        panic!("the {} program ended early: {status}", self.name)
+        let errors = std::fs::read_to_string(&self.errors).unwrap_or_default();
+        panic!("the {} program ended early: {status}; {errors}", self.name)
+    }
+
+    /// Its limits; `None` if it is not running.
+    pub const fn scarcity(&mut self) -> Option<&mut Scarcity> {
+        self.scarcity.as_mut()
     }
 
     /// Samples the program's resources.
@@ -197,14 +225,16 @@ impl Program {
         self.send("end");
     }
 
-    /// Waits until it has recovered, finished and released its resources.
-    pub fn end(mut self) -> Report {
+    /// Waits until it has recovered, finished and released its resources. The
+    /// emulator closes the connections that the engine keeps for later.
+    pub fn end(mut self, test_bed: &mut TestBed) -> Report {
         let figures = self.read_line::<Figures>();
         let until = Instant::now() + CLOSE_LIMIT;
         let mut left = self.sample();
         while (left.files > self.idle.files || left.threads > self.idle.threads)
             && Instant::now() < until
         {
+            test_bed.close_connections();
             std::thread::sleep(Duration::from_millis(50));
             left = self.sample();
         }
@@ -218,15 +248,17 @@ impl Program {
             early: Half::of(early),
             late: Half::of(late),
             at_end: left,
+            errors: String::new(),
         };
         self.send("exit");
         let status = self.process.wait().unwrap();
+        let errors = std::fs::read_to_string(&self.errors).unwrap();
         assert!(
             status.success(),
-            "the {} program ended with {status}",
+            "the {} program ended with {status}; {errors}",
             self.name
         );
-        report
+        Report { errors, ..report }
     }
 }
 
@@ -274,6 +306,7 @@ impl Report {
             early: half(),
             late: half(),
             at_end: held,
+            errors: String::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::network::{End, Network};
+use crate::programs::Program;
 use crate::{ATTEMPT_TIMEOUT, BUSINESSES, CONNECT_TIMEOUT, LIFE, TIMEOUT};
 
 /// How often the client processes are sampled.
@@ -18,6 +19,10 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
 const CLIENT_ID: &str = "soak-client-id";
 const CLIENT_SECRET: &str = "soak-client-secret-not-a-secret";
+
+fn new_key() -> String {
+    rcgen::KeyPair::generate().unwrap().serialize_pem()
+}
 
 fn random_end(random: &mut Random) -> End {
     [End::Clients, End::Emulator][random.below(2) as usize]
@@ -71,6 +76,16 @@ impl EmulatorProcess {
         serde_json::from_str(&response).expect("the emulator's process ended early")
     }
 
+    /// Writes the authority's certificate, if there is one, to the clients' `ca_file`.
+    fn write_authority(&mut self, folder: &Path) {
+        let about = self.control("GET", "/", &Value::Null);
+        if let Some(pem) = about["ca_pem"].as_str() {
+            let (new, file) = (folder.join("new.pem"), folder.join("ca.pem"));
+            std::fs::write(&new, pem).unwrap();
+            std::fs::rename(new, file).unwrap();
+        }
+    }
+
     fn control(&mut self, method: &str, path: &str, body: &Value) -> Value {
         self.send(&json!({"method": method, "path": path, "body": body}))
     }
@@ -102,6 +117,13 @@ pub struct Disruptions {
     pub revocations: u64,
     pub bad_handshakes: u64,
     pub faults: u64,
+    pub frozen_connections: u64,
+    pub new_authorities: u64,
+    /// Periods in which a program could open few files, or start few threads.
+    pub few_files: u64,
+    pub few_threads: u64,
+    /// Whether the number of threads could be limited.
+    pub can_limit_threads: bool,
     /// Token requests that the emulator received.
     pub token_requests: u64,
     /// Whether the link could be cut and lose packets.
@@ -115,13 +137,18 @@ impl fmt::Display for Disruptions {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} token requests, {} kills, {} freezes, {} revocations, {} faults, {} bad \
+            "{} token requests, {} kills, {} freezes, {} revocations, {} faults, {} frozen \
+             connections, {} new authorities, {} periods of few files, {} of few threads, {} bad \
              handshakes",
             self.token_requests,
             self.kills,
             self.freezes,
             self.revocations,
             self.faults,
+            self.frozen_connections,
+            self.new_authorities,
+            self.few_files,
+            self.few_threads,
             self.bad_handshakes
         )?;
         if self.can_cut {
@@ -152,17 +179,12 @@ pub struct TestBed {
 
 impl TestBed {
     pub fn new(network: Network) -> Self {
-        let authority_key = network
-            .is_tls()
-            .then(|| rcgen::KeyPair::generate().unwrap().serialize_pem());
+        let authority_key = network.is_tls().then(new_key);
         let mut layer = EmulatorProcess::start(&network, 0, authority_key.as_deref());
         // Not in /tmp: a signal that ends the run prevents the removal of the
         // folder.
         let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let about = layer.control("GET", "/", &Value::Null);
-        if let Some(pem) = about["ca_pem"].as_str() {
-            std::fs::write(files.path().join("ca.pem"), pem).unwrap();
-        }
+        layer.write_authority(files.path());
         Self {
             layer,
             authority_key,
@@ -225,19 +247,19 @@ impl TestBed {
         command.arg(BUSINESSES.to_string());
     }
 
-    /// Causes disruptions for `duration`, then stops them. `record` is called every
+    /// Causes disruptions for `duration`, then stops them. Samples the programs every
     /// quarter of a second.
-    pub fn disrupt(&mut self, duration: Duration, record: &mut dyn FnMut()) {
+    pub fn disrupt(&mut self, duration: Duration, programs: &mut [Program]) {
         let mut random = Random(20_261_124);
         let started = Instant::now();
         // In random order, but each kind occurs about once in 15 s.
         let mut pending = Vec::new();
         while started.elapsed() < duration {
-            pause(SAMPLE_INTERVAL, record);
+            pause(SAMPLE_INTERVAL, programs);
             if pending.is_empty() {
                 pending = random.shuffled(28);
             }
-            self.cause(pending.pop(), &mut random, record);
+            self.cause(pending.pop(), &mut random, programs);
             if self
                 .loss
                 .as_ref()
@@ -247,7 +269,14 @@ impl TestBed {
             }
         }
         self.stop_losing();
+        // Frozen connections stay frozen: the clients must leave them.
         self.layer.control("DELETE", "/faults", &Value::Null);
+    }
+
+    /// Closes all connections to the emulator.
+    pub fn close_connections(&mut self) {
+        let close = json!({"action": "close"});
+        self.layer.control("POST", "/connections", &close);
     }
 
     /// Returns the counts. Call it after the clients have ended.
@@ -264,20 +293,29 @@ impl TestBed {
     }
 
     /// Causes one disruption, or none.
-    fn cause(&mut self, what: Option<u64>, random: &mut Random, record: &mut dyn FnMut()) {
+    fn cause(&mut self, what: Option<u64>, random: &mut Random, programs: &mut [Program]) {
         match what {
             Some(0) => {
                 self.disruptions.kills += 1;
                 self.count();
                 self.layer.kill();
-                pause(up_to(random, Duration::from_secs(2)), record);
+                pause(up_to(random, Duration::from_secs(2)), programs);
+                let new_authority = self.network.is_tls() && random.below(2) == 0;
+                if new_authority {
+                    self.authority_key = Some(new_key());
+                }
                 let key = self.authority_key.as_deref();
                 self.layer = EmulatorProcess::start(&self.network, self.layer.port, key);
+                if new_authority {
+                    self.disruptions.new_authorities += 1;
+                    pause(up_to(random, Duration::from_secs(2)), programs);
+                    self.layer.write_authority(self.files.path());
+                }
             }
             Some(1) => {
                 self.disruptions.freezes += 1;
                 self.layer.signal(libc::SIGSTOP);
-                pause(up_to(random, Duration::from_secs(2)), record);
+                pause(up_to(random, Duration::from_secs(2)), programs);
                 self.layer.signal(libc::SIGCONT);
             }
             Some(2) => {
@@ -289,7 +327,7 @@ impl TestBed {
                 self.disruptions.cuts += 1;
                 let end = random_end(random);
                 self.network.cut(end);
-                pause(up_to(random, Duration::from_secs(3)), record);
+                pause(up_to(random, Duration::from_secs(3)), programs);
                 self.network.restore(end);
             }
             Some(5 | 6) if self.network.can_be_cut() && self.loss.is_none() => {
@@ -306,13 +344,40 @@ impl TestBed {
                 let kind = ["handshake_stall", "expired", "self_signed"][random.below(3) as usize];
                 let settings = json!({"tls_trouble": kind});
                 self.layer.control("POST", "/settings", &settings);
-                pause(up_to(random, Duration::from_secs(2)), record);
+                pause(up_to(random, Duration::from_secs(2)), programs);
                 let none = json!({"tls_trouble": null});
                 self.layer.control("POST", "/settings", &none);
             }
             Some(8..=17) => {
                 self.disruptions.faults += 1;
                 self.layer.control("POST", "/faults", &fault(random));
+            }
+            Some(18..=21) => {
+                let chosen = random.below(programs.len() as u64) as usize;
+                let what = random.below(3);
+                let closed = json!({"action": "reset"});
+                if let Some(scarcity) = programs[chosen].scarcity() {
+                    self.disruptions.can_limit_threads |= scarcity.limits_threads();
+                    if what != 0 {
+                        self.disruptions.few_files += 1;
+                        scarcity.limit_files(random).unwrap();
+                    }
+                    if what != 1 && scarcity.limits_threads() {
+                        self.disruptions.few_threads += 1;
+                        scarcity.limit_threads(random).unwrap();
+                    }
+                    // So that new connections are needed.
+                    self.layer.control("POST", "/connections", &closed);
+                    pause(up_to(random, Duration::from_secs(2)), programs);
+                }
+                if let Some(scarcity) = programs[chosen].scarcity() {
+                    scarcity.lift().unwrap();
+                }
+            }
+            Some(22 | 23) => {
+                self.disruptions.frozen_connections += 1;
+                let frozen = json!({"wire": "freeze", "endpoint": "whoami"});
+                self.layer.control("POST", "/faults", &frozen);
             }
             _ => {}
         }
@@ -325,10 +390,12 @@ impl TestBed {
     }
 }
 
-fn pause(length: Duration, record: &mut dyn FnMut()) {
+fn pause(length: Duration, programs: &mut [Program]) {
     let until = Instant::now() + length;
     while Instant::now() < until {
-        record();
+        for program in &mut *programs {
+            program.record_sample();
+        }
         std::thread::sleep(SAMPLE_INTERVAL.min(until.saturating_duration_since(Instant::now())));
     }
 }

@@ -20,7 +20,7 @@ use serde_json::json;
 /// The layers of `core/src`, from the lowest to the highest. A file may use
 /// files of its own layer and of lower layers.
 const LAYERS: [&[&str]; 7] = [
-    &["sys", "secret", "error"],
+    &["sys", "secret", "setting_names", "error"],
     &[
         "environment",
         "url",
@@ -29,6 +29,7 @@ const LAYERS: [&[&str]; 7] = [
         "whoami",
         "credentials",
         "token",
+        "trust",
         "config",
         "stats",
         "deadline",

@@ -1,0 +1,201 @@
+//! Looks up host names on threads of its own.
+//!
+//! The system's lookup (`getaddrinfo`) blocks its thread. Tokio's threads for
+//! blocking work are started when they are needed, and Tokio panics if no thread
+//! can be started. So one thread for lookups is started in advance, together with
+//! the engine's thread: if that fails, the call fails with a retryable error.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::oneshot;
+
+use crate::sys::fork::PerProcess;
+use crate::sys::{descriptors, threads};
+
+/// Most threads for lookups at the same time, so that slow names do not delay
+/// the others.
+const MAX_THREADS: usize = 8;
+
+/// Descriptors that a lookup needs: for the files of the configuration, and for
+/// sockets to the name servers. With fewer, the system's library reports that the
+/// name does not exist, or remembers an incomplete configuration.
+const DESCRIPTORS: usize = 3;
+
+static LOOKUPS: PerProcess<Lookups> = PerProcess::new();
+
+/// The thread that was started in advance, and the number of the others.
+struct Lookups {
+    queue: mpsc::Sender<Lookup>,
+    /// Lookups in the queue, including the one that its thread runs.
+    queued: Arc<AtomicUsize>,
+    /// Threads that run one lookup each.
+    extra: Arc<AtomicUsize>,
+}
+
+/// Lookup of one name. Nobody waits for the answer if the call has ended.
+struct Lookup {
+    name: String,
+    answer: oneshot::Sender<io::Result<Vec<SocketAddr>>>,
+}
+
+impl Lookup {
+    fn run(self) {
+        if !self.answer.is_closed() {
+            let _ = self.answer.send(addresses(&self.name));
+        }
+    }
+}
+
+fn addresses(name: &str) -> io::Result<Vec<SocketAddr>> {
+    descriptors::check_free(DESCRIPTORS)?;
+    // reqwest replaces the port 0.
+    match (name, 0).to_socket_addrs() {
+        Ok(addresses) => Ok(addresses.collect()),
+        // Another thread may have taken the descriptors since then.
+        Err(error) => Err(descriptors::check_free(DESCRIPTORS).err().unwrap_or(error)),
+    }
+}
+
+/// Starts the thread for lookups, if this process has none.
+///
+/// # Errors
+/// The system's error if no thread can be started. The next call tries again.
+pub(crate) fn start() -> io::Result<()> {
+    lookups().map(drop)
+}
+
+fn lookups() -> io::Result<&'static Lookups> {
+    LOOKUPS.get_or_try_init(|| {
+        let (queue, lookups) = mpsc::channel::<Lookup>();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&queued);
+        threads::start("layerfi-dns", move || {
+            for lookup in lookups {
+                lookup.run();
+                counted.fetch_sub(1, Ordering::Relaxed);
+            }
+        })?;
+        Ok(Lookups {
+            queue,
+            queued,
+            extra: Arc::default(),
+        })
+    })
+}
+
+impl Lookups {
+    /// Runs a lookup on the thread that was started in advance if that is idle, or
+    /// else on a new thread. If none can be started, the lookup waits in the queue.
+    fn submit(&self, lookup: Lookup) {
+        let idle = self
+            .queued
+            .compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+        let lookup = match idle {
+            Ok(_) => lookup,
+            Err(_) => match self.on_new_thread(lookup) {
+                None => return,
+                Some(lookup) => {
+                    self.queued.fetch_add(1, Ordering::Relaxed);
+                    lookup
+                }
+            },
+        };
+        // Fails only if the thread has ended; then `answer` is dropped.
+        let _ = self.queue.send(lookup);
+    }
+
+    /// Returns the lookup if no thread can be started for it.
+    fn on_new_thread(&self, lookup: Lookup) -> Option<Lookup> {
+        if self.extra.fetch_add(1, Ordering::Relaxed) + 2 > MAX_THREADS {
+            self.extra.fetch_sub(1, Ordering::Relaxed);
+            return Some(lookup);
+        }
+        let extra = Arc::clone(&self.extra);
+        // Given to the thread by a channel, because a closure of a thread that was
+        // not started is lost.
+        let (sender, receiver) = mpsc::channel::<Lookup>();
+        let started = threads::start("layerfi-dns", move || {
+            for lookup in receiver {
+                lookup.run();
+            }
+            extra.fetch_sub(1, Ordering::Relaxed);
+        });
+        match started {
+            Ok(()) => sender.send(lookup).err().map(|unsent| unsent.0),
+            Err(_) => {
+                self.extra.fetch_sub(1, Ordering::Relaxed);
+                Some(lookup)
+            }
+        }
+    }
+}
+
+/// Resolver of the HTTP client.
+pub(super) struct Resolver;
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let (answer, result) = oneshot::channel();
+            lookups()?.submit(Lookup {
+                name: name.as_str().to_owned(),
+                answer,
+            });
+            let lost = |_| io::Error::other("the thread for name lookups has ended");
+            let found = result.await.map_err(lost)??;
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn resolve(name: &str) -> Result<Vec<SocketAddr>, String> {
+        let found = Resolver.resolve(name.parse().map_err(|_| "not a name")?);
+        found
+            .await
+            .map(Iterator::collect)
+            .map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved_and_unknown_names_are_an_error() {
+        let found = resolve("localhost").await.unwrap();
+        assert!(
+            found.iter().any(|address| address.ip().is_loopback()),
+            "{found:?}"
+        );
+        // A name that no server may answer (RFC 6761).
+        assert!(resolve("name.invalid").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn slow_lookup_does_not_delay_another_name() {
+        let lookups = lookups().unwrap();
+        // As if the thread ran a lookup that does not end.
+        lookups.queued.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = Vec::new();
+        for _ in 0..4 * MAX_THREADS {
+            waiting.push(resolve("localhost"));
+        }
+        for found in futures_util::future::join_all(waiting).await {
+            assert!(!found.unwrap().is_empty());
+        }
+        lookups.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn b26_lookup_of_a_call_that_has_ended_is_skipped() {
+        let (answer, result) = oneshot::channel();
+        drop(result);
+        let name = "localhost".to_owned();
+        Lookup { name, answer }.run();
+    }
+}

@@ -1,0 +1,70 @@
+//! The process's limit on file descriptors, how many are left, and the errors at
+//! the limit.
+
+use std::io;
+
+/// Number of file descriptors that this process can have open.
+pub(crate) fn limit() -> usize {
+    #[cfg(unix)]
+    {
+        let mut limits = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: `limits` is valid for the call, which only writes to it.
+        #[allow(unsafe_code)]
+        let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
+        if result == 0 {
+            return usize::try_from(limits.rlim_cur).unwrap_or(usize::MAX);
+        }
+    }
+    // Windows has no limit that matters, and other systems have at least this.
+    1024
+}
+
+/// Checks that this many file descriptors can be opened.
+///
+/// Some libraries do not return an error when they get no descriptor: they panic,
+/// or they remember an incomplete result. So the descriptors are checked before
+/// such a library is called. Another thread may still take them in between.
+///
+/// # Errors
+/// The system's error, such as "Too many open files".
+pub(crate) fn check_free(count: usize) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut open = Vec::with_capacity(count);
+        for _ in 0..count {
+            // A socket needs no file and no permission.
+            match std::os::unix::net::UnixDatagram::unbound() {
+                Ok(socket) => open.push(socket),
+                Err(error) if is_shortage(&error) => return Err(error),
+                // A sandbox may forbid this kind of socket.
+                Err(_) => {}
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = count;
+    Ok(())
+}
+
+/// Whether the process or the system has no descriptor or memory left.
+#[cfg(unix)]
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
+    error
+        .raw_os_error()
+        .is_some_and(|code| shortages.contains(&code))
+}
+
+/// Whether no descriptor was free, in this process or in the whole system.
+pub(crate) fn is_at_limit(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    const CODES: [i32; 2] = [libc::EMFILE, libc::ENFILE];
+    #[cfg(not(unix))]
+    const CODES: [i32; 0] = [];
+    error
+        .raw_os_error()
+        .is_some_and(|code| CODES.contains(&code))
+}

@@ -1,0 +1,16 @@
+//! Starts threads of this library.
+
+use std::io;
+
+use super::signals;
+
+/// Starts a thread that blocks all signals, see [`signals::blocked`]. A thread name
+/// has at most 15 characters on Linux.
+///
+/// # Errors
+/// The system's error if the process may start no other thread.
+pub(crate) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // Not `std::thread::spawn`, which panics if no thread can be started.
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    signals::blocked(|| thread.spawn(run)).map(drop)
+}

@@ -1,0 +1,29 @@
+"""Connections of many clients in one process."""
+
+from __future__ import annotations
+
+import pytest
+
+from conftest import BUSINESS, run_python
+
+CLIENTS = """
+import resource
+
+from layerfi_auth import Client
+
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+clients = []
+for number in range(1500):
+    client = Client.from_env(user_agent=USER_AGENT)
+    client.business_token("BUSINESS")
+    clients.append(client)
+print(len(clients))
+"""
+
+
+@pytest.mark.parametrize("user_agent", ['"program/1"', 'f"program/{number}"'])
+def test_b26_1500_clients_need_few_descriptors(layer, user_agent):
+    program = CLIENTS.replace("USER_AGENT", user_agent).replace("BUSINESS", BUSINESS)
+    assert run_python(program, layer, timeout=180) == "1500\n"
+    assert layer.counters()["endpoints"]["token"]["total"] == 1500

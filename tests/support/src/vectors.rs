@@ -1,0 +1,165 @@
+//! Placeholders of the shared table, `tests/vectors/*.json`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use layerfi_auth_emulator::Emulator;
+use serde_json::Value;
+
+/// Placeholder for the folder with the files of a case.
+pub const FILES: &str = "{{files}}";
+
+/// Placeholder for the host and port of the emulator.
+pub const HOST: &str = "{{host}}";
+
+/// Host and port of the emulator.
+#[must_use]
+pub fn host(layer: &Emulator) -> String {
+    let url = layer.url();
+    url.split_once("://").unwrap().1.to_owned()
+}
+
+/// Placeholder for a number that varies, such as a time.
+pub const NUMBER: &str = "{{number}}";
+
+static CASES: AtomicU32 = AtomicU32::new(0);
+
+/// Files of one case, in a folder of their own. They are removed when this is dropped.
+pub struct Files(PathBuf);
+
+impl Files {
+    /// Writes the files of a case's field `files`. A value is the text of a file, or
+    /// `{"base64": …}`.
+    #[must_use]
+    pub fn create(files: Option<&Value>) -> Self {
+        let number = CASES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("layerfi-case-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let files = files.and_then(Value::as_object);
+        for (name, content) in files.into_iter().flatten() {
+            std::fs::write(folder.join(name), bytes_of(content).unwrap()).unwrap();
+        }
+        Self(folder)
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// Puts the folder into the text of a case.
+    #[must_use]
+    pub fn fill(&self, text: &str) -> String {
+        text.replace(FILES, &self.0.to_string_lossy())
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Bytes of a value in the table: a text, or `{"base64": …}`. `None` for null.
+#[must_use]
+pub fn bytes_of(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        other => Some(BASE64.decode(other["base64"].as_str().unwrap()).unwrap()),
+    }
+}
+
+/// Environment variable of a setting that has one.
+#[must_use]
+pub fn variable_of(setting: &str) -> Option<String> {
+    let has_one = [
+        "environment",
+        "client_id",
+        "client_secret",
+        "client_secret_file",
+        "api_url",
+        "auth_url",
+        "scope",
+        "ca_file",
+        "allow_http_loopback",
+    ];
+    let variable = format!("LAYER_{}", setting.to_ascii_uppercase());
+    has_one.contains(&setting).then_some(variable)
+}
+
+/// Whether a text of an error is the expected one. `{setting}` in the expected text
+/// stands for `name(setting)`.
+#[must_use]
+pub fn text_matches(expected: &str, text: &str, name: impl Fn(&str) -> String) -> bool {
+    let expected = named(expected, name);
+    let mut pieces = expected.split(NUMBER);
+    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    for piece in pieces {
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        let after = match after.strip_prefix('.') {
+            Some(fraction) if fraction.starts_with(|c: char| c.is_ascii_digit()) => {
+                fraction.trim_start_matches(|c: char| c.is_ascii_digit())
+            }
+            _ => after,
+        };
+        match after.strip_prefix(piece) {
+            Some(next) if after.len() < rest.len() => rest = next,
+            _ => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// Replaces each `{setting}`.
+#[must_use]
+pub fn named(text: &str, name: impl Fn(&str) -> String) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let is_setting = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        };
+        match after.split_once('}') {
+            Some((setting, after)) if is_setting(setting) => {
+                out.push_str(&name(setting));
+                rest = after;
+            }
+            // `{{number}}` is replaced later.
+            _ => {
+                let twice = after.strip_prefix('{');
+                out.push_str(if twice.is_some() { "{{" } else { "{" });
+                rest = twice.unwrap_or(after);
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[test]
+fn texts_are_compared_exactly_except_for_numbers() {
+    let name = |setting: &str| format!("--{setting}");
+    for (expected, text, same) in [
+        ("set {api_url}", "set --api_url", true),
+        ("set {api_url}", "set api_url", false),
+        ("in {{number}} s", "in 0.3 s", true),
+        ("in {{number}} s", "in 10 s", true),
+        ("in {{number}}", "in 10.", false),
+        ("in {{number}} s", "in  s", false),
+        ("in {{number}} s", "in 1 s more", false),
+        ("{x y} {", "{x y} {", true),
+    ] {
+        assert_eq!(
+            text_matches(expected, text, name),
+            same,
+            "{expected:?} and {text:?}"
+        );
+    }
+}
