@@ -121,16 +121,23 @@ impl PythonProvider {
         })
     }
 
-    /// The module that `thread` waits to import while a thread that imports it
-    /// waits for the client. Neither can continue.
-    fn blocking_import(&self, py: Python<'_>, thread: u64) -> PyResult<Option<String>> {
+    /// The failure of a call on `thread` that waits to import a module whose
+    /// import waits for the client. Neither can continue.
+    fn import_failure(&self, py: Python<'_>, thread: u64) -> Option<Failure> {
         let waiting = self.0.waiting.load_full();
         let here = process_generation();
         let waiting = waiting.iter().filter(|(process, _)| *process == here);
         let waiting: Vec<u64> = waiting.map(|(_, thread)| *thread).collect();
-        py.import("layerfi_auth._worker")?
-            .call_method1("blocking_import", (thread, waiting))?
-            .extract()
+        let worker = py.import("layerfi_auth._worker").ok()?;
+        let module = worker.call_method1("blocking_import", (thread, waiting));
+        let module: Option<String> = module.ok()?.extract().ok()?;
+        let module = module?;
+        let reason = format!(
+            "it waits for the import of module {module}, and the thread that imports {module} \
+             waits for the token; call the client after the import, or import before the call \
+             what the provider needs"
+        );
+        Some(self.record_failure(reason, None))
     }
 
     fn callable(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
@@ -223,16 +230,11 @@ impl CredentialsProvider for PythonProvider {
             let (reply, check) = oneshot::channel();
             // Without a thread, the next check follows.
             let _ = start_thread("layerfi-provider", move || {
-                let module = Python::try_attach(|py| provider.blocking_import(py, thread));
-                let _ = reply.send(module);
+                let failure = Python::try_attach(|py| provider.import_failure(py, thread));
+                let _ = reply.send(failure.flatten());
             });
-            if let Ok(Some(Ok(Some(module)))) = check.await {
-                let reason = format!(
-                    "it waits for the import of module {module}, and the thread that imports \
-                     {module} waits for the token; call the client after the import, or import \
-                     before the call what the provider needs"
-                );
-                return Err(self.record_failure(reason, None));
+            if let Ok(Some(failure)) = check.await {
+                return Err(failure);
             }
         }
     }
