@@ -66,7 +66,7 @@
  * The revision of the ABI. It grows by one with every addition that does not
  * break programs that were built with an earlier header.
  */
-#define LAYERFI_ABI_REVISION 1
+#define LAYERFI_ABI_REVISION 2
 
 /**
  * A value for each number of a call that has a default: session_duration_s,
@@ -975,6 +975,24 @@ layerfi_result layerfi_client_try_copy_authorization(const struct layerfi_client
                                                      size_t capacity,
                                                      size_t *length,
                                                      struct layerfi_error **error);
+
+/**
+ * Returns an access token other than one that a server refused with 401: the
+ * current one if it is another, otherwise a new one. Until that arrives, other
+ * callers get the current token, because the server may refuse it for one
+ * resource only. Free the token with layerfi_token_free(); `refused` stays the
+ * caller's.
+ *
+ * After too many refusals (allowed are five at once, then one in ten seconds) it
+ * returns the refused token again, with the same text: the 401 is then final.
+ *
+ * `timeout_ms` and errors: as layerfi_client_token().
+ */
+layerfi_result layerfi_client_renew_token(const struct layerfi_client *client,
+                                          const struct layerfi_token *refused,
+                                          uint64_t timeout_ms,
+                                          struct layerfi_token **out,
+                                          struct layerfi_error **error);
 
 /**
  * Removes an access token from the cache because a server refused it with 401,

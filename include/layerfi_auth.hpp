@@ -618,6 +618,18 @@ class Client {
     }
 
     /**
+     * Returns an access token other than one that a server refused with 401. See
+     * layerfi_client_renew_token().
+     */
+    Expected<Token> renew_token(std::nothrow_t, const Token &refused,
+                                Timeout timeout = default_timeout) const {
+        return detail::out<Token, layerfi_token>([&](auto out, auto error) {
+            return layerfi_client_renew_token(handle_.get(), refused.get(), detail::ms(timeout),
+                                              out, error);
+        });
+    }
+
+    /**
      * Returns the cached access token and never waits. Result::NotAvailable if the cache
      * has no valid token; a request for one is started. After a failed request, its
      * failure until the next request is allowed.
@@ -851,6 +863,9 @@ class Client {
     }
     Token token(Timeout timeout = default_timeout) const {
         return token(std::nothrow, timeout).value();
+    }
+    Token renew_token(const Token &refused, Timeout timeout = default_timeout) const {
+        return renew_token(std::nothrow, refused, timeout).value();
     }
     /** Empty instead of Result::NotAvailable. */
     std::optional<Token> try_token() const {

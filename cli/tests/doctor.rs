@@ -229,7 +229,7 @@ fn an_invalid_certificate_fails_the_tls_check() {
         ),
         (TlsTrouble::NotYetValid, "not valid yet", "clock"),
         (TlsTrouble::WrongHost, "is valid for", "check the host"),
-        (TlsTrouble::SelfSigned, "unknown authority", "--ca-file"),
+        (TlsTrouble::SelfSigned, "unknown authority", "LAYER_CA_FILE"),
     ] {
         let layer = start(Emulator::builder().tls_trouble(trouble));
         let report = expect(&trusting(&layer, &[]), &["tls"], &rest);

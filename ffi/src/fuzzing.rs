@@ -580,6 +580,9 @@ impl State {
             refused::<layerfi_token>(command.wants_error, |out, error| {
                 layerfi_client_token(self.client, self.number, out, error)
             });
+            refused::<layerfi_token>(command.wants_error, |out, error| {
+                layerfi_client_renew_token(self.client, null(), self.number, out, error)
+            });
             refused::<layerfi_whoami>(command.wants_error, |out, error| {
                 layerfi_client_whoami(self.any_client(), self.number, out, error)
             });

@@ -172,6 +172,34 @@ unsafe fn copy(
     Ok(())
 }
 
+/// Returns an access token other than one that a server refused with 401: the
+/// current one if it is another, otherwise a new one. Until that arrives, other
+/// callers get the current token, because the server may refuse it for one
+/// resource only. Free the token with layerfi_token_free(); `refused` stays the
+/// caller's.
+///
+/// After too many refusals (allowed are five at once, then one in ten seconds) it
+/// returns the refused token again, with the same text: the 401 is then final.
+///
+/// `timeout_ms` and errors: as layerfi_client_token().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_renew_token(
+    client: *const layerfi_client,
+    refused: *const layerfi_token,
+    timeout_ms: u64,
+    out: *mut *mut layerfi_token,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let (client, refused) = (borrow!(client), borrow!(refused));
+        check_out!(out);
+        let timeout = Timeout::read(timeout_ms)?;
+        let token = client.waiting(timeout)?.renew_token(&refused.token)?;
+        write_out!(out, layerfi_token { token });
+        Ok(())
+    })
+}
+
 /// Removes an access token from the cache because a server refused it with 401,
 /// if it is still the current one. The next call gets a new token. The handle
 /// stays the caller's.

@@ -62,6 +62,35 @@ static void b01_b11_cached_token_is_copied_and_invalidated_once(void) {
     layerfi_client_free(client);
 }
 
+static bool same_token(const layerfi_token *one, const layerfi_token *other) {
+    layerfi_str a = layerfi_token_secret(one), b = layerfi_token_secret(other);
+    return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
+static void b11_refused_token_is_renewed(void) {
+    layerfi_client *client = new_client();
+    layerfi_token *refused = NULL, *fresh = NULL, *again = NULL;
+    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &refused, &error));
+    int before = requests("token");
+    CHECK_OK(layerfi_client_renew_token(client, refused, LAYERFI_DEFAULT, &fresh, &error));
+    CHECK(!same_token(refused, fresh));
+    /* A call that was refused the old token late gets the new one, without a request. */
+    CHECK_OK(layerfi_client_renew_token(client, refused, LAYERFI_DEFAULT, &again, &error));
+    CHECK(same_token(fresh, again));
+    CHECK(requests("token") == before + 1);
+    layerfi_token_free(refused);
+    layerfi_token_free(again);
+    /* A server that refuses every token gets no more than five new ones in a row. */
+    for (int round = 0; round < 10; round++) {
+        CHECK_OK(layerfi_client_renew_token(client, fresh, LAYERFI_DEFAULT, &again, &error));
+        layerfi_token_free(fresh);
+        fresh = again;
+    }
+    CHECK(requests("token") == before + 5);
+    layerfi_token_free(fresh);
+    layerfi_client_free(client);
+}
+
 /* Polls until the result is final. The test runner has a time limit. */
 static layerfi_result polled(const layerfi_client *client, layerfi_token **token,
                              layerfi_error **error) {
@@ -686,6 +715,7 @@ int main(void) {
     b06_try_token_returns_the_last_failure(true);
     try_business_token_starts_a_request();
     b01_b11_cached_token_is_copied_and_invalidated_once();
+    b11_refused_token_is_renewed();
     businesses();
     b09_token_shows_what_is_left_of_its_life();
     b11_business_token_is_invalidated_by_its_text();

@@ -15,7 +15,7 @@ static void *call(void *unused) {
     (void)unused;
     pthread_barrier_wait(&barrier);
     layerfi_whoami *whoami = NULL;
-    CHECK_OK(layerfi_client_whoami(shared, 0, &whoami, &error));
+    CHECK_OK(layerfi_client_whoami(shared, LAYERFI_DEFAULT, &whoami, &error));
     layerfi_whoami_free(whoami);
     return NULL;
 }
@@ -56,7 +56,8 @@ static void b08_only_the_calls_timeout_limits_a_request_of_the_program(void) {
     layerfi_client_builder_free(builder);
     /* The token's request has the attempt timeout, and tries again later after a failure. */
     layerfi_token *token = NULL;
-    for (int tries = 0; layerfi_client_token(client, 0, &token, NULL) != LAYERFI_RESULT_OK;
+    for (int tries = 0;
+         layerfi_client_token(client, LAYERFI_DEFAULT, &token, NULL) != LAYERFI_RESULT_OK;
          tries++) {
         CHECK(tries < 60);
         sleep_ms(1000);

@@ -23,35 +23,36 @@ static char secret_file[64];
 
 static layerfi_result token(layerfi_client *client, layerfi_error **error) {
     layerfi_token *token = NULL;
-    layerfi_result result = layerfi_client_token(client, 0, &token, error);
+    layerfi_result result = layerfi_client_token(client, LAYERFI_DEFAULT, &token, error);
     layerfi_token_free(token);
     return result;
 }
 
 static layerfi_result copy(layerfi_client *client, layerfi_error **error) {
     char buffer[4096];
-    return layerfi_client_copy_authorization(client, 0, buffer, sizeof buffer, NULL, error);
+    return layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, buffer, sizeof buffer, NULL,
+                                             error);
 }
 
 static layerfi_result whoami(layerfi_client *client, layerfi_error **error) {
     layerfi_whoami *whoami = NULL;
-    layerfi_result result = layerfi_client_whoami(client, 0, &whoami, error);
+    layerfi_result result = layerfi_client_whoami(client, LAYERFI_DEFAULT, &whoami, error);
     layerfi_whoami_free(whoami);
     return result;
 }
 
 static layerfi_result execute(layerfi_client *client, layerfi_error **error) {
     layerfi_response *response = NULL;
-    layerfi_result result =
-        layerfi_client_execute(client, "GET", "/whoami", NULL, 0, NULL, 0, 0, &response, error);
+    layerfi_result result = layerfi_client_execute(client, "GET", "/whoami", NULL, 0, NULL, 0,
+                                                   LAYERFI_DEFAULT, &response, error);
     layerfi_response_free(response);
     return result;
 }
 
 static layerfi_result business_token(layerfi_client *client, layerfi_error **error) {
     layerfi_business_token *token = NULL;
-    layerfi_result result = layerfi_client_business_token(
-        client, BUSINESS, 3600, LAYERFI_MIN_REMAINING_DEFAULT, 0, &token, error);
+    layerfi_result result = layerfi_client_business_token(client, BUSINESS, 3600, LAYERFI_DEFAULT,
+                                                          LAYERFI_DEFAULT, &token, error);
     layerfi_business_token_free(token);
     return result;
 }
@@ -59,8 +60,8 @@ static layerfi_result business_token(layerfi_client *client, layerfi_error **err
 static layerfi_result batch(layerfi_client *client, layerfi_error **error) {
     const char *ids[] = {BUSINESS};
     layerfi_business_tokens *tokens = NULL;
-    layerfi_result result =
-        layerfi_client_business_tokens(client, ids, 1, 3600, 0, 0, NULL, NULL, &tokens, error);
+    layerfi_result result = layerfi_client_business_tokens(
+        client, ids, 1, 3600, LAYERFI_DEFAULT, LAYERFI_DEFAULT, NULL, NULL, &tokens, error);
     if (result == LAYERFI_RESULT_OK) {
         layerfi_business_token *token = NULL;
         result = layerfi_business_tokens_get(tokens, 0, &token, error);

@@ -69,14 +69,18 @@ static void tokens() {
     layerfi::Token moved = std::move(token);
     CHECK(token.get() == nullptr && token.secret().empty()); // Empty for NULL, as in C.
     layerfi::Client elsewhere = std::move(client);
-    CHECK(elsewhere.invalidate(moved) && !elsewhere.invalidate(moved));
+    const layerfi::Token renewed = elsewhere.renew_token(moved);
+    CHECK(renewed.secret() != moved.secret());
+    CHECK(elsewhere.renew_token(moved).secret() == renewed.secret());
+    CHECK(!elsewhere.invalidate(moved));
+    CHECK(elsewhere.invalidate(renewed) && !elsewhere.invalidate(renewed));
     const layerfi::Token fresh = elsewhere.token();
     CHECK(fresh.secret() != moved.secret());
     CHECK(!elsewhere.invalidate_authorization(header));
     CHECK(elsewhere.invalidate_authorization(std::string(fresh.authorization())));
 
     const auto stats = elsewhere.stats();
-    CHECK(stats.misses == 2 && stats.token_requests == 2 && stats.invalidations == 2);
+    CHECK(stats.misses == 2 && stats.token_requests == 3 && stats.invalidations == 3);
     CHECK(elsewhere.environment() == layerfi::Environment::Custom);
     CHECK(elsewhere.api_url() == variable("LAYER_API_URL"));
     CHECK(elsewhere.auth_url() == variable("LAYER_AUTH_URL"));

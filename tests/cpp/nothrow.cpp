@@ -47,7 +47,8 @@ static void access_tokens(const layerfi::Client &client) {
     CHECK(get(client.copy_authorization(std::nothrow, buffer, sizeof buffer)) == header.size());
     CHECK(client.copy_authorization(std::nothrow, buffer, 4).error().result() ==
           layerfi::Result::BufferTooSmall);
-    CHECK(get(client.invalidate(std::nothrow, token)));
+    CHECK(get(client.renew_token(std::nothrow, token)).secret() != token.secret());
+    CHECK(!get(client.invalidate(std::nothrow, token)));
     CHECK(!get(client.invalidate_authorization(std::nothrow, header)));
     CHECK(get(client.whoami(std::nothrow)).client_id().size() == 36);
     CHECK(get(client.stats(std::nothrow)).invalidations == 1);

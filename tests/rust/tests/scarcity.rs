@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use layerfi_auth::{BatchOptions, ErrorKind, blocking};
 use layerfi_auth_emulator::DEFAULT_CLIENT_SECRET;
-use layerfi_auth_tests::{MAX_WAIT, Watchdog, businesses, client, emulator, emulator_variables};
+use layerfi_auth_tests::{
+    Authority, MAX_WAIT, Watchdog, businesses, client, emulator, emulator_variables,
+};
 
 /// Runs the probe. It must print nothing to standard error.
 fn run(resource: &str, call: &str) {
@@ -29,12 +31,15 @@ fn output(resource: &str, call: &str) -> String {
         .unwrap();
     let file = folder.path().join("secret");
     std::fs::write(&file, DEFAULT_CLIENT_SECRET).unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, Authority::new().pem()).unwrap();
     let variables = emulator_variables(&layer)
         .map(|(name, value)| (name, value.replace("//127.0.0.1:", "//localhost:")));
     let probe = Command::new(env!("CARGO_BIN_EXE_scarcity_probe"))
         .args([resource, call])
         .envs(variables)
         .env("SECRET_FILE", &file)
+        .env("CA_FILE", &ca_file)
         .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -162,4 +167,9 @@ fn b26_packages_do_not_enable_tokios_signal_handling() {
 #[test]
 fn b26_idle_connections_are_closed_if_a_call_finds_no_descriptor() {
     run("idle", "whoami");
+}
+
+#[test]
+fn b26_client_with_a_ca_file_cannot_be_built_without_a_descriptor_but_later() {
+    run("ca_file", "build");
 }

@@ -48,6 +48,7 @@ fn main() {
         "descriptors" => Resource::Descriptors,
         "engine" => return end_the_engines_thread(),
         "idle" => return descriptor_of_an_idle_connection(),
+        "ca_file" => return build_with_a_ca_file(),
         other => panic!("unknown resource: {other}"),
     };
     become_countable();
@@ -97,6 +98,22 @@ fn end_the_engines_thread() {
         clock.advance(QUIET);
     }
     assert!(failures > 0, "the engine's thread did not end");
+}
+
+/// A client with a `ca_file` can be built as soon as there is a descriptor to read it.
+fn build_with_a_ca_file() {
+    let clock = TestClock::new();
+    let build = || {
+        builder(&clock)
+            .ca_file(std::env::var("CA_FILE").unwrap())
+            .build_blocking()
+    };
+    let limited = Resource::Descriptors.take(0);
+    let error = build().map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transport, "{error:?}");
+    assert!(error.is_retryable(), "{error:?}");
+    limited.give_back();
+    build().unwrap().whoami().unwrap();
 }
 
 /// A call succeeds although an idle connection of another client has a descriptor
