@@ -1,6 +1,10 @@
 //! Secret strings, which are never shown, and wiped from memory when the last clone
 //! is dropped.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::HeaderValue;
+use http::header::InvalidHeaderValue;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -141,6 +145,21 @@ impl SecretBuffer {
         let written = serde_json::to_writer(&mut text, value);
         debug_assert!(written.is_ok(), "a value is not serializable as JSON");
         text.into_secret().unwrap_or_else(|| Secret::new(""))
+    }
+
+    /// Value of a Basic header (RFC 7617) for `user:password`, marked as sensitive.
+    pub(crate) fn basic_header(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        const SCHEME: &[u8] = b"Basic ";
+        let mut text = Zeroizing::new(vec![0; SCHEME.len() + self.0.len().div_ceil(3) * 4]);
+        let (scheme, encoded) = text.split_at_mut(SCHEME.len());
+        scheme.copy_from_slice(SCHEME);
+        // Not `encode_string`, which leaves a copy on the stack.
+        let written = BASE64.encode_slice(&*self.0, encoded);
+        debug_assert!(written.is_ok_and(|length| length == encoded.len()));
+        let text = Self(text).into_secret().unwrap_or_else(|| Secret::new(""));
+        let mut value = HeaderValue::from_maybe_shared(text.bytes())?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 
     pub(crate) fn into_bytes(self) -> Zeroizing<Vec<u8>> {

@@ -53,12 +53,16 @@ struct CaFile {
     certificates: ArcSwap<Vec<CertificateDer<'static>>>,
 }
 
-/// Whether two clients have the same settings. What their files contain does not
-/// matter: after a failed verification each reads them again.
+/// Whether two clients trust the same: also what their file contained when it was
+/// last read, so that a client does not get the roots of one that was made before the
+/// file was replaced.
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        let path = |trust: &Self| trust.file.as_ref().map(|file| file.path.clone());
-        self.given == other.given && path(self) == path(other)
+        let file = |trust: &Self| {
+            let file = trust.file.as_ref();
+            file.map(|file| (file.path.clone(), file.certificates.load_full()))
+        };
+        self.given == other.given && file(self) == file(other)
     }
 }
 

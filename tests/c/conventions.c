@@ -79,12 +79,8 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
     NULLS(layerfi_client_builder_build(builder, NULL, &error));
     NULLS(layerfi_client_token(NULL, LAYERFI_DEFAULT, &token, &error));
     NULLS(layerfi_client_token(client, LAYERFI_DEFAULT, NULL, &error));
-    layerfi_token *refused = NULL;
-    CHECK_OK(layerfi_client_token(client, LAYERFI_DEFAULT, &refused, &error));
-    NULLS(layerfi_client_renew_token(NULL, refused, LAYERFI_DEFAULT, &token, &error));
+    NULLS(layerfi_client_renew_token(NULL, NULL, LAYERFI_DEFAULT, &token, &error));
     NULLS(layerfi_client_renew_token(client, NULL, LAYERFI_DEFAULT, &token, &error));
-    NULLS(layerfi_client_renew_token(client, refused, LAYERFI_DEFAULT, NULL, &error));
-    layerfi_token_free(refused);
     NULLS(layerfi_client_try_token(NULL, &token, &error));
     NULLS(layerfi_client_try_token(client, NULL, &error));
     NULLS(layerfi_client_copy_authorization(NULL, LAYERFI_DEFAULT, buffer, sizeof buffer, &length,

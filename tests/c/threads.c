@@ -20,13 +20,14 @@ static void join(pthread_t *threads, size_t count) {
     }
 }
 
-/* Waits until all callers wait for one request, then lets its response go. */
-static void release_when_all_wait(void) {
+/* Waits until all callers wait for one request and it has arrived, then lets its
+ * response go. `before` is the number of earlier requests. */
+static void release_when_all_wait(long before) {
     layerfi_stats stats;
     do {
         sleep_ms(1);
         CHECK_OK(layerfi_client_stats(shared, &stats, sizeof stats, &error));
-    } while (stats.waits < HERD);
+    } while (stats.waits < HERD || requests("token") == before);
     post("/release", "{}");
 }
 
@@ -47,7 +48,7 @@ static void b02_cold_herd_makes_one_request(void) {
     layerfi_token *tokens[HERD] = {0};
     CHECK(pthread_barrier_init(&barrier, NULL, HERD) == 0);
     start(threads, HERD, get_one, tokens, sizeof *tokens);
-    release_when_all_wait();
+    release_when_all_wait(before);
     join(threads, HERD);
     CHECK(requests("token") == before + 1);
     layerfi_client_free(client);
@@ -81,7 +82,7 @@ static void b03_failing_herd_gets_one_error(void) {
     pthread_t threads[HERD];
     CHECK(pthread_barrier_init(&barrier, NULL, HERD) == 0);
     start(threads, HERD, fail_one, threads, 0);
-    release_when_all_wait();
+    release_when_all_wait(before);
     join(threads, HERD);
     CHECK(requests("token") == before + 1);
     pthread_barrier_destroy(&barrier);

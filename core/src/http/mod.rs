@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use http::header;
 use zeroize::Zeroizing;
 
-use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, pools};
+use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, SharedConfig, pools};
 use crate::config::{HttpConfig, ProxyServer};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,13 +45,13 @@ const CLOSE_TIME: Duration = Duration::from_millis(50);
 /// Sends requests. Runs in the engine's background runtime only, so that
 /// connections do not end with a runtime of the program.
 pub(crate) struct Http {
-    config: Arc<HttpConfig>,
+    config: Arc<SharedConfig>,
 }
 
 impl Http {
     pub(crate) fn new(config: HttpConfig) -> Self {
         Self {
-            config: Arc::new(config),
+            config: pools().join(config),
         }
     }
 
@@ -284,11 +284,17 @@ impl Http {
     }
 }
 
+impl Drop for Http {
+    fn drop(&mut self) {
+        pools().depart(&self.config);
+    }
+}
+
 /// Attempt without a complete response. When it ends at its timeout, or is
 /// cancelled after some time, its connection may be broken, and all others of the
 /// pool too. So the pool is left. Of many such attempts, the first leaves it.
 struct Silence<'a> {
-    config: &'a Arc<HttpConfig>,
+    config: &'a Arc<SharedConfig>,
     host: &'a str,
     began: Instant,
     ends: Instant,

@@ -1,7 +1,9 @@
 //! Pools of connections. Clients with the same settings share one per host, and
 //! all pools of a process together are limited by its limit on file descriptors.
 
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -32,8 +34,25 @@ pub(super) fn pools() -> &'static Pools {
     POOLS.get_or_init(Pools::new)
 }
 
+/// Settings that all clients with equal ones share.
+pub(super) struct SharedConfig {
+    config: HttpConfig,
+    /// Number of clients that use them.
+    clients: AtomicUsize,
+}
+
+impl Deref for SharedConfig {
+    type Target = HttpConfig;
+
+    fn deref(&self) -> &HttpConfig {
+        &self.config
+    }
+}
+
 /// The pools that are in use, and the places for exchanges over HTTP/1.1.
 pub(super) struct Pools {
+    /// Settings of the clients that this process has made.
+    configs: Mutex<Vec<Weak<SharedConfig>>>,
     /// The most recently used pool is the last.
     pools: Mutex<Vec<Arc<Pool>>>,
     /// One place per exchange over HTTP/1.1, in order of arrival. An exchange over
@@ -47,9 +66,40 @@ impl Pools {
         // The rest is for idle connections and for the program.
         let size = (descriptors::limit() / 4).clamp(8, 256);
         Self {
+            configs: Mutex::new(Vec::new()),
             pools: Mutex::new(Vec::new()),
             places: Semaphore::new(size),
             size,
+        }
+    }
+
+    /// Settings of a new client, shared with clients that have equal ones.
+    pub(super) fn join(&self, config: HttpConfig) -> Arc<SharedConfig> {
+        let mut configs = lock(&self.configs);
+        configs.retain(|known| known.strong_count() > 0);
+        let mut known = configs.iter().filter_map(Weak::upgrade);
+        let shared = known
+            .find(|known| known.config == config)
+            .unwrap_or_else(|| {
+                let shared = Arc::new(SharedConfig {
+                    config,
+                    clients: AtomicUsize::new(0),
+                });
+                configs.push(Arc::downgrade(&shared));
+                shared
+            });
+        shared.clients.fetch_add(1, Ordering::Relaxed);
+        shared
+    }
+
+    /// Ends a client's use of its settings. Connections of the last client are
+    /// closed, because their buffers may contain its secrets.
+    pub(super) fn depart(&self, shared: &Arc<SharedConfig>) {
+        let configs = lock(&self.configs);
+        let is_last = shared.clients.fetch_sub(1, Ordering::Relaxed) == 1;
+        drop(configs);
+        if is_last {
+            self.leave(|pool| Arc::ptr_eq(&pool.config, shared));
         }
     }
 
@@ -61,7 +111,7 @@ impl Pools {
     /// Pool of all clients with these settings. Calls `build` if there is none.
     pub(super) fn get(
         &self,
-        config: &Arc<HttpConfig>,
+        config: &Arc<SharedConfig>,
         host: &str,
         build: impl FnOnce() -> Result<(reqwest::Client, Arc<Roots>)>,
     ) -> Result<Arc<Pool>> {
@@ -146,7 +196,7 @@ impl Pools {
 
 /// Connections to one host.
 pub(super) struct Pool {
-    config: Arc<HttpConfig>,
+    config: Arc<SharedConfig>,
     host: String,
     pub(super) client: reqwest::Client,
     /// Roots that its connections are verified with.
@@ -225,8 +275,8 @@ impl State {
 }
 
 impl Pool {
-    pub(super) fn is_for(&self, config: &Arc<HttpConfig>, host: &str) -> bool {
-        self.host == host && self.config == *config
+    pub(super) fn is_for(&self, config: &Arc<SharedConfig>, host: &str) -> bool {
+        self.host == host && Arc::ptr_eq(&self.config, config)
     }
 
     pub(super) fn speaks_http2(&self) -> bool {

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use base64::Engine as _;
 use http::HeaderValue;
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -14,6 +13,7 @@ use url::Url;
 use super::no_proxy;
 use crate::config::{Proxies, ProxyServer};
 use crate::error::{Error, Result};
+use crate::secret::SecretBuffer;
 use crate::url::{host, parse_url};
 
 /// Hosts that are never reached through a proxy.
@@ -157,13 +157,15 @@ fn basic(credentials: &str) -> Result<Option<HeaderValue>, Fault> {
         return Ok(None);
     }
     let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-    let mut pair: Vec<u8> = percent_decode_str(user).collect();
-    pair.push(b':');
-    pair.extend(percent_decode_str(password));
-    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|_| Fault::Url)?;
-    value.set_sensitive(true);
-    Ok(Some(value))
+    let mut pair = SecretBuffer::with_capacity(credentials.len() + 1);
+    for byte in percent_decode_str(user) {
+        pair.push(&[byte]);
+    }
+    pair.push(b":");
+    for byte in percent_decode_str(password) {
+        pair.push(&[byte]);
+    }
+    pair.basic_header().map(Some).map_err(|_| Fault::Url)
 }
 
 /// Proxy in reqwest's form.
@@ -179,6 +181,8 @@ pub(super) fn reqwest_proxy(proxies: &Proxies) -> Option<reqwest::Proxy> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+
     use super::*;
 
     const API: &str = "https://api.layerfi.com";

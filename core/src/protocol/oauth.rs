@@ -1,13 +1,10 @@
 //! Token endpoint, `POST /oauth2/token`: exchanges client credentials for an
 //! access token (RFC 6749 section 4.4; Layer's page "Authentication").
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::layer_api::{rate_limited, server_problem};
 use super::message::{MAX_BODY, Request, Response};
@@ -15,7 +12,7 @@ use super::token_response::{self, TokenResponse};
 use crate::credentials::{BasicEncoding, Credentials, Origin};
 use crate::environment::Endpoints;
 use crate::error::{BUG, Details, Error, ErrorKind, Result, clipped};
-use crate::secret::{Secret, SecretBuffer};
+use crate::secret::SecretBuffer;
 use crate::url::host;
 
 /// Token request for these credentials.
@@ -68,15 +65,8 @@ fn basic(credentials: &Credentials, encoding: BasicEncoding) -> Result<HeaderVal
             }
         }
     }
-    let pair = pair.into_bytes();
-    let mut encoded = Zeroizing::new(String::with_capacity(6 + pair.len().div_ceil(3) * 4));
-    encoded.push_str("Basic ");
-    BASE64.encode_string(&*pair, &mut encoded);
-    let text = Secret::new(std::mem::take(&mut *encoded));
-    let mut value = HeaderValue::from_maybe_shared(text.bytes())
-        .map_err(|_| Error::new(ErrorKind::Internal, "cannot build the Basic header", BUG))?;
-    value.set_sensitive(true);
-    Ok(value)
+    pair.basic_header()
+        .map_err(|_| Error::new(ErrorKind::Internal, "cannot build the Basic header", BUG))
 }
 
 #[derive(Deserialize)]
@@ -224,8 +214,13 @@ fn refused_credentials(credentials: &Credentials, origin: Origin) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use zeroize::Zeroizing;
+
     use super::*;
     use crate::environment::Environment;
+    use crate::secret::Secret;
 
     fn header(id: &str, secret: &str, encoding: BasicEncoding) -> String {
         let value = basic(&Credentials::new(id, secret), encoding).unwrap();
