@@ -217,7 +217,7 @@ fn b12_model_dropped_fetch_leaves_no_caller_waiting() {
         for result in results {
             match result {
                 Ok(value) => assert_eq!(value, 1),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Internal),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Transport),
             }
         }
         assert_eq!(block_on(bench.get()).unwrap(), 1);
