@@ -190,23 +190,48 @@ impl<'a, 'py> Arg<'a, 'py> {
         range: RangeInclusive<u64>,
         unit: &str,
     ) -> PyResult<N> {
+        let number = self.whole_number()?.filter(|number| range.contains(number));
+        self.within(number, &range, unit)
+    }
+
+    /// As `int`, for a number whose range the engine checks: an error of `range` is
+    /// only made for a number that `N` cannot hold.
+    pub(crate) fn int_for_engine<N: TryFrom<u64>>(
+        self,
+        range: RangeInclusive<u64>,
+        unit: &str,
+    ) -> PyResult<N> {
+        let number = self.whole_number()?;
+        self.within(number, &range, unit)
+    }
+
+    fn within<N: TryFrom<u64>>(
+        self,
+        number: Option<u64>,
+        range: &RangeInclusive<u64>,
+        unit: &str,
+    ) -> PyResult<N> {
+        let number = number.and_then(|number| N::try_from(number).ok());
+        number.ok_or_else(|| {
+            let range = format!("{} to {}{unit}", range.start(), range.end());
+            self.out_of_range(&range)
+        })
+    }
+
+    /// `None` for a number that is negative or does not fit in 64 bits.
+    fn whole_number(self) -> PyResult<Option<u64>> {
         let value = self.value;
         let py = value.py();
         if value.is_instance_of::<PyBool>() {
             return Err(self.expected("an int"));
         }
-        let number = match value.extract::<u64>() {
-            Ok(number) if range.contains(&number) => N::try_from(number).ok(),
-            Ok(_) => None,
+        Ok(match value.extract::<u64>() {
+            Ok(number) => Some(number),
             Err(error) if error.is_instance_of::<PyOverflowError>(py) => None,
             Err(error) if error.is_instance_of::<PyTypeError>(py) => {
                 return Err(self.expected("an int"));
             }
             Err(error) => return Err(error),
-        };
-        number.ok_or_else(|| {
-            let range = format!("{} to {}{unit}", range.start(), range.end());
-            self.out_of_range(&range)
         })
     }
 

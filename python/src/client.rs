@@ -68,7 +68,8 @@ fn session_duration(seconds: Given<'_, '_>) -> PyResult<SessionDuration> {
     let Some(seconds) = seconds else {
         return Ok(SessionDuration::default());
     };
-    let number = Arg::of_call("session_duration", seconds).int(1..=86_400, " seconds")?;
+    let number =
+        Arg::of_call("session_duration", seconds).int_for_engine(1..=86_400, " seconds")?;
     SessionDuration::from_secs(number).map_err(|error| raise(seconds.py(), &error))
 }
 

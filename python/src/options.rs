@@ -55,9 +55,9 @@ pub(crate) fn apply(
             "connect_timeout" => builder.connect_timeout(arg.seconds(Seconds::Setting)?),
             "attempt_timeout" => builder.attempt_timeout(arg.seconds(Seconds::Setting)?),
             // The ranges are the engine's; its type of a number cannot hold all of Python's.
-            "max_attempts" => builder.max_attempts(arg.int(1..=100, "")?),
+            "max_attempts" => builder.max_attempts(arg.int_for_engine(1..=100, "")?),
             "business_token_capacity" => {
-                builder.business_token_capacity(arg.int(1..=u64::MAX, "")?)
+                builder.business_token_capacity(arg.int_for_engine(1..=u64::MAX, "")?)
             }
             "keep_warm" => builder.keep_warm(arg.flag()?),
             "user_agent" => builder.user_agent(arg.text()?),

@@ -143,5 +143,5 @@ def test_b28_proxy_of_another_kind_is_named_if_it_is_used(layer, monkeypatch):
 
 
 def test_b22_error_of_a_certificate_says_what_to_do(secure):
-    with pytest.raises(TlsError, match="unknown authority.*LAYER_CA_FILE"):
+    with pytest.raises(TlsError, match="unknown authority.*set ca_file"):
         secure.client(ca_pem=None).token()

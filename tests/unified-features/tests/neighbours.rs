@@ -170,17 +170,17 @@ fn b28_shared_table_passes() {
 
 #[test]
 fn b26_scarce_descriptors_are_a_retryable_error_that_heals() {
-    for scenario in ["cold", "warm"] {
+    for call in ["token", "whoami"] {
         let layer = emulator();
         let output = Command::new(env!("CARGO_BIN_EXE_scarcity_probe"))
-            .arg(scenario)
+            .args(["descriptors", call])
             .envs(emulator_variables(&layer))
             .output()
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success() && errors.is_empty(),
-            "{scenario}: the probe ended with {}: {errors}",
+            "{call}: the probe ended with {}: {errors}",
             output.status
         );
     }
