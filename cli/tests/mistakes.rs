@@ -276,7 +276,7 @@ fn check_names(text: &str, help: &str) -> Result<(), String> {
                 && !help.contains(&format!("{word} "))
                 && !help.contains(&format!("{word}\n"))
             {
-                return Err(format!("{word} is no flag of the command, in: {text}"));
+                return Err(format!("{word} is not a flag of the command, in: {text}"));
             }
             if FLAGS.contains(&word) && word.contains('_') {
                 return Err(format!("{word} is not the name of a flag, in: {text}"));

@@ -323,19 +323,6 @@ impl Error {
         is_retryable(self.kind(), &self.0.details)
     }
 
-    /// Whether other credentials could fix this failure of the token endpoint or of
-    /// the source of the credentials.
-    pub(crate) fn may_be_fixed_by_credentials(&self) -> bool {
-        match self.kind() {
-            ErrorKind::OAuth => !self.is_retryable(),
-            // Without an OAuth error code, these statuses may still be a refusal.
-            ErrorKind::Api => matches!(self.http_status(), Some(400 | 401 | 403)),
-            // Internal: a credentials provider that panicked.
-            ErrorKind::Credentials | ErrorKind::Internal => true,
-            _ => false,
-        }
-    }
-
     /// HTTP status of the response, if there was one. For a call that timed
     /// out, the status of its last attempt.
     #[must_use]
@@ -557,36 +544,6 @@ mod tests {
             .and_then(|cause| cause.downcast_ref::<std::io::Error>())
             .and_then(std::io::Error::raw_os_error);
         assert_eq!(found, Some(24), "the source is not the I/O error");
-    }
-
-    #[test]
-    fn b06_only_failures_that_credentials_can_fix_cause_a_reread() {
-        for (kind, status, expected) in [
-            (ErrorKind::OAuth, Some(400), true),
-            (ErrorKind::OAuth, Some(503), false),
-            (ErrorKind::Api, Some(400), true),
-            (ErrorKind::Api, Some(401), true),
-            (ErrorKind::Api, Some(403), true),
-            (ErrorKind::Api, Some(404), false),
-            (ErrorKind::Api, Some(503), false),
-            (ErrorKind::Credentials, None, true),
-            (ErrorKind::Internal, None, true),
-            (ErrorKind::Config, None, false),
-            (ErrorKind::InvalidArgument, None, false),
-            (ErrorKind::Transport, None, false),
-            (ErrorKind::Timeout, None, false),
-            (ErrorKind::Tls, None, false),
-            (ErrorKind::RateLimited, Some(429), false),
-            (ErrorKind::Protocol, Some(200), false),
-        ] {
-            let details = Details {
-                http_status: status,
-                ..Details::default()
-            };
-            let error = Error::with_details(kind, "x", "", details);
-            let is_reread = error.may_be_fixed_by_credentials();
-            assert_eq!(is_reread, expected, "{kind} {status:?}");
-        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ where
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        // An attempt that the call's deadline ended is no failure of its own.
+        // An attempt that the call's deadline ended is not a separate failure.
         if error.kind() == ErrorKind::Timeout && deadline.left().is_zero() {
             return Err(deadline.expired());
         }

@@ -19,6 +19,7 @@ mod tests;
 
 pub(crate) use entry::Entry;
 pub(crate) use keyed::Keyed;
+pub(crate) use policy::may_be_fixed_by_credentials;
 pub(crate) use reader::Reader;
 pub(crate) use slot::{Borrowed, Slot};
 pub(crate) use source::{Context, FetchParams, Fetched, Mode, Outcome, Source, Spawn};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::retry::retry_after;
 
 const SECOND: u64 = 1_000_000_000;
@@ -15,6 +15,19 @@ const TICK: u64 = SECOND / 100;
 
 /// How often credentials may be read again during a quiet time.
 pub(super) const REREAD_INTERVAL: u64 = SECOND;
+
+/// Whether other credentials could fix this failure of the token endpoint or of
+/// the source of the credentials, so that they are read again.
+pub(crate) fn may_be_fixed_by_credentials(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::OAuth => !error.is_retryable(),
+        // Without an OAuth error code, these statuses may still be a refusal.
+        ErrorKind::Api => matches!(error.http_status(), Some(400 | 401 | 403)),
+        // Internal: a credentials provider that panicked.
+        ErrorKind::Credentials | ErrorKind::Internal => true,
+        _ => false,
+    }
+}
 
 /// Lifetime during which a value is served: one tick less than the server
 /// granted, so that no clock error serves an expired value.
@@ -126,7 +139,7 @@ impl Invalidations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Details, ErrorKind};
+    use crate::error::Details;
 
     fn transient(retry_after: Option<u64>) -> Error {
         let details = Details {
@@ -224,6 +237,36 @@ mod tests {
         ] {
             let wait = quiet_time(failures, &error, random) as f64 / SECOND as f64;
             assert_eq!(wait, seconds, "{failures} {random}");
+        }
+    }
+
+    #[test]
+    fn b06_only_failures_that_credentials_can_fix_cause_a_reread() {
+        for (kind, status, expected) in [
+            (ErrorKind::OAuth, Some(400), true),
+            (ErrorKind::OAuth, Some(503), false),
+            (ErrorKind::Api, Some(400), true),
+            (ErrorKind::Api, Some(401), true),
+            (ErrorKind::Api, Some(403), true),
+            (ErrorKind::Api, Some(404), false),
+            (ErrorKind::Api, Some(503), false),
+            (ErrorKind::Credentials, None, true),
+            (ErrorKind::Internal, None, true),
+            (ErrorKind::Config, None, false),
+            (ErrorKind::InvalidArgument, None, false),
+            (ErrorKind::Transport, None, false),
+            (ErrorKind::Timeout, None, false),
+            (ErrorKind::Tls, None, false),
+            (ErrorKind::RateLimited, Some(429), false),
+            (ErrorKind::Protocol, Some(200), false),
+        ] {
+            let details = Details {
+                http_status: status,
+                ..Details::default()
+            };
+            let error = Error::with_details(kind, "x", "", details);
+            let is_reread = may_be_fixed_by_credentials(&error);
+            assert_eq!(is_reread, expected, "{kind} {status:?}");
         }
     }
 

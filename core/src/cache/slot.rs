@@ -247,8 +247,9 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
         let mut mode = Mode::Always;
         if let Some(error) = state.quiet(now).cloned() {
-            let reread =
-                source.can_change() && error.may_be_fixed_by_credentials() && state.may_reread(now);
+            let reread = source.can_change()
+                && policy::may_be_fixed_by_credentials(&error)
+                && state.may_reread(now);
             if !reread {
                 return match current {
                     Some(entry) if is_fallback(&entry, &error, min_remaining, now) => {
@@ -461,9 +462,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         let mut state = lock(self.state());
         step();
         let current = self.current.load_full();
-        match current {
-            Some(entry) if !is_refused(&entry.value) => return Some(Step::Serve(entry)),
-            _ => {}
+        if let Some(entry) = current.filter(|entry| !is_refused(&entry.value)) {
+            return Some(Step::Serve(entry));
         }
         if let Some(flight) = state.flight() {
             return Some(Step::Wait(flight.clone()));

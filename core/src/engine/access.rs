@@ -7,7 +7,9 @@ use futures_util::future::BoxFuture;
 use tracing::Instrument as _;
 
 use super::{Engine, keep_warm};
-use crate::cache::{Borrowed, FetchParams, Fetched, Mode, Outcome, Source};
+use crate::cache::{
+    Borrowed, FetchParams, Fetched, Mode, Outcome, Source, may_be_fixed_by_credentials,
+};
 use crate::credentials::Credentials;
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, Result};
@@ -92,7 +94,7 @@ impl Engine {
                 }
                 Err(error) => error,
             };
-            if !(error.may_be_fixed_by_credentials() && self.credentials.can_change()) {
+            if !(may_be_fixed_by_credentials(&error) && self.credentials.can_change()) {
                 return Err(error);
             }
             self.refused.store(Some(Arc::new(credentials)));

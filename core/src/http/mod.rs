@@ -140,7 +140,7 @@ impl Http {
             deadline.progress().waits_for(&waits_for);
             permit = tokio::time::timeout_at(deadline.at().into(), pools().permit())
                 .await
-                .map_err(|_| no_place(&waits_for))?;
+                .map_err(|_| deadline.expired())?;
         }
         // The pool may have been replaced while this exchange waited.
         let pool = self.pool(host)?;
@@ -308,15 +308,6 @@ impl Drop for Silence<'_> {
             pools().leave(|pool| pool.is_for(self.config, self.host) && pool.made_at <= self.began);
         }
     }
-}
-
-/// Error of an exchange that waited for a place until the deadline.
-fn no_place(waits_for: &str) -> Error {
-    Error::new(
-        ErrorKind::Timeout,
-        format!("no result in time, waiting for {waits_for}"),
-        "retry, make fewer calls at the same time, or raise the process's limit on file descriptors",
-    )
 }
 
 fn is_out_of_descriptors(error: &Error) -> bool {

@@ -60,7 +60,7 @@ fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// Starts the thread for lookups, if this process has none.
+/// Starts the thread for lookups, unless this process has one.
 ///
 /// # Errors
 /// The system's error if no thread can be started. The next call tries again.

@@ -38,7 +38,7 @@ pub(crate) fn check_free(count: usize) -> io::Result<()> {
             // A socket needs no file and no permission.
             match std::os::unix::net::UnixDatagram::unbound() {
                 Ok(socket) => open.push(socket),
-                Err(error) if is_shortage(&error) => return Err(error),
+                Err(error) if is_at_limit(&error) => return Err(error),
                 // A sandbox may forbid this kind of socket.
                 Err(_) => {}
             }
@@ -49,19 +49,10 @@ pub(crate) fn check_free(count: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the process or the system has no descriptor or memory left.
-#[cfg(unix)]
-fn is_shortage(error: &io::Error) -> bool {
-    let shortages = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
-    error
-        .raw_os_error()
-        .is_some_and(|code| shortages.contains(&code))
-}
-
-/// Whether no descriptor was free, in this process or in the whole system.
+/// Whether the process or the whole system had no descriptor left, or no memory for one.
 pub(crate) fn is_at_limit(error: &io::Error) -> bool {
     #[cfg(unix)]
-    const CODES: [i32; 2] = [libc::EMFILE, libc::ENFILE];
+    const CODES: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
     #[cfg(not(unix))]
     const CODES: [i32; 0] = [];
     error

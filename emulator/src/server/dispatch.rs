@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Limited};
 use crate::endpoint::Endpoint;
 use crate::fault::definition::Fault;
 use crate::ids::random_uuid;
+use crate::response::buffered::BufferedResponse;
 use crate::response::{cors, scripted};
 use crate::routes::request::{LogNotes, ReceivedRequest};
 use crate::routes::router;
@@ -23,6 +24,7 @@ use crate::server::takeover::ConnectionHandle;
 use crate::state::clock::http_date;
 use crate::state::log::{LogEntry, logged_headers, truncated};
 use crate::state::shared::State;
+use crate::state::traffic::RequestInFlight;
 
 /// Limit of a request body. Layer's requests are a form or one JSON field.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -81,22 +83,47 @@ where
     wait(&state, fault, releases).await;
     // After the wait, so that the date is the time of sending.
     response.set(DATE, &http_date(state.clock.now()));
-    if let Some(fault) = fault {
-        scripted::modify(&mut response, fault);
-    }
+    let reply = Reply {
+        response,
+        fault,
+        version: parts.version,
+        releases,
+    };
+    Ok(reply.send(&state, handle, in_flight).await)
+}
 
-    match deliver(response, fault, parts.version, &handle) {
-        Delivery::Respond(response) => {
-            in_flight.answered(response.status().as_u16());
-            Ok(response)
+/// Response to a request, with the fault that changes how it is sent.
+pub(crate) struct Reply<'a> {
+    pub(crate) response: BufferedResponse,
+    pub(crate) fault: Option<&'a Fault>,
+    pub(crate) version: Version,
+    /// Count of releases when the request arrived.
+    pub(crate) releases: u64,
+}
+
+impl Reply<'_> {
+    /// Returns the response, unless the fault takes the connection over.
+    pub(crate) async fn send(
+        self,
+        state: &State,
+        handle: ConnectionHandle,
+        in_flight: RequestInFlight,
+    ) -> Response<ResponseBody> {
+        let mut response = self.response;
+        if let Some(fault) = self.fault {
+            scripted::modify(&mut response, fault);
         }
-        Delivery::Freeze(response) => {
-            handle.io.freeze(state.releases.more_than(releases));
-            in_flight.answered(response.status().as_u16());
-            Ok(response)
-        }
-        Delivery::TakeOver(steps, end) => match handle.take_over(steps, end).await {},
-        Delivery::Never => std::future::pending().await,
+        let response = match deliver(response, self.fault, self.version, &handle) {
+            Delivery::Respond(response) => response,
+            Delivery::Freeze(response) => {
+                handle.io.freeze(state.releases.more_than(self.releases));
+                response
+            }
+            Delivery::TakeOver(steps, end) => match handle.take_over(steps, end).await {},
+            Delivery::Never => std::future::pending().await,
+        };
+        in_flight.answered(response.status().as_u16());
+        response
     }
 }
 

@@ -18,8 +18,7 @@ use crate::response::scripted;
 use crate::routes::target::Target;
 use crate::server::body::ResponseBody;
 use crate::server::connection;
-use crate::server::delivery::{Delivery, deliver};
-use crate::server::dispatch::{dispatch, entry, wait};
+use crate::server::dispatch::{Reply, dispatch, entry, wait};
 use crate::server::stream::Stream;
 use crate::server::takeover::{ConnectionHandle, End, Step};
 use crate::state::basic_auth::{self, BasicDecoding};
@@ -88,7 +87,7 @@ async fn respond(
     };
     wait(&state, fault, releases).await;
     let has_wire = fault.is_some_and(|fault| fault.wire.is_some());
-    let mut response = match decision {
+    let response = match decision {
         Decision::Refuse(response) => response,
         Decision::Tunnel if !has_wire => {
             in_flight.answered(StatusCode::OK.as_u16());
@@ -110,22 +109,13 @@ async fn respond(
         }
         Decision::Tunnel | Decision::Forward(_) => BufferedResponse::empty(StatusCode::OK),
     };
-    if let Some(fault) = fault {
-        scripted::modify(&mut response, fault);
-    }
-    match deliver(response, fault, parts.version, &handle) {
-        Delivery::Respond(response) => {
-            in_flight.answered(response.status().as_u16());
-            Ok(response)
-        }
-        Delivery::Freeze(response) => {
-            handle.io.freeze(state.releases.more_than(releases));
-            in_flight.answered(response.status().as_u16());
-            Ok(response)
-        }
-        Delivery::TakeOver(steps, end) => match handle.take_over(steps, end).await {},
-        Delivery::Never => std::future::pending().await,
-    }
+    let reply = Reply {
+        response,
+        fault,
+        version: parts.version,
+        releases,
+    };
+    Ok(reply.send(&state, handle, in_flight).await)
 }
 
 const TARGET: Target<'static> = Target {
