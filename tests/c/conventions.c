@@ -221,6 +221,19 @@ static void bad_values(layerfi_client_builder *builder, const layerfi_client *cl
         CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM,
                      layerfi_client_builder_set_trust(builder, unknown[i], &error));
     }
+    layerfi_client_builder *settings = NULL;
+    layerfi_client *untrusting = UNTOUCHED;
+    CHECK_OK(layerfi_client_builder_new(&settings, &error));
+    CHECK_OK(layerfi_client_builder_set_environment(settings, LAYERFI_ENVIRONMENT_SANDBOX, &error));
+    CHECK_OK(layerfi_client_builder_set_client_id(settings, "a", &error));
+    CHECK_OK(layerfi_client_builder_set_client_secret(settings, "b", &error));
+    CHECK_OK(layerfi_client_builder_set_trust(settings, LAYERFI_TRUST_CA_ONLY, &error));
+    CHECK_RESULT(LAYERFI_RESULT_CONFIG,
+                 layerfi_client_builder_build(settings, &untrusting, &error));
+    CHECK_OK(layerfi_client_builder_set_trust(settings, LAYERFI_TRUST_BUNDLED, &error));
+    CHECK_OK(layerfi_client_builder_build(settings, &untrusting, &error));
+    layerfi_client_free(untrusting);
+    layerfi_client_builder_free(settings);
     CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM, layerfi_set_log_callback(NULL, NULL, 6, &error));
     CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM, layerfi_set_log_callback(NULL, NULL, 99, &error));
     CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8,

@@ -255,7 +255,7 @@ fn read_places(probe: &mut Probe) -> Vec<String> {
 
 /// A certificate authority with another name than those of these tests.
 fn unrelated_authority() -> String {
-    let emulator = Emulator::builder().tls(true).start().unwrap();
+    let emulator = Emulator::builder().tls(true).start_blocking().unwrap();
     emulator.ca_pem().unwrap().to_owned()
 }
 
