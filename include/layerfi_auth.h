@@ -234,6 +234,37 @@ typedef uint32_t layerfi_basic_encoding;
 #endif // __cplusplus
 
 /**
+ * Which certificate authorities are trusted besides those of the settings
+ * `ca_file` and `ca_pem`.
+ */
+enum layerfi_trust
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Those of the system. The default.
+     */
+    LAYERFI_TRUST_SYSTEM = 1,
+    /**
+     * Mozilla's, which are compiled into the library. For container images
+     * without certificates.
+     */
+    LAYERFI_TRUST_BUNDLED = 2,
+    /**
+     * No others.
+     */
+    LAYERFI_TRUST_CA_ONLY = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum layerfi_trust layerfi_trust;
+#else
+typedef uint32_t layerfi_trust;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * The severity of a log message.
  */
 enum layerfi_log_level
@@ -630,8 +661,8 @@ layerfi_result layerfi_client_builder_new(struct layerfi_client_builder **out,
  * Makes a builder with settings from environment variables: `LAYER_CLIENT_ID`,
  * `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
  * `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
- * `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set. Free the
- * builder with layerfi_client_builder_free().
+ * `LAYER_TRUST`, `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set.
+ * Free the builder with layerfi_client_builder_free().
  *
  * No other thread may change the environment (setenv) during the call.
  *
@@ -733,7 +764,7 @@ layerfi_result layerfi_client_builder_set_scope(struct layerfi_client_builder *b
 
 /**
  * Sets the path of a PEM file with certificate authorities to trust in addition
- * to the system's. At most 1 MiB. layerfi_client_builder_build() reads it. It is
+ * to those of layerfi_client_builder_set_trust(). At most 1 MiB. layerfi_client_builder_build() reads it. It is
  * read again after a certificate was not accepted, every 10 seconds at most.
  */
 layerfi_result layerfi_client_builder_set_ca_file(struct layerfi_client_builder *builder,
@@ -741,12 +772,22 @@ layerfi_result layerfi_client_builder_set_ca_file(struct layerfi_client_builder 
                                                   struct layerfi_error **error);
 
 /**
- * Sets PEM text with certificate authorities to trust in addition to the
- * system's.
+ * Sets PEM text with certificate authorities to trust in addition to those of
+ * layerfi_client_builder_set_trust().
  */
 layerfi_result layerfi_client_builder_set_ca_pem(struct layerfi_client_builder *builder,
                                                  const char *pem,
                                                  struct layerfi_error **error);
+
+/**
+ * Sets which certificate authorities are trusted besides those of `ca_file` and
+ * `ca_pem`, a layerfi_trust. The default is LAYERFI_TRUST_SYSTEM.
+ *
+ * Errors: LAYERFI_RESULT_INVALID_ENUM for any other number.
+ */
+layerfi_result layerfi_client_builder_set_trust(struct layerfi_client_builder *builder,
+                                                uint32_t trust,
+                                                struct layerfi_error **error);
 
 /**
  * Sets a proxy, `http://[user:password@]host:port`, for all requests except

@@ -309,6 +309,7 @@ impl State {
                 b'6' => layerfi_client_builder_set_attempt_timeout_ms(builder, number, error),
                 b'7' => layerfi_client_builder_set_max_attempts(builder, short, error),
                 b'8' => layerfi_client_builder_set_business_token_capacity(builder, size, error),
+                b'9' => layerfi_client_builder_set_trust(builder, short, error),
                 b'w' => layerfi_client_builder_set_keep_warm(builder, flag, error),
                 _ => layerfi_client_builder_set_no_proxy(builder, error),
             }

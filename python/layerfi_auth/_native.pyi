@@ -66,6 +66,7 @@ class Client:
         basic_encoding: Literal["raw", "form"] | None = None,
         ca_file: str | PathLike[str] | None = None,
         ca_pem: str | bytes | None = None,
+        trust: Literal["system", "bundled", "ca_only"] | None = None,
         proxy: str | Literal[False] | None = None,
         allow_http_loopback: bool | None = None,
         allow_opaque_business_ids: bool | None = None,
@@ -82,8 +83,9 @@ class Client:
         """Make a client from environment variables.
 
         These are LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or
-        LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE
-        and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``, replace them.
+        LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE,
+        LAYER_TRUST and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``,
+        replace them.
         """
     @property
     def environment(self) -> Environment:

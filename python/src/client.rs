@@ -138,7 +138,7 @@ impl ClientBase {
         signature = (**options),
         text_signature = "(*, environment=None, client_id=None, client_secret=None, \
             client_secret_file=None, credentials=None, api_url=None, auth_url=None, scope=None, \
-            basic_encoding=None, ca_file=None, ca_pem=None, proxy=None, \
+            basic_encoding=None, ca_file=None, ca_pem=None, trust=None, proxy=None, \
             allow_http_loopback=None, allow_opaque_business_ids=None, timeout=None, \
             connect_timeout=None, attempt_timeout=None, max_attempts=None, \
             business_token_capacity=None, keep_warm=None, user_agent=None)"
@@ -164,8 +164,9 @@ impl ClientBase {
     /// Make a client from environment variables.
     ///
     /// These are LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or
-    /// LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE
-    /// and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``, replace them.
+    /// LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE,
+    /// LAYER_TRUST and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``,
+    /// replace them.
     #[classmethod]
     #[pyo3(signature = (**options))]
     fn from_env<'py>(

@@ -178,6 +178,18 @@ static void errors() {
             CHECK(std::string(error.what()).find("prod") != std::string::npos);
         }
     }
+    for (const auto trust : {layerfi::Trust::System, layerfi::Trust::Bundled}) {
+        layerfi::ClientBuilder trusting;
+        trusting.environment(layerfi::Environment::Sandbox).credentials("a", "b").trust(trust);
+        CHECK(trusting.build(std::nothrow).has_value());
+    }
+    layerfi::ClientBuilder untrusting;
+    untrusting.environment(layerfi::Environment::Sandbox).credentials("a", "b");
+    const auto without_ca = untrusting.trust(layerfi::Trust::CaOnly).build(std::nothrow);
+    CHECK(!without_ca && without_ca.error().field() == "trust");
+    const auto unknown = untrusting.trust(static_cast<layerfi::Trust>(9)).build(std::nothrow);
+    CHECK(!unknown && unknown.error().result() == layerfi::Result::InvalidEnum);
+
     const std::string with_nul("a\0b", 3);
     const auto is_refused = [](const layerfi::Error &error) {
         return error.result() == layerfi::Result::InvalidArgument &&

@@ -95,7 +95,10 @@ impl Http {
                 .await
             {
                 // The certificates may have been mounted or rotated since they were read.
-                Err(error) if error::is_bad_certificate(&error) && self.reload_trust(&host)? => {
+                Err(error)
+                    if error::is_bad_certificate(&error)
+                        && self.reload_trust(request, &host)? =>
+                {
                     self.exchange(request, &host, &mut entered, &mut place)
                         .await
                 }
@@ -124,7 +127,7 @@ impl Http {
         host: &str,
         deadline: &Deadline,
     ) -> Result<(Option<Entered>, Option<Place>)> {
-        let pool = self.pool(host)?;
+        let pool = self.pool(request, host)?;
         // HTTP/2 needs TLS.
         let entered = match request.url.scheme() {
             "https" => Some(pool.enter().await),
@@ -143,15 +146,15 @@ impl Http {
                 .map_err(|_| deadline.expired())?;
         }
         // The pool may have been replaced while this exchange waited.
-        let pool = self.pool(host)?;
+        let pool = self.pool(request, host)?;
         let place = permit.map(|permit| pools().place(pool, permit));
         Ok((entered, place))
     }
 
     /// Reads the trusted certificates again, unless that was done recently.
     /// Returns whether another attempt can help.
-    fn reload_trust(&self, host: &str) -> Result<bool> {
-        let used = Arc::clone(&self.pool(host)?.roots);
+    fn reload_trust(&self, request: &Request, host: &str) -> Result<bool> {
+        let used = Arc::clone(&self.pool(request, host)?.roots);
         let changed = self.config.trust.reload(&used);
         if changed {
             pools().leave(|pool| Arc::ptr_eq(&pool.roots, &used));
@@ -159,8 +162,9 @@ impl Http {
         Ok(changed)
     }
 
-    fn pool(&self, host: &str) -> Result<Arc<Pool>> {
-        pools().get(&self.config, host, || self.build())
+    fn pool(&self, request: &Request, host: &str) -> Result<Arc<Pool>> {
+        let has_tls = request.url.scheme() == "https";
+        pools().get(&self.config, host, has_tls, || self.build(has_tls))
     }
 
     async fn exchange(
@@ -170,7 +174,7 @@ impl Http {
         entered: &mut Option<Entered>,
         place: &mut Option<Place>,
     ) -> Result<Response> {
-        let pool = self.pool(host)?;
+        let pool = self.pool(request, host)?;
         let proxy = self.config.proxies.of(&request.url).map(AsRef::as_ref);
         let explain = |error| error::explain(error, &request.url, proxy, &pool.roots, &self.config);
         if let Some(error) = proxy.and_then(|proxy| tunnel::locked_out(proxy, host)) {
@@ -248,9 +252,13 @@ impl Http {
         Ok(tunnel::ask(failure, proxy, &request.url, host, tls).await)
     }
 
-    fn build(&self) -> Result<(reqwest::Client, Arc<Roots>)> {
+    fn build(&self, has_tls: bool) -> Result<(reqwest::Client, Arc<Roots>)> {
         let config = &self.config;
-        let roots = config.trust.roots();
+        let roots = if has_tls {
+            config.trust.roots()
+        } else {
+            Roots::none()
+        };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client_config(&roots)?)
             .redirect(reqwest::redirect::Policy::none())

@@ -113,10 +113,12 @@ impl Pools {
         &self,
         config: &Arc<SharedConfig>,
         host: &str,
+        has_tls: bool,
         build: impl FnOnce() -> Result<(reqwest::Client, Arc<Roots>)>,
     ) -> Result<Arc<Pool>> {
         let find = |pools: &mut Vec<Arc<Pool>>| {
-            let at = pools.iter().rposition(|pool| pool.is_for(config, host))?;
+            let is_same = |pool: &Arc<Pool>| pool.has_tls == has_tls && pool.is_for(config, host);
+            let at = pools.iter().rposition(is_same)?;
             let pool = pools.remove(at);
             pools.push(Arc::clone(&pool));
             Some(pool)
@@ -129,6 +131,7 @@ impl Pools {
         let built = Arc::new(Pool {
             config: Arc::clone(config),
             host: host.to_owned(),
+            has_tls,
             client,
             roots,
             made_at: Instant::now(),
@@ -198,6 +201,7 @@ impl Pools {
 pub(super) struct Pool {
     config: Arc<SharedConfig>,
     host: String,
+    has_tls: bool,
     pub(super) client: reqwest::Client,
     /// Roots that its connections are verified with.
     pub(super) roots: Arc<Roots>,
