@@ -1,8 +1,10 @@
 //! TLS sessions: which new connections resume one, and which must not.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use layerfi_auth::{ClientBuilder, ErrorKind, Trust, blocking};
-use layerfi_auth_emulator::Emulator;
+use layerfi_auth_emulator::{Emulator, Endpoint, Fault};
 use layerfi_auth_tests::{
     Authority, TlsFront, assert_new_token, client_builder, emulator, wait_for,
 };
@@ -91,6 +93,30 @@ fn b22_connection_after_goaway_resumes_its_tls_session() {
             (1, 4 * script.len() - 1),
             "full and resumed handshakes"
         );
+    }
+}
+
+/// A connection without an answer is left, with all others of its pool.
+#[test]
+fn b22_connection_after_a_timeout_resumes_the_tls_session() {
+    let layer = emulator();
+    let authority = Authority::new();
+    let front = front(&layer, &authority);
+    let client = builder(&layer, &front)
+        .ca_pem(authority.pem())
+        .max_attempts(1)
+        .build_blocking()
+        .unwrap();
+    use_all_connections(&client);
+    for _ in 0..3 {
+        layer.fault(Endpoint::Whoami, Fault::hold()).unwrap();
+        let short = client.with_timeout(Duration::from_millis(300));
+        let error = short.get("/whoami").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert_all_resumed(&front, || {
+            client.get("/whoami").unwrap();
+        });
+        layer.release();
     }
 }
 
