@@ -10,7 +10,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use url::Url;
-use zeroize::Zeroizing;
 
 use crate::business_id::BusinessId;
 use crate::client::builder::ClientBuilder;
@@ -53,7 +52,7 @@ pub fn token_response(body: &[u8]) {
                 lifetime: answer.lifetime,
                 clock: Clock::System,
             };
-            let token = AccessToken::new(&answer.access_token, life).unwrap();
+            let token = AccessToken::new(answer.access_token.as_str(), life).unwrap();
             assert_eq!(token.secret(), answer.access_token.as_str());
             assert!(token.authorization().is_sensitive());
             assert!(token.authorization().to_str().is_ok());
@@ -91,7 +90,7 @@ pub fn refusal(data: &[u8]) {
     let answer = Response {
         status: StatusCode::from_u16(300 + status % 300).unwrap(),
         headers,
-        body: Zeroizing::new(body.to_vec()),
+        body: body.into(),
         secret: Secret::new(SECRET),
         authorization: Some(HeaderValue::from_static("Basic Y2FuYXJ5OjlmMWM=")),
     };
