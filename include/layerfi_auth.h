@@ -925,6 +925,24 @@ layerfi_result layerfi_client_from_env(struct layerfi_client **out,
                                        struct layerfi_error **error);
 
 /**
+ * Starts to get an access token in the background, so that the first call that
+ * needs one finds it. Call it where the program starts: it never waits. It does
+ * nothing while there is a valid token or a request for one. In a child after a
+ * fork() it starts the child's own request.
+ *
+ * The library's threads start, read the trusted certificates, and connect to the
+ * token endpoint. The connection to the API is opened by the first request to it.
+ *
+ * A failed request is no error of this function. It is logged as a warning, and
+ * the calls that need a token return it, as if they had sent it.
+ *
+ * Errors: LAYERFI_RESULT_TRANSPORT, retryable, if the library's threads cannot be
+ * started.
+ */
+layerfi_result layerfi_client_prepare(const struct layerfi_client *client,
+                                      struct layerfi_error **error);
+
+/**
  * The client's environment, a layerfi_environment; 0 for NULL.
  */
 uint32_t layerfi_client_environment(const struct layerfi_client *client);

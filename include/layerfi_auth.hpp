@@ -615,6 +615,15 @@ class Client {
     }
 
     /**
+     * Starts to get an access token in the background, so that the first call that needs
+     * one finds it, and never waits. See layerfi_client_prepare().
+     */
+    Expected<void> prepare(std::nothrow_t) const {
+        return detail::done(
+            [&](auto error) { return layerfi_client_prepare(handle_.get(), error); });
+    }
+
+    /**
      * Returns a valid access token: the cached one at once, otherwise the result of a
      * request that all callers share. See layerfi_client_token().
      */
@@ -867,6 +876,9 @@ class Client {
     /* The same calls. They throw Error. */
     static Client from_env() {
         return from_env(std::nothrow).value();
+    }
+    void prepare() const {
+        prepare(std::nothrow).value();
     }
     Token token(Timeout timeout = default_timeout) const {
         return token(std::nothrow, timeout).value();

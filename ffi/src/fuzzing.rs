@@ -577,6 +577,11 @@ impl State {
         let header = command.text();
         // SAFETY: the text is null or ended by a NUL, and a null response is allowed.
         unsafe {
+            // Without a request, because there is a token.
+            let prepared = check(command.wants_error, |error| {
+                layerfi_client_prepare(client_with_token(), error)
+            });
+            assert_eq!(prepared, layerfi_result::Ok);
             assert!(text(layerfi_response_header(null(), header.pointer())).is_empty());
             refused::<layerfi_token>(command.wants_error, |out, error| {
                 layerfi_client_token(self.client, self.number, out, error)

@@ -99,6 +99,17 @@ class Client:
     @property
     def scope(self) -> str:
         """The OAuth scope that is requested."""
+    def prepare(self) -> None:
+        """Start to get an access token in the background, so that the first call finds it.
+
+        Call it where the program starts, in sync and async code: it never waits. It does
+        nothing while there is a valid token or a request for one. In a forked worker it
+        starts the worker's own request. The connection to the API is opened by the first
+        request to it.
+
+        A failed request is logged as a warning, and raised by the next call that needs a
+        token. Raises `TransportError` only if the engine's threads cannot be started.
+        """
     def authorization(self, *, timeout: float | None = None) -> str:
         """Return the value of the ``Authorization`` header, ``Bearer <token>``.
 

@@ -181,6 +181,20 @@ impl ClientBase {
         cls.call((), Some(&all))
     }
 
+    /// Start to get an access token in the background, so that the first call finds it.
+    ///
+    /// Call it where the program starts, in sync and async code: it never waits. It does
+    /// nothing while there is a valid token or a request for one. In a forked worker it
+    /// starts the worker's own request. The connection to the API is opened by the first
+    /// request to it.
+    ///
+    /// A failed request is logged as a warning, and raised by the next call that needs a
+    /// token. Raises `TransportError` only if the engine's threads cannot be started.
+    fn prepare(&self, py: Python<'_>) -> PyResult<()> {
+        gil::released(py, || self.state.client.prepare())
+            .map_err(|error| self.state.raise(py, &error))
+    }
+
     /// Return the value of the ``Authorization`` header, ``Bearer <token>``.
     ///
     /// A valid token in the cache is used at once; otherwise all callers wait for one

@@ -78,6 +78,7 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
     }
     NULLS(layerfi_client_builder_build(NULL, &new_client, &error));
     NULLS(layerfi_client_builder_build(builder, NULL, &error));
+    NULLS(layerfi_client_prepare(NULL, &error));
     NULLS(layerfi_client_token(NULL, LAYERFI_DEFAULT, &token, &error));
     NULLS(layerfi_client_token(client, LAYERFI_DEFAULT, NULL, &error));
     NULLS(layerfi_client_renew_token(NULL, NULL, LAYERFI_DEFAULT, &token, &error));

@@ -53,6 +53,7 @@ def make(environment: Environment, name: str) -> Client:
 
 
 def sync_calls(client: Client) -> None:
+    client.prepare()
     assert_type(client.token(), AccessToken)
     assert_type(client.token(timeout=5).expires_in, int)
     assert_type(client.authorization(), str)

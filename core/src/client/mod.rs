@@ -92,6 +92,24 @@ impl Client {
         self.timeout
     }
 
+    /// Starts to get an access token in the background, so that the first call that
+    /// needs one finds it. Call it where the program starts: it returns at once and
+    /// needs no runtime. Does nothing while there is a valid token or a request for one.
+    ///
+    /// The background thread starts, reads the trusted certificates, and connects to the
+    /// token endpoint. The connection to the API is opened by the first request to it:
+    /// no other request is sent.
+    ///
+    /// A failed request is logged as a warning. It is returned by calls that need a
+    /// token, as if they had sent it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Transport`](crate::ErrorKind::Transport), retryable, if the
+    /// background thread cannot be started.
+    pub fn prepare(&self) -> Result<()> {
+        self.engine.prepare()
+    }
+
     /// Returns a valid access token: at once if one is cached, otherwise from a
     /// request that all callers share. A token that is about to expire is returned
     /// at once and refreshed in the background.

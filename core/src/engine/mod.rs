@@ -6,6 +6,7 @@ mod credentials;
 mod exchange;
 pub(crate) mod keep_warm;
 pub(crate) mod key;
+mod prepare;
 pub(crate) mod runtime;
 
 use std::sync::Arc;

@@ -140,6 +140,24 @@ fn b13_fork_during_a_request_leaves_the_request_to_the_parent() {
     assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
 }
 
+/// The parent's prepared request is not the child's, which sends its own.
+#[test]
+fn b13_child_prepares_anew_during_its_parents_request() {
+    let layer = emulator();
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    let mut probe = start(&layer, "prepare", None);
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
+    probe.stdin.take().unwrap().write_all(b"fork\n").unwrap();
+    // The child gets its token while the parent's response is held.
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::Token).by_status.get(&200) == Some(&1)
+    });
+    layer.release();
+    finish(probe);
+    // The last child inherits the parent's token.
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
+}
+
 #[test]
 fn b13_child_has_its_own_rate_limiter() {
     let layer = emulator();
