@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault, LogEntry};
 use layerfi_auth_tests::{
-    MAX_WAIT, Watchdog, assert_requests, emulator, emulator_variables, eventually,
+    Authority, MAX_WAIT, TlsFront, Watchdog, assert_requests, emulator, emulator_variables,
+    eventually,
 };
 
 fn start(layer: &Emulator, scenario: &str, ca: Option<&Path>) -> Child {
@@ -96,6 +97,33 @@ fn b13_child_uses_its_own_tls_connections() {
         ],
     );
     assert_own_connections(&layer.log());
+}
+
+/// The parent's tickets are behind a lock, which another thread may have held during the
+/// fork.
+#[test]
+fn b13_child_resumes_no_tls_session_of_its_parent() {
+    let layer = emulator();
+    let authority = Authority::new();
+    let front = TlsFront::start(layer.address(), authority.server(&["127.0.0.1"]));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, authority.pem()).unwrap();
+    let probe = Command::new(env!("CARGO_BIN_EXE_fork_probe"))
+        .arg("blocking")
+        .envs(emulator_variables(&layer))
+        .env("LAYER_API_URL", front.url())
+        .env("LAYER_AUTH_URL", format!("{}/oauth2/token", front.url()))
+        .env("LAYER_CA_FILE", &file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    finish(probe);
+    assert_eq!(
+        front.handshakes().full(),
+        2,
+        "full handshakes of the parent and the child"
+    );
 }
 
 #[test]

@@ -90,13 +90,13 @@ fn b02_call_during_prepare_waits_for_its_request() {
     layer.fault(Endpoint::Token, Fault::hold()).unwrap();
     let client = blocking::Client::from(client(&layer));
     client.prepare().unwrap();
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
     assert!(
         client.try_token().unwrap().is_none(),
         "there is a token, although the response is held"
     );
     let waiting = client.start(|client| async move { client.token().await });
     wait_for("the call waits", || client.stats().waits == 1);
-    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
     layer.release();
     waiting.unwrap().join().unwrap();
     assert_requests(&layer, &[(Endpoint::Token, 1)]);
