@@ -524,16 +524,20 @@ fn read_bundle(path: &Path) -> Found {
 /// Certificates of PEM text in the form of RFC 7468, in which all bundles are: lines of
 /// 64 characters. `None` for any other text, which only rustls-pki-types reads. Its
 /// decoder takes four times as long, more than the rest of a process's first token.
-fn strict_pem(mut text: &str) -> Option<Vec<CertificateDer<'static>>> {
+pub(crate) fn strict_pem(mut text: &str) -> Option<Vec<CertificateDer<'static>>> {
     let mut certificates = Vec::new();
     let mut base64 = Vec::new();
     loop {
         // Lines between certificates are comments.
         while !text.starts_with('-') {
-            match text.split_once('\n') {
-                Some((_, rest)) => text = rest,
-                None => return Some(certificates),
+            let (comment, rest) = text.split_once('\n').unwrap_or((text, ""));
+            if comment.contains('\r') {
+                return None;
             }
+            if rest.is_empty() {
+                return Some(certificates);
+            }
+            text = rest;
         }
         text = text.strip_prefix("-----BEGIN CERTIFICATE-----\n")?;
         let (lines, rest) = text.split_at(text.find('-')?);
@@ -623,6 +627,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn b25_carriage_returns_in_a_bundle_are_left_to_the_library() {
+        for pem in [
+            "# comment\r-----BEGIN CERTIFICATE-----\n",
+            "# comment\r",
+            "# comment\r\n# another\n",
+        ] {
+            assert_eq!(strict_pem(pem), None, "{pem:?}");
+        }
+    }
 
     fn read_by_library(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
         let certificates: Result<_, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();

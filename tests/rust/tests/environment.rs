@@ -128,15 +128,16 @@ fn configured_proxy_is_used_and_receives_no_credentials() {
     let proxy = Proxy::to(layer.address);
     let client = layer.builder().proxy(url(&proxy)).build_blocking().unwrap();
     client.whoami().unwrap();
+    client.whoami().unwrap();
     assert_used(&proxy);
     assert_eq!(
         proxy.request_heads().len(),
-        1,
-        "the calls did not share one tunnel"
+        2,
+        "tunnels, one for the token endpoint and one for the API"
     );
     assert_requests(
         &layer.emulator,
-        &[(Endpoint::Token, 1), (Endpoint::Whoami, 1)],
+        &[(Endpoint::Token, 1), (Endpoint::Whoami, 2)],
     );
     assert!(
         !proxy.request_heads()[0]

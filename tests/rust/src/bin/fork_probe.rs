@@ -159,6 +159,7 @@ fn check_parent(client: &blocking::Client, token: &layerfi_auth::AccessToken) {
 
 fn used_in_the_parent(client: &blocking::Client) {
     let token = client.token().unwrap();
+    client.whoami().unwrap();
     let child = fork(|| work(client, &token));
     join(child);
     check_parent(client, &token);
