@@ -9,7 +9,8 @@ PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python
 WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
 # `make wheel` fails if the wheel uses a symbol of a newer glibc.
 MANYLINUX = manylinux2014
-PYTHON_SCRIPTS = tests/soak/soak.py scripts/architecture-picture scripts/check scripts/sbom
+PYTHON_SCRIPTS = tests/soak/soak.py scripts/architecture-picture scripts/check scripts/sbom \
+	scripts/instructions benches/operations.py
 OTHER_PYTHONS = 3.10 3.11 3.12 3.13
 
 .PHONY: venv test-python check-python lint-python wheel sdist bench-python

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+pub mod floors;
+
 pub struct Row {
     pub what: String,
     pub figure: f64,
