@@ -100,6 +100,7 @@ pub fn tls(target: &Target) -> rustls::ClientConfig {
 }
 
 /// reqwest without this library.
+#[derive(Clone)]
 pub struct Bare {
     pub client: reqwest::Client,
     target: Target,

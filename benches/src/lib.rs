@@ -63,21 +63,6 @@ fn digits(figure: f64) -> usize {
     if figure < 100.0 { 1 } else { 0 }
 }
 
-/// Returns the nanoseconds per call: the best of several runs, because other
-/// programs on the machine only add time.
-pub fn nanos(mut call: impl FnMut()) -> f64 {
-    let mut best = f64::MAX;
-    for _ in 0..7 {
-        let calls = 1_000_000;
-        let start = Instant::now();
-        for _ in 0..calls {
-            call();
-        }
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(calls));
-    }
-    best
-}
-
 /// Returns the calls per second of this many threads together; each thread makes its
 /// own call. The best of several runs.
 pub fn throughput<F: FnMut()>(threads: u32, make: impl Fn() -> F + Sync) -> f64 {
