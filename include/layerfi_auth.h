@@ -66,7 +66,7 @@
  * The revision of the ABI. It grows by one with every addition that does not
  * break programs that were built with an earlier header.
  */
-#define LAYERFI_ABI_REVISION 2
+#define LAYERFI_ABI_REVISION 3
 
 /**
  * A value for each number of a call that has a default: session_duration_s,
@@ -230,6 +230,37 @@ enum layerfi_basic_encoding
 typedef enum layerfi_basic_encoding layerfi_basic_encoding;
 #else
 typedef uint32_t layerfi_basic_encoding;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Which certificate authorities are trusted besides those of the settings
+ * `ca_file` and `ca_pem`.
+ */
+enum layerfi_trust
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Those of the system. The default.
+     */
+    LAYERFI_TRUST_SYSTEM = 1,
+    /**
+     * Mozilla's, which are compiled into the library. For container images
+     * without certificates.
+     */
+    LAYERFI_TRUST_BUNDLED = 2,
+    /**
+     * No others.
+     */
+    LAYERFI_TRUST_CA_ONLY = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum layerfi_trust layerfi_trust;
+#else
+typedef uint32_t layerfi_trust;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -630,8 +661,8 @@ layerfi_result layerfi_client_builder_new(struct layerfi_client_builder **out,
  * Makes a builder with settings from environment variables: `LAYER_CLIENT_ID`,
  * `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
  * `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
- * `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set. Free the
- * builder with layerfi_client_builder_free().
+ * `LAYER_TRUST`, `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set.
+ * Free the builder with layerfi_client_builder_free().
  *
  * No other thread may change the environment (setenv) during the call.
  *
@@ -733,7 +764,7 @@ layerfi_result layerfi_client_builder_set_scope(struct layerfi_client_builder *b
 
 /**
  * Sets the path of a PEM file with certificate authorities to trust in addition
- * to the system's. At most 1 MiB. layerfi_client_builder_build() reads it. It is
+ * to those of layerfi_client_builder_set_trust(). At most 1 MiB. layerfi_client_builder_build() reads it. It is
  * read again after a certificate was not accepted, every 10 seconds at most.
  */
 layerfi_result layerfi_client_builder_set_ca_file(struct layerfi_client_builder *builder,
@@ -741,12 +772,22 @@ layerfi_result layerfi_client_builder_set_ca_file(struct layerfi_client_builder 
                                                   struct layerfi_error **error);
 
 /**
- * Sets PEM text with certificate authorities to trust in addition to the
- * system's.
+ * Sets PEM text with certificate authorities to trust in addition to those of
+ * layerfi_client_builder_set_trust().
  */
 layerfi_result layerfi_client_builder_set_ca_pem(struct layerfi_client_builder *builder,
                                                  const char *pem,
                                                  struct layerfi_error **error);
+
+/**
+ * Sets which certificate authorities are trusted besides those of `ca_file` and
+ * `ca_pem`, a layerfi_trust. The default is LAYERFI_TRUST_SYSTEM.
+ *
+ * Errors: LAYERFI_RESULT_INVALID_ENUM for any other number.
+ */
+layerfi_result layerfi_client_builder_set_trust(struct layerfi_client_builder *builder,
+                                                uint32_t trust,
+                                                struct layerfi_error **error);
 
 /**
  * Sets a proxy, `http://[user:password@]host:port`, for all requests except
@@ -882,6 +923,24 @@ layerfi_result layerfi_credentials_set_error(struct layerfi_credentials *credent
  */
 layerfi_result layerfi_client_from_env(struct layerfi_client **out,
                                        struct layerfi_error **error);
+
+/**
+ * Starts to get an access token in the background, so that the first call that
+ * needs one finds it. Call it where the program starts: it never waits. It does
+ * nothing while there is a valid token or a request for one. In a child after a
+ * fork() it starts the child's own request.
+ *
+ * The library's threads start, read the trusted certificates, and connect to the
+ * token endpoint. The connection to the API is opened by the first request to it.
+ *
+ * A failed request is no error of this function. It is logged as a warning, and
+ * the calls that need a token return it, as if they had sent it.
+ *
+ * Errors: LAYERFI_RESULT_TRANSPORT, retryable, if the library's threads cannot be
+ * started.
+ */
+layerfi_result layerfi_client_prepare(const struct layerfi_client *client,
+                                      struct layerfi_error **error);
 
 /**
  * The client's environment, a layerfi_environment; 0 for NULL.

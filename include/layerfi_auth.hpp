@@ -101,6 +101,13 @@ enum class BasicEncoding : std::uint32_t {
     Form = LAYERFI_BASIC_ENCODING_FORM,
 };
 
+/** Which certificate authorities are trusted besides those of `ca_file` and `ca_pem`. */
+enum class Trust : std::uint32_t {
+    System = LAYERFI_TRUST_SYSTEM,
+    Bundled = LAYERFI_TRUST_BUNDLED,
+    CaOnly = LAYERFI_TRUST_CA_ONLY,
+};
+
 /** The severity of a log message. */
 enum class LogLevel : std::uint32_t {
     Off = LAYERFI_LOG_LEVEL_OFF,
@@ -608,6 +615,15 @@ class Client {
     }
 
     /**
+     * Starts to get an access token in the background, so that the first call that needs
+     * one finds it, and never waits. See layerfi_client_prepare().
+     */
+    Expected<void> prepare(std::nothrow_t) const {
+        return detail::done(
+            [&](auto error) { return layerfi_client_prepare(handle_.get(), error); });
+    }
+
+    /**
      * Returns a valid access token: the cached one at once, otherwise the result of a
      * request that all callers share. See layerfi_client_token().
      */
@@ -861,6 +877,9 @@ class Client {
     static Client from_env() {
         return from_env(std::nothrow).value();
     }
+    void prepare() const {
+        prepare(std::nothrow).value();
+    }
     Token token(Timeout timeout = default_timeout) const {
         return token(std::nothrow, timeout).value();
     }
@@ -1035,13 +1054,17 @@ class ClientBuilder {
     ClientBuilder &scope(ZString scope) {
         return set(layerfi_client_builder_set_scope, scope);
     }
-    /** A PEM file with certificate authorities to trust in addition to the system's. */
+    /** A PEM file with certificate authorities to trust in addition to those of `trust`. */
     ClientBuilder &ca_file(ZString path) {
         return set(layerfi_client_builder_set_ca_file, path);
     }
-    /** PEM text with certificate authorities to trust in addition to the system's. */
+    /** PEM text with certificate authorities to trust in addition to those of `trust`. */
     ClientBuilder &ca_pem(ZString pem) {
         return set(layerfi_client_builder_set_ca_pem, pem);
+    }
+    /** Which certificate authorities are trusted; by default Trust::System. */
+    ClientBuilder &trust(Trust trust) {
+        return set(layerfi_client_builder_set_trust, static_cast<std::uint32_t>(trust));
     }
     /** A proxy for all requests except those to loopback. */
     ClientBuilder &proxy(ZString url) {

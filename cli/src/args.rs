@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use layerfi_auth::{BasicEncoding, Environment, SessionDuration};
+use layerfi_auth::{BasicEncoding, Environment, SessionDuration, Trust};
 use layerfi_auth_emulator::{Fault, HttpVersions, TlsTrouble, TlsVersions};
 
 use crate::failure::Failure;
@@ -18,8 +18,8 @@ use crate::failure::Failure;
 /// Settings come from flags or environment variables; a flag takes precedence
 /// over its variable. The variables are LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
 /// LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE, LAYER_API_URL,
-/// LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE and LAYER_ALLOW_HTTP_LOOPBACK.
-/// No flag takes the client secret itself.
+/// LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE, LAYER_TRUST and
+/// LAYER_ALLOW_HTTP_LOOPBACK. No flag takes the client secret itself.
 #[derive(Parser)]
 #[command(
     name = "layerfi-auth",
@@ -98,9 +98,13 @@ pub(crate) struct SettingsArgs {
     /// The OAuth scope [env: LAYER_SCOPE].
     #[arg(long, global = true)]
     pub(crate) scope: Option<String>,
-    /// A PEM file of CA certificates to trust in addition to the system's [env: LAYER_CA_FILE].
+    /// A PEM file of CA certificates to trust in addition to those of --trust [env: LAYER_CA_FILE].
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// The CA certificates to trust: the system's (the default), Mozilla's, which are compiled
+    /// in, or only those of --ca-file [env: LAYER_TRUST].
+    #[arg(long, global = true, value_name = "NAME", value_parser = trusts())]
+    pub(crate) trust: Option<Trust>,
     /// The proxy, http://host:port [env: HTTPS_PROXY, ALL_PROXY, NO_PROXY].
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) proxy: Option<String>,
@@ -205,6 +209,10 @@ pub(crate) struct RateLimit(pub(crate) Option<u32>);
 fn environments() -> impl clap::builder::TypedValueParser<Value = Environment> {
     PossibleValuesParser::new(Environment::ALL.map(Environment::as_str))
         .try_map(|name| name.parse::<Environment>())
+}
+
+fn trusts() -> impl clap::builder::TypedValueParser<Value = Trust> {
+    PossibleValuesParser::new(Trust::ALL.map(Trust::as_str)).try_map(|name| name.parse::<Trust>())
 }
 
 fn tls_troubles() -> impl clap::builder::TypedValueParser<Value = TlsTrouble> {

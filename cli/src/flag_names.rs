@@ -23,11 +23,12 @@ const FLAGS: [(&str, &str); 12] = [
 
 /// Setting names that are also English words. They are replaced only where a text
 /// marks them as settings.
-const WORDS: [(&str, &str); 4] = [
+const WORDS: [(&str, &str); 5] = [
     ("environment", "--environment"),
     ("scope", "--scope"),
     ("proxy", "--proxy"),
     ("timeout", "--timeout"),
+    ("trust", "--trust"),
 ];
 
 /// Rewrites an error's message. `origin` is the flag or variable that holds the

@@ -22,7 +22,7 @@ struct Setting {
     flag: fn(&SettingsArgs) -> Option<&'static str>,
 }
 
-const SETTINGS: [Setting; 8] = [
+const SETTINGS: [Setting; 9] = [
     Setting {
         name: "environment",
         variable: "LAYER_ENVIRONMENT",
@@ -62,6 +62,11 @@ const SETTINGS: [Setting; 8] = [
         name: "ca_file",
         variable: "LAYER_CA_FILE",
         flag: |args| args.ca_file.as_ref().map(|_| "--ca-file"),
+    },
+    Setting {
+        name: "trust",
+        variable: "LAYER_TRUST",
+        flag: |args| args.trust.map(|_| "--trust"),
     },
 ];
 
@@ -105,6 +110,9 @@ pub(crate) fn client(args: &SettingsArgs) -> Result<Client, Failure> {
     }
     if let Some(path) = &args.ca_file {
         builder = builder.ca_file(path);
+    }
+    if let Some(trust) = args.trust {
+        builder = builder.trust(trust);
     }
     if let Some(url) = &args.proxy {
         builder = builder.proxy(url);

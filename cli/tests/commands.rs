@@ -356,6 +356,16 @@ fn engine_errors_name_flags_and_variables() {
             &["token"],
             &["LAYER_CA_FILE", "/nonexistent/ca.pem"],
         ),
+        (
+            &[("LAYER_TRUST", "mozilla")],
+            &["token"],
+            &["LAYER_TRUST must be system, bundled or ca_only"],
+        ),
+        (
+            &[("LAYER_TRUST", "mozilla")],
+            &["token", "--trust", "ca_only"],
+            &["--trust is ca_only without a --ca-file", "set --ca-file"],
+        ),
         (&[], &["token", "--proxy", "ftp://p"], &["--proxy"]),
         (
             &[],
@@ -415,11 +425,15 @@ fn an_error_about_a_flag_names_the_flag_and_no_variable() {
 
 #[test]
 fn with_json_every_line_on_stderr_is_json() {
-    let layer = start(Emulator::builder());
-    let outcome = run(at(
+    // Over TLS, because the certificates that are read are logged.
+    let layer = start(Emulator::builder().tls(true));
+    let ca = ca_file(&layer);
+    let mut command = at(
         &layer,
         &["token", "--client-id", "unknown-client", "--json", "-vv"],
-    ));
+    );
+    command.env("LAYER_CA_FILE", ca.path());
+    let outcome = run(command);
     let mut lines: Vec<Value> = outcome
         .stderr
         .lines()

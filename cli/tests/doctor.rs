@@ -219,6 +219,48 @@ fn a_refused_token_fails_the_whoami_check() {
 }
 
 #[test]
+fn b25_doctor_shows_which_certificates_are_trusted() {
+    let layer = start(Emulator::builder().tls(true));
+    for (flags, shown) in [
+        (
+            &[][..],
+            "trusted certificates of the system and 1 of ca_file",
+        ),
+        (
+            &["--trust", "bundled"],
+            "trusted certificates of Mozilla, compiled in, and 1 of ca_file",
+        ),
+        (
+            &["--trust", "ca_only"],
+            "; verified with 1 trusted certificates of ca_file; trust is ca_only",
+        ),
+    ] {
+        let report = expect(&trusting(&layer, flags), &[], &[]);
+        assert_contains(&check(&report, "tls"), "detail", shown);
+    }
+}
+
+#[test]
+fn b25_doctor_trusts_a_folder_beside_a_bundle_as_the_client_does() {
+    let layer = start(Emulator::builder().tls(true));
+    let folder = tempfile::tempdir().unwrap();
+    layer.write_ca_pem(folder.path().join("ca.pem")).unwrap();
+    let other = start(Emulator::builder().tls(true));
+    let bundle = ca_file(&other);
+    let mut command = at(&layer, &["doctor", "--json"]);
+    command
+        .env("SSL_CERT_FILE", bundle.path())
+        .env("SSL_CERT_DIR", folder.path());
+    let report = expect(&run(command), &[], &[]);
+    let tls = check(&report, "tls");
+    assert_contains(
+        &tls,
+        "detail",
+        "verified with 2 trusted certificates of the",
+    );
+}
+
+#[test]
 fn an_invalid_certificate_fails_the_tls_check() {
     let rest = ["clock", "credentials", "whoami"];
     for (trouble, detail, remedy) in [

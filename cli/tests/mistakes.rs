@@ -25,13 +25,14 @@ use serde_json::{Map, Value, json};
 const WORKERS: usize = 4;
 
 /// Settings that have a flag of the same name.
-const FLAGS: [&str; 12] = [
+const FLAGS: [&str; 13] = [
     "client_id",
     "client_secret_file",
     "api_url",
     "auth_url",
     "scope",
     "ca_file",
+    "trust",
     "basic_encoding",
     "allow_http_loopback",
     "allow_opaque_business_ids",

@@ -11,7 +11,7 @@ use crate::credentials::{BasicEncoding, CredentialsSource};
 use crate::environment::Endpoints;
 use crate::setting_names::FromVariables;
 use crate::sys::clock::Clock;
-use crate::trust::Trust;
+use crate::trust::TrustStore;
 
 /// Validated settings of a client.
 pub(crate) struct Config {
@@ -34,7 +34,7 @@ pub(crate) struct Config {
 /// Settings of the HTTP client. Clients with equal settings share connections.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct HttpConfig {
-    pub(crate) trust: Arc<Trust>,
+    pub(crate) trust: Arc<TrustStore>,
     pub(crate) proxies: Proxies,
     pub(crate) connect_timeout: Duration,
     pub(crate) attempt_timeout: Duration,

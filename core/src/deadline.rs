@@ -5,6 +5,7 @@
 //! failure and the host.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,8 +52,12 @@ impl Deadline {
         &self.progress
     }
 
-    /// Runs `call` until the deadline. Needs the timers of the engine's runtime.
-    pub(crate) async fn bound<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Runs `call` until the deadline. Needs the timers of the engine's runtime. `call`
+    /// is pinned, because futures of calls are large and moving one copies it.
+    pub(crate) async fn bound<T>(
+        &self,
+        call: Pin<&mut (impl Future<Output = Result<T>> + ?Sized)>,
+    ) -> Result<T> {
         match tokio::time::timeout_at(self.at.into(), call).await {
             Ok(result) => result,
             Err(_) => Err(self.expired()),
@@ -93,8 +98,8 @@ pub(crate) struct Tried {
 
 impl Progress {
     /// Records what the call waits for now.
-    pub(crate) fn waits_for(&self, what: &str) {
-        let what = Arc::from(what);
+    pub(crate) fn waits_for(&self, what: &Arc<str>) {
+        let what = Arc::clone(what);
         lock(&self.0).own.waits_for = Some(what);
     }
 

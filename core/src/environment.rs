@@ -6,7 +6,7 @@ use std::str::FromStr;
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::url::check_url;
+use crate::url::{Peer, Protocol, check_url};
 
 /// One of Layer's environments, or a custom one.
 ///
@@ -125,6 +125,12 @@ pub(crate) struct Endpoints {
     pub(crate) api_url: String,
     pub(crate) auth_url: Url,
     pub(crate) scope: String,
+    /// `api_url`, parsed.
+    base: Url,
+    /// Server of `api_url`.
+    pub(crate) api: Peer,
+    /// Server of `auth_url`.
+    pub(crate) auth: Peer,
 }
 
 impl Endpoints {
@@ -166,13 +172,27 @@ impl Endpoints {
                  https://sandbox.layerfi.com/sandbox",
             ));
         }
-        let api = check_url("api_url", api_url, loopback_http)?;
+        let api_url = check_url("api_url", api_url, loopback_http)?;
+        let auth_url = check_url("auth_url", auth_url, loopback_http)?;
         Ok(Self {
             environment,
-            api_url: api.as_str().trim_end_matches('/').to_owned(),
-            auth_url: check_url("auth_url", auth_url, loopback_http)?,
+            api: Peer::of(&api_url, Protocol::Https),
+            auth: Peer::of(&auth_url, Protocol::Https1),
+            api_url: api_url.as_str().trim_end_matches('/').to_owned(),
+            base: api_url,
+            auth_url,
             scope: scope.to_owned(),
         })
+    }
+
+    /// URL of a path of the API.
+    pub(crate) fn api_path(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        match self.base.path().trim_end_matches('/') {
+            "" => url.set_path(path),
+            prefix => url.set_path(&[prefix, path].concat()),
+        }
+        url
     }
 
     /// Whether these are the unchanged values of one of Layer's own

@@ -9,8 +9,9 @@ use std::ffi::OsString;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use url::Url;
-use zeroize::Zeroizing;
 
 use crate::business_id::BusinessId;
 use crate::client::builder::ClientBuilder;
@@ -53,7 +54,7 @@ pub fn token_response(body: &[u8]) {
                 lifetime: answer.lifetime,
                 clock: Clock::System,
             };
-            let token = AccessToken::new(&answer.access_token, life).unwrap();
+            let token = AccessToken::new(answer.access_token.as_str(), life).unwrap();
             assert_eq!(token.secret(), answer.access_token.as_str());
             assert!(token.authorization().is_sensitive());
             assert!(token.authorization().to_str().is_ok());
@@ -91,7 +92,7 @@ pub fn refusal(data: &[u8]) {
     let answer = Response {
         status: StatusCode::from_u16(300 + status % 300).unwrap(),
         headers,
-        body: Zeroizing::new(body.to_vec()),
+        body: body.into(),
         secret: Secret::new(SECRET),
         authorization: Some(HeaderValue::from_static("Basic Y2FuYXJ5OjlmMWM=")),
     };
@@ -137,7 +138,7 @@ pub fn retry_after(data: &[u8]) {
 
 /// Environment variables that a client is made from.
 #[cfg(unix)]
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 14] = [
     "LAYER_ENVIRONMENT",
     "LAYER_CLIENT_ID",
     "LAYER_CLIENT_SECRET",
@@ -151,6 +152,7 @@ const VARIABLES: [&str; 13] = [
     "ALL_PROXY",
     "NO_PROXY",
     "REQUEST_METHOD",
+    "LAYER_TRUST",
 ];
 
 /// Configuration from environment variables, one a line, in the order of
@@ -230,6 +232,11 @@ pub fn business_id(id: &[u8]) {
 
 /// PEM text of certificate authorities.
 pub fn ca_pem(pem: &[u8]) {
+    let strict = std::str::from_utf8(pem).ok().and_then(trust::strict_pem);
+    if let Some(strict) = strict {
+        let by_library: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        assert_eq!(Some(strict), by_library.ok(), "the bundle's parser differs");
+    }
     match trust::parse_ca(pem, "ca_file") {
         Ok(certificates) => assert!(!certificates.is_empty()),
         Err(error) => check(&error),

@@ -82,6 +82,7 @@ pub use stats::Stats;
 pub use sys::clock::TestClock;
 pub use sys::zero_on_free::ZeroOnFree;
 pub use token::{AccessToken, BusinessToken};
+pub use trust::Trust;
 pub use whoami::WhoAmI;
 
 /// The code of the guide, compiled.

@@ -261,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn b08_attempt_that_the_deadline_ends_is_reported_as_the_call() {
         let deadline = Deadline::after(Duration::ZERO);
-        deadline.progress().waits_for("auth.layerfi.com");
+        deadline.progress().waits_for(&"auth.layerfi.com".into());
         let attempt = || async { Err::<(), _>(Error::attempt_timeout("no response")) };
         let error = run(RetryPolicy::default(), &deadline, |_, _, _| {}, attempt)
             .await

@@ -6,11 +6,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize as _;
 
 /// Secret string: a client secret or a token.
 ///
@@ -19,7 +19,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// comparison depends only on the length.
 #[derive(Clone)]
 pub struct Secret {
-    text: Arc<Zeroizing<String>>,
+    text: Arc<Text>,
     /// Range of the text that this view shows, at character boundaries.
     part: Range<usize>,
 }
@@ -33,15 +33,20 @@ impl Secret {
         let text = text.into();
         Self {
             part: 0..text.len(),
-            text: Arc::new(Zeroizing::new(text)),
+            text: Arc::new(Text(text)),
         }
+    }
+
+    /// Several texts as one, in a buffer of its own.
+    pub(crate) fn concat(texts: &[&str]) -> Self {
+        Self::new(texts.concat())
     }
 
     /// The secret itself. The caller must keep it out of logs and error messages.
     #[must_use]
     pub fn expose(&self) -> &str {
         // The range is at character boundaries, so `get` never fails.
-        self.text.get(self.part.clone()).unwrap_or_default()
+        self.text.0.get(self.part.clone()).unwrap_or_default()
     }
 
     /// Whether it is empty.
@@ -115,13 +120,30 @@ impl From<&str> for Secret {
     }
 }
 
+/// Text that is wiped when dropped.
+struct Text(String);
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        wipe(&mut std::mem::take(&mut self.0).into_bytes());
+    }
+}
+
+/// Overwrites a vector with zeros, its spare capacity included. As slices:
+/// [`Zeroizing`](zeroize::Zeroizing) overwrites a vector byte by byte.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.as_mut_slice().zeroize();
+    bytes.spare_capacity_mut().zeroize();
+}
+
 /// Buffer for a text that contains secrets. It is wiped when dropped and when it
 /// grows; `String` would free its old buffer unwiped.
-pub(crate) struct SecretBuffer(Zeroizing<Vec<u8>>);
+#[derive(Default)]
+pub(crate) struct SecretBuffer(Vec<u8>);
 
 impl SecretBuffer {
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(bytes)))
+        Self(Vec::with_capacity(bytes))
     }
 
     pub(crate) fn push(&mut self, text: &[u8]) {
@@ -129,14 +151,10 @@ impl SecretBuffer {
         if needed > self.0.capacity() {
             let mut grown = Vec::with_capacity(needed.max(self.0.capacity() * 2));
             grown.extend_from_slice(&self.0);
-            self.0.zeroize();
-            *self.0 = grown;
+            wipe(&mut self.0);
+            self.0 = grown;
         }
         self.0.extend_from_slice(text);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
     }
 
     /// A value as JSON. Writing to memory fails only if a value cannot be serialized.
@@ -150,29 +168,50 @@ impl SecretBuffer {
     /// Value of a Basic header (RFC 7617) for `user:password`, marked as sensitive.
     pub(crate) fn basic_header(&self) -> Result<HeaderValue, InvalidHeaderValue> {
         const SCHEME: &[u8] = b"Basic ";
-        let mut text = Zeroizing::new(vec![0; SCHEME.len() + self.0.len().div_ceil(3) * 4]);
-        let (scheme, encoded) = text.split_at_mut(SCHEME.len());
+        let mut text = Self(vec![0; SCHEME.len() + self.0.len().div_ceil(3) * 4]);
+        let (scheme, encoded) = text.0.split_at_mut(SCHEME.len());
         scheme.copy_from_slice(SCHEME);
         // Not `encode_string`, which leaves a copy on the stack.
-        let written = BASE64.encode_slice(&*self.0, encoded);
+        let written = BASE64.encode_slice(&self.0, encoded);
         debug_assert!(written.is_ok_and(|length| length == encoded.len()));
-        let text = Self(text).into_secret().unwrap_or_else(|| Secret::new(""));
+        let text = text.into_secret().unwrap_or_else(|| Secret::new(""));
         let mut value = HeaderValue::from_maybe_shared(text.bytes())?;
         value.set_sensitive(true);
         Ok(value)
     }
 
-    pub(crate) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
-        self.0
+    /// The bytes, which the caller wipes if they must be wiped.
+    pub(crate) fn into_vec(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
     }
 
     /// The text as a secret, if it is UTF-8.
     pub(crate) fn into_secret(mut self) -> Option<Secret> {
         let text = String::from_utf8(std::mem::take(&mut self.0));
         // Bytes that are not UTF-8 are wiped as well.
-        text.map_err(|error| drop(Zeroizing::new(error.into_bytes())))
+        text.map_err(|error| drop(Self(error.into_bytes())))
             .ok()
             .map(Secret::new)
+    }
+}
+
+impl Deref for SecretBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for SecretBuffer {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+impl Drop for SecretBuffer {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
     }
 }
 

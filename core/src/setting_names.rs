@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 /// Settings that `from_env` reads, with their environment variables.
-const VARIABLES: [(&str, &str); 9] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("environment", "LAYER_ENVIRONMENT"),
     ("client_id", "LAYER_CLIENT_ID"),
     ("client_secret", "LAYER_CLIENT_SECRET"),
@@ -16,6 +16,7 @@ const VARIABLES: [(&str, &str); 9] = [
     ("auth_url", "LAYER_AUTH_URL"),
     ("scope", "LAYER_SCOPE"),
     ("ca_file", "LAYER_CA_FILE"),
+    ("trust", "LAYER_TRUST"),
     // As a user sets it.
     ("allow_http_loopback", "LAYER_ALLOW_HTTP_LOOPBACK=1"),
 ];

@@ -22,7 +22,7 @@ pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// more.
 const MAX_TOKEN: usize = 16 * 1024;
 
-const BEARER: &[u8] = b"Bearer ";
+const BEARER: &str = "Bearer ";
 
 /// Rejects an `access_token` that no server should send.
 pub(crate) fn check_access_token(access_token: &str) -> Result<(), &'static str> {
@@ -68,11 +68,7 @@ impl Bearer {
     fn new(access_token: &str, life: Life) -> Result<Self, &'static str> {
         check_access_token(access_token)?;
         let length = BEARER.len() + access_token.len();
-        let mut text = SecretBuffer::with_capacity(length + 1);
-        text.push(BEARER);
-        text.push(access_token.as_bytes());
-        text.push(b"\0");
-        let text = text.into_secret().ok_or("access_token is not text")?;
+        let text = Secret::concat(&[BEARER, access_token, "\0"]);
         let value = text.slice(0..length);
         let mut header = HeaderValue::from_maybe_shared(value.bytes())
             .map_err(|_| "access_token contains characters that are not allowed in a header")?;

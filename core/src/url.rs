@@ -1,5 +1,7 @@
 //! Checks of URLs to which credentials are sent.
 
+use std::sync::Arc;
+
 use url::{Host, Url};
 
 use crate::error::{Error, Result};
@@ -59,6 +61,39 @@ pub(crate) fn check_url(field: &'static str, text: &str, loopback_http: bool) ->
             "for an emulator on this machine, set {allow_http_loopback}; for Layer, use https://",
         )),
         _ => Ok(url),
+    }
+}
+
+/// Server that requests go to.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Host, and port if it is not the scheme's own, as in messages.
+    pub(crate) host: Arc<str>,
+    pub(crate) protocol: Protocol,
+}
+
+/// What the connections to a server speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1 without TLS.
+    Http,
+    /// HTTP/1.1 over TLS, also if the server speaks HTTP/2: for a server that gets one
+    /// request at a time. It needs fewer bytes and steps than HTTP/2.
+    Https1,
+    /// HTTP/2 over TLS, or HTTP/1.1 if the server does not speak it.
+    Https,
+}
+
+impl Peer {
+    /// Server of a URL. `over_tls` is for an `https://` URL.
+    pub(crate) fn of(url: &Url, over_tls: Protocol) -> Self {
+        Self {
+            host: host(url).into(),
+            protocol: match url.scheme() {
+                "https" => over_tls,
+                _ => Protocol::Http,
+            },
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
-use layerfi_auth::{BasicEncoding, ClientBuilder, Environment, Secret};
+use layerfi_auth::{BasicEncoding, ClientBuilder, Environment, Secret, Trust};
 
 use crate::callback::UserData;
 use crate::client::layerfi_client;
@@ -33,6 +33,34 @@ impl layerfi_basic_encoding {
             RAW => Ok(BasicEncoding::Raw),
             FORM => Ok(BasicEncoding::Form),
             other => Err(Failure::Enum("basic_encoding", other)),
+        }
+    }
+}
+
+/// Which certificate authorities are trusted besides those of the settings
+/// `ca_file` and `ca_pem`.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum layerfi_trust {
+    /// Those of the system. The default.
+    System = 1,
+    /// Mozilla's, which are compiled into the library. For container images
+    /// without certificates.
+    Bundled = 2,
+    /// No others.
+    CaOnly = 3,
+}
+
+impl layerfi_trust {
+    fn read(number: u32) -> Result<Trust, Failure> {
+        const SYSTEM: u32 = layerfi_trust::System as u32;
+        const BUNDLED: u32 = layerfi_trust::Bundled as u32;
+        const CA_ONLY: u32 = layerfi_trust::CaOnly as u32;
+        match number {
+            SYSTEM => Ok(Trust::System),
+            BUNDLED => Ok(Trust::Bundled),
+            CA_ONLY => Ok(Trust::CaOnly),
+            other => Err(Failure::Enum("trust", other)),
         }
     }
 }
@@ -102,8 +130,8 @@ pub unsafe extern "C" fn layerfi_client_builder_new(
 /// Makes a builder with settings from environment variables: `LAYER_CLIENT_ID`,
 /// `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
 /// `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
-/// `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set. Free the
-/// builder with layerfi_client_builder_free().
+/// `LAYER_TRUST`, `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set.
+/// Free the builder with layerfi_client_builder_free().
 ///
 /// No other thread may change the environment (setenv) during the call.
 ///
@@ -266,7 +294,7 @@ pub unsafe extern "C" fn layerfi_client_builder_set_scope(
 }
 
 /// Sets the path of a PEM file with certificate authorities to trust in addition
-/// to the system's. At most 1 MiB. layerfi_client_builder_build() reads it. It is
+/// to those of layerfi_client_builder_set_trust(). At most 1 MiB. layerfi_client_builder_build() reads it. It is
 /// read again after a certificate was not accepted, every 10 seconds at most.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_ca_file(
@@ -279,8 +307,8 @@ pub unsafe extern "C" fn layerfi_client_builder_set_ca_file(
     })
 }
 
-/// Sets PEM text with certificate authorities to trust in addition to the
-/// system's.
+/// Sets PEM text with certificate authorities to trust in addition to those of
+/// layerfi_client_builder_set_trust().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn layerfi_client_builder_set_ca_pem(
     builder: *mut layerfi_client_builder,
@@ -289,6 +317,21 @@ pub unsafe extern "C" fn layerfi_client_builder_set_ca_pem(
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
         Ok(settings.ca_pem(read_str!(pem, "ca_pem")))
+    })
+}
+
+/// Sets which certificate authorities are trusted besides those of `ca_file` and
+/// `ca_pem`, a layerfi_trust. The default is LAYERFI_TRUST_SYSTEM.
+///
+/// Errors: LAYERFI_RESULT_INVALID_ENUM for any other number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_builder_set_trust(
+    builder: *mut layerfi_client_builder,
+    trust: u32,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    set(builder, error, &mut |settings| {
+        Ok(settings.trust(layerfi_trust::read(trust)?))
     })
 }
 

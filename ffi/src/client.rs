@@ -11,7 +11,7 @@ use crate::environment::layerfi_environment;
 use crate::error::layerfi_error;
 use crate::failure::Failure;
 use crate::guard::guard;
-use crate::macros::{check_out, free, get, get_str, write_out};
+use crate::macros::{borrow, check_out, free, get, get_str, write_out};
 use crate::result::layerfi_result;
 use crate::str_view::{layerfi_str, owned};
 
@@ -92,6 +92,31 @@ pub unsafe extern "C" fn layerfi_client_from_env(
         check_out!(out);
         let client = blocking::Client::from_env()?;
         write_out!(out, layerfi_client::new(client));
+        Ok(())
+    })
+}
+
+/// Starts to get an access token in the background, so that the first call that
+/// needs one finds it. Call it where the program starts: it never waits. It does
+/// nothing while there is a valid token or a request for one. In a child after a
+/// fork() it starts the child's own request.
+///
+/// The library's threads start, read the trusted certificates, and connect to the
+/// token endpoint. The connection to the API is opened by the first request to it.
+///
+/// A failed request is no error of this function. It is logged as a warning, and
+/// the calls that need a token return it, as if they had sent it.
+///
+/// Errors: LAYERFI_RESULT_TRANSPORT, retryable, if the library's threads cannot be
+/// started.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_prepare(
+    client: *const layerfi_client,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let client = borrow!(client);
+        client.client.prepare()?;
         Ok(())
     })
 }

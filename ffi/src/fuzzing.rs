@@ -309,6 +309,7 @@ impl State {
                 b'6' => layerfi_client_builder_set_attempt_timeout_ms(builder, number, error),
                 b'7' => layerfi_client_builder_set_max_attempts(builder, short, error),
                 b'8' => layerfi_client_builder_set_business_token_capacity(builder, size, error),
+                b'9' => layerfi_client_builder_set_trust(builder, short, error),
                 b'w' => layerfi_client_builder_set_keep_warm(builder, flag, error),
                 _ => layerfi_client_builder_set_no_proxy(builder, error),
             }
@@ -576,6 +577,11 @@ impl State {
         let header = command.text();
         // SAFETY: the text is null or ended by a NUL, and a null response is allowed.
         unsafe {
+            // Without a request, because there is a token.
+            let prepared = check(command.wants_error, |error| {
+                layerfi_client_prepare(client_with_token(), error)
+            });
+            assert_eq!(prepared, layerfi_result::Ok);
             assert!(text(layerfi_response_header(null(), header.pointer())).is_empty());
             refused::<layerfi_token>(command.wants_error, |out, error| {
                 layerfi_client_token(self.client, self.number, out, error)

@@ -132,9 +132,12 @@ class Client(ClientBase):
     :param auth_url: the URL of the token endpoint, instead of the environment's.
     :param scope: the OAuth scope, instead of the environment's.
     :param basic_encoding: ``raw`` (the default) or ``form`` (RFC 6749 section 2.3.1).
-    :param ca_file: a PEM file with certificate authorities to trust, in addition to the
-        system's. It is read again after a certificate was not accepted.
+    :param ca_file: a PEM file with certificate authorities to trust, in addition to those
+        of ``trust``. It is read again after a certificate was not accepted.
     :param ca_pem: the same as text or bytes.
+    :param trust: ``system`` (the default), ``bundled`` (Mozilla's certificate authorities,
+        compiled in, for images without certificates), or ``ca_only`` (none but those of
+        ``ca_file`` and ``ca_pem``).
     :param proxy: ``http://[user:password@]host:port``; ``False`` for no proxy. By default
         ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read.
     :param allow_http_loopback: allow ``http://`` to loopback addresses, for an emulator.

@@ -66,6 +66,7 @@ class Client:
         basic_encoding: Literal["raw", "form"] | None = None,
         ca_file: str | PathLike[str] | None = None,
         ca_pem: str | bytes | None = None,
+        trust: Literal["system", "bundled", "ca_only"] | None = None,
         proxy: str | Literal[False] | None = None,
         allow_http_loopback: bool | None = None,
         allow_opaque_business_ids: bool | None = None,
@@ -82,8 +83,9 @@ class Client:
         """Make a client from environment variables.
 
         These are LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or
-        LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE
-        and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``, replace them.
+        LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE,
+        LAYER_TRUST and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``,
+        replace them.
         """
     @property
     def environment(self) -> Environment:
@@ -97,6 +99,17 @@ class Client:
     @property
     def scope(self) -> str:
         """The OAuth scope that is requested."""
+    def prepare(self) -> None:
+        """Start to get an access token in the background, so that the first call finds it.
+
+        Call it where the program starts, in sync and async code: it never waits. It does
+        nothing while there is a valid token or a request for one. In a forked worker it
+        starts the worker's own request. The connection to the API is opened by the first
+        request to it.
+
+        A failed request is logged as a warning, and raised by the next call that needs a
+        token. Raises `TransportError` only if the engine's threads cannot be started.
+        """
     def authorization(self, *, timeout: float | None = None) -> str:
         """Return the value of the ``Authorization`` header, ``Bearer <token>``.
 

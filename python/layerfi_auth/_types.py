@@ -79,6 +79,7 @@ class ClientOptions(TypedDict, total=False):
     basic_encoding: Literal["raw", "form"] | None
     ca_file: str | PathLike[str] | None
     ca_pem: str | bytes | None
+    trust: Literal["system", "bundled", "ca_only"] | None
     proxy: str | Literal[False] | None
     allow_http_loopback: bool | None
     allow_opaque_business_ids: bool | None

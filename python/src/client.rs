@@ -138,7 +138,7 @@ impl ClientBase {
         signature = (**options),
         text_signature = "(*, environment=None, client_id=None, client_secret=None, \
             client_secret_file=None, credentials=None, api_url=None, auth_url=None, scope=None, \
-            basic_encoding=None, ca_file=None, ca_pem=None, proxy=None, \
+            basic_encoding=None, ca_file=None, ca_pem=None, trust=None, proxy=None, \
             allow_http_loopback=None, allow_opaque_business_ids=None, timeout=None, \
             connect_timeout=None, attempt_timeout=None, max_attempts=None, \
             business_token_capacity=None, keep_warm=None, user_agent=None)"
@@ -164,8 +164,9 @@ impl ClientBase {
     /// Make a client from environment variables.
     ///
     /// These are LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or
-    /// LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE
-    /// and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``, replace them.
+    /// LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE,
+    /// LAYER_TRUST and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``,
+    /// replace them.
     #[classmethod]
     #[pyo3(signature = (**options))]
     fn from_env<'py>(
@@ -178,6 +179,20 @@ impl ClientBase {
         };
         all.set_item(FROM_ENV, true)?;
         cls.call((), Some(&all))
+    }
+
+    /// Start to get an access token in the background, so that the first call finds it.
+    ///
+    /// Call it where the program starts, in sync and async code: it never waits. It does
+    /// nothing while there is a valid token or a request for one. In a forked worker it
+    /// starts the worker's own request. The connection to the API is opened by the first
+    /// request to it.
+    ///
+    /// A failed request is logged as a warning, and raised by the next call that needs a
+    /// token. Raises `TransportError` only if the engine's threads cannot be started.
+    fn prepare(&self, py: Python<'_>) -> PyResult<()> {
+        gil::released(py, || self.state.client.prepare())
+            .map_err(|error| self.state.raise(py, &error))
     }
 
     /// Return the value of the ``Authorization`` header, ``Bearer <token>``.

@@ -44,6 +44,10 @@ pub(crate) fn apply(
             }),
             "ca_file" => builder.ca_file(arg.path()?),
             "ca_pem" => builder.ca_pem(arg.text_or_bytes()?),
+            "trust" => {
+                let trust = arg.text()?.parse();
+                builder.trust(trust.map_err(|error| raise(py, &error))?)
+            }
             "proxy" => match value.cast::<PyBool>() {
                 Ok(flag) if !flag.is_true() => builder.no_proxy(),
                 Ok(_) => return Err(arg.expected("a str or False")),

@@ -116,6 +116,58 @@ static void try_token_starts_a_request(void) {
     layerfi_client_free(client);
 }
 
+static layerfi_stats stats_of(const layerfi_client *client) {
+    layerfi_stats stats;
+    CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
+    return stats;
+}
+
+static void b02_first_call_after_prepare_finds_a_token(void) {
+    layerfi_client *client = new_client();
+    long before = requests("token");
+    CHECK_OK(layerfi_client_prepare(client, &error));
+    while (stats_of(client).expires_at_ms < 0) {
+        sleep_ms(1);
+    }
+    layerfi_token *token = NULL;
+    CHECK_OK(layerfi_client_try_token(client, &token, &error));
+    layerfi_token_free(token);
+    /* There is a token, so this does nothing. */
+    CHECK_OK(layerfi_client_prepare(client, &error));
+    layerfi_stats stats = stats_of(client);
+    CHECK(stats.misses == 1 && stats.waits == 0 && stats.hits == 1);
+    CHECK(requests("token") == before + 1);
+    layerfi_client_free(client);
+}
+
+static void count_warnings(void *userdata, uint32_t level, layerfi_str message) {
+    CHECK(level == LAYERFI_LOG_LEVEL_WARN);
+    if (strstr(message.data, "prepare") != NULL) {
+        CHECK(strstr(message.data, "invalid_client (HTTP 400)") != NULL);
+        __atomic_add_fetch((int *)userdata, 1, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void b06_failed_prepare_is_logged_and_returned_by_the_next_call(void) {
+    static int warnings;
+    layerfi_client_builder *builder = new_builder();
+    CHECK_OK(layerfi_client_builder_set_client_secret(builder, "wrong", &error));
+    layerfi_client *client = NULL;
+    CHECK_OK(layerfi_client_builder_build(builder, &client, &error));
+    layerfi_client_builder_free(builder);
+    CHECK_OK(layerfi_set_log_callback(count_warnings, &warnings, LAYERFI_LOG_LEVEL_WARN, &error));
+    CHECK_OK(layerfi_client_prepare(client, &error));
+    while (stats_of(client).failures[LAYERFI_RESULT_OAUTH] == 0) {
+        sleep_ms(1);
+    }
+    CHECK(__atomic_load_n(&warnings, __ATOMIC_SEQ_CST) == 1);
+    layerfi_token *token = NULL;
+    CHECK_RESULT(LAYERFI_RESULT_OAUTH,
+                 layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
+    CHECK_OK(layerfi_set_log_callback(NULL, NULL, LAYERFI_LOG_LEVEL_OFF, &error));
+    layerfi_client_free(client);
+}
+
 /* try_token returns the failure of the last request, and a token once the secret in
  * the file is right. */
 static void b06_try_token_returns_the_last_failure(bool from_file) {
@@ -673,6 +725,7 @@ static void call_the_client(void *userdata, uint32_t level, layerfi_str message)
     if (strstr(message.data, "refresh failed") == NULL) {
         return;
     }
+    CHECK_OK(layerfi_client_prepare(state->client, &error));
     layerfi_token *token = NULL;
     if (layerfi_client_try_token(state->client, &token, NULL) == LAYERFI_RESULT_OK) {
         layerfi_token_free(token);
@@ -711,6 +764,8 @@ static void b27_log_callback_may_call_the_client(void) {
 
 int main(void) {
     try_token_starts_a_request();
+    b02_first_call_after_prepare_finds_a_token();
+    b06_failed_prepare_is_logged_and_returned_by_the_next_call();
     b06_try_token_returns_the_last_failure(false);
     b06_try_token_returns_the_last_failure(true);
     try_business_token_starts_a_request();

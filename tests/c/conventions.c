@@ -37,6 +37,7 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
     NULLS(layerfi_client_from_env(NULL, &error));
     NULLS(layerfi_client_builder_set_environment(NULL, LAYERFI_ENVIRONMENT_SANDBOX, &error));
     NULLS(layerfi_client_builder_set_basic_encoding(NULL, LAYERFI_BASIC_ENCODING_RAW, &error));
+    NULLS(layerfi_client_builder_set_trust(NULL, LAYERFI_TRUST_BUNDLED, &error));
     NULLS(layerfi_client_builder_set_no_proxy(NULL, &error));
     NULLS(layerfi_client_builder_set_allow_http_loopback(NULL, true, &error));
     NULLS(layerfi_client_builder_set_allow_opaque_business_ids(NULL, true, &error));
@@ -77,6 +78,7 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
     }
     NULLS(layerfi_client_builder_build(NULL, &new_client, &error));
     NULLS(layerfi_client_builder_build(builder, NULL, &error));
+    NULLS(layerfi_client_prepare(NULL, &error));
     NULLS(layerfi_client_token(NULL, LAYERFI_DEFAULT, &token, &error));
     NULLS(layerfi_client_token(client, LAYERFI_DEFAULT, NULL, &error));
     NULLS(layerfi_client_renew_token(NULL, NULL, LAYERFI_DEFAULT, &token, &error));
@@ -217,7 +219,22 @@ static void bad_values(layerfi_client_builder *builder, const layerfi_client *cl
                      layerfi_client_builder_set_environment(builder, unknown[i], &error));
         CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM,
                      layerfi_client_builder_set_basic_encoding(builder, unknown[i], &error));
+        CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM,
+                     layerfi_client_builder_set_trust(builder, unknown[i], &error));
     }
+    layerfi_client_builder *settings = NULL;
+    layerfi_client *untrusting = UNTOUCHED;
+    CHECK_OK(layerfi_client_builder_new(&settings, &error));
+    CHECK_OK(layerfi_client_builder_set_environment(settings, LAYERFI_ENVIRONMENT_SANDBOX, &error));
+    CHECK_OK(layerfi_client_builder_set_client_id(settings, "a", &error));
+    CHECK_OK(layerfi_client_builder_set_client_secret(settings, "b", &error));
+    CHECK_OK(layerfi_client_builder_set_trust(settings, LAYERFI_TRUST_CA_ONLY, &error));
+    CHECK_RESULT(LAYERFI_RESULT_CONFIG,
+                 layerfi_client_builder_build(settings, &untrusting, &error));
+    CHECK_OK(layerfi_client_builder_set_trust(settings, LAYERFI_TRUST_BUNDLED, &error));
+    CHECK_OK(layerfi_client_builder_build(settings, &untrusting, &error));
+    layerfi_client_free(untrusting);
+    layerfi_client_builder_free(settings);
     CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM, layerfi_set_log_callback(NULL, NULL, 6, &error));
     CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM, layerfi_set_log_callback(NULL, NULL, 99, &error));
     CHECK_RESULT(LAYERFI_RESULT_INVALID_UTF8,

@@ -132,6 +132,39 @@ static void b13_client_works_in_the_child_after_use(void) {
     layerfi_client_free(client);
 }
 
+/* In the parent and in each child, a token that was prepared arrives without a call that
+ * needs one. */
+static void prepare(void) {
+    layerfi_stats stats;
+    CHECK_OK(layerfi_client_prepare(client, &error));
+    do {
+        sleep_ms(1);
+        CHECK_OK(layerfi_client_stats(client, &stats, sizeof stats, &error));
+    } while (stats.expires_at_ms < 0);
+    layerfi_token *token = NULL;
+    CHECK_OK(layerfi_client_try_token(client, &token, &error));
+    layerfi_token_free(token);
+}
+
+/* The parent's request is held while the child sends its own. */
+static void b13_child_prepares_anew(void) {
+    client = new_client();
+    post("/faults", "{\"endpoint\":\"token\",\"hold\":true}");
+    long before = requests("token");
+    CHECK_OK(layerfi_client_prepare(client, &error));
+    while (requests("token") == before) {
+        sleep_ms(1);
+    }
+    in_child(prepare);
+    CHECK(requests("token") == before + 2);
+    post("/release", "{}");
+    prepare();
+    /* There is a token. */
+    in_child(prepare);
+    CHECK(requests("token") == before + 2);
+    layerfi_client_free(client);
+}
+
 static void b13_client_works_in_the_child_before_use(void) {
     client = new_client();
     in_child(get_token);
@@ -146,6 +179,7 @@ static void b13_client_works_in_the_child_of_a_raw_clone(void) {
     without_handlers = true;
     b13_client_works_in_the_child_before_use();
     b13_client_works_in_the_child_after_use();
+    b13_child_prepares_anew();
     without_handlers = false;
 }
 
@@ -216,6 +250,7 @@ int main(void) {
     const char *mode = getenv("LAYERFI_TEST_MODE");
     b13_client_works_in_the_child_before_use();
     b13_client_works_in_the_child_after_use();
+    b13_child_prepares_anew();
     if (!is_slow()) {
         /* Sanitizers and valgrind handle only fork(). */
         b13_client_works_in_the_child_of_a_raw_clone();

@@ -141,6 +141,7 @@ static void copies(const layerfi_client *client) {
     layerfi_token *token = NULL;
     CHECK_CLEAR(layerfi_client_token(client, LAYERFI_DEFAULT, &token, &error));
     layerfi_token_free(token);
+    CHECK_CLEAR(layerfi_client_prepare(client, &error));
     CHECK_CLEAR(layerfi_client_try_token(client, &token, &error));
     layerfi_token_free(token);
 }

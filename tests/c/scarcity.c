@@ -28,6 +28,12 @@ static layerfi_result token(layerfi_client *client, layerfi_error **error) {
     return result;
 }
 
+/* Waits for the token where it was prepared. */
+static layerfi_result prepare(layerfi_client *client, layerfi_error **error) {
+    layerfi_result result = layerfi_client_prepare(client, error);
+    return result == LAYERFI_RESULT_OK ? token(client, error) : result;
+}
+
 static layerfi_result copy(layerfi_client *client, layerfi_error **error) {
     char buffer[4096];
     return layerfi_client_copy_authorization(client, LAYERFI_DEFAULT, buffer, sizeof buffer, NULL,
@@ -91,6 +97,7 @@ static const struct {
     call call;
 } CALLS[] = {
     {"token", token},
+    {"prepare", prepare},
     {"copy_authorization", copy},
     {"whoami", whoami},
     {"execute", execute},

@@ -37,9 +37,19 @@ static void *get_one(void *out) {
     return NULL;
 }
 
+static void *prepare_and_get_one(void *out) {
+    pthread_barrier_wait(&barrier);
+    /* They do not wait for the response, which is held. */
+    for (int i = 0; i < 30; i++) {
+        CHECK_OK(layerfi_client_prepare(shared, &error));
+    }
+    CHECK_OK(layerfi_client_token(shared, LAYERFI_DEFAULT, out, &error));
+    return NULL;
+}
+
 /* Many callers and an empty cache: one request, and the same token for all. The
  * handles are freed by another thread. */
-static void b02_cold_herd_makes_one_request(void) {
+static void b02_cold_herd_makes_one_request(void *(*caller)(void *)) {
     layerfi_client *client = new_client();
     shared = client;
     post("/faults", "{\"endpoint\":\"token\",\"hold\":true}");
@@ -47,7 +57,7 @@ static void b02_cold_herd_makes_one_request(void) {
     pthread_t threads[HERD];
     layerfi_token *tokens[HERD] = {0};
     CHECK(pthread_barrier_init(&barrier, NULL, HERD) == 0);
-    start(threads, HERD, get_one, tokens, sizeof *tokens);
+    start(threads, HERD, caller, tokens, sizeof *tokens);
     release_when_all_wait(before);
     join(threads, HERD);
     CHECK(requests("token") == before + 1);
@@ -166,7 +176,8 @@ static void everything_at_once(void) {
 }
 
 int main(void) {
-    b02_cold_herd_makes_one_request();
+    b02_cold_herd_makes_one_request(get_one);
+    b02_cold_herd_makes_one_request(prepare_and_get_one);
     b03_failing_herd_gets_one_error();
     everything_at_once();
     puts("ok");

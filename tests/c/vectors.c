@@ -79,6 +79,14 @@ static layerfi_result set(const char *name, const char *value, layerfi_error **e
             strcmp(value, "form") == 0 ? LAYERFI_BASIC_ENCODING_FORM : LAYERFI_BASIC_ENCODING_RAW,
             error);
     }
+    if (strcmp(name, "trust") == 0) {
+        return layerfi_client_builder_set_trust(
+            builder,
+            strcmp(value, "bundled") == 0   ? LAYERFI_TRUST_BUNDLED
+            : strcmp(value, "ca_only") == 0 ? LAYERFI_TRUST_CA_ONLY
+                                            : LAYERFI_TRUST_SYSTEM,
+            error);
+    }
     if (strcmp(name, "allow_http_loopback") == 0) {
         return layerfi_client_builder_set_allow_http_loopback(builder, flag(value), error);
     }

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <iostream>
+#include <thread>
 #include <type_traits>
 
 #include <layerfi_auth.hpp>
@@ -43,6 +44,20 @@ static layerfi::ClientBuilder new_builder() {
     auto builder = layerfi::ClientBuilder::from_env();
     builder.timeout(20min).connect_timeout(10min).attempt_timeout(10min);
     return builder;
+}
+
+static void b02_first_call_after_prepare_finds_a_token() {
+    auto client = new_builder().build();
+    client.prepare();
+    while (client.stats().expires_at_ms < 0) {
+        std::this_thread::sleep_for(1ms);
+    }
+    CHECK(client.try_token().has_value());
+    client.prepare();
+    CHECK(client.stats().token_requests == 1 && client.stats().waits == 0);
+
+    const layerfi::Client moved = std::move(client);
+    CHECK(client.prepare(std::nothrow).error().result() == layerfi::Result::NullPointer);
 }
 
 static void tokens() {
@@ -163,6 +178,18 @@ static void errors() {
             CHECK(std::string(error.what()).find("prod") != std::string::npos);
         }
     }
+    for (const auto trust : {layerfi::Trust::System, layerfi::Trust::Bundled}) {
+        layerfi::ClientBuilder trusting;
+        trusting.environment(layerfi::Environment::Sandbox).credentials("a", "b").trust(trust);
+        CHECK(trusting.build(std::nothrow).has_value());
+    }
+    layerfi::ClientBuilder untrusting;
+    untrusting.environment(layerfi::Environment::Sandbox).credentials("a", "b");
+    const auto without_ca = untrusting.trust(layerfi::Trust::CaOnly).build(std::nothrow);
+    CHECK(!without_ca && without_ca.error().field() == "trust");
+    const auto unknown = untrusting.trust(static_cast<layerfi::Trust>(9)).build(std::nothrow);
+    CHECK(!unknown && unknown.error().result() == layerfi::Result::InvalidEnum);
+
     const std::string with_nul("a\0b", 3);
     const auto is_refused = [](const layerfi::Error &error) {
         return error.result() == layerfi::Result::InvalidArgument &&
@@ -315,6 +342,7 @@ static void callbacks() {
 
 int main() {
     CHECK(layerfi::abi_matches() && layerfi::version() == LAYERFI_VERSION);
+    b02_first_call_after_prepare_finds_a_token();
     tokens();
     calls();
     errors();

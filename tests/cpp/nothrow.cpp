@@ -40,6 +40,7 @@ static void access_tokens(const layerfi::Client &client) {
     const auto token = get(client.token(std::nothrow));
     CHECK(token.remaining() <= token.expires_in() && token.expires_in() == 1h);
     CHECK(get(client.try_token(std::nothrow)).secret() == token.secret());
+    CHECK(client.prepare(std::nothrow).has_value());
     std::string header;
     CHECK(client.copy_authorization(std::nothrow, header).has_value());
     CHECK(header == token.authorization());

@@ -89,6 +89,10 @@ void set(layerfi::ClientBuilder &builder, const std::string &name, const std::st
     } else if (name == "basic_encoding") {
         builder.basic_encoding(value == "form" ? layerfi::BasicEncoding::Form
                                                : layerfi::BasicEncoding::Raw);
+    } else if (name == "trust") {
+        builder.trust(value == "bundled"   ? layerfi::Trust::Bundled
+                      : value == "ca_only" ? layerfi::Trust::CaOnly
+                                           : layerfi::Trust::System);
     } else if (name == "allow_http_loopback") {
         builder.allow_http_loopback(value == "true");
     } else if (name == "allow_opaque_business_ids") {

@@ -63,8 +63,14 @@ def batch(client: Client) -> None:
             raise result
 
 
+def prepare(client: Client) -> None:
+    client.prepare()
+    client.token()
+
+
 BLOCKING: dict[str, Callable[[Client], object]] = {
     "token": lambda client: client.token(),
+    "prepare": prepare,
     "whoami": lambda client: client.whoami(),
     "business_token": lambda client: client.business_token(BUSINESS),
     "batch": batch,

@@ -64,7 +64,7 @@ def from_env(**options):
 SETTINGS = [
     *((name, value, TypeError, f"{name} must be a str, not {kind}")
       for name in ("environment", "client_id", "client_secret", "api_url", "auth_url", "scope",
-                   "basic_encoding", "user_agent")
+                   "basic_encoding", "trust", "user_agent")
       for value, kind in ((CANARY_BYTES, "bytes"), (7, "int"), (True, "bool"), ([], "list"))),
     *((name, SURROGATE, ConfigError, f"{name} cannot be encoded as UTF-8")
       for name in ("client_id", "client_secret", "scope")),
@@ -79,6 +79,7 @@ SETTINGS = [
     ("proxy", True, TypeError, "proxy must be a str or False, not bool"),
     ("proxy", 0, TypeError, "proxy must be a str, not int"),
     ("environment", "prod", ConfigError, "environment must be sandbox, production,"),
+    ("trust", "Bundled", ConfigError, "trust must be system, bundled or ca_only"),
     ("basic_encoding", "base64", ConfigError, "basic_encoding must be one of raw, form"),
     *((name, value, TypeError, f"{name} must be a bool, not {kind}")
       for name in ("allow_http_loopback", "allow_opaque_business_ids", "keep_warm")

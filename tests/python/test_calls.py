@@ -67,6 +67,54 @@ def test_b02_threads_and_loops_share_one_request(layer, client):
     assert layer.count("token") == 1
 
 
+def test_b02_first_call_after_prepare_finds_a_token(layer, client):
+    assert client.prepare() is None
+    eventually(lambda: client.stats().expires_at is not None)
+    assert client.try_token() is not None
+
+    async def prepare_in_a_loop():
+        client.prepare()
+        return await client.token_async()
+
+    assert asyncio.run(prepare_in_a_loop()) is client.token()
+    stats = client.stats()
+    assert (stats.misses, stats.waits) == (1, 0)
+    assert layer.count("token") == 1
+
+
+def test_b02_prepare_and_calls_at_the_same_time_make_one_request(layer, client):
+    layer.fault("token", hold=True)
+    start = threading.Barrier(8)
+
+    def caller():
+        start.wait(TIMEOUT)
+        for _ in range(125):
+            client.prepare()  # It does not wait for the response, which is held.
+        return client.token()
+
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(caller) for _ in range(8)]
+        eventually(lambda: client.stats().waits == 8)
+        layer.release()
+        tokens = [call.result(TIMEOUT) for call in calls]
+    assert len(set(tokens)) == 1
+    assert layer.count("token") == 1
+
+
+def test_b06_failed_prepare_is_logged_and_raised_by_the_next_call(layer, caplog):
+    client = layer.client(client_secret="not the secret")
+    with caplog.at_level("WARNING", "layerfi_auth"):
+        client.prepare()
+        eventually(lambda: caplog.records)
+        eventually(lambda: client.stats().failures)
+    with pytest.raises(OAuthError, match="invalid_client"):
+        client.token()
+    (record,) = caplog.records
+    assert (record.levelname, record.kind, record.http_status) == ("WARNING", "oauth", 400)
+    assert "prepare got no access token" in record.getMessage()
+    assert "invalid_client (HTTP 400)" in record.getMessage()
+
+
 def test_b03_waiting_tasks_get_separate_errors_of_one_request(layer):
     client = layer.client()
     layer.fault("token", status=400, body={"error": "invalid_client"}, delay_ms=100)

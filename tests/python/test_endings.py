@@ -556,6 +556,7 @@ gc.collect()
         hold=True,
     ),
     "keep_warm": Ending("make(keep_warm=True).token()"),
+    "prepare": Ending("make().prepare()", hold=True),
     "provider_that_hangs_in_a_background_request": Ending(
         """
 import _thread

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from conftest import BUSINESS, TIMEOUT, run_python
+from conftest import BUSINESS, TIMEOUT, eventually, run_python
 from layerfi_auth.testing import Emulator
 
 pytestmark = [
@@ -60,6 +60,23 @@ def test_b13_child_uses_its_parents_token(layer, client):
 
     in_child(child)
     assert layer.count("token") == 1
+
+
+def test_b13_child_prepares_anew_during_its_parents_request(layer, client):
+    def prepared() -> bool:
+        client.prepare()
+        return client.stats().expires_at is not None
+
+    layer.fault("token", hold=True)
+    client.prepare()
+    assert layer.wait_for("token", 1)
+    in_child(lambda: eventually(prepared))
+    assert layer.count("token") == 2
+    layer.release()
+    eventually(prepared)
+    # A child of a process with a token sends no request.
+    in_child(lambda: eventually(prepared))
+    assert layer.count("token") == 2
 
 
 def test_b13_child_makes_requests_over_its_own_connections(layer, client):

@@ -68,6 +68,16 @@ while True:
     assert printed == "healed True\n"
 
 
+def test_b25_trust_selects_the_certificate_authorities(secure):
+    for trust in ("system", "bundled", "ca_only"):
+        assert secure.client(trust=trust).token()
+    with pytest.raises(TlsError, match="trusted certificates of Mozilla"):
+        secure.client(trust="bundled", ca_pem=None).token()
+    with pytest.raises(ConfigError, match="set ca_file to a PEM file") as caught:
+        secure.client(trust="ca_only", ca_pem=None)
+    assert caught.value.field == "trust"
+
+
 class Proxy:
     """A proxy that gives one answer to every request."""
 

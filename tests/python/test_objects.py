@@ -240,6 +240,7 @@ def test_invalid_options_are_refused():
     for field, value in [
         ("timeout", -1), ("timeout", float("nan")), ("timeout", 0), ("max_attempts", -1),
         ("max_attempts", 0), ("basic_encoding", "base64"), ("environment", "prod"),
+        ("trust", "mozilla"), ("trust", "ca_only"),
         ("business_token_capacity", 0), ("user_agent", "a\nb"), ("client_id", "a:b"),
     ]:  # fmt: skip
         options = {"environment": "sandbox", "client_id": "a", "client_secret": "b"}
@@ -250,12 +251,13 @@ def test_invalid_options_are_refused():
 
 def test_signature_lists_exactly_the_accepted_options():
     names = inspect.signature(Client).parameters
-    assert len(names) == 21
+    assert len(names) == 22
     values = {
         "environment": "sandbox", "client_id": "a", "client_secret": "b",
         "client_secret_file": None, "credentials": None, "api_url": "https://a.example",
         "auth_url": "https://a.example/t", "scope": "s", "basic_encoding": "raw",
-        "ca_file": None, "ca_pem": None, "proxy": False, "allow_http_loopback": True,
+        "ca_file": None, "ca_pem": None, "trust": "bundled", "proxy": False,
+        "allow_http_loopback": True,
         "allow_opaque_business_ids": True, "timeout": 1, "connect_timeout": 1.5,
         "attempt_timeout": 2, "max_attempts": 3, "business_token_capacity": 4,
         "keep_warm": False, "user_agent": "x/1",

@@ -37,6 +37,7 @@ def make(environment: Environment, name: str) -> Client:
     Client(environment="sandbox", credentials=lambda: "secret")  # E: arg-type, return-value
     Client(environment="sandbox", proxy=True)  # E: arg-type
     Client(environment="sandbox", basic_encoding="base64")  # E: arg-type
+    Client(environment="sandbox", trust="mozilla")  # E: arg-type
     Client.from_env(timeout="5")  # E: arg-type
     Client.from_env(timout=5)  # E: call-arg
     options: ClientOptions = {"environment": "sandbox", "timeout": 5}
@@ -52,6 +53,7 @@ def make(environment: Environment, name: str) -> Client:
 
 
 def sync_calls(client: Client) -> None:
+    client.prepare()
     assert_type(client.token(), AccessToken)
     assert_type(client.token(timeout=5).expires_in, int)
     assert_type(client.authorization(), str)

@@ -19,6 +19,8 @@ pub(crate) struct Handshake {
     pub(crate) stream: TlsStream<TcpStream>,
     pub(crate) version: &'static str,
     pub(crate) certificate: Option<CertificateSummary>,
+    /// What the certificate was verified with.
+    pub(crate) trusted: String,
 }
 
 /// A failed step of a connection: what failed and what to do.
@@ -75,6 +77,7 @@ pub(crate) async fn handshake(
                 stream,
                 version,
                 certificate: verifier.certificate(),
+                trusted: trusted.summary(),
             })
         }
         Err(error) => {

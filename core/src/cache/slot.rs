@@ -182,6 +182,22 @@ impl<V: Send + Sync + 'static> Slot<V> {
         }
     }
 
+    /// Starts a fetch if there is no value, and does not wait. Counts no hits or waits,
+    /// because no caller is served. Does nothing during the quiet time after a failure.
+    ///
+    /// # Errors
+    /// The fetch could not be started.
+    pub(crate) fn prepare<S>(self: &Arc<Self>, cx: &Context, source: &S) -> Result<()>
+    where
+        S: Source<V>,
+    {
+        match self.join(cx, source, None) {
+            // Without a quiet time no fetch has failed.
+            Step::Fail(error) if lock(self.state()).quiet(cx.clock.now()).is_none() => Err(error),
+            Step::Fail(_) | Step::Serve(_) | Step::Wait(_) => Ok(()),
+        }
+    }
+
     /// Fetches a missing value, and starts a refresh if one is due. Counts no
     /// hits or waits, because no caller is served.
     pub(crate) async fn keep_fresh<S>(self: &Arc<Self>, cx: &Context, source: &S) -> Result<()>

@@ -2,7 +2,7 @@
 //! with bounded concurrency.
 
 use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -402,7 +402,7 @@ impl Driver {
         let (engine, timeout) = (Arc::clone(&self.engine), self.timeout);
         async move {
             let deadline = Deadline::after(timeout);
-            let get = engine.business_token(&wanted, Some(permit), deadline.progress());
+            let get = pin!(engine.business_token(&wanted, Some(permit), deadline.progress()));
             Ok(deadline.bound(get).await?.value.clone())
         }
     }

@@ -111,6 +111,14 @@ impl Client {
         self.start(call)?.join()
     }
 
+    /// As [`crate::Client::prepare`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::prepare`].
+    pub fn prepare(&self) -> Result<()> {
+        self.client.prepare()
+    }
+
     /// As [`crate::Client::token`].
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::setting_names::{FromVariables, setting_of};
 use crate::sys::clock::Clock;
-use crate::trust::Trust;
+use crate::trust::{Trust, TrustStore};
 
 /// Builder of a [`Client`](crate::Client). All settings have defaults, except the credentials
 /// and the environment.
@@ -45,6 +45,7 @@ pub struct ClientBuilder {
     basic_encoding: BasicEncoding,
     ca_file: Option<PathBuf>,
     ca_pem: Vec<u8>,
+    trust: Trust,
     proxy: ProxyChoice,
     allow_http_loopback: bool,
     allow_opaque_business_ids: bool,
@@ -65,7 +66,7 @@ impl ClientBuilder {
     /// Reads the settings from environment variables: `LAYER_CLIENT_ID`,
     /// `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
     /// `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
-    /// `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as unset.
+    /// `LAYER_TRUST`, `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as unset.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if a variable is not UTF-8 or its value
@@ -113,6 +114,9 @@ impl ClientBuilder {
         builder.ca_file = var("LAYER_CA_FILE")
             .filter(|path| !path.is_empty())
             .map(PathBuf::from);
+        if let Some(name) = text("LAYER_TRUST")? {
+            builder.trust = name.parse()?;
+        }
         builder.allow_http_loopback = match text("LAYER_ALLOW_HTTP_LOOPBACK")?.as_deref() {
             None | Some("0" | "false") => false,
             Some("1" | "true") => true,
@@ -199,8 +203,8 @@ impl ClientBuilder {
         self.set_here(&["scope"])
     }
 
-    /// Sets a PEM file with certificate authorities to trust in addition to the
-    /// system's; 1 MiB at most. [`build`](Self::build) reads it. It is read again after
+    /// Sets a PEM file with certificate authorities to trust in addition to those of
+    /// [`trust`](Self::trust); 1 MiB at most. [`build`](Self::build) reads it. It is read again after
     /// a certificate was not accepted, every 10 seconds at most, so that a rotated file
     /// is used.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -208,11 +212,18 @@ impl ClientBuilder {
         self.set_here(&["ca_file"])
     }
 
-    /// Sets PEM text with certificate authorities to trust in addition to the
-    /// system's.
+    /// Sets PEM text with certificate authorities to trust in addition to those of
+    /// [`trust`](Self::trust).
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca_pem = pem.into();
         self
+    }
+
+    /// Sets which certificate authorities are trusted besides those of `ca_file` and
+    /// `ca_pem`; the system's by default.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self.set_here(&["trust"])
     }
 
     /// Sets a proxy for all requests except those to loopback,
@@ -339,7 +350,7 @@ impl ClientBuilder {
             )?,
         };
         credentials.check(self.basic_encoding)?;
-        let trust = Arc::new(Trust::new(self.ca_file, &self.ca_pem)?);
+        let trust = Arc::new(TrustStore::new(self.trust, self.ca_file, &self.ca_pem)?);
         let timeout = within("timeout", self.timeout, 30)?;
         let max_attempts = self
             .max_attempts
@@ -514,6 +525,8 @@ mod tests {
                 "LAYER_CA_FILE",
             ),
             (("LAYER_CA_FILE", "/dev/zero"), "ca_file", "1 MiB"),
+            (("LAYER_TRUST", "Bundled"), "trust", "set LAYER_TRUST"),
+            (("LAYER_TRUST", "ca_only"), "trust", "set LAYER_CA_FILE"),
             (
                 ("LAYER_ALLOW_HTTP_LOOPBACK", "yes"),
                 "allow_http_loopback",

@@ -71,7 +71,8 @@ impl Trusted {
     pub fn of(client: &Client) -> Self {
         let config = &client.engine.config;
         Self {
-            roots: config.http.trust.roots(),
+            // A client reads the rest after a failed handshake.
+            roots: config.http.trust.all_roots(),
             variables: config.variables,
         }
     }
@@ -80,6 +81,12 @@ impl Trusted {
     #[must_use]
     pub fn store(&self) -> Arc<RootCertStore> {
         Arc::clone(&self.roots.store)
+    }
+
+    /// How many there are, and where they come from.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        self.roots.to_string()
     }
 
     /// What a failed handshake means, and what to do about it. `address` is

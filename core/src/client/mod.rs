@@ -92,6 +92,24 @@ impl Client {
         self.timeout
     }
 
+    /// Starts to get an access token in the background, so that the first call that
+    /// needs one finds it. Call it where the program starts: it returns at once and
+    /// needs no runtime. Does nothing while there is a valid token or a request for one.
+    ///
+    /// The background thread starts, reads the trusted certificates, and connects to the
+    /// token endpoint. The connection to the API is opened by the first request to it:
+    /// no other request is sent.
+    ///
+    /// A failed request is logged as a warning. It is returned by calls that need a
+    /// token, as if they had sent it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Transport`](crate::ErrorKind::Transport), retryable, if the
+    /// background thread cannot be started.
+    pub fn prepare(&self) -> Result<()> {
+        self.engine.prepare()
+    }
+
     /// Returns a valid access token: at once if one is cached, otherwise from a
     /// request that all callers share. A token that is about to expire is returned
     /// at once and refreshed in the background.
@@ -105,8 +123,10 @@ impl Client {
         if let Some(token) = self.borrow_token() {
             return Ok(token.clone());
         }
-        self.run(|engine, deadline| async move { engine.access_token(deadline.progress()).await })
-            .await
+        let get = |engine: Arc<Engine>, deadline: Deadline| async move {
+            engine.access_token(deadline.progress()).await
+        };
+        pending::run_shared(&self.engine, self.timeout, get).await
     }
 
     /// Returns the access token if one is cached, and never waits. `None` means
@@ -182,11 +202,11 @@ impl Client {
             return Ok(token);
         }
         let wanted = wanted(business, options);
-        self.run(|engine, deadline| async move {
+        let get = |engine: Arc<Engine>, deadline: Deadline| async move {
             let get = engine.business_token(&wanted, None, deadline.progress());
             Ok(get.await?.value.clone())
-        })
-        .await
+        };
+        pending::run_shared(&self.engine, self.timeout, get).await
     }
 
     /// Returns a business token if there is one in the cache that meets the options,
@@ -343,6 +363,7 @@ impl Client {
         let (parts, body) = request.into_parts();
         let request = Request {
             url: self.request_url(&parts.uri)?,
+            peer: self.engine.config.endpoints.api.clone(),
             method: parts.method,
             headers: parts.headers,
             body,
@@ -350,10 +371,10 @@ impl Client {
             bounded_attempt: false,
             secret: Secret::new(""),
         };
-        let mut received = self
+        let received = self
             .run(|engine, deadline| async move { engine.execute(request, &deadline).await })
             .await?;
-        let body = Bytes::from(std::mem::take(&mut *received.body));
+        let body = Bytes::from(received.body.into_vec());
         let mut response = http::Response::new(body);
         *response.status_mut() = received.status;
         *response.headers_mut() = received.headers;

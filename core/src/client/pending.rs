@@ -27,13 +27,35 @@ where
     keep_warm::ensure(engine);
     let deadline = Deadline::after(timeout);
     // Boxed, so that the code below exists once per result type, not per call.
-    let call: BoxFuture<'static, Result<T>> = Box::pin(call(Arc::clone(engine), deadline.clone()));
-    let bounded = async move { deadline.bound(call).await };
+    let mut call: BoxFuture<'static, Result<T>> =
+        Box::pin(call(Arc::clone(engine), deadline.clone()));
+    let bounded = async move { deadline.bound(call.as_mut()).await };
     if runtime::is_engine_thread() {
         // A call inside a call that already runs on this thread.
         return bounded.await;
     }
     runtime::spawn(bounded)?.await
+}
+
+/// Runs an async call that only waits for requests which other calls share. These end
+/// at the timeout that the client was built with. So a call with that timeout, or a
+/// longer one, needs no timer and no task on the engine's thread: the caller itself
+/// waits.
+pub(super) async fn run_shared<T, F>(
+    engine: &Arc<Engine>,
+    timeout: Duration,
+    call: impl FnOnce(Arc<Engine>, Deadline) -> F,
+) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    if timeout < engine.config.timeout {
+        return run(engine, timeout, call).await;
+    }
+    keep_warm::ensure(engine);
+    let call = call(Arc::clone(engine), Deadline::after(timeout));
+    runtime::Wait::new(Box::pin(call)).await
 }
 
 /// Call that was started by [`Client::start`](super::blocking::Client::start).

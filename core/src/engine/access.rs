@@ -1,5 +1,6 @@
 //! Slot of the access token.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::cache::{
 use crate::credentials::Credentials;
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, Result};
+use crate::protocol::message::Request;
 use crate::protocol::oauth;
 use crate::stats::Event;
 use crate::token::{AccessToken, Life};
@@ -121,20 +123,35 @@ impl Engine {
             .is_some_and(|refused| **refused == *credentials)
     }
 
+    /// Token request for these credentials, made once for the same ones.
+    fn token_request(&self, credentials: &Credentials) -> Result<Arc<Request>> {
+        if let Some(made) = self.token_request.load_full()
+            && made.0 == *credentials
+        {
+            return Ok(Arc::clone(&made.1));
+        }
+        let endpoints = &self.config.endpoints;
+        let request = oauth::token_request(endpoints, credentials, self.config.basic_encoding)?;
+        let request = Arc::new(request);
+        let made = (credentials.clone(), Arc::clone(&request));
+        self.token_request.store(Some(Arc::new(made)));
+        Ok(request)
+    }
+
     async fn request_token(
         &self,
         credentials: &Credentials,
         failures: u32,
         deadline: &Deadline,
     ) -> Result<Fetched<AccessToken>> {
-        let endpoints = &self.config.endpoints;
-        let request = oauth::token_request(endpoints, credentials, self.config.basic_encoding)?;
+        let request = self.token_request(credentials)?;
+        let request = &*request;
         let policy = self.retry.after_failures(failures);
         self.retrying(policy, deadline, || async {
             self.cx.stats.count(Event::TokenRequest);
             // The lifetime counts from before the request is sent.
             let requested_at = self.cx.clock.now();
-            let response = self.http.send(&request, deadline).await?;
+            let response = self.http.send(request, deadline).await?;
             let token = oauth::read_response(
                 &request.url,
                 &response,
@@ -146,7 +163,7 @@ impl Engine {
                 lifetime: token.lifetime,
                 clock: self.cx.clock.clone(),
             };
-            let value = AccessToken::new(&token.access_token, life).map_err(|why| {
+            let value = AccessToken::new(token.access_token.as_str(), life).map_err(|why| {
                 Error::protocol(format!("token response: {why}"), response.details())
             })?;
             tracing::debug!(
@@ -174,7 +191,7 @@ impl Source<AccessToken> for AccessTokenSource {
         let span = tracing::debug_span!(target: "layerfi_auth", "get_access_token");
         let fetch = async move {
             let deadline = Deadline::with_progress(engine.config.timeout, params.progress);
-            let acquire = engine.acquire(params.mode, params.failures, &deadline);
+            let acquire = pin!(engine.acquire(params.mode, params.failures, &deadline));
             match deadline.bound(acquire).await {
                 Ok(Some(fetched)) => Outcome::Fetched(fetched),
                 Ok(None) => Outcome::Unchanged,

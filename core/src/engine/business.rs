@@ -1,5 +1,6 @@
 //! Business tokens: slots by business and session duration, and minting.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,7 +146,7 @@ impl Engine {
         let first = &first;
         let endpoints = &self.config.endpoints;
         self.authorized(deadline, is_401, |token| async move {
-            let request = layer_api::mint_request(endpoints, &token, business, session_duration)?;
+            let request = layer_api::mint_request(endpoints, &token, business, session_duration);
             let request = &request;
             let attempt = || async move {
                 let held = lock(first).take();
@@ -160,10 +161,11 @@ impl Engine {
                 // The lifetime counts from before the request is sent.
                 let requested_at = self.cx.clock.now();
                 let response = self.http.send(request, deadline).await;
-                let minted = response.and_then(|response| {
-                    let minted = layer_api::read_mint(&request.url, business, &response)?;
-                    Ok((minted, response))
-                });
+                let read = |response| layer_api::read_mint(&request.url, business, response);
+                let minted = match &response {
+                    Ok(response) => read(response).map(|minted| (minted, response)),
+                    Err(error) => Err(error.clone()),
+                };
                 if let Some(permit) = permit {
                     permit.answered(minted.as_ref().map(|(_, response)| &response.headers));
                 }
@@ -174,7 +176,7 @@ impl Engine {
                     clock: self.cx.clock.clone(),
                 };
                 let value = BusinessToken::new(
-                    &minted.access_token,
+                    minted.access_token.as_str(),
                     business.clone(),
                     session_duration,
                     life,
@@ -226,7 +228,7 @@ impl Source<BusinessToken> for BusinessTokenSource {
         let over = lock(&self.over).take();
         Box::pin(async move {
             let deadline = Deadline::with_progress(engine.config.timeout, params.progress);
-            let mint = async {
+            let mint = pin!(async {
                 // The access token is fetched first and separately: its failure
                 // is not one of this business, and its own slot has the quiet
                 // time.
@@ -247,7 +249,7 @@ impl Source<BusinessToken> for BusinessTokenSource {
                         _ => Outcome::Failed(error),
                     },
                 })
-            };
+            });
             let outcome = deadline.bound(mint).await;
             drop(over);
             outcome.unwrap_or_else(Outcome::Failed)

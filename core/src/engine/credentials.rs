@@ -35,11 +35,12 @@ impl CredentialsReader {
 
     /// Reads the current credentials.
     pub(crate) async fn read(&self, progress: &Progress) -> Result<Credentials> {
-        progress.waits_for(match &self.source {
+        let waits_for = match &self.source {
             CredentialsSource::Given(credentials) => return Ok(credentials.clone()),
             CredentialsSource::SecretFile { .. } => SECRET_FILE,
             CredentialsSource::Provider(_) => PROVIDER,
-        });
+        };
+        progress.waits_for(&waits_for.into());
         let thread = self
             .thread
             .get_or_try_init(|| BackgroundThread::start("layerfi-secrets", false))?;

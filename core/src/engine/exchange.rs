@@ -30,14 +30,18 @@ impl Engine {
     where
         F: Future<Output = Result<T>>,
     {
-        let token = self.access_token(deadline.progress()).await?;
-        let result = call(token.clone()).await;
-        if !is_unauthorized(&result) {
-            return result;
-        }
-        match self.renew_access_token(&token, deadline.progress()).await? {
-            Some(fresh) if fresh != token => call(fresh).await,
-            _ => result,
+        let mut token = self.access_token(deadline.progress()).await?;
+        let mut is_first = true;
+        loop {
+            let result = call(token.clone()).await;
+            if !is_first || !is_unauthorized(&result) {
+                return result;
+            }
+            is_first = false;
+            match self.renew_access_token(&token, deadline.progress()).await? {
+                Some(fresh) if fresh != token => token = fresh,
+                _ => return result,
+            }
         }
     }
 
@@ -73,7 +77,7 @@ impl Engine {
     #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all)]
     pub(crate) async fn whoami(self: &Arc<Self>, deadline: &Deadline) -> Result<WhoAmI> {
         self.authorized(deadline, is_401, |token| async move {
-            let request = layer_api::whoami_request(&self.config.endpoints, &token)?;
+            let request = layer_api::whoami_request(&self.config.endpoints, &token);
             let attempt = || async {
                 let response = self.http.send(&request, deadline).await?;
                 layer_api::read_whoami(&request.url, &response)

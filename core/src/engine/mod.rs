@@ -6,6 +6,7 @@ mod credentials;
 mod exchange;
 pub(crate) mod keep_warm;
 pub(crate) mod key;
+mod prepare;
 pub(crate) mod runtime;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::environment::Environment;
 use crate::http::Http;
+use crate::protocol::message::Request;
 use crate::rate_limit::RateLimiter;
 use crate::retry::RetryPolicy;
 use crate::stats::Counters;
@@ -39,6 +41,8 @@ pub(crate) struct Engine {
     credentials: CredentialsReader,
     /// The credentials that the server refused most recently.
     refused: ArcSwapOption<Credentials>,
+    /// The last token request, and the credentials in it.
+    token_request: ArcSwapOption<(Credentials, Arc<Request>)>,
     /// Process generation in which `keep_warm` runs.
     warm_in: AtomicU32,
 }
@@ -65,6 +69,7 @@ impl Engine {
             },
             credentials: CredentialsReader::new(config.credentials.clone(), config.basic_encoding),
             refused: ArcSwapOption::empty(),
+            token_request: ArcSwapOption::empty(),
             warm_in: AtomicU32::new(0),
             config,
         }

@@ -198,13 +198,38 @@ impl<T> Future for Task<Result<T>> {
             Some(handle) => Pin::new(handle)
                 .poll(cx)
                 .map(|result| result.unwrap_or_else(|error| Err(lost(&error)))),
-            None => Poll::Ready(Err(Error::new(
-                ErrorKind::Transport,
-                "the process forked during the call",
-                "call again in the child",
-            ))),
+            None => Poll::Ready(Err(forked())),
         }
     }
+}
+
+/// Wait of a caller for a shared request. In a forked child the parent's requests do
+/// not exist, and their locks may be locked for ever.
+pub(crate) struct Wait<T>(Stamped<BoxFuture<'static, Result<T>>>);
+
+impl<T> Wait<T> {
+    pub(crate) fn new(call: BoxFuture<'static, Result<T>>) -> Self {
+        Self(Stamped::new(call))
+    }
+}
+
+impl<T> Future for Wait<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        match self.0.get_mut() {
+            Some(call) => call.as_mut().poll(cx),
+            None => Poll::Ready(Err(forked())),
+        }
+    }
+}
+
+fn forked() -> Error {
+    Error::new(
+        ErrorKind::Transport,
+        "the process forked during the call",
+        "call again in the child",
+    )
 }
 
 impl<T> Drop for Task<T> {

@@ -1,6 +1,5 @@
 //! Explains the errors of reqwest.
 
-use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 
@@ -71,14 +70,6 @@ pub(super) fn explain(
         Some(io) => explained.caused_by(Arc::new(io)),
         None => explained,
     }
-}
-
-/// Whether the verification of a certificate failed, so that other roots may help.
-pub(super) fn is_bad_certificate(error: &Error) -> bool {
-    error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<rustls::Error>())
-        .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
 }
 
 /// Text of the innermost cause, which has the most detail. Below hyper only a

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header;
-use zeroize::Zeroizing;
+use rustls::AlertDescription;
 
 use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, SharedConfig, pools};
 use crate::config::{HttpConfig, ProxyServer};
@@ -26,7 +26,7 @@ use crate::protocol::message::{Request, Response};
 use crate::secret::SecretBuffer;
 use crate::sys::descriptors;
 use crate::trust::Roots;
-use crate::url::host;
+use crate::url::{Peer, Protocol};
 
 /// How long an HTTP/2 connection with open requests may be silent before a ping
 /// checks it, and how long to wait for the reply. Without a reply the
@@ -58,22 +58,24 @@ impl Http {
     /// Sends a request once. The whole exchange, body included, ends at the
     /// deadline or after the attempt timeout.
     pub(crate) async fn send(&self, request: &Request, deadline: &Deadline) -> Result<Response> {
-        match self.attempt(request, deadline).await {
+        let mut is_first = true;
+        loop {
+            let result = self.attempt(request, deadline).await;
             // Idle connections may hold the descriptors.
-            Err(error) if is_out_of_descriptors(&error) => {
-                pools().leave(|_| true);
-                tokio::time::sleep(CLOSE_TIME.min(deadline.left())).await;
-                self.attempt(request, deadline).await
+            match result {
+                Err(error) if is_first && is_out_of_descriptors(&error) => {}
+                result => return result,
             }
-            result => result,
+            is_first = false;
+            pools().leave(|_| true);
+            tokio::time::sleep(CLOSE_TIME.min(deadline.left())).await;
         }
     }
 
     async fn attempt(&self, request: &Request, deadline: &Deadline) -> Result<Response> {
-        let host = host(&request.url);
-        deadline.progress().waits_for(&host);
-        let (mut entered, mut place) = self.enter(request, &host, deadline).await?;
-        deadline.progress().waits_for(&host);
+        let host = &request.peer.host;
+        deadline.progress().waits_for(host);
+        let mut turn = self.enter(request, deadline).await?;
         // The runtime polls the sockets, so that a connection that the server has
         // closed is not used.
         tokio::task::yield_now().await;
@@ -84,31 +86,14 @@ impl Http {
         }
         let mut silence = Silence {
             config: &self.config,
-            host: &host,
+            peer: &request.peer,
             began,
             ends,
             is_over: false,
         };
-        let sent = async {
-            match self
-                .exchange(request, &host, &mut entered, &mut place)
-                .await
-            {
-                // The certificates may have been mounted or rotated since they were read.
-                Err(error) if error::is_bad_certificate(&error) && self.reload_trust(&host)? => {
-                    self.exchange(request, &host, &mut entered, &mut place)
-                        .await
-                }
-                result => result,
-            }
-        };
+        let sent = std::pin::pin!(self.connected_exchange(request, &mut turn));
         let result = tokio::time::timeout_at(ends.into(), sent).await;
         silence.is_over = result.is_ok();
-        // The connection returns to the pool first, so that the next exchange
-        // finds it.
-        if place.is_some() {
-            tokio::task::yield_now().await;
-        }
         result.unwrap_or_else(|_| {
             let waited = began.elapsed().as_secs_f64();
             Err(Error::attempt_timeout(format!(
@@ -117,89 +102,113 @@ impl Http {
         })
     }
 
-    /// Waits until an exchange with the host may begin.
-    async fn enter(
-        &self,
-        request: &Request,
-        host: &str,
-        deadline: &Deadline,
-    ) -> Result<(Option<Entered>, Option<Place>)> {
-        let pool = self.pool(host)?;
-        // HTTP/2 needs TLS.
-        let entered = match request.url.scheme() {
-            "https" => Some(pool.enter().await),
-            _ => None,
+    /// Waits until an exchange with the server may begin.
+    async fn enter(&self, request: &Request, deadline: &Deadline) -> Result<Turn> {
+        let peer = &request.peer;
+        let mut pool = self.pool(peer)?;
+        // Only such a server may speak HTTP/2.
+        let entered = match pool.protocol {
+            Protocol::Https => Some(pool.enter().await),
+            Protocol::Http | Protocol::Https1 => None,
         };
         if pool.speaks_http2() {
-            return Ok((entered, None));
+            return Ok(Turn {
+                pool,
+                entered,
+                place: None,
+            });
         }
         let mut permit = pools().try_permit();
         if permit.is_none() {
-            let size = pools().size();
+            let (host, size) = (&peer.host, pools().size());
             let waits_for = format!("a connection to {host}, because all {size} are in use");
-            deadline.progress().waits_for(&waits_for);
+            deadline.progress().waits_for(&waits_for.into());
             permit = tokio::time::timeout_at(deadline.at().into(), pools().permit())
                 .await
                 .map_err(|_| deadline.expired())?;
+            deadline.progress().waits_for(host);
+            // It may have been replaced meanwhile.
+            pool = self.pool(peer)?;
         }
-        // The pool may have been replaced while this exchange waited.
-        let pool = self.pool(host)?;
-        let place = permit.map(|permit| pools().place(pool, permit));
-        Ok((entered, place))
+        let place = permit.map(|permit| pools().place(Arc::clone(&pool), permit));
+        Ok(Turn {
+            pool,
+            entered,
+            place,
+        })
+    }
+
+    /// An exchange, repeated if its handshake failed and a second one can succeed.
+    async fn connected_exchange(&self, request: &Request, turn: &mut Turn) -> Result<Response> {
+        let mut is_first = true;
+        loop {
+            let result = self.exchange(request, turn).await;
+            match result {
+                Err(error) if is_first && self.may_connect_now(&error, turn) => {}
+                result => return result,
+            }
+            is_first = false;
+            turn.pool = self.pool(&request.peer)?;
+        }
+    }
+
+    /// Whether a handshake can succeed after this error of the one before.
+    fn may_connect_now(&self, error: &Error, turn: &Turn) -> bool {
+        match tls::of(error) {
+            // The certificates may have been mounted or rotated since they were read.
+            Some(rustls::Error::InvalidCertificate(_)) => self.reload_trust(&turn.pool.roots),
+            Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+                self.config.offer_http2();
+                turn.pool.protocol == Protocol::Https1
+            }
+            _ => false,
+        }
     }
 
     /// Reads the trusted certificates again, unless that was done recently.
     /// Returns whether another attempt can help.
-    fn reload_trust(&self, host: &str) -> Result<bool> {
-        let used = Arc::clone(&self.pool(host)?.roots);
-        let changed = self.config.trust.reload(&used);
+    fn reload_trust(&self, used: &Arc<Roots>) -> bool {
+        let changed = self.config.trust.reload(used);
         if changed {
-            pools().leave(|pool| Arc::ptr_eq(&pool.roots, &used));
+            pools().leave(|pool| Arc::ptr_eq(&pool.roots, used));
         }
-        Ok(changed)
+        changed
     }
 
-    fn pool(&self, host: &str) -> Result<Arc<Pool>> {
-        pools().get(&self.config, host, || self.build())
+    fn pool(&self, peer: &Peer) -> Result<Arc<Pool>> {
+        let protocol = self.config.protocol(peer);
+        pools().get(&self.config, &peer.host, protocol, || self.build(protocol))
     }
 
-    async fn exchange(
-        &self,
-        request: &Request,
-        host: &str,
-        entered: &mut Option<Entered>,
-        place: &mut Option<Place>,
-    ) -> Result<Response> {
-        let pool = self.pool(host)?;
+    async fn exchange(&self, request: &Request, turn: &mut Turn) -> Result<Response> {
+        let host = &*request.peer.host;
+        let pool = &turn.pool;
         let proxy = self.config.proxies.of(&request.url).map(AsRef::as_ref);
         let explain = |error| error::explain(error, &request.url, proxy, &pool.roots, &self.config);
         if let Some(error) = proxy.and_then(|proxy| tunnel::locked_out(proxy, host)) {
             return Err(error);
         }
-        let sent = pool
-            .client
-            .request(request.method.clone(), request.url.clone())
-            .headers(request.headers.clone())
-            .body(request.body.clone())
-            .send()
-            .await;
-        let mut incoming = match sent {
+        let mut sent = reqwest::Request::new(request.method.clone(), request.url.clone());
+        *sent.headers_mut() = request.headers.clone();
+        *sent.body_mut() = Some(request.body.clone().into());
+        let mut incoming = match pool.client.execute(sent).await {
             Ok(incoming) => incoming,
             Err(error) => {
-                let answer = self.proxy_answer(&error, proxy, request, host).await?;
-                return Err(answer.unwrap_or_else(|| explain(error)));
+                // Boxed, because it is rare and large.
+                let answer = Box::pin(self.proxy_answer(&error, proxy, request));
+                return Err(answer.await?.unwrap_or_else(|| explain(error)));
             }
         };
-        if let Some(entered) = entered.take() {
+        if let Some(entered) = turn.entered.take() {
             entered.answered(incoming.version());
         }
         if incoming.version() == http::Version::HTTP_2 {
-            drop(place.take());
+            drop(turn.place.take());
         }
         let mut response = Response {
             status: incoming.status(),
             headers: std::mem::take(incoming.headers_mut()),
-            body: Zeroizing::default(),
+            body: SecretBuffer::default(),
             secret: request.secret.clone(),
             authorization: request.headers.get(header::AUTHORIZATION).cloned(),
         };
@@ -220,7 +229,7 @@ impl Http {
             }
             body.push(&chunk);
         }
-        response.body = body.into_bytes();
+        response.body = body;
         // The client offers no compression, because a compressed response could
         // be a decompression bomb.
         match response.headers.get(header::CONTENT_ENCODING) {
@@ -239,20 +248,20 @@ impl Http {
         error: &reqwest::Error,
         proxy: Option<&ProxyServer>,
         request: &Request,
-        host: &str,
     ) -> Result<Option<Error>> {
         let (Some(proxy), Some(failure)) = (proxy, tunnel::failure(error)) else {
             return Ok(None);
         };
-        let tls = tls::client_config(&self.config.trust.roots())?;
+        let (tls, _) = self.config.tls(Protocol::Https1)?;
+        let host = &request.peer.host;
         Ok(tunnel::ask(failure, proxy, &request.url, host, tls).await)
     }
 
-    fn build(&self) -> Result<(reqwest::Client, Arc<Roots>)> {
+    fn build(&self, protocol: Protocol) -> Result<(reqwest::Client, Arc<Roots>)> {
         let config = &self.config;
-        let roots = config.trust.roots();
+        let (tls, roots) = config.tls(protocol)?;
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&roots)?)
+            .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             // Cargo unifies features: an application that enables these for its own
@@ -269,6 +278,9 @@ impl Http {
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .user_agent(&config.user_agent)
             .no_proxy();
+        if protocol != Protocol::Https {
+            builder = builder.http1_only();
+        }
         if let Some(proxy) = proxy::reqwest_proxy(&config.proxies) {
             builder = builder.proxy(proxy);
         }
@@ -290,12 +302,21 @@ impl Drop for Http {
     }
 }
 
+/// Turn of an exchange to begin.
+struct Turn {
+    pool: Arc<Pool>,
+    /// Tells others which version of HTTP the server speaks.
+    entered: Option<Entered>,
+    /// Place of an exchange over HTTP/1.1.
+    place: Option<Place>,
+}
+
 /// Attempt without a complete response. When it ends at its timeout, or is
 /// cancelled after some time, its connection may be broken, and all others of the
 /// pool too. So the pool is left. Of many such attempts, the first leaves it.
 struct Silence<'a> {
     config: &'a Arc<SharedConfig>,
-    host: &'a str,
+    peer: &'a Peer,
     began: Instant,
     ends: Instant,
     is_over: bool,
@@ -305,7 +326,9 @@ impl Drop for Silence<'_> {
     fn drop(&mut self) {
         let is_timeout = Instant::now() >= self.ends || self.began.elapsed() >= MAX_SILENCE;
         if !self.is_over && is_timeout {
-            pools().leave(|pool| pool.is_for(self.config, self.host) && pool.made_at <= self.began);
+            pools().leave(|pool| {
+                pool.is_for(self.config, &self.peer.host) && pool.made_at <= self.began
+            });
         }
     }
 }

@@ -2,18 +2,21 @@
 //! all pools of a process together are limited by its limit on file descriptors.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
+use super::tls;
 use crate::config::HttpConfig;
 use crate::error::Result;
 use crate::sys::descriptors;
 use crate::sys::fork::PerProcess;
 use crate::sys::sync::{Mutex, lock};
 use crate::trust::Roots;
+use crate::url::{Peer, Protocol};
 
 /// Idle time after which a connection is closed. Layer's load balancers close
 /// idle connections after a minute. Closing first avoids sending a request on a
@@ -39,6 +42,59 @@ pub(super) struct SharedConfig {
     config: HttpConfig,
     /// Number of clients that use them.
     clients: AtomicUsize,
+    /// TLS settings for the newest roots. Kept, because they hold the sessions that new
+    /// connections resume. Per process, because another thread may hold their lock
+    /// during a fork.
+    tls: PerProcess<ArcSwapOption<Tls>>,
+    /// Whether a server refused HTTP/1.1.
+    offers_http2: AtomicBool,
+}
+
+struct Tls {
+    roots: Arc<Roots>,
+    config: rustls::ClientConfig,
+}
+
+impl SharedConfig {
+    /// What the connections to a server speak.
+    pub(super) fn protocol(&self, peer: &Peer) -> Protocol {
+        match peer.protocol {
+            Protocol::Https1 if self.offers_http2.load(Ordering::Relaxed) => Protocol::Https,
+            protocol => protocol,
+        }
+    }
+
+    /// Offers HTTP/2 also where HTTP/1.1 is preferred.
+    pub(super) fn offer_http2(&self) {
+        self.offers_http2.store(true, Ordering::Relaxed);
+    }
+
+    /// TLS settings for connections to a server, and the roots in them.
+    pub(super) fn tls(&self, protocol: Protocol) -> Result<(rustls::ClientConfig, Arc<Roots>)> {
+        if protocol == Protocol::Http {
+            let roots = Roots::none();
+            return Ok((tls::client_config(&roots)?, roots));
+        }
+        let roots = self.config.trust.roots();
+        let kept = self.tls.get_or_init(ArcSwapOption::empty);
+        let current = kept
+            .load_full()
+            .filter(|tls| Arc::ptr_eq(&tls.roots, &roots));
+        let tls = match current {
+            Some(tls) => tls,
+            None => {
+                let config = tls::client_config(&roots)?;
+                let tls = Arc::new(Tls { roots, config });
+                kept.store(Some(Arc::clone(&tls)));
+                tls
+            }
+        };
+        let mut config = tls.config.clone();
+        if protocol == Protocol::Https1 {
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        }
+        Ok((config, Arc::clone(&tls.roots)))
+    }
 }
 
 impl Deref for SharedConfig {
@@ -84,6 +140,8 @@ impl Pools {
                 let shared = Arc::new(SharedConfig {
                     config,
                     clients: AtomicUsize::new(0),
+                    tls: PerProcess::new(),
+                    offers_http2: AtomicBool::new(false),
                 });
                 configs.push(Arc::downgrade(&shared));
                 shared
@@ -112,14 +170,19 @@ impl Pools {
     pub(super) fn get(
         &self,
         config: &Arc<SharedConfig>,
-        host: &str,
+        host: &Arc<str>,
+        protocol: Protocol,
         build: impl FnOnce() -> Result<(reqwest::Client, Arc<Roots>)>,
     ) -> Result<Arc<Pool>> {
         let find = |pools: &mut Vec<Arc<Pool>>| {
-            let at = pools.iter().rposition(|pool| pool.is_for(config, host))?;
-            let pool = pools.remove(at);
-            pools.push(Arc::clone(&pool));
-            Some(pool)
+            let is_same = |pool: &Arc<Pool>| pool.protocol == protocol && pool.is_for(config, host);
+            let at = pools.iter().rposition(is_same)?;
+            let last = pools.len() - 1;
+            if at < last {
+                let pool = pools.remove(at);
+                pools.push(pool);
+            }
+            pools.last().cloned()
         };
         if let Some(pool) = find(&mut lock(&self.pools)) {
             return Ok(pool);
@@ -128,7 +191,8 @@ impl Pools {
         let (client, roots) = build()?;
         let built = Arc::new(Pool {
             config: Arc::clone(config),
-            host: host.to_owned(),
+            host: Arc::clone(host),
+            protocol,
             client,
             roots,
             made_at: Instant::now(),
@@ -197,7 +261,8 @@ impl Pools {
 /// Connections to one host.
 pub(super) struct Pool {
     config: Arc<SharedConfig>,
-    host: String,
+    host: Arc<str>,
+    pub(super) protocol: Protocol,
     pub(super) client: reqwest::Client,
     /// Roots that its connections are verified with.
     pub(super) roots: Arc<Roots>,
@@ -276,11 +341,11 @@ impl State {
 
 impl Pool {
     pub(super) fn is_for(&self, config: &Arc<SharedConfig>, host: &str) -> bool {
-        self.host == host && Arc::ptr_eq(&self.config, config)
+        Arc::ptr_eq(&self.config, config) && *self.host == *host
     }
 
     pub(super) fn speaks_http2(&self) -> bool {
-        lock(&self.state).version == Version::Http2
+        self.protocol == Protocol::Https && lock(&self.state).version == Version::Http2
     }
 
     /// Waits while another exchange finds out which version of HTTP the host

@@ -24,6 +24,12 @@ pub(crate) fn client_config(roots: &Roots) -> Result<rustls::ClientConfig> {
     Ok(config)
 }
 
+/// TLS error that an error explains.
+pub(super) fn of(error: &Error) -> Option<&rustls::Error> {
+    let cause = std::error::Error::source(error)?;
+    cause.downcast_ref::<rustls::Error>()
+}
+
 /// TLS error in a chain of causes.
 pub(super) fn find_error(error: &(dyn std::error::Error + 'static)) -> Option<rustls::Error> {
     let mut cause = Some(error);

@@ -6,7 +6,7 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use rustls_pki_types::UnixTime;
 
 use crate::error::clipped;
-use crate::trust::Roots;
+use crate::trust::{Roots, Trust};
 
 /// Most names of a certificate that are shown.
 const MAX_NAMES: usize = 5;
@@ -103,19 +103,27 @@ fn certificate(reason: &CertificateError, peer: &str, roots: &Roots) -> (String,
                 "the certificate of {peer} cannot be verified, because this machine has 0 trusted \
                  certificates"
             ),
-            "install the system's certificates (package ca-certificates), or set {ca_file}",
+            "install the system's certificates (package ca-certificates), or set {trust} to \
+             bundled, or set {ca_file}",
         ),
         CertificateError::UnknownIssuer => (
             format!(
-                "the certificate of {peer} is signed by an unknown authority (there are {} \
-                 trusted certificates of the system and {} of ca_file)",
-                roots.system, roots.private
+                "the certificate of {peer} is signed by an unknown authority (there are {roots})"
             ),
-            if roots.system == 0 {
-                "install the system's certificates (package ca-certificates); for a private CA, \
-                 set {ca_file} to its certificate"
-            } else {
-                "for a private CA, set {ca_file} to its certificate"
+            match roots.trust {
+                Trust::System if roots.public == 0 => {
+                    "install the system's certificates (package ca-certificates), or set {trust} \
+                     to bundled; for a private CA, set {ca_file} to its certificate"
+                }
+                Trust::System => "for a private CA, set {ca_file} to its certificate",
+                Trust::Bundled => {
+                    "for a private CA, set {ca_file} to its certificate, or set {trust} to system \
+                     if this machine has it"
+                }
+                Trust::CaOnly => {
+                    "set {ca_file} to the certificate of the server's authority, or set {trust} \
+                     to system or bundled"
+                }
             },
         ),
         CertificateError::BadSignature => (
@@ -193,23 +201,35 @@ mod tests {
     #[test]
     fn b22_machine_without_certificates_is_told_so() {
         let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let with = |system, private| {
-            let roots = crate::trust::Roots::for_test(system, private);
+        let with = |trust, public, private| {
+            let roots = Roots::for_test(trust, public, private);
             let (what, remedy) = explain(&unknown, "host", "host:443", &roots);
             format!("{what}: {remedy}")
         };
-        let none = with(0, 0);
+        let none = with(Trust::System, 0, 0);
         assert!(none.contains("has 0 trusted certificates"), "{none}");
         assert!(none.contains("ca-certificates"), "{none}");
-        let private = with(0, 1);
+        assert!(none.contains("set {trust} to bundled"), "{none}");
+        let private = with(Trust::System, 0, 1);
         assert!(
             private.contains("0 trusted certificates of the system and 1"),
             "{private}"
         );
         assert!(private.contains("ca-certificates"), "{private}");
-        let both = with(137, 1);
+        assert!(private.contains("set {trust} to bundled"), "{private}");
+        let both = with(Trust::System, 137, 1);
         assert!(both.contains("137 trusted"), "{both}");
         assert!(!both.contains("ca-certificates"), "{both}");
+        let bundled = with(Trust::Bundled, 121, 1);
+        assert!(
+            bundled.contains("121 trusted certificates of Mozilla"),
+            "{bundled}"
+        );
+        assert!(bundled.contains("and 1 of ca_file"), "{bundled}");
+        let only = with(Trust::CaOnly, 0, 1);
+        assert!(only.contains("1 trusted certificates of ca_file"), "{only}");
+        assert!(only.contains("set {trust} to system"), "{only}");
+        assert!(!only.contains("of the system"), "{only}");
     }
 
     #[test]

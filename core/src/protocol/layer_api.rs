@@ -20,8 +20,9 @@ use crate::url::{host, parse_url};
 use crate::whoami::WhoAmI;
 
 /// Request of `GET /whoami` (Layer's page "Authentication").
-pub(crate) fn whoami_request(endpoints: &Endpoints, token: &AccessToken) -> Result<Request> {
-    request(endpoints, Method::GET, "/whoami", token, Bytes::new())
+pub(crate) fn whoami_request(endpoints: &Endpoints, token: &AccessToken) -> Request {
+    let url = endpoints.api_path("/whoami");
+    request(endpoints, Method::GET, url, token, Bytes::new())
 }
 
 /// Reads the response of `GET /whoami`.
@@ -62,18 +63,19 @@ pub(crate) fn mint_request(
     token: &AccessToken,
     business: &BusinessId,
     session_duration: SessionDuration,
-) -> Result<Request> {
+) -> Request {
     let path = format!("/v1/businesses/{}/auth-token", business.path_segment());
+    let url = endpoints.api_path(&path);
     let body = format!(r#"{{"session_duration":{}}}"#, session_duration.as_secs());
-    request(endpoints, Method::POST, &path, token, Bytes::from(body))
+    request(endpoints, Method::POST, url, token, Bytes::from(body))
 }
 
 /// Reads the response of `POST /v1/businesses/{id}/auth-token`.
-pub(crate) fn read_mint(
+pub(crate) fn read_mint<'a>(
     url: &Url,
     business: &BusinessId,
-    response: &Response,
-) -> Result<TokenResponse> {
+    response: &'a Response,
+) -> Result<TokenResponse<'a>> {
     let what = || format!("minting a token for business {business} at {}", host(url));
     // Paths are appended to `api_url`.
     let resource = Resource::Business {
@@ -86,10 +88,10 @@ pub(crate) fn read_mint(
 fn request(
     endpoints: &Endpoints,
     method: Method,
-    path: &str,
+    url: Url,
     token: &AccessToken,
     body: Bytes,
-) -> Result<Request> {
+) -> Request {
     let mut headers = HeaderMap::new();
     headers.insert(header::AUTHORIZATION, token.authorization().clone());
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -99,18 +101,19 @@ fn request(
             HeaderValue::from_static("application/json"),
         );
     }
-    Ok(Request {
+    Request {
         method,
-        url: api_url(endpoints, path)?,
+        url,
+        peer: endpoints.api.clone(),
         headers,
         body,
         max_body: MAX_BODY,
         bounded_attempt: true,
         secret: token.shared_secret(),
-    })
+    }
 }
 
-/// URL of a path of the API.
+/// URL of a path of the API that the program gave.
 pub(crate) fn api_url(endpoints: &Endpoints, path: &str) -> Result<Url> {
     parse_url(&format!("{}{path}", endpoints.api_url)).map_err(|why| {
         Error::invalid_argument(
@@ -257,7 +260,6 @@ fn remedy(
 mod tests {
     use super::*;
     use crate::secret::Secret;
-    use zeroize::Zeroizing;
 
     #[test]
     fn error_kind_depends_on_status_and_envelope() {
@@ -291,7 +293,7 @@ mod tests {
             let response = Response {
                 status: StatusCode::from_u16(status).unwrap(),
                 headers: HeaderMap::new(),
-                body: Zeroizing::new(body.into()),
+                body: body.as_bytes().into(),
                 secret: Secret::new(""),
                 authorization: None,
             };

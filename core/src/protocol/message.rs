@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::redact::{repeats, showable};
 use crate::error::Details;
 use crate::retry::parse_retry_after;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBuffer};
+use crate::url::Peer;
 
 /// Largest response body that this library reads for itself, in bytes. Layer's
 /// have 2 KiB at most.
@@ -21,6 +21,7 @@ pub(crate) const MAX_BODY: usize = 64 * 1024;
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
+    pub(crate) peer: Peer,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     /// Largest response body that is read, in bytes.
@@ -38,7 +39,7 @@ pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     /// Wiped when dropped, because it may contain a token.
-    pub(crate) body: Zeroizing<Vec<u8>>,
+    pub(crate) body: SecretBuffer,
     /// The secret or token of the request, and the header value that held it.
     pub(crate) secret: Secret,
     pub(crate) authorization: Option<HeaderValue>,
@@ -125,7 +126,7 @@ mod tests {
             let response = Response {
                 status: StatusCode::UNAUTHORIZED,
                 headers,
-                body: Zeroizing::default(),
+                body: SecretBuffer::default(),
                 secret: Secret::new("opensesameopensesame"),
                 authorization: HeaderValue::from_str(&format!("Basic {BASIC}")).ok(),
             };

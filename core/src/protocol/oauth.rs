@@ -36,6 +36,7 @@ pub(crate) fn token_request(
     Ok(Request {
         method: Method::POST,
         url: endpoints.auth_url.clone(),
+        peer: endpoints.auth.clone(),
         headers,
         body: Bytes::from(body),
         max_body: MAX_BODY,
@@ -75,12 +76,12 @@ struct OAuthError {
 }
 
 /// Reads a response of the token endpoint to a request with these credentials.
-pub(crate) fn read_response(
+pub(crate) fn read_response<'a>(
     url: &Url,
-    response: &Response,
+    response: &'a Response,
     credentials: &Credentials,
     origin: Origin,
-) -> Result<TokenResponse> {
+) -> Result<TokenResponse<'a>> {
     let status = response.status;
     if status == StatusCode::OK {
         let details = || response.details();
@@ -216,7 +217,6 @@ fn refused_credentials(credentials: &Credentials, origin: Origin) -> String {
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
-    use zeroize::Zeroizing;
 
     use super::*;
     use crate::environment::Environment;
@@ -313,7 +313,7 @@ mod tests {
             let response = Response {
                 status: StatusCode::from_u16(status).unwrap(),
                 headers: HeaderMap::new(),
-                body: Zeroizing::new(body.into()),
+                body: body.as_bytes().into(),
                 secret: Secret::new("not-a-secret"),
                 authorization: None,
             };

@@ -1,48 +1,83 @@
 //! Token response of both endpoints: RFC 6749 section 5.1, in the forms that
 //! Layer sends, with strict checks.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::Visitor;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use crate::error::{Details, Error, Result};
+use crate::secret::Secret;
 use crate::token::{MAX_LIFETIME, check_access_token};
 
 /// Lifetime if `expires_in` is missing: the one that Layer documents.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3_600);
 
-/// Text that is wiped when dropped, however the parser returns.
-struct SecretText(Zeroizing<String>);
+/// Text of the parsed body: a part of it, or a copy if it has escapes, which is wiped
+/// when dropped, however the parser returns.
+pub(crate) enum SecretText<'a> {
+    Borrowed(&'a str),
+    Owned(Secret),
+}
 
-impl<'de> Deserialize<'de> for SecretText {
+impl SecretText<'_> {
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Owned(text) => text.expose(),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for SecretText<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+        struct Text;
+
+        impl<'de> Visitor<'de> for Text {
+            type Value = SecretText<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(SecretText::Borrowed(text))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(SecretText::Owned(Secret::new(text)))
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 
 #[derive(Deserialize)]
-struct Body {
-    access_token: SecretText,
-    token_type: String,
+struct Body<'a> {
+    #[serde(borrow)]
+    access_token: SecretText<'a>,
+    #[serde(borrow)]
+    token_type: SecretText<'a>,
     #[serde(default)]
     expires_in: Value,
 }
 
 /// Token response whose fields have been checked.
-pub(crate) struct TokenResponse {
-    pub(crate) access_token: Zeroizing<String>,
+pub(crate) struct TokenResponse<'a> {
+    pub(crate) access_token: SecretText<'a>,
     pub(crate) lifetime: Duration,
 }
 
 /// Parses the body of a 200. `what` names the sender in messages; `what` and
 /// `details` are called only on failure.
-pub(crate) fn parse(
+pub(crate) fn parse<'a>(
     what: impl Fn() -> String,
-    body: &[u8],
+    body: &'a [u8],
     details: impl Fn() -> Details,
-) -> Result<TokenResponse> {
+) -> Result<TokenResponse<'a>> {
     let refuse = |why: &str| {
         let what = format!("{} sent an invalid token response: {why}", what());
         Error::protocol(what, details())
@@ -51,7 +86,7 @@ pub(crate) fn parse(
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(refuse("a JSON list, not an object"));
     }
-    let body: Body = serde_json::from_slice(body).map_err(|error| {
+    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| {
         // serde's own text quotes the offending value, which may be the token.
         refuse(match error.classify() {
             serde_json::error::Category::Data => {
@@ -61,13 +96,13 @@ pub(crate) fn parse(
             serde_json::error::Category::Syntax | serde_json::error::Category::Io => "not JSON",
         })
     })?;
-    if !body.token_type.eq_ignore_ascii_case("bearer") {
+    if !body.token_type.as_str().eq_ignore_ascii_case("bearer") {
         return Err(refuse("token_type is not Bearer"));
     }
-    check_access_token(&body.access_token.0).map_err(refuse)?;
+    check_access_token(body.access_token.as_str()).map_err(refuse)?;
     let lifetime = lifetime(&body.expires_in).map_err(refuse)?;
     Ok(TokenResponse {
-        access_token: body.access_token.0,
+        access_token: body.access_token,
         lifetime,
     })
 }

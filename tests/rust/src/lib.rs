@@ -14,4 +14,4 @@ pub use clients::{
 };
 pub use layerfi_auth_test_support::*;
 pub use table::{Case, Texts, Transport, read_table, run, take_texts};
-pub use tls_front::{Authority, TlsFront};
+pub use tls_front::{Authority, Handshakes, TlsFront};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use layerfi_auth::{BasicEncoding, Client, ClientBuilder, Environment, Error};
+use layerfi_auth::{BasicEncoding, Client, ClientBuilder, Environment, Error, Trust};
 use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint,
 };
@@ -411,6 +411,7 @@ fn build(mut builder: ClientBuilder, settings: &Map<String, Value>) -> Result<Cl
             "allow_opaque_business_ids" => builder.allow_opaque_business_ids(flag()),
             "ca_file" => builder.ca_file(text()),
             "ca_pem" => builder.ca_pem(text()),
+            "trust" => builder.trust(text().parse::<Trust>()?),
             "proxy" => builder.proxy(text()),
             "user_agent" => builder.user_agent(text()),
             "timeout_ms" => builder.timeout(duration()),

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use layerfi_auth_test_support::accept;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -76,9 +76,34 @@ fn server_config(
     Arc::new(config)
 }
 
+/// TLS handshakes that a server completed. Clones count together.
+#[derive(Clone, Default)]
+pub struct Handshakes(Arc<Mutex<(usize, usize)>>);
+
+impl Handshakes {
+    pub fn count(&self, connection: &ServerConnection) {
+        let (full, resumed) = &mut *self.0.lock().unwrap();
+        match connection.handshake_kind() {
+            Some(HandshakeKind::Resumed) => *resumed += 1,
+            _ => *full += 1,
+        }
+    }
+
+    /// With the server's certificate.
+    pub fn full(&self) -> usize {
+        self.0.lock().unwrap().0
+    }
+
+    /// With a ticket of an earlier connection.
+    pub fn resumed(&self) -> usize {
+        self.0.lock().unwrap().1
+    }
+}
+
 /// TLS server that passes decrypted bytes to another address.
 pub struct TlsFront {
     address: SocketAddr,
+    handshakes: Handshakes,
     config: Arc<Mutex<Arc<ServerConfig>>>,
     cut: watch::Sender<()>,
     _runtime: tokio::runtime::Runtime,
@@ -90,13 +115,17 @@ impl TlsFront {
         let used = Arc::clone(&config);
         let cut = watch::Sender::new(());
         let sender = cut.clone();
+        let handshakes = Handshakes::default();
+        let counted = handshakes.clone();
         let (address, runtime) = accept(move |stream| {
             let acceptor = TlsAcceptor::from(Arc::clone(&used.lock().unwrap()));
             let mut cut = sender.subscribe();
+            let counted = counted.clone();
             async move {
                 let Ok(mut client) = acceptor.accept(stream).await else {
                     return;
                 };
+                counted.count(client.get_ref().1);
                 let mut server = TcpStream::connect(behind).await.unwrap();
                 tokio::select! {
                     _ = copy_bidirectional(&mut client, &mut server) => {}
@@ -106,6 +135,7 @@ impl TlsFront {
         });
         Self {
             address,
+            handshakes,
             config,
             cut,
             _runtime: runtime,
@@ -116,6 +146,10 @@ impl TlsFront {
         self.address
     }
 
+    pub fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
+    }
+
     /// The base URL with the address of this server.
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
@@ -124,6 +158,11 @@ impl TlsFront {
     /// Uses another certificate, and closes all connections.
     pub fn replace(&self, config: Arc<ServerConfig>) {
         *self.config.lock().unwrap() = config;
+        self.close_all();
+    }
+
+    /// Closes all connections.
+    pub fn close_all(&self) {
         self.cut.send_replace(());
     }
 }

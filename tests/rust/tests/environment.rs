@@ -128,15 +128,16 @@ fn configured_proxy_is_used_and_receives_no_credentials() {
     let proxy = Proxy::to(layer.address);
     let client = layer.builder().proxy(url(&proxy)).build_blocking().unwrap();
     client.whoami().unwrap();
+    client.whoami().unwrap();
     assert_used(&proxy);
     assert_eq!(
         proxy.request_heads().len(),
-        1,
-        "the calls did not share one tunnel"
+        2,
+        "tunnels, one for the token endpoint and one for the API"
     );
     assert_requests(
         &layer.emulator,
-        &[(Endpoint::Token, 1), (Endpoint::Whoami, 1)],
+        &[(Endpoint::Token, 1), (Endpoint::Whoami, 2)],
     );
     assert!(
         !proxy.request_heads()[0]
@@ -596,6 +597,7 @@ fn error_names_the_invalid_variable() {
         ("LAYER_AUTH_URL", "http://127.0.0.1:9/", "auth_url"),
         ("LAYER_SCOPE", "", "scope"),
         ("LAYER_CA_FILE", "/nonexistent", "ca_file"),
+        ("LAYER_TRUST", "System", "trust"),
         ("LAYER_ALLOW_HTTP_LOOPBACK", "maybe", "allow_http_loopback"),
         ("HTTPS_PROXY", "ftp://user:canary@h", "proxy"),
         ("HTTPS_PROXY", "http://user:canary@h:x", "proxy"),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault, LogEntry};
 use layerfi_auth_tests::{
-    MAX_WAIT, Watchdog, assert_requests, emulator, emulator_variables, eventually,
+    Authority, MAX_WAIT, TlsFront, Watchdog, assert_requests, emulator, emulator_variables,
+    eventually,
 };
 
 fn start(layer: &Emulator, scenario: &str, ca: Option<&Path>) -> Child {
@@ -44,17 +45,17 @@ fn run(layer: &Emulator, scenario: &str) {
     finish(start(layer, scenario, None));
 }
 
-/// Asserts that the parent's first and last request used the same connection and
-/// that no other process used it.
+/// Asserts that the parent's second and last request, to the API, used the same
+/// connection, and that no other process used a connection of the parent.
 fn assert_own_connections(log: &[LogEntry]) {
-    let (first, last) = (&log[0], log.last().unwrap());
+    let (token, whoami, last) = (&log[0], &log[1], log.last().unwrap());
     assert_eq!(
-        first.connection, last.connection,
+        whoami.connection, last.connection,
         "the parent's connection was closed"
     );
-    for entry in &log[1..log.len() - 1] {
-        assert_ne!(
-            entry.connection, first.connection,
+    for entry in &log[2..log.len() - 1] {
+        assert!(
+            ![token.connection, whoami.connection].contains(&entry.connection),
             "two processes used one connection"
         );
     }
@@ -64,12 +65,12 @@ fn assert_own_connections(log: &[LogEntry]) {
 fn b13_child_inherits_the_token_and_uses_its_own_connections() {
     let layer = emulator();
     run(&layer, "blocking");
-    // One token and one whoami each for the parent and the child.
+    // The parent's are a token and two calls of whoami.
     assert_requests(
         &layer,
         &[
             (Endpoint::Token, 2),
-            (Endpoint::Whoami, 2),
+            (Endpoint::Whoami, 3),
             (Endpoint::AuthToken, 2),
         ],
     );
@@ -91,11 +92,38 @@ fn b13_child_uses_its_own_tls_connections() {
         &layer,
         &[
             (Endpoint::Token, 2),
-            (Endpoint::Whoami, 2),
+            (Endpoint::Whoami, 3),
             (Endpoint::AuthToken, 2),
         ],
     );
     assert_own_connections(&layer.log());
+}
+
+/// The parent's tickets are behind a lock, which another thread may have held during the
+/// fork.
+#[test]
+fn b13_child_resumes_no_tls_session_of_its_parent() {
+    let layer = emulator();
+    let authority = Authority::new();
+    let front = TlsFront::start(layer.address(), authority.server(&["127.0.0.1"]));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, authority.pem()).unwrap();
+    let probe = Command::new(env!("CARGO_BIN_EXE_fork_probe"))
+        .arg("blocking")
+        .envs(emulator_variables(&layer))
+        .env("LAYER_API_URL", front.url())
+        .env("LAYER_AUTH_URL", format!("{}/oauth2/token", front.url()))
+        .env("LAYER_CA_FILE", &file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    finish(probe);
+    assert_eq!(
+        front.handshakes().full(),
+        2,
+        "full handshakes of the parent and the child"
+    );
 }
 
 #[test]
@@ -138,6 +166,24 @@ fn b13_fork_during_a_request_leaves_the_request_to_the_parent() {
     layer.release();
     finish(probe);
     assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
+}
+
+/// The parent's prepared request is not the child's, which sends its own.
+#[test]
+fn b13_child_prepares_anew_during_its_parents_request() {
+    let layer = emulator();
+    layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+    let mut probe = start(&layer, "prepare", None);
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
+    probe.stdin.take().unwrap().write_all(b"fork\n").unwrap();
+    // The child gets its token while the parent's response is held.
+    eventually(&layer, |now| {
+        now.endpoint(Endpoint::Token).by_status.get(&200) == Some(&1)
+    });
+    layer.release();
+    finish(probe);
+    // The last child inherits the parent's token.
+    assert_requests(&layer, &[(Endpoint::Token, 2)]);
 }
 
 #[test]

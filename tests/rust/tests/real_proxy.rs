@@ -100,7 +100,8 @@ fn b14_tinyproxy_with_a_password_is_used() {
         .build_blocking()
         .unwrap();
     client.whoami().unwrap();
-    assert_eq!(upstream.request_heads().len(), 1, "tunnels");
+    // To the token endpoint and to the API.
+    assert_eq!(upstream.request_heads().len(), 2, "tunnels");
 
     // tinyproxy answers 401 to a wrong password.
     for (credentials, status, shown) in [

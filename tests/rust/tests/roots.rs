@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use layerfi_auth::{ClientBuilder, ErrorKind, TestClock, blocking};
+use layerfi_auth::{ClientBuilder, ErrorKind, TestClock, Trust, blocking};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, Emulator};
 use layerfi_auth_tests::{
     Authority, MAX_WAIT, TlsFront, Watchdog, client_builder, emulator, emulator_variables,
@@ -241,6 +241,174 @@ fn b25_empty_certificate_variables_count_as_unset() {
         let answer = layer.probe(&variables).run("call");
         assert!(answer.starts_with("ok "), "{variables:?}: {answer}");
     }
+}
+
+/// The files and folders of the system that a probe has read.
+fn read_places(probe: &mut Probe) -> Vec<String> {
+    let log = probe.run("log");
+    let reads = log.split(" | ").filter_map(|line| {
+        let (_, after) = line.split_once("read the system's certificates place=\"")?;
+        after.split_once('"').map(|(place, _)| place.to_owned())
+    });
+    reads.collect()
+}
+
+/// A certificate authority with another name than those of these tests.
+fn unrelated_authority() -> String {
+    let emulator = Emulator::builder().tls(true).start_blocking().unwrap();
+    emulator.ca_pem().unwrap().to_owned()
+}
+
+#[test]
+fn b25_folder_is_not_read_where_the_bundle_is_enough() {
+    let layer = Layer::start();
+    let bundle = layer.path("bundle.pem");
+    fs::write(&bundle, layer.authority.pem()).unwrap();
+    let folder = layer.path("certs");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("ca.pem"), Authority::new().pem()).unwrap();
+    let variables = [
+        ("SSL_CERT_FILE", text(&bundle)),
+        ("SSL_CERT_DIR", text(&folder)),
+    ];
+    let mut probe = layer.probe(&variables);
+    let answer = probe.run("call");
+    assert!(answer.starts_with("ok "), "{answer}");
+    assert_eq!(read_places(&mut probe), [text(&bundle)], "what was read");
+}
+
+#[test]
+fn b25_folder_is_read_after_an_unknown_authority() {
+    let layer = Layer::start();
+    let bundle = layer.path("bundle.pem");
+    fs::write(&bundle, unrelated_authority()).unwrap();
+    let folder = layer.path("certs");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("ca.pem"), layer.authority.pem()).unwrap();
+    let variables = [
+        ("SSL_CERT_FILE", text(&bundle)),
+        ("SSL_CERT_DIR", text(&folder)),
+    ];
+    let mut probe = layer.probe(&variables);
+    let answer = probe.run("call");
+    assert!(answer.starts_with("ok "), "{answer}");
+    assert_eq!(
+        read_places(&mut probe),
+        [text(&bundle), text(&bundle), text(&folder)],
+        "what was read"
+    );
+    // New connections use both, and read nothing.
+    layer.front.replace(layer.authority.server(&["127.0.0.1"]));
+    let answer = probe.run("call");
+    assert!(answer.starts_with("ok "), "{answer}");
+    assert_eq!(read_places(&mut probe).len(), 3, "read again");
+
+    // A file of the folder that cannot be read takes nothing away from the others.
+    let unreadable = folder.join("unreadable.pem");
+    std::os::unix::fs::symlink(&unreadable, &unreadable).unwrap();
+    let mut probe = layer.probe(&variables);
+    for _ in 0..2 {
+        let answer = probe.run("call");
+        assert!(answer.starts_with("ok "), "{answer}");
+        layer.front.replace(layer.authority.server(&["127.0.0.1"]));
+    }
+}
+
+#[test]
+fn b25_bundle_that_is_missing_does_not_hide_the_folder() {
+    let layer = Layer::start();
+    let folder = layer.path("certs");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("ca.pem"), layer.authority.pem()).unwrap();
+    let bundle = layer.path("bundle.pem");
+    let variables = [
+        ("SSL_CERT_FILE", text(&bundle)),
+        ("SSL_CERT_DIR", text(&folder)),
+    ];
+    let mut probe = layer.probe(&variables);
+    let answer = probe.run("call");
+    assert!(answer.starts_with("ok "), "{answer}");
+}
+
+#[test]
+fn b25_bundled_roots_need_no_file_of_the_system() {
+    let layer = Layer::start();
+    let nothing = layer.path("nothing");
+    let ca = layer.path("ca.pem");
+    fs::write(&ca, layer.authority.pem()).unwrap();
+    let without = ("SSL_CERT_FILE", text(&nothing));
+    let answer = layer.probe(&[without]).assert_untrusted();
+    assert!(answer.contains("set LAYER_TRUST to bundled"), "{answer}");
+
+    let bundled = ("LAYER_TRUST", "bundled");
+    let mut probe = layer.probe(&[without, bundled]);
+    let answer = probe.assert_untrusted();
+    let (before, _) = answer
+        .split_once(" trusted certificates of Mozilla, compiled in, and 0 of ca_file")
+        .unwrap_or_else(|| panic!("not the certificates of Mozilla: {answer}"));
+    let number: u32 = before.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(number > 100, "{number} certificates of Mozilla");
+    assert!(read_places(&mut probe).is_empty(), "the system's were read");
+
+    let mut probe = layer.probe(&[without, bundled, ("LAYER_CA_FILE", text(&ca))]);
+    let answer = probe.run("call");
+    assert!(answer.starts_with("ok "), "{answer}");
+    assert!(read_places(&mut probe).is_empty(), "the system's were read");
+}
+
+#[test]
+fn b25_with_ca_only_the_system_is_not_trusted() {
+    let layer = Layer::start();
+    let own = layer.path("own.pem");
+    fs::write(&own, layer.authority.pem()).unwrap();
+    let other = layer.path("other.pem");
+    fs::write(&other, unrelated_authority()).unwrap();
+    let ca_only = ("LAYER_TRUST", "ca_only");
+    let system = ("SSL_CERT_FILE", text(&own));
+    let mut probe = layer.probe(&[system, ca_only, ("LAYER_CA_FILE", text(&other))]);
+    let answer = probe.assert_untrusted();
+    assert!(
+        answer.contains("there are 1 trusted certificates of ca_file; trust is ca_only"),
+        "{answer}"
+    );
+    assert!(read_places(&mut probe).is_empty(), "the system's were read");
+    // The file is read again as with other settings.
+    fs::write(&other, layer.authority.pem()).unwrap();
+    probe.assert_heals();
+    assert!(read_places(&mut probe).is_empty(), "the system's were read");
+}
+
+#[test]
+fn b25_connections_are_not_shared_between_kinds_of_trust() {
+    let layer = Layer::start();
+    let connections = |trust| {
+        let builder = layer.builder().ca_pem(layer.authority.pem()).trust(trust);
+        let client = builder.build_blocking().unwrap();
+        let before = layer.emulator.counters().connections;
+        client.whoami().unwrap();
+        (client, layer.emulator.counters().connections - before)
+    };
+    let (_first, made) = connections(Trust::System);
+    assert!(made > 0, "no connection");
+    let (_equal, made) = connections(Trust::System);
+    assert_eq!(made, 0, "a client with the same settings made connections");
+    for other in [Trust::Bundled, Trust::CaOnly] {
+        let (_other, made) = connections(other);
+        assert!(made > 0, "{other} uses connections that system verified");
+    }
+}
+
+#[test]
+fn b25_client_of_http_urls_reads_no_certificates() {
+    let layer = Layer::start();
+    let (api, auth) = (layer.emulator.url(), layer.emulator.token_url());
+    let mut probe = layer.probe(&[("LAYER_API_URL", &api), ("LAYER_AUTH_URL", &auth)]);
+    let answer = probe.run("call");
+    assert!(answer.starts_with("ok "), "{answer}");
+    assert!(
+        read_places(&mut probe).is_empty(),
+        "certificates were read for http://"
+    );
 }
 
 /// Events that were logged by this process.

@@ -56,7 +56,7 @@ fn output(resource: &str, call: &str) -> String {
     errors
 }
 
-const CALLS: [&str; 16] = [
+const CALLS: [&str; 17] = [
     "token",
     "token_async",
     "whoami",
@@ -67,6 +67,7 @@ const CALLS: [&str; 16] = [
     "mint",
     "batch",
     "try_token",
+    "prepare",
     "try_business_token",
     "secret_file",
     "provider",

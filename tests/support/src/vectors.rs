@@ -85,6 +85,7 @@ pub fn variable_of(setting: &str) -> Option<String> {
         "auth_url",
         "scope",
         "ca_file",
+        "trust",
         "allow_http_loopback",
     ];
     let variable = format!("LAYER_{}", setting.to_ascii_uppercase());

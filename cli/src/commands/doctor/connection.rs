@@ -89,7 +89,11 @@ pub(super) async fn check(
                     certificate.lifetime()
                 )
             });
-            report.passed("tls", host, format!("{}{certificate}", done.version))?;
+            let detail = format!(
+                "{}{certificate}; verified with {}",
+                done.version, done.trusted
+            );
+            report.passed("tls", host, detail)?;
             Ok(Some(Connection::Tls(Box::new(done.stream))))
         }
         Err(problem) => {

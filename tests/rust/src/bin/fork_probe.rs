@@ -27,6 +27,7 @@ fn main() {
         "async" => used_in_a_runtime(&client),
         "cold" => cold(&client),
         "mid_flight" => mid_flight(&client),
+        "prepare" => prepare(&client),
         "batch" => batch(&client),
         "forks_under_load" => forks_under_load(&client),
         "grandchild" => grandchild(&client),
@@ -158,6 +159,7 @@ fn check_parent(client: &blocking::Client, token: &layerfi_auth::AccessToken) {
 
 fn used_in_the_parent(client: &blocking::Client) {
     let token = client.token().unwrap();
+    client.whoami().unwrap();
     let child = fork(|| work(client, &token));
     join(child);
     check_parent(client, &token);
@@ -220,6 +222,27 @@ fn mid_flight(client: &blocking::Client) {
         "the parent requested a second token"
     );
     client.whoami().unwrap();
+}
+
+/// Prepares the client before a fork, which happens after a line on standard input, and
+/// in the child. A child of a process with a token prepares nothing.
+fn prepare(client: &blocking::Client) {
+    let prepared = |client: &blocking::Client| {
+        client.prepare().unwrap();
+        poll("the prepared token does not arrive", || {
+            client.borrow_token().map(|token| token.secret().to_owned())
+        })
+    };
+    client.prepare().unwrap();
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    join(fork(|| drop(prepared(client))));
+    let token = prepared(client);
+    join(fork(|| {
+        assert!(
+            prepared(client) == token,
+            "the child got another token than its parent's"
+        );
+    }));
 }
 
 /// Runs a batch of `count` businesses whose ids contain the process number.

@@ -2,15 +2,39 @@
 //! limits under test, which apply to a whole process.
 //!
 //! Reads commands from standard input, one a line, and prints one line for each:
-//! `call` calls `whoami`; `start` starts the engine's thread; `descriptors N` leaves N free file descriptors, and
-//! `descriptors all` removes the limit.
+//! `call` calls `whoami`; `log` prints what was logged; `start` starts the engine's
+//! thread; `descriptors N` leaves N free file descriptors, and `descriptors all` removes
+//! the limit.
 
 use std::fs::File;
-use std::io::BufRead as _;
+use std::io::{BufRead as _, Write};
+use std::sync::Mutex;
 
 use layerfi_auth::ClientBuilder;
 
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+/// Writes to [`LOG`], with ` | ` for a line end.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes).replace('\n', " | ");
+        LOG.lock().unwrap().push_str(&text);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn main() {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(|| Log)
+        .with_ansi(false)
+        .init();
     let client = ClientBuilder::from_env()
         .unwrap()
         .max_attempts(2)
@@ -26,6 +50,7 @@ fn main() {
                 Ok(me) => println!("ok {}", me.client_name),
                 Err(error) => println!("{} {error}", error.kind()),
             },
+            None if line == "log" => println!("logged: {}", LOG.lock().unwrap()),
             None if line == "start" => {
                 start_background_thread();
                 println!("done");

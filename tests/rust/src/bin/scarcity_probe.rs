@@ -6,6 +6,7 @@
 //! environment. The exit code is 0 if all calls behave; errors are printed to
 //! standard error.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::future::Future;
 use std::os::fd::AsRawFd as _;
@@ -166,6 +167,19 @@ fn scenario(resource: Resource, call: &str, clock: &TestClock, free: u64, before
             results.into_iter().collect::<Result<Vec<_>>>()
         }),
         "try_token" => probe.check_polled(|client| client.try_token()),
+        "prepare" => {
+            let failures = Cell::new(0);
+            probe.check_polled(|client| {
+                let prepared = client.prepare();
+                failures.set(failures.get() + u32::from(prepared.is_err()));
+                prepared?;
+                Ok(client.borrow_token().map(drop))
+            });
+            if free == 0 && before != Before::Used {
+                // The background threads could not be started.
+                assert!(failures.get() > 0, "prepare succeeded");
+            }
+        }
         "try_business_token" => probe.check_polled(|client| {
             client.try_business_token(&business(), BusinessTokenOptions::default())
         }),

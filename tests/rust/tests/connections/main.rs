@@ -4,4 +4,5 @@
 mod broken;
 mod limits;
 mod resent;
+mod resumed;
 mod scripted_server;

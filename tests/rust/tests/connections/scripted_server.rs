@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use layerfi_auth_tests::accept;
+use layerfi_auth_tests::{Handshakes, accept};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +33,7 @@ pub struct ScriptedServer {
     ca: String,
     seen: Arc<AtomicUsize>,
     ended: Arc<AtomicUsize>,
+    handshakes: Handshakes,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -57,12 +58,16 @@ impl ScriptedServer {
         let seen = Arc::new(AtomicUsize::new(0));
         let ended = Arc::new(AtomicUsize::new(0));
         let counted = (Arc::clone(&seen), Arc::clone(&ended));
+        let handshakes = Handshakes::default();
+        let made = handshakes.clone();
         let (address, runtime) = accept(move |tcp| {
             let connection = script[number.fetch_add(1, Ordering::SeqCst) % script.len()];
             let acceptor = acceptor.clone();
             let (seen, ended) = counted.clone();
+            let made = made.clone();
             async move {
                 let stream = acceptor.accept(tcp).await.unwrap();
+                made.count(stream.get_ref().1);
                 match connection {
                     Connection::Http1 => serve_http1(stream, &seen).await,
                     Connection::Http2 => serve_http2(stream, &seen, None).await,
@@ -87,6 +92,7 @@ impl ScriptedServer {
             ca: own.cert.pem(),
             seen,
             ended,
+            handshakes,
             _runtime: runtime,
         }
     }
@@ -102,6 +108,10 @@ impl ScriptedServer {
     /// Requests that a real server would have processed.
     pub fn seen(&self) -> usize {
         self.seen.load(Ordering::SeqCst)
+    }
+
+    pub fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
     }
 
     /// Connections that have ended.
