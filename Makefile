@@ -13,7 +13,7 @@ MODEL_TARGET = $(or $(CARGO_TARGET_DIR),target)/model
 # Cargo and the makes that the tests start must not see the job server of this make.
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 
-.PHONY: help demo test check setup lint fmt unit model stress bench bench-rust
+.PHONY: help demo test check setup lint fmt unit model stress bench
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,7 +26,7 @@ LINTS = lint
 TESTS = unit model stress
 # Tests that run after all others, one at a time.
 TESTS_ALONE =
-BENCHES = bench-rust
+BENCHES =
 include $(sort $(wildcard */rules.mk */*/rules.mk))
 
 # Two parts at a time, because many tests wait for timeouts. The output of a part is
@@ -64,6 +64,3 @@ stress: ## Run threads, tasks, faults and clock jumps for a minute (SECONDS=n)
 		$(CARGO_TEST) --test stress -- --nocapture
 
 bench: $(BENCHES) ## Run all benchmarks, each beside a baseline on the same machine
-
-bench-rust: ## Run the benchmarks of the engine
-	$(CARGO) bench --package layerfi-auth-bench

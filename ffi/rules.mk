@@ -3,9 +3,8 @@
 # The test target of the package layerfi-auth-ffi.
 FFI_TEST = binding
 
-.PHONY: test-ffi check-ffi lint-ffi header install bench-ffi
+.PHONY: test-ffi check-ffi lint-ffi header install
 LINTS += lint-ffi
-BENCHES += bench-ffi
 
 FFI_C_SOURCES = include/layerfi_auth.hpp tests/c/*.[ch] tests/cpp/*.cpp ffi/examples/*.c \
 	ffi/examples/*.cpp tests/soak/*.c ffi/tests/consumer/*.c ffi/tests/consumer/*.cpp ffi/benches/*.c
@@ -32,6 +31,3 @@ install: ## Install the C library (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR)
 	$(FFI_RELEASE) $(CARGO) build --release --package layerfi-auth-ffi
 	BUILT="$(or $(CARGO_TARGET_DIR),target)/release" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" \
 		LIBDIR="$(or $(LIBDIR),lib)" INCLUDEDIR="$(or $(INCLUDEDIR),include)" ffi/install.sh
-
-bench-ffi: setup ## Measure calls of the C binding and the size of the library
-	$(FFI_RELEASE) $(CARGO) bench --package layerfi-auth-ffi

@@ -9,13 +9,13 @@ PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python
 WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
 # `make wheel` fails if the wheel uses a symbol of a newer glibc.
 MANYLINUX = manylinux2014
-PYTHON_SCRIPTS = tests/soak/soak.py scripts/architecture-picture scripts/check scripts/sbom
+PYTHON_SCRIPTS = tests/soak/soak.py scripts/architecture-picture scripts/check scripts/sbom \
+	scripts/instructions scripts/bench scripts/performance-page benches/*.py
 OTHER_PYTHONS = 3.10 3.11 3.12 3.13
 
-.PHONY: venv test-python check-python lint-python wheel sdist bench-python
+.PHONY: venv test-python check-python lint-python wheel sdist
 LINTS += lint-python
 TESTS += test-python
-BENCHES += bench-python
 
 venv: $(VENV)/.ready ## Create .venv with the Python tools
 
@@ -78,11 +78,3 @@ wheel: $(VENV)/.ready ## Build the Python wheel for Linux with an old glibc in d
 	$(VENV_PYTHON) tests/python/check_wheel.py dist/layerfi_auth-*.whl
 	VENV="$(VENV)" WHEELS="$(abspath dist)" PYTHONS="$(OTHER_PYTHONS)" \
 		tests/python/on-other-interpreters
-
-bench-python: $(VENV)/.ready ## Measure the Python package beside a baseline
-	cd python && $(VENV)/bin/maturin build --release --locked \
-		--interpreter $(VENV_PYTHON) --auditwheel skip --out $(WHEELS)/release
-	$(VENV_PYTHON) -m venv --clear $(VENV)/bench
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bench/bin/python --no-deps \
-		--reinstall $(WHEELS)/release/*.whl
-	$(VENV)/bench/bin/python tests/python/bench.py $(WHEELS)/release/*.whl

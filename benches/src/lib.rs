@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+pub mod floors;
+
 pub struct Row {
     pub what: String,
     pub figure: f64,
@@ -59,21 +61,6 @@ pub fn print(title: &str, rows: &[Row]) {
 
 fn digits(figure: f64) -> usize {
     if figure < 100.0 { 1 } else { 0 }
-}
-
-/// Returns the nanoseconds per call: the best of several runs, because other
-/// programs on the machine only add time.
-pub fn nanos(mut call: impl FnMut()) -> f64 {
-    let mut best = f64::MAX;
-    for _ in 0..7 {
-        let calls = 1_000_000;
-        let start = Instant::now();
-        for _ in 0..calls {
-            call();
-        }
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(calls));
-    }
-    best
 }
 
 /// Returns the calls per second of this many threads together; each thread makes its
