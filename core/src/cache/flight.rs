@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use super::entry::Entry;
 use super::policy;
+use super::promise::{Awaited, Promise, promise};
 use crate::deadline::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::clock::Now;
@@ -31,7 +30,7 @@ pub(super) struct State<V> {
 
 /// Fetch in progress. The callers that wait for it hold clones.
 pub(super) struct Flight<V> {
-    pub(super) result: watch::Receiver<Option<FlightResult<V>>>,
+    pub(super) result: Awaited<FlightResult<V>>,
     pub(super) progress: Progress,
 }
 
@@ -45,7 +44,7 @@ impl<V> Clone for Flight<V> {
 }
 
 pub(super) type FlightResult<V> = Result<Arc<Entry<V>>>;
-pub(super) type FlightSender<V> = watch::Sender<Option<FlightResult<V>>>;
+pub(super) type FlightSender<V> = Promise<FlightResult<V>>;
 
 impl<V> State<V> {
     pub(super) fn new() -> Self {
@@ -71,7 +70,7 @@ impl<V> State<V> {
 
     /// Records the start of a fetch.
     pub(super) fn start(&mut self) -> (FlightSender<V>, Flight<V>) {
-        let (sender, result) = watch::channel(None);
+        let (sender, result) = promise();
         let flight = Flight {
             result,
             progress: Progress::default(),

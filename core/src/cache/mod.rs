@@ -9,6 +9,7 @@ mod flight;
 mod keyed;
 mod map;
 mod policy;
+mod promise;
 mod reader;
 mod sieve;
 mod slot;

@@ -616,12 +616,8 @@ impl<V> Slot<V> {
 }
 
 /// Waits for the result of a fetch.
-async fn wait<V>(mut flight: Flight<V>) -> FlightResult<V> {
-    // Cloned at once, because the receiver's guard is a lock.
-    let result = match flight.result.wait_for(Option::is_some).await {
-        Ok(result) => result.clone(),
-        Err(_) => None,
-    };
+async fn wait<V>(flight: Flight<V>) -> FlightResult<V> {
+    let result = flight.result.wait().await;
     result.unwrap_or_else(|| Err(dropped()))
 }
 
@@ -651,7 +647,7 @@ impl<V: Send + Sync + 'static> Running<V> {
     fn send(&mut self, outcome: Outcome<V>) {
         if let Some(sender) = self.sender.take() {
             let result = self.slot.finish(&self.cx, self.mode, outcome);
-            sender.send_replace(Some(result));
+            sender.set(result);
         }
     }
 }

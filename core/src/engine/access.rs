@@ -91,7 +91,10 @@ impl Engine {
         loop {
             let error = match self.request_token(&credentials, failures, deadline).await {
                 Ok(fetched) => {
-                    self.refused.store(None);
+                    // Storing costs more than looking.
+                    if self.refused.load().is_some() {
+                        self.refused.store(None);
+                    }
                     return Ok(Some(fetched));
                 }
                 Err(error) => error,

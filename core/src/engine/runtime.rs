@@ -111,7 +111,11 @@ impl BackgroundThread {
         // A log subscriber that is set for one thread or scope also receives the
         // events of the task.
         // Boxed, so that the runtime's code exists once per result type, not per task.
-        let task: BoxFuture<'static, T> = Box::pin(task.with_current_subscriber());
+        let task: BoxFuture<'static, T> = if tracing::dispatcher::has_been_set() {
+            Box::pin(task.with_current_subscriber())
+        } else {
+            Box::pin(task)
+        };
         let handle = self.handle.spawn(task);
         Task {
             handle: Some(Stamped::new(handle)),

@@ -324,8 +324,11 @@ struct Silence<'a> {
 
 impl Drop for Silence<'_> {
     fn drop(&mut self) {
-        let is_timeout = Instant::now() >= self.ends || self.began.elapsed() >= MAX_SILENCE;
-        if !self.is_over && is_timeout {
+        if self.is_over {
+            return;
+        }
+        let now = Instant::now();
+        if now >= self.ends || now - self.began >= MAX_SILENCE {
             pools().leave(|pool| {
                 pool.is_for(self.config, &self.peer.host) && pool.made_at <= self.began
             });
