@@ -159,6 +159,9 @@ impl<'a, 'py> Arg<'a, 'py> {
     /// The value as a float; `None` if it is too large for one.
     fn number(self) -> PyResult<Option<f64>> {
         let value = self.value;
+        if let Ok(seconds) = value.cast_exact::<PyFloat>() {
+            return Ok(Some(seconds.value()));
+        }
         let py = value.py();
         let what = "a number of seconds";
         if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyString>() {

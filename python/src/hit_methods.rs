@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -116,30 +117,56 @@ unsafe extern "C" fn call<M: HitMethod>(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     let hit = || {
-        // SAFETY: the caller promises both. The type is checked before each call of a
-        // method of a class.
-        let (py, client) = unsafe {
-            let py = Python::assume_attached();
-            (
-                py,
-                Borrowed::from_ptr(py, slf).cast_unchecked::<ClientBase>(),
-            )
-        };
-        M::cached(client.get().state(), py)
+        // SAFETY: the caller promises it.
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: as the caller promises.
+        if !unsafe { has_valid_timeout::<M>(py, args, positional, names) } {
+            return None;
+        }
+        // SAFETY: the interpreter checks the type before each call of a class's method.
+        let client = unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<ClientBase>() };
+        M::cached(client.get().state(), py).ok()?
     };
-    // SAFETY: `args` has an argument if `positional` is 1.
-    let has_timeout = positional > usize::from(M::IS_POSITIONAL) as ffi::Py_ssize_t
-        || !names.is_null()
-        || (M::IS_POSITIONAL && positional == 1 && unsafe { *args != ffi::Py_None() });
-    if !has_timeout && let Ok(Ok(Some(object))) = catch_unwind(AssertUnwindSafe(hit)) {
-        return object.into_ptr();
+    match catch_unwind(AssertUnwindSafe(hit)) {
+        Ok(Some(object)) => object.into_ptr(),
+        // SAFETY: as the caller promises.
+        Ok(None) | Err(_) => unsafe { pass_on::<M>(slf, args, positional, names) },
     }
-    // SAFETY: as the caller promises.
-    unsafe { pass_on::<M>(slf, args, positional, names) }
 }
 
-/// Serves a call with a timeout, and passes a call without a token in the cache on to
-/// PyO3's method.
+/// Whether the arguments are none, or a timeout that is valid.
+///
+/// # Safety
+/// As [`call`].
+#[inline]
+unsafe fn has_valid_timeout<M: HitMethod>(
+    py: Python<'_>,
+    args: *const *mut ffi::PyObject,
+    positional: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> bool {
+    let has_timeout = if names.is_null() {
+        if positional == 0 {
+            return true;
+        }
+        M::IS_POSITIONAL && positional == 1
+    } else {
+        // SAFETY: the caller promises that this is a tuple. Names in source code are
+        // interned; another object with the same text is passed on.
+        positional == 0
+            && unsafe {
+                ffi::PyTuple_Size(names) == 1
+                    && ffi::PyTuple_GetItem(names, 0) == intern!(py, "timeout").as_ptr()
+            }
+    };
+    // SAFETY: there is one argument.
+    has_timeout
+        && unsafe {
+            *args == ffi::Py_None() || call_timeout(Some(&Borrowed::from_ptr(py, *args))).is_ok()
+        }
+}
+
+/// Passes a call on to PyO3's method.
 ///
 /// # Safety
 /// As [`call`].
@@ -191,18 +218,6 @@ fn pass_on_objects<'py, M: HitMethod>(
     names: Option<&Bound<'py, PyTuple>>,
 ) -> PyResult<Py<PyAny>> {
     let py = slf.py();
-    let timeout = match (arguments.as_slice(), positional, names) {
-        ([timeout], 0, Some(names)) => names.get_item(0)?.eq("timeout")?.then_some(timeout),
-        ([timeout], 1, None) if M::IS_POSITIONAL => Some(timeout),
-        _ => None,
-    };
-    if let Some(timeout) = timeout {
-        call_timeout((!timeout.is_none()).then_some(timeout))?;
-        let client = slf.cast::<ClientBase>()?;
-        if let Some(object) = M::cached(client.get().state(), py)? {
-            return Ok(object);
-        }
-    }
     let Some(original) = M::original().get(py) else {
         return Err(PyValueError::new_err("the class has not been made"));
     };
