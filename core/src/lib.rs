@@ -70,7 +70,7 @@ pub use client::builder::ClientBuilder;
 #[doc(hidden)]
 pub use client::diagnosis;
 pub use client::options::{BatchOptions, BusinessTokenOptions};
-pub use client::reader::{TokenReader, TokenRef};
+pub use client::reader::{BusinessTokenRef, TokenReader, TokenRef};
 pub use credentials::{BasicEncoding, Credentials, CredentialsProvider};
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Result};

@@ -1,7 +1,7 @@
 //! Counters of a client's events. They contain no secret.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crate::error::ErrorKind;
@@ -54,13 +54,23 @@ const EVENTS: usize = 7;
 const KINDS: usize = ErrorKind::ALL.len();
 const SHARDS: usize = 16;
 
+/// Hits, and those of them that were stale.
+#[derive(Default)]
+pub(crate) struct HitCounters {
+    hits: AtomicU64,
+    stale: AtomicU64,
+}
+
 /// Counters in separate cache lines (two, because processors fetch pairs), so
 /// that threads do not slow one another.
 #[repr(align(128))]
 #[derive(Default)]
 struct Shard {
-    hits: AtomicU64,
-    stale: AtomicU64,
+    /// Of the thread that owns the shard. Only that thread writes here, so it needs
+    /// no locked instruction, which costs as much as the rest of a reader's hit.
+    own: HitCounters,
+    /// Of the threads that own no shard.
+    others: HitCounters,
 }
 
 /// Counters of a client.
@@ -71,34 +81,122 @@ pub(crate) struct Counters {
     failures: [AtomicU64; KINDS],
 }
 
+/// The shards that threads own, by bits.
+static OWNED: AtomicU32 = AtomicU32::new(0);
+
+/// [`PLACE`] of a thread that has not counted yet.
+const NO_PLACE: usize = usize::MAX;
+
 thread_local! {
-    static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// Where this thread counts: the index of the shard that it owns, or `SHARDS`
+    /// more than that of a shard that it shares.
+    static PLACE: Cell<usize> = const { Cell::new(NO_PLACE) };
+    static OWNER: Owner = const { Owner(Cell::new(None)) };
 }
 
-/// Shard of this thread. Threads get the shards round-robin, so up to sixteen
-/// threads do not share one.
-#[inline]
-fn shard() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    SHARD.with(|shard| {
-        let mut own = shard.get();
-        if own == usize::MAX {
-            own = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
-            shard.set(own);
+/// Returns a thread's shard when the thread ends.
+struct Owner(Cell<Option<usize>>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some(shard) = self.0.get() {
+            // Destructors that run after this one may count too.
+            PLACE.set(SHARDS + shard);
+            // `Release`: the next owner goes on from the counts of this one.
+            OWNED.fetch_and(!(1 << shard), Ordering::Release);
         }
-        own
-    })
+    }
+}
+
+/// Gives this thread a shard of its own if one is free; otherwise it shares one. (In
+/// the child of a fork the shards of the parent's other threads stay taken.)
+fn find_place() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let take = |owner: &Owner| {
+        let take = |owned: u32| {
+            let free = owned.trailing_ones();
+            ((free as usize) < SHARDS).then_some(owned | (1 << free))
+        };
+        let owned = OWNED.fetch_update(Ordering::Acquire, Ordering::Relaxed, take);
+        let shard = owned.ok()?.trailing_ones() as usize;
+        owner.0.set(Some(shard));
+        Some(shard)
+    };
+    let place = match OWNER.try_with(take) {
+        Ok(Some(own)) => own,
+        Ok(None) | Err(_) => SHARDS + NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS,
+    };
+    PLACE.set(place);
+    place
+}
+
+/// Counters for one hit of the current thread.
+pub(crate) struct HitCounter<'a> {
+    counters: &'a HitCounters,
+    is_own: bool,
+}
+
+impl HitCounter<'_> {
+    #[inline]
+    pub(crate) fn count(self, stale: bool) {
+        let add = |counter: &AtomicU64| {
+            if self.is_own {
+                let count = counter.load(Ordering::Relaxed);
+                counter.store(count.wrapping_add(1), Ordering::Relaxed);
+            } else {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        add(&self.counters.hits);
+        if stale {
+            add(&self.counters.stale);
+        }
+    }
 }
 
 impl Counters {
     #[inline]
     pub(crate) fn count_hit(&self, stale: bool) {
-        if let Some(shard) = self.hits.get(shard()) {
-            shard.hits.fetch_add(1, Ordering::Relaxed);
-            if stale {
-                shard.stale.fetch_add(1, Ordering::Relaxed);
-            }
+        self.hit_counter().count(stale);
+    }
+
+    /// Where the current thread counts a hit. The caller counts it before the thread
+    /// does anything else with this client.
+    #[inline]
+    pub(crate) fn hit_counter(&self) -> HitCounter<'_> {
+        match self.hits.get(PLACE.get()) {
+            Some(shard) => HitCounter {
+                counters: &shard.own,
+                is_own: true,
+            },
+            None => self.shared_hit_counter(),
         }
+    }
+
+    /// For a thread that owns no shard, and for the first hit of a thread.
+    #[cold]
+    #[inline(never)]
+    fn shared_hit_counter(&self) -> HitCounter<'_> {
+        let place = match PLACE.get() {
+            NO_PLACE => find_place(),
+            place => place,
+        };
+        let [first, ..] = &self.hits;
+        let shard = self.hits.get(place % SHARDS).unwrap_or(first);
+        let is_own = place < SHARDS;
+        HitCounter {
+            counters: if is_own { &shard.own } else { &shard.others },
+            is_own,
+        }
+    }
+
+    /// Sum of one counter over all shards.
+    fn sum(&self, counter: impl Fn(&HitCounters) -> &AtomicU64) -> u64 {
+        let load = |counters| counter(counters).load(Ordering::Relaxed);
+        let shards = self.hits.iter();
+        shards
+            .map(|shard| load(&shard.own) + load(&shard.others))
+            .sum()
     }
 
     pub(crate) fn count(&self, event: Event) {
@@ -121,16 +219,8 @@ impl Counters {
 
     pub(crate) fn snapshot(&self) -> Stats {
         Stats {
-            hits: self
-                .hits
-                .iter()
-                .map(|shard| shard.hits.load(Ordering::Relaxed))
-                .sum(),
-            stale_serves: self
-                .hits
-                .iter()
-                .map(|shard| shard.stale.load(Ordering::Relaxed))
-                .sum(),
+            hits: self.sum(|counters| &counters.hits),
+            stale_serves: self.sum(|counters| &counters.stale),
             misses: self.get(Event::Miss),
             waits: self.get(Event::Wait),
             refreshes: self.get(Event::Refresh),
@@ -205,5 +295,49 @@ mod tests {
             }
         });
         assert_eq!(counters.snapshot().hits, 20_000);
+    }
+
+    /// A thread that gets the shard of an ended one goes on from its counts.
+    #[test]
+    fn b24_hits_of_ended_threads_stay_counted() {
+        let counters = Counters::default();
+        for _ in 0..3 * SHARDS {
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        counters.count_hit(true);
+                        let place = PLACE.get();
+                        assert!(place < 2 * SHARDS, "the thread has no place to count");
+                    });
+                }
+            });
+        }
+        let stats = counters.snapshot();
+        let expected = 6 * SHARDS as u64;
+        assert_eq!((stats.hits, stats.stale_serves), (expected, expected));
+    }
+
+    /// Two threads that both own a shard never own the same one.
+    #[test]
+    fn b24_threads_that_run_together_own_different_shards() {
+        let threads = 2 * SHARDS;
+        let all_have_places = std::sync::Barrier::new(threads);
+        let counters = Counters::default();
+        let mut places: Vec<usize> = std::thread::scope(|scope| {
+            let place = || {
+                counters.count_hit(false);
+                all_have_places.wait();
+                PLACE.get()
+            };
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(place)).collect();
+            let places = running.into_iter().map(|thread| thread.join().unwrap());
+            places.collect()
+        });
+        places.retain(|place| *place < SHARDS);
+        let owners = places.len();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), owners, "two threads own one shard");
+        assert_eq!(counters.snapshot().hits, threads as u64);
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::time::Duration;
 
-use layerfi_auth::blocking;
+use layerfi_auth::{AccessToken, blocking};
 
 use crate::callback;
 use crate::default::given;
@@ -66,6 +66,13 @@ impl layerfi_client {
             scope: owned(settings.scope()),
             client,
         }
+    }
+
+    /// An access token for a call that found none in the cache.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wait_for_token(&self, timeout: Timeout) -> Result<AccessToken, Failure> {
+        Ok(self.waiting(timeout)?.token()?)
     }
 
     /// The client for a call that may wait. Fails in a callback.

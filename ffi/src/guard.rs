@@ -1,5 +1,6 @@
 //! Runs the body of an exported function, so that neither a panic nor a secret gets out of it.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::layerfi_error;
@@ -14,10 +15,10 @@ use crate::result::layerfi_result;
 /// Unwind safety is asserted because `body` shares only the engine with the rest of the program:
 /// its state is atomics and lock-free slots, which stay valid after a panic.
 #[inline]
-pub(crate) fn guard(
-    error: *mut *mut layerfi_error,
-    body: impl FnOnce() -> Result<(), Failure>,
-) -> layerfi_result {
+pub(crate) fn guard<B>(error: *mut *mut layerfi_error, body: B) -> layerfi_result
+where
+    B: FnOnce() -> Result<(), Failure>,
+{
     let mut body = Some(body);
     run(error, &mut || body.take().map_or(Ok(()), |body| body()))
 }
@@ -28,20 +29,34 @@ fn run(
     error: *mut *mut layerfi_error,
     body: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> layerfi_result {
+    guard_hit(error, body)
+}
+
+/// [`guard`], compiled into the function: for those whose common case is a cache hit.
+#[inline]
+pub(crate) fn guard_hit<B>(error: *mut *mut layerfi_error, body: B) -> layerfi_result
+where
+    B: FnOnce() -> Result<(), Failure>,
+{
     let result = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => layerfi_result::Ok,
         Ok(Err(failure)) => report(error, &failure),
-        Err(payload) => {
-            // Dropping a payload may panic as well.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-            report(error, &Failure::Panic)
-        }
+        Err(payload) => report_panic(error, payload),
     };
     registers::clear();
     result
 }
 
 #[cold]
+#[inline(never)]
+fn report_panic(error: *mut *mut layerfi_error, payload: Box<dyn Any + Send>) -> layerfi_result {
+    // Dropping a payload may panic as well.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    report(error, &Failure::Panic)
+}
+
+#[cold]
+#[inline(never)]
 fn report(error: *mut *mut layerfi_error, failure: &Failure) -> layerfi_result {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: by the header's conventions `error` is null or may be written.
@@ -55,14 +70,18 @@ mod tests {
     use super::*;
     use crate::handle;
 
+    type Body = fn() -> Result<(), Failure>;
+
     #[test]
     fn b23_a_panic_becomes_a_result() {
         let mut error = std::ptr::null_mut();
-        let result = guard(&mut error, || panic!("in a test"));
-        assert_eq!(result, layerfi_result::Panic);
-        assert!(!error.is_null());
-        // SAFETY: `guard` wrote it, and it is freed once.
-        unsafe { handle::free(error) };
+        for guard in [guard::<Body>, guard_hit::<Body>] {
+            let result = guard(&mut error, || panic!("in a test"));
+            assert_eq!(result, layerfi_result::Panic);
+            assert!(!error.is_null());
+            // SAFETY: `guard` wrote it, and it is freed once.
+            unsafe { handle::free(error) };
+        }
     }
 
     #[test]

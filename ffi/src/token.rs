@@ -7,7 +7,7 @@ use layerfi_auth::AccessToken;
 use crate::client::{Timeout, layerfi_client};
 use crate::error::layerfi_error;
 use crate::failure::Failure;
-use crate::guard::guard;
+use crate::guard::{guard, guard_hit};
 use crate::macros::{borrow, check_out, free, get, read_str, write_optional, write_out};
 use crate::result::layerfi_result;
 use crate::str_view::layerfi_str;
@@ -42,13 +42,13 @@ pub unsafe extern "C" fn layerfi_client_token(
     out: *mut *mut layerfi_token,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    guard(error, || {
+    guard_hit(error, || {
         let client = borrow!(client);
         check_out!(out);
         let timeout = Timeout::read(timeout_ms)?;
         let token = match client.client.borrow_token() {
             Some(token) => token.clone(),
-            None => client.waiting(timeout)?.token()?,
+            None => client.wait_for_token(timeout)?,
         };
         write_out!(out, layerfi_token { token });
         Ok(())
@@ -68,15 +68,20 @@ pub unsafe extern "C" fn layerfi_client_try_token(
     out: *mut *mut layerfi_token,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    guard(error, || {
+    guard_hit(error, || {
         let client = borrow!(client);
         check_out!(out);
-        let token = cached(client)?;
+        let token = match client.client.borrow_token() {
+            Some(token) => token.clone(),
+            None => cached(client)?,
+        };
         write_out!(out, layerfi_token { token });
         Ok(())
     })
 }
 
+#[cold]
+#[inline(never)]
 fn cached(client: &layerfi_client) -> Result<AccessToken, Failure> {
     let token = client.client.try_token()?;
     token.ok_or(Failure::NotAvailable)
@@ -106,14 +111,14 @@ pub unsafe extern "C" fn layerfi_client_copy_authorization(
     length: *mut usize,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    guard(error, || {
+    guard_hit(error, || {
         let client = borrow!(client);
         let timeout = Timeout::read(timeout_ms)?;
         if let Some(token) = client.client.borrow_token() {
             // SAFETY: by the header's conventions the buffer has `capacity` bytes.
             return unsafe { copy(&token, buffer, capacity, length) };
         }
-        let token = client.waiting(timeout)?.token()?;
+        let token = client.wait_for_token(timeout)?;
         // SAFETY: as above.
         unsafe { copy(&token, buffer, capacity, length) }
     })
@@ -131,7 +136,7 @@ pub unsafe extern "C" fn layerfi_client_try_copy_authorization(
     length: *mut usize,
     error: *mut *mut layerfi_error,
 ) -> layerfi_result {
-    guard(error, || {
+    guard_hit(error, || {
         let client = borrow!(client);
         if let Some(token) = client.client.borrow_token() {
             // SAFETY: by the header's conventions the buffer has `capacity` bytes.

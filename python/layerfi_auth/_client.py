@@ -167,11 +167,11 @@ class Client(ClientBase):
 
     async def authorization_async(self, *, timeout: float | None = None) -> str:
         """Return the value of the ``Authorization`` header, as `authorization` does."""
-        token = self._cached_token(timeout)
-        if token is None:
-            token = await await_call(self._start_token, timeout)
         # Not in a variable, which a traceback with variables would show.
-        return token.authorization
+        return (
+            self._cached_authorization(timeout)
+            or (await await_call(self._start_token, timeout)).authorization
+        )
 
     async def renew_token_async(
         self, refused: AccessToken, *, timeout: float | None = None

@@ -189,6 +189,7 @@ class Client:
     def stats(self) -> Stats:
         """Return the client's counters."""
     def _cached_token(self, timeout: float | None = None) -> AccessToken | None: ...
+    def _cached_authorization(self, timeout: float | None = None) -> str | None: ...
     def _cached_business_token(
         self,
         business_id: str | UUID,

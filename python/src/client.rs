@@ -39,6 +39,11 @@ pub(crate) struct ClientBase {
 }
 
 impl ClientBase {
+    #[inline]
+    pub(crate) fn state(&self) -> &ClientState {
+        &self.state
+    }
+
     fn business(&self, business_id: &Bound<'_, PyAny>) -> PyResult<BusinessId> {
         let text = Arg::of_call("business_id", business_id).id()?;
         self.state
@@ -75,7 +80,7 @@ fn session_duration(seconds: Given<'_, '_>) -> PyResult<SessionDuration> {
 
 /// The timeout of one call. It is checked on a cache hit too, so that a wrong
 /// value always fails.
-fn call_timeout(timeout: Given<'_, '_>) -> PyResult<Option<Duration>> {
+pub(crate) fn call_timeout(timeout: Given<'_, '_>) -> PyResult<Option<Duration>> {
     timeout
         .map(|timeout| Arg::of_call("timeout", timeout).seconds(Seconds::Positive))
         .transpose()
@@ -247,6 +252,16 @@ impl ClientBase {
     ) -> PyResult<Option<Py<AccessToken>>> {
         call_timeout(timeout)?;
         self.state.cached_token(py)
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn _cached_authorization(
+        &self,
+        py: Python<'_>,
+        timeout: Given<'_, '_>,
+    ) -> PyResult<Option<Py<PyString>>> {
+        call_timeout(timeout)?;
+        self.state.cached_authorization(py)
     }
 
     fn _start_token(

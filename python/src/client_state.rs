@@ -1,7 +1,7 @@
 //! State that a client shares with its pending calls: the engine's client, and
 //! the Python object of the current access token.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use layerfi_auth::{Error, TokenReader, blocking};
@@ -11,6 +11,7 @@ use pyo3::types::PyString;
 use crate::errors;
 use crate::provider::{PythonProvider, WaitingThread};
 use crate::tokens::AccessToken;
+use crate::try_cell::TryCell;
 use crate::worker::ptr_eq;
 
 /// State that a client shares with its pending calls.
@@ -18,12 +19,11 @@ pub(crate) struct ClientState {
     pub(crate) client: blocking::Client,
     provider: Option<PythonProvider>,
     current: ArcSwapOption<Current>,
-    fast: Mutex<FastPath>,
+    fast: TryCell<FastPath>,
 }
 
 /// Fast path of a cache hit, for one thread at a time; with a GIL that is every
-/// call. Its lock is only tried, never waited for; other threads use
-/// `ClientState::current`.
+/// call. Others use `ClientState::current`.
 struct FastPath {
     reader: TokenReader,
     current: Option<Arc<Current>>,
@@ -46,7 +46,7 @@ impl ClientState {
             client,
             provider,
             current: ArcSwapOption::empty(),
-            fast: Mutex::new(fast),
+            fast: TryCell::new(fast),
         })
     }
 
@@ -88,32 +88,50 @@ impl ClientState {
     /// The header with the cached access token, if there is a valid one.
     #[inline]
     pub(crate) fn cached_authorization(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        self.cached(py, |current| {
-            current.object.get().authorization(py).clone().unbind()
+        self.cached(py, |current| current.object.get().shared_authorization(py))
+    }
+
+    /// May be called where PyO3 does not know that the thread is attached: what is
+    /// rare attaches it again.
+    #[inline]
+    fn cached<R>(&self, py: Python<'_>, get: impl Fn(&Current) -> R) -> PyResult<Option<R>> {
+        let hit = |fast: &mut FastPath| {
+            let FastPath { reader, current } = fast;
+            let Some(token) = reader.borrow_token() else {
+                return Ok(None);
+            };
+            match current {
+                Some(current) if is_same_object(&current.token, token) => Ok(Some(get(current))),
+                _ => self.replace_current(current, token, &get).map(Some),
+            }
+        };
+        let hit = self.fast.with(py, hit);
+        hit.unwrap_or_else(|| self.cached_for_others(&get))
+    }
+
+    /// A hit while another call uses the fast path.
+    #[cold]
+    fn cached_for_others<R>(&self, get: &impl Fn(&Current) -> R) -> PyResult<Option<R>> {
+        Python::attach(|py| match self.client.borrow_token() {
+            Some(token) => self.with_current(py, &token, get).map(Some),
+            None => Ok(None),
         })
     }
 
-    #[inline]
-    fn cached<R>(&self, py: Python<'_>, get: impl Fn(&Current) -> R) -> PyResult<Option<R>> {
-        let Ok(mut fast) = self.fast.try_lock() else {
-            return match self.client.borrow_token() {
-                Some(token) => self.with_current(py, &token, get).map(Some),
-                None => Ok(None),
-            };
-        };
-        let FastPath { reader, current } = &mut *fast;
-        let Some(token) = reader.borrow_token() else {
-            return Ok(None);
-        };
-        match current {
-            Some(current) if is_same_object(&current.token, token) => Ok(Some(get(current))),
-            _ => {
-                let made = self.make_current(py, token)?;
-                let result = get(&made);
-                *current = Some(made);
-                Ok(Some(result))
-            }
-        }
+    /// The first hit of a token.
+    #[cold]
+    fn replace_current<R>(
+        &self,
+        current: &mut Option<Arc<Current>>,
+        token: &layerfi_auth::AccessToken,
+        get: &impl Fn(&Current) -> R,
+    ) -> PyResult<R> {
+        Python::attach(|py| {
+            let made = self.make_current(py, token)?;
+            let result = get(&made);
+            *current = Some(made);
+            Ok(result)
+        })
     }
 
     /// The Python object of a token of this client's.

@@ -11,6 +11,7 @@ mod errors;
 mod event_loop;
 mod gil;
 mod greenlets;
+mod hit_methods;
 mod lifecycle;
 mod logging;
 mod options;
@@ -19,6 +20,7 @@ mod provider;
 mod references;
 mod stats;
 mod tokens;
+mod try_cell;
 mod worker;
 
 /// Zeroes all memory that is freed, including the buffers of the HTTP and TLS
@@ -56,6 +58,7 @@ mod native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::lifecycle::check_first_interpreter()?;
+        crate::hit_methods::install(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         crate::lifecycle::register_hooks(module)
     }

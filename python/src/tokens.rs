@@ -70,6 +70,17 @@ impl AccessToken {
     }
 }
 
+impl AccessToken {
+    /// As `authorization`, where PyO3 may not know that the thread is attached.
+    #[inline]
+    pub(crate) fn shared_authorization(&self, py: Python<'_>) -> Py<PyString> {
+        match self.authorization.get(py) {
+            Some(text) => text.clone_ref(py),
+            None => Python::attach(|py| self.authorization(py).clone().unbind()),
+        }
+    }
+}
+
 /// `Bearer <token>`.
 fn authorization<'py>(py: Python<'py>, secret: &str) -> Bound<'py, PyString> {
     PyString::new(py, &format!("Bearer {secret}"))

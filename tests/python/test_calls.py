@@ -249,6 +249,57 @@ def test_b01_awaited_cache_hit_does_not_use_the_loop(client):
         client.business_token_async(BUSINESS).send(None)
 
 
+def test_b01_b24_every_form_of_a_hit_is_served_and_counted_once(layer, client):
+    token = client.token()
+    calls = [
+        client.token,
+        client.authorization,
+        lambda: client.token(timeout=5),
+        lambda: client.token(timeout=None),
+        lambda: client.authorization(timeout=5),
+        lambda: asyncio.run(client.token_async()),
+        lambda: asyncio.run(client.token_async(timeout=5)),
+        lambda: asyncio.run(client.authorization_async()),
+        lambda: asyncio.run(client.authorization_async(timeout=5)),
+    ]
+    for _ in range(2):
+        for number, call in enumerate(calls):
+            before = client.stats().hits
+            assert call() in (token, token.authorization), f"call {number}"
+            assert client.stats().hits == before + 1, f"call {number} counts other than 1"
+    # The first hits of a new token, whose object is made then.
+    client.invalidate(token)
+    new = client.token()
+    assert new != token
+    before = client.stats().hits
+    assert client.authorization() == new.authorization
+    assert client.token() is new
+    assert client.stats().hits == before + 2
+    assert layer.count("token") == 2
+
+
+def test_b01_methods_of_hits_look_and_fail_like_the_others(client):
+    client.token()
+    for name in ("token", "authorization"):
+        method, other = getattr(type(client), name), type(client).whoami
+        assert type(method) is type(other)
+        assert inspect.signature(method) == inspect.signature(other)
+        assert method.__doc__.startswith("Return "), "the documentation begins differently"
+        assert (method.__name__, method.__qualname__) == (name, f"Client.{name}")
+        call = getattr(client, name)
+        for wrong, error in [
+            (lambda call=call: call(3), "takes 0 positional arguments but 1 was given"),
+            (lambda call=call: call(time=3), "unexpected keyword argument 'time'"),
+            (lambda call=call: call(timeout="3"), "timeout must be a number of seconds"),
+            (lambda method=method: method(), "needs an argument"),
+            (lambda method=method: method(3), "doesn't apply to a 'int' object"),
+        ]:
+            with pytest.raises(TypeError, match=error):
+                wrong()
+        with pytest.raises(LayerAuthError, match="timeout must be more than 0"):
+            call(timeout=0)
+
+
 def test_async_methods_are_coroutine_functions(client):
     for name in dir(client):
         if name.endswith("_async"):

@@ -36,10 +36,8 @@ pub(crate) struct Entry<V> {
 /// Verdict on a value at the current time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Valid, by an earlier check in this clock tick.
+    /// Valid.
     Good,
-    /// Valid, by a new reading of the clocks.
-    Checked,
     /// Valid, and a refresh is due.
     Refresh,
     /// Too old: may be served only if a fetch of a newer value fails.
@@ -65,21 +63,23 @@ impl<V> Entry<V> {
         }
     }
 
-    /// Verdict for a caller that requires a lifetime of `min_remaining`, or the
-    /// default. This is the hit path: within a tick it reads one clock once.
+    /// Whether the value was found valid in this clock tick, for callers without a
+    /// `min_remaining`. This is the hit path.
     #[inline]
-    pub(super) fn verdict(&self, clock: &Clock, min_remaining: Option<Duration>) -> Verdict {
-        let tick = clock.tick();
-        if min_remaining.is_none() && self.good_at.load(Ordering::Relaxed) == tick {
-            return Verdict::Good;
-        }
-        self.check(clock, tick, min_remaining)
+    pub(super) fn is_good_at(&self, tick: u64) -> bool {
+        self.good_at.load(Ordering::Relaxed) == tick
     }
 
-    #[inline(never)]
-    fn check(&self, clock: &Clock, tick: u64, min_remaining: Option<Duration>) -> Verdict {
+    /// Verdict for a caller that requires a lifetime of `min_remaining`, or the
+    /// default. `tick` was read from the clock before.
+    pub(super) fn check(
+        &self,
+        clock: &Clock,
+        tick: u64,
+        min_remaining: Option<Duration>,
+    ) -> Verdict {
         let verdict = self.verdict_at(clock.now(), min_remaining);
-        if verdict == Verdict::Checked && min_remaining.is_none() {
+        if verdict == Verdict::Good && min_remaining.is_none() {
             self.good_at.store(tick, Ordering::Relaxed);
         }
         verdict
@@ -93,7 +93,7 @@ impl<V> Entry<V> {
         } else if age >= self.refresh_age(limit) {
             Verdict::Refresh
         } else {
-            Verdict::Checked
+            Verdict::Good
         }
     }
 

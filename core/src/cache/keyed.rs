@@ -12,7 +12,7 @@ use super::entry::{Entry, Verdict};
 use super::map::ReadMap;
 use super::policy;
 use super::sieve::Sieve;
-use super::slot::Slot;
+use super::slot::{Borrowed, Slot};
 use super::source::{Context, FetchParams, Outcome, Source};
 use crate::deadline::Progress;
 use crate::error::Result;
@@ -72,17 +72,15 @@ where
         }))
     }
 
-    /// Reads the value of a key, if it can be served now. Starts the refresh that
-    /// is due.
+    /// As [`Slot::hit`], for one key.
     #[inline]
-    pub(crate) fn hit<Q, S, R>(
+    pub(crate) fn hit<Q, S>(
         &self,
         cx: &Context,
         key: &Q,
         min_remaining: Option<Duration>,
         source: impl FnOnce() -> S,
-        read: impl FnOnce(&Entry<V>) -> R,
-    ) -> Option<R>
+    ) -> Option<Borrowed<V>>
     where
         Q: Hash + Equivalent<K>,
         S: Source<V>,
@@ -91,10 +89,9 @@ where
         let hit = |node: &Arc<Node<V>>| {
             node.mark_used();
             let registered = || Registered::new(source(), shared, node.number, cx);
-            let borrowed = node.slot.hit(cx, min_remaining, registered)?;
-            Some(read(borrowed.entry()))
+            node.slot.load_valid(cx, min_remaining, registered)
         };
-        shared.nodes.with(key, hit)?
+        Borrowed::new(shared.nodes.with(key, hit).unwrap_or_default())
     }
 
     /// Reads the value of a key, if it can be served now, and whether its refresh
@@ -112,8 +109,8 @@ where
         let read = |node: &Arc<Node<V>>| {
             node.mark_used();
             let entry = node.slot.peek()?;
-            let due = match entry.verdict(&cx.clock, None) {
-                Verdict::Good | Verdict::Checked => false,
+            let due = match entry.verdict_at(cx.clock.now(), None) {
+                Verdict::Good => false,
                 Verdict::Refresh => true,
                 Verdict::Spent => return None,
             };

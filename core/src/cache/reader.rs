@@ -41,11 +41,13 @@ impl<V: Send + Sync + 'static> Reader<V> {
     where
         S: Source<V>,
     {
+        let tick = cx.clock.tick();
         let entry = self.cache.load().as_ref()?;
-        match entry.verdict(&cx.clock, None) {
-            Verdict::Good => {}
-            Verdict::Spent => return None,
-            verdict => self.slot.on_tick(cx, source(), entry, verdict, None),
+        if !entry.is_good_at(tick) {
+            match entry.check(&cx.clock, tick, None) {
+                Verdict::Spent => return None,
+                verdict => self.slot.on_tick(cx, source(), entry, verdict, None),
+            }
         }
         cx.stats.count_hit(entry.is_stale());
         Some(&entry.value)

@@ -41,14 +41,23 @@ enum Step<V> {
 
 /// Value that is read in place, without changing a shared reference count. It
 /// keeps the value in memory and should be short-lived.
-pub(crate) struct Borrowed<V>(Guard<Option<Arc<Entry<V>>>>);
+pub(crate) struct Borrowed<V>(CurrentGuard<V>);
+
+/// Guard of a slot's current entry.
+pub(super) type CurrentGuard<V> = Guard<Option<Arc<Entry<V>>>>;
 
 impl<V> Borrowed<V> {
+    /// `None` for an empty guard.
+    #[inline]
+    pub(super) fn new(current: CurrentGuard<V>) -> Option<Self> {
+        current.is_some().then_some(Self(current))
+    }
+
     #[inline]
     pub(crate) fn entry(&self) -> &Entry<V> {
         match &*self.0 {
             Some(entry) => entry,
-            // Only `Slot::hit` creates one, from a guard that holds an entry.
+            // `new` refuses a guard without an entry.
             None => unreachable!("a hit without an entry"),
         }
     }
@@ -91,16 +100,60 @@ impl<V: Send + Sync + 'static> Slot<V> {
     where
         S: Source<V>,
     {
+        Borrowed::new(self.load_valid(cx, min_remaining, source))
+    }
+
+    /// As [`hit`](Self::hit). Returns an empty guard for a miss, which fits into two
+    /// registers: an `Option` of a guard is written to memory and read back.
+    #[inline]
+    pub(super) fn load_valid<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        min_remaining: Option<Duration>,
+        source: impl FnOnce() -> S,
+    ) -> CurrentGuard<V>
+    where
+        S: Source<V>,
+    {
+        // What may panic comes before the load, and what is rare goes to a function
+        // that takes the guard by value. So the guard needs no place in memory.
+        let tick = cx.clock.tick();
+        let counter = cx.stats.hit_counter();
         step();
         let current = self.current.load();
-        let entry = current.as_ref()?;
-        match entry.verdict(&cx.clock, min_remaining) {
-            Verdict::Good => {}
-            Verdict::Spent => return None,
+        match &*current {
+            Some(entry) if min_remaining.is_none() && entry.is_good_at(tick) => {
+                counter.count(entry.is_stale());
+                current
+            }
+            _ => self.check_hit(cx, current, tick, min_remaining, source),
+        }
+    }
+
+    /// [`load_valid`](Self::load_valid) for a value that was not yet found valid in
+    /// this clock tick.
+    #[cold]
+    #[inline(never)]
+    fn check_hit<S>(
+        self: &Arc<Self>,
+        cx: &Context,
+        current: CurrentGuard<V>,
+        tick: u64,
+        min_remaining: Option<Duration>,
+        source: impl FnOnce() -> S,
+    ) -> CurrentGuard<V>
+    where
+        S: Source<V>,
+    {
+        let Some(entry) = &*current else {
+            return current;
+        };
+        match entry.check(&cx.clock, tick, min_remaining) {
+            Verdict::Spent => return Guard::from_inner(None),
             verdict => self.on_tick(cx, source(), entry, verdict, min_remaining),
         }
         cx.stats.count_hit(entry.is_stale());
-        Some(Borrowed(current))
+        current
     }
 
     /// Work of a hit that is needed once per clock tick. A separate function, so that
@@ -205,8 +258,8 @@ impl<V: Send + Sync + 'static> Slot<V> {
         S: Source<V>,
     {
         if let Some(entry) = self.peek() {
-            match entry.verdict(&cx.clock, None) {
-                Verdict::Good | Verdict::Checked => return Ok(()),
+            match entry.verdict_at(cx.clock.now(), None) {
+                Verdict::Good => return Ok(()),
                 Verdict::Refresh => {
                     self.refresh(cx, source, &entry, None);
                     return Ok(());

@@ -12,7 +12,7 @@ use super::batch::{BatchProgress, BusinessTokens};
 use super::builder::ClientBuilder;
 use super::options::{BatchOptions, BusinessTokenOptions};
 pub use super::pending::Pending;
-use super::reader::{TokenReader, TokenRef};
+use super::reader::{BusinessTokenRef, TokenReader, TokenRef};
 use crate::business_id::BusinessId;
 use crate::engine::runtime;
 use crate::environment::Environment;
@@ -123,10 +123,18 @@ impl Client {
     ///
     /// # Errors
     /// As [`crate::Client::token`].
+    #[inline]
     pub fn token(&self) -> Result<AccessToken> {
-        if let Some(token) = self.client.borrow_token() {
-            return Ok(token.clone());
+        match self.client.borrow_token() {
+            Some(token) => Ok(token.clone()),
+            None => self.fetch_token(),
         }
+    }
+
+    /// [`token`](Self::token) without a cached one.
+    #[cold]
+    #[inline(never)]
+    fn fetch_token(&self) -> Result<AccessToken> {
         self.run(|client| async move { client.token().await })
     }
 
@@ -143,6 +151,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`crate::Client::try_token`].
+    #[inline]
     pub fn try_token(&self) -> Result<Option<AccessToken>> {
         self.client.try_token()
     }
@@ -185,11 +194,32 @@ impl Client {
         business: &BusinessId,
         options: BusinessTokenOptions,
     ) -> Result<BusinessToken> {
-        if let Some(token) = self.client.cached_business_token(business, options) {
-            return Ok(token);
+        match self.client.borrow_business_token(business, options) {
+            Some(token) => Ok(token.clone()),
+            None => self.fetch_business_token(business.clone(), options),
         }
-        let business = business.clone();
+    }
+
+    /// As [`fetch_token`](Self::fetch_token).
+    #[cold]
+    #[inline(never)]
+    fn fetch_business_token(
+        &self,
+        business: BusinessId,
+        options: BusinessTokenOptions,
+    ) -> Result<BusinessToken> {
         self.run(|client| async move { client.business_token_with(&business, options).await })
+    }
+
+    /// As [`crate::Client::borrow_business_token`].
+    #[must_use]
+    #[inline]
+    pub fn borrow_business_token(
+        &self,
+        business: &BusinessId,
+        options: impl Into<BusinessTokenOptions>,
+    ) -> Option<BusinessTokenRef> {
+        self.client.borrow_business_token(business, options)
     }
 
     /// As [`crate::Client::try_business_token`].

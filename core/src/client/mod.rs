@@ -22,10 +22,11 @@ use url::Url;
 use self::batch::BusinessTokens;
 use self::builder::ClientBuilder;
 use self::options::{BatchOptions, BusinessTokenOptions};
-use self::reader::{TokenReader, TokenRef};
+use self::reader::{BusinessTokenRef, TokenReader, TokenRef};
 use crate::business_id::BusinessId;
 use crate::deadline::{Deadline, MAX_TIMEOUT};
 use crate::engine::business::Wanted;
+use crate::engine::runtime::Wait;
 use crate::engine::{Engine, keep_warm};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -120,13 +121,20 @@ impl Client {
     /// seconds after the credentials were refused) the same error is returned
     /// without a request.
     pub async fn token(&self) -> Result<AccessToken> {
-        if let Some(token) = self.borrow_token() {
-            return Ok(token.clone());
+        match self.borrow_token() {
+            Some(token) => Ok(token.clone()),
+            None => self.fetch_token().await,
         }
+    }
+
+    /// [`token`](Self::token) without a cached one. Boxed, so that the future of a hit
+    /// is small.
+    #[cold]
+    fn fetch_token(&self) -> Wait<AccessToken> {
         let get = |engine: Arc<Engine>, deadline: Deadline| async move {
             engine.access_token(deadline.progress()).await
         };
-        pending::run_shared(&self.engine, self.timeout, get).await
+        pending::run_shared(&self.engine, self.timeout, get)
     }
 
     /// Returns the access token if one is cached, and never waits. `None` means
@@ -135,6 +143,7 @@ impl Client {
     /// # Errors
     /// The failure of the last token request, during the quiet time
     /// after it.
+    #[inline]
     pub fn try_token(&self) -> Result<Option<AccessToken>> {
         match self.borrow_token() {
             Some(token) => Ok(Some(token.clone())),
@@ -152,11 +161,15 @@ impl Client {
     pub fn borrow_token(&self) -> Option<TokenRef> {
         match self.engine.cached_access_token() {
             Some(hit) => Some(TokenRef::new(hit)),
-            None => {
-                keep_warm::ensure(&self.engine);
-                None
-            }
+            None => self.no_token(),
         }
+    }
+
+    /// Does what a hit would have done for `keep_warm`.
+    #[cold]
+    fn no_token(&self) -> Option<TokenRef> {
+        keep_warm::ensure(&self.engine);
+        None
     }
 
     /// Returns a reader for one thread or task, for hot loops: as long as the token
@@ -198,15 +211,20 @@ impl Client {
         business: &BusinessId,
         options: BusinessTokenOptions,
     ) -> Result<BusinessToken> {
-        if let Some(token) = self.cached_business_token(business, options) {
-            return Ok(token);
+        match self.borrow_business_token(business, options) {
+            Some(token) => Ok(token.clone()),
+            None => self.fetch_business_token(wanted(business, options)).await,
         }
-        let wanted = wanted(business, options);
+    }
+
+    /// As [`fetch_token`](Self::fetch_token).
+    #[cold]
+    fn fetch_business_token(&self, wanted: Wanted) -> Wait<BusinessToken> {
         let get = |engine: Arc<Engine>, deadline: Deadline| async move {
             let get = engine.business_token(&wanted, None, deadline.progress());
             Ok(get.await?.value.clone())
         };
-        pending::run_shared(&self.engine, self.timeout, get).await
+        pending::run_shared(&self.engine, self.timeout, get)
     }
 
     /// Returns a business token if there is one in the cache that meets the options,
@@ -222,8 +240,8 @@ impl Client {
         options: impl Into<BusinessTokenOptions>,
     ) -> Result<Option<BusinessToken>> {
         let options = options.into();
-        match self.cached_business_token(business, options) {
-            Some(token) => Ok(Some(token)),
+        match self.borrow_business_token(business, options) {
+            Some(token) => Ok(Some(token.clone())),
             None => self.engine.try_business_token(&wanted(business, options)),
         }
     }
@@ -238,12 +256,42 @@ impl Client {
         business: &BusinessId,
         options: BusinessTokenOptions,
     ) -> Option<BusinessToken> {
+        self.borrow_business_token(business, options)
+            .map(|token| token.clone())
+    }
+
+    /// Returns a business token from the cache for reading in place, as
+    /// [`borrow_token`](Self::borrow_token) does for the access token. Starts no
+    /// request. Returns `None` if
+    /// [`business_token_with`](Self::business_token_with) would wait.
+    ///
+    /// Hold it for a moment only: copy what you need.
+    ///
+    /// ```
+    /// # use layerfi_auth::{BusinessId, Client, Result, SessionDuration};
+    /// /// The answer of an endpoint that a page gets its token from.
+    /// async fn answer(client: &Client, business: &BusinessId) -> Result<String> {
+    ///     if let Some(token) = client.borrow_business_token(business, SessionDuration::default()) {
+    ///         return Ok(token.to_json().expose().to_owned());
+    ///     }
+    ///     let token = client.business_token(business).await?;
+    ///     Ok(token.to_json().expose().to_owned())
+    /// }
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn borrow_business_token(
+        &self,
+        business: &BusinessId,
+        options: impl Into<BusinessTokenOptions>,
+    ) -> Option<BusinessTokenRef> {
         let BusinessTokenOptions {
             session_duration,
             min_remaining,
-        } = options;
+        } = options.into();
         self.engine
             .cached_business_token(business, session_duration, min_remaining)
+            .map(BusinessTokenRef::new)
     }
 
     /// Mints a new token for one business. It is not cached.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 
 use crate::deadline::Deadline;
-use crate::engine::runtime::{self, Task};
+use crate::engine::runtime::{self, Task, Wait};
 use crate::engine::{Engine, keep_warm};
 use crate::error::{Error, ErrorKind, Result, seconds};
 
@@ -41,21 +41,21 @@ where
 /// at the timeout that the client was built with. So a call with that timeout, or a
 /// longer one, needs no timer and no task on the engine's thread: the caller itself
 /// waits.
-pub(super) async fn run_shared<T, F>(
+pub(super) fn run_shared<T, F>(
     engine: &Arc<Engine>,
     timeout: Duration,
-    call: impl FnOnce(Arc<Engine>, Deadline) -> F,
-) -> Result<T>
+    call: impl FnOnce(Arc<Engine>, Deadline) -> F + Send + 'static,
+) -> Wait<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
+    let engine = Arc::clone(engine);
     if timeout < engine.config.timeout {
-        return run(engine, timeout, call).await;
+        return Wait::new(Box::pin(async move { run(&engine, timeout, call).await }));
     }
-    keep_warm::ensure(engine);
-    let call = call(Arc::clone(engine), Deadline::after(timeout));
-    runtime::Wait::new(Box::pin(call)).await
+    keep_warm::ensure(&engine);
+    Wait::new(Box::pin(call(engine, Deadline::after(timeout))))
 }
 
 /// Call that was started by [`Client::start`](super::blocking::Client::start).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::cache::{Borrowed, Reader};
 use crate::engine::{Engine, keep_warm};
-use crate::token::AccessToken;
+use crate::token::{AccessToken, BusinessToken};
 
 /// Access token, read in place. See [`Client::borrow_token`](crate::Client::borrow_token).
 pub struct TokenRef(Borrowed<AccessToken>);
@@ -28,6 +28,32 @@ impl Deref for TokenRef {
 }
 
 impl fmt::Debug for TokenRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// Business token, read in place. See
+/// [`Client::borrow_business_token`](crate::Client::borrow_business_token).
+pub struct BusinessTokenRef(Borrowed<BusinessToken>);
+
+impl BusinessTokenRef {
+    #[inline]
+    pub(super) fn new(borrowed: Borrowed<BusinessToken>) -> Self {
+        Self(borrowed)
+    }
+}
+
+impl Deref for BusinessTokenRef {
+    type Target = BusinessToken;
+
+    #[inline]
+    fn deref(&self) -> &BusinessToken {
+        self.0.value()
+    }
+}
+
+impl fmt::Debug for BusinessTokenRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

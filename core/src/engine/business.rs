@@ -11,7 +11,7 @@ use super::Engine;
 use super::exchange::is_401;
 use super::key::{Key, KeyRef};
 use crate::business_id::BusinessId;
-use crate::cache::{Entry, FetchParams, Fetched, Outcome, Source};
+use crate::cache::{Borrowed, Entry, FetchParams, Fetched, Outcome, Source};
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::layer_api;
@@ -57,7 +57,7 @@ impl Engine {
         business: &BusinessId,
         session_duration: SessionDuration,
         min_remaining: Option<Duration>,
-    ) -> Option<BusinessToken> {
+    ) -> Option<Borrowed<BusinessToken>> {
         let key = KeyRef {
             business,
             session_duration,
@@ -70,10 +70,7 @@ impl Engine {
             };
             self.business_source(&wanted, None)
         };
-        self.business
-            .hit(&self.cx, &key, min_remaining, source, |entry| {
-                entry.value.clone()
-            })
+        self.business.hit(&self.cx, &key, min_remaining, source)
     }
 
     /// As [`Slot::try_get`](crate::cache::Slot::try_get).

@@ -191,6 +191,7 @@ impl TestClock {
         self.now().system_time()
     }
 
+    #[inline(never)]
     fn now(&self) -> Now {
         self.0
             .lock()
@@ -198,6 +199,7 @@ impl TestClock {
             .now
     }
 
+    #[inline(never)]
     fn tick(&self) -> u64 {
         self.0
             .lock()

@@ -5,7 +5,8 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use layerfi_auth::{
-    Client, Credentials, CredentialsProvider, ErrorKind, SessionDuration, TestClock, blocking,
+    BusinessTokenOptions, Client, Credentials, CredentialsProvider, ErrorKind, SessionDuration,
+    TestClock, blocking,
 };
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Endpoint, Fault, TokenKind};
 use layerfi_auth_tests::{
@@ -662,4 +663,52 @@ fn b01_try_token_returns_a_cached_token_without_waiting() {
     );
     fn assert_shareable<T: Send + Sync>(_: &T) {}
     assert_shareable::<Client>(&client);
+}
+
+#[test]
+fn b01_borrowed_business_token_is_read_in_place() {
+    let layer = emulator();
+    let clock = TestClock::new();
+    let client = client_builder(&layer)
+        .test_clock(clock.clone())
+        .business_token_capacity(1)
+        .build_blocking()
+        .unwrap();
+    let [first, second] = [businesses(2)[0].clone(), businesses(2)[1].clone()];
+    let session = SessionDuration::default();
+    assert!(
+        client.borrow_business_token(&first, session).is_none(),
+        "there is no token yet"
+    );
+    assert_requests(&layer, &[]);
+    let token = client.business_token(&first).unwrap();
+    let borrowed = client.borrow_business_token(&first, session).unwrap();
+    let again = client.borrow_business_token(&first, session).unwrap();
+    assert!(*borrowed == token, "another token is borrowed");
+    assert!(
+        std::ptr::eq(&*borrowed, &*again),
+        "the token is copied, not borrowed"
+    );
+    let hour = SessionDuration::from_secs(7_200).unwrap();
+    assert!(
+        client.borrow_business_token(&first, hour).is_none(),
+        "a token of another session duration is borrowed"
+    );
+    clock.advance(token.expires_in() / 4);
+    let too_long = BusinessTokenOptions::default().min_remaining(token.expires_in());
+    assert!(
+        client.borrow_business_token(&first, too_long).is_none(),
+        "a token with less than the minimum lifetime is borrowed"
+    );
+    assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 1)]);
+    // The cache has room for one token.
+    client.business_token(&second).unwrap();
+    assert!(
+        client.borrow_business_token(&first, session).is_none(),
+        "the first token is still cached"
+    );
+    assert!(
+        borrowed.secret() == token.secret(),
+        "a borrowed token does not outlive its eviction"
+    );
 }

@@ -68,6 +68,7 @@ fn hits(client: &Client, reader: &mut TokenReader, business: &BusinessId, times:
                 .unwrap()
                 .is_some()
         );
+        assert!(client.borrow_business_token(business, session).is_some());
         assert!(client.business_token(business).is_ok());
     }
 }

@@ -34,7 +34,8 @@ impl Bench {
 
     fn hit(&self, key: u32) -> Option<u32> {
         self.keyed
-            .hit(&self.cx, &key, None, || self.script(), |entry| entry.value)
+            .hit(&self.cx, &key, None, || self.script())
+            .map(|hit| *hit.value())
     }
 
     async fn get(&self, key: u32, script: &Script) -> crate::Result<u32> {
@@ -172,7 +173,8 @@ async fn b15_refreshed_key_is_not_removed_at_its_first_expiry() {
     assert_eq!(
         bench
             .keyed
-            .hit(&bench.cx, &1, None, || script.clone(), |entry| entry.value),
+            .hit(&bench.cx, &1, None, || script.clone())
+            .map(|hit| *hit.value()),
         Some(1)
     );
     settle().await;
