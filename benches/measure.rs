@@ -139,6 +139,12 @@ fn hits() {
             }),
         );
         figures.add(
+            "hit-business-borrowed",
+            nanos(|| {
+                black_box(client.borrow_business_token(&business, options).is_some());
+            }),
+        );
+        figures.add(
             "hit-business",
             nanos(|| {
                 black_box(client.cached_business_token(&business, options));

@@ -161,6 +161,13 @@ fn run(name: &str, calls: u32) {
                 black_box(client.cached_business_token(&business, options));
             });
         }
+        "hit-business-borrowed" => {
+            let (client, _, business) = warm();
+            let options = BusinessTokenOptions::default();
+            repeat(calls, || {
+                black_box(client.borrow_business_token(&business, options).is_some());
+            });
+        }
         "token" => {
             let clock = TestClock::new();
             let client = ClientBuilder::from_env()
