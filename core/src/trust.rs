@@ -311,11 +311,9 @@ impl TrustStore {
         let public = store.len();
         let from_file = self.file.as_ref().map(|file| file.certificates.load_full());
         let private = from_file.iter().flat_map(|list| list.iter());
-        let private: Vec<_> = private.chain(&self.given).collect();
+        let private: Vec<_> = private.chain(&self.given).cloned().collect();
         if !private.is_empty() {
-            let store = Arc::make_mut(&mut store);
-            // They were checked when they were read.
-            store.add_parsable_certificates(private.into_iter().cloned());
+            store = with_private(store, private);
         }
         Roots {
             private: store.len() - public,
@@ -325,6 +323,38 @@ impl TrustStore {
             is_complete,
         }
     }
+}
+
+/// Public and private roots together, as made last in this process. Making them copies
+/// all public ones, which takes as long as a tenth of a handshake.
+static COMBINED: ArcSwapOption<Combined> = ArcSwapOption::const_empty();
+
+struct Combined {
+    public: Arc<RootCertStore>,
+    private: Vec<CertificateDer<'static>>,
+    both: Arc<RootCertStore>,
+}
+
+fn with_private(
+    public: Arc<RootCertStore>,
+    private: Vec<CertificateDer<'static>>,
+) -> Arc<RootCertStore> {
+    if let Some(last) = COMBINED.load_full()
+        && Arc::ptr_eq(&last.public, &public)
+        && last.private == private
+    {
+        return Arc::clone(&last.both);
+    }
+    let mut both = RootCertStore::clone(&public);
+    // They were checked when they were read.
+    both.add_parsable_certificates(private.iter().cloned());
+    let both = Arc::new(both);
+    COMBINED.store(Some(Arc::new(Combined {
+        public,
+        private,
+        both: Arc::clone(&both),
+    })));
+    both
 }
 
 /// The system's roots, and whether all could be read and there are some. A system

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher as _, Hash};
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashTable};
+use once_cell::race::OnceBox;
 
 /// With 100,000 keys a table has 400 entries. Copying it takes microseconds;
 /// fetching the value of the new key takes hundreds of microseconds.
@@ -18,7 +19,9 @@ const SHARDS: usize = 256;
 type Shard<K, T> = ArcSwap<HashTable<(K, T)>>;
 
 pub(super) struct ReadMap<K, T> {
-    shards: Box<[Shard<K, T>]>,
+    /// Made on first use: many clients keep no value here, and making and dropping
+    /// shards costs more than the rest of a client.
+    shards: OnceBox<[Shard<K, T>; SHARDS]>,
     hasher: RandomState,
 }
 
@@ -29,15 +32,14 @@ where
 {
     pub(super) fn new() -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| ArcSwap::default()).collect(),
+            shards: OnceBox::new(),
             hasher: RandomState::default(),
         }
     }
 
-    fn shard(&self, hash: u64) -> Option<&Shard<K, T>> {
-        // The table uses the top seven bits of the hash as tags and the low bits as
-        // positions. The middle bits are free.
-        self.shards.get((hash >> 32) as usize % SHARDS)
+    fn make(&self) -> &[Shard<K, T>; SHARDS] {
+        self.shards
+            .get_or_init(|| Box::new(std::array::from_fn(|_| ArcSwap::default())))
     }
 
     /// Calls `read` with the value of a key, if the map has it.
@@ -47,7 +49,7 @@ where
         Q: Hash + Equivalent<K>,
     {
         let hash = self.hasher.hash_one(key);
-        let table = self.shard(hash)?.load();
+        let table = shard(self.shards.get()?, hash)?.load();
         let (_, value) = table.find(hash, |(other, _)| key.equivalent(other))?;
         Some(read(value))
     }
@@ -55,7 +57,7 @@ where
     /// Adds or replaces a key. The caller ensures that one writer runs at a time.
     pub(super) fn insert(&self, key: K, value: T) {
         let hash = self.hasher.hash_one(&key);
-        let Some(shard) = self.shard(hash) else {
+        let Some(shard) = shard(self.make(), hash) else {
             return;
         };
         let mut table = HashTable::clone(&shard.load());
@@ -69,7 +71,7 @@ where
     /// Removes a key. The caller ensures that one writer runs at a time.
     pub(super) fn remove(&self, key: &K) {
         let hash = self.hasher.hash_one(key);
-        let Some(shard) = self.shard(hash) else {
+        let Some(shard) = self.shards.get().and_then(|shards| shard(shards, hash)) else {
             return;
         };
         let mut table = HashTable::clone(&shard.load());
@@ -81,12 +83,19 @@ where
 
     /// Calls `visit` for each key and value, one shard at a time.
     pub(super) fn for_each(&self, mut visit: impl FnMut(&K, &T)) {
-        for shard in &self.shards {
+        for shard in self.shards.get().into_iter().flatten() {
             for (key, value) in shard.load().iter() {
                 visit(key, value);
             }
         }
     }
+}
+
+#[inline]
+fn shard<K, T>(shards: &[Shard<K, T>; SHARDS], hash: u64) -> Option<&Shard<K, T>> {
+    // The table uses the top seven bits of the hash as tags and the low bits as
+    // positions. The middle bits are free.
+    shards.get((hash >> 32) as usize % SHARDS)
 }
 
 #[cfg(test)]

@@ -216,3 +216,23 @@ impl Source<AccessToken> for AccessTokenSource {
         keep_warm::ensure(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session_duration::SessionDuration;
+
+    #[test]
+    fn futures_of_calls_are_small() {
+        let engine = crate::client::tests::engine(|builder| builder);
+        let deadline = Deadline::after(Duration::from_secs(1));
+        let business = "00000000-0000-4000-8000-000000000001".parse().unwrap();
+        let session = SessionDuration::default();
+        let acquire = size_of_val(&engine.acquire(Mode::Always, 0, &deadline));
+        let mint = size_of_val(&engine.mint(&business, session, None, &deadline));
+        // They are moved, and each move copies them.
+        for (name, bytes) in [("a token", acquire), ("a mint", mint)] {
+            assert!(bytes <= 4 * 1024, "the future of {name} has {bytes} bytes");
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use http::{StatusCode, header};
 
 use super::Engine;
@@ -56,10 +57,8 @@ impl Engine {
         F: Future<Output = Result<T>>,
     {
         let variables = self.config.variables;
-        let attempt = || {
-            let attempt = attempt();
-            async move { attempt.await.map_err(|error| error.naming(variables)) }
-        };
+        // Not an async block, which would hold the future of the attempt twice.
+        let attempt = || attempt().map_err(move |error| error.naming(variables));
         let on_retry = |error: &Error, attempts: u32, delay: Duration| {
             self.cx.stats.count(Event::Retry);
             tracing::debug!(

@@ -13,6 +13,7 @@ pub(crate) mod tunnel;
 
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header;
@@ -76,9 +77,7 @@ impl Http {
         let host = &request.peer.host;
         deadline.progress().waits_for(host);
         let mut turn = self.enter(request, deadline).await?;
-        // The runtime polls the sockets, so that a connection that the server has
-        // closed is not used.
-        tokio::task::yield_now().await;
+        after_woken_tasks().await;
         let began = Instant::now();
         let mut ends = deadline.at();
         if request.bounded_attempt {
@@ -334,6 +333,21 @@ impl Drop for Silence<'_> {
             });
         }
     }
+}
+
+/// Runs the tasks that the last poll of the sockets has woken, so that a connection that
+/// the server has closed is not used, and one that has become free is. Unlike
+/// `yield_now` of Tokio it does not poll the sockets again, which is a system call.
+async fn after_woken_tasks() {
+    let mut is_last = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut is_last, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn is_out_of_descriptors(error: &Error) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use layerfi_auth_tests::{Handshakes, accept};
+use layerfi_auth_tests::{Handshakes, MAX_WAIT, accept};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -179,4 +179,9 @@ async fn go_away(mut stream: Stream, last_stream: u8) {
     frame.extend([0; 4]);
     stream.write_all(&frame).await.unwrap();
     let _ = stream.shutdown().await;
+    // Until the client closes. Closing with unread bytes resets the connection, and then
+    // the client may not get to read the frame.
+    let mut sink = tokio::io::sink();
+    let unread = tokio::io::copy(&mut stream, &mut sink);
+    let _ = tokio::time::timeout(MAX_WAIT, unread).await;
 }
