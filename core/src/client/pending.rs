@@ -1,8 +1,7 @@
 //! Calls that run on the engine's thread while the caller waits.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -62,7 +61,7 @@ where
 /// Dropping it cancels the call, though never a request that other calls share.
 #[must_use]
 pub struct Pending<T> {
-    result: mpsc::Receiver<Result<T>>,
+    result: Arc<Place<Result<T>>>,
     task: Task<()>,
     deadline: Instant,
     timeout: Duration,
@@ -80,11 +79,9 @@ impl<T: Send + 'static> Pending<T> {
                 "do not make blocking calls in a log callback or subscriber",
             ));
         }
-        let (sender, result) = mpsc::sync_channel(1);
-        let task = runtime::spawn(async move {
-            // The waiting thread may have stopped waiting.
-            let _ = sender.send(call.await);
-        })?;
+        let result = Arc::<Place<_>>::default();
+        let ending = Ending(Arc::clone(&result));
+        let task = runtime::spawn(async move { ending.0.end(Some(call.await)) })?;
         Ok(Self {
             result,
             task,
@@ -100,14 +97,14 @@ impl<T: Send + 'static> Pending<T> {
         // tried. This limit is for an engine thread that has stopped.
         const GRACE: Duration = Duration::from_millis(250);
         let left = (self.deadline + GRACE).saturating_duration_since(Instant::now());
-        match self.result.recv_timeout(at_most.min(left)) {
-            Ok(result) => Some(result),
-            Err(mpsc::RecvTimeoutError::Timeout) if at_most < left => None,
-            Err(mpsc::RecvTimeoutError::Timeout) => Some(Err(Error::attempt_timeout(format!(
+        match self.result.take(at_most.min(left)) {
+            State::Ended(Some(result)) => Some(result),
+            State::Ended(None) => Some(Err(self.task.lost())),
+            State::Running if at_most < left => None,
+            State::Running => Some(Err(Error::attempt_timeout(format!(
                 "no result within {}",
                 seconds(self.timeout)
             )))),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(self.task.lost())),
         }
     }
 
@@ -121,5 +118,62 @@ impl<T: Send + 'static> Pending<T> {
                 return result;
             }
         }
+    }
+}
+
+/// Where a task leaves its result for a thread that waits. A channel of the standard
+/// library would do as well, but its code is 8 kB for each type of result.
+struct Place<T> {
+    state: Mutex<State<T>>,
+    has_ended: Condvar,
+}
+
+#[derive(Default)]
+enum State<T> {
+    #[default]
+    Running,
+    /// Without a result if the task was dropped, or the result was taken.
+    Ended(Option<T>),
+}
+
+impl<T> Default for Place<T> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State::Running),
+            has_ended: Condvar::new(),
+        }
+    }
+}
+
+impl<T> Place<T> {
+    fn end(&self, result: Option<T>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::Running) {
+            *state = State::Ended(result);
+        }
+        drop(state);
+        self.has_ended.notify_all();
+    }
+
+    /// Waits for the end, for at most this long.
+    fn take(&self, at_most: Duration) -> State<T> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = self
+            .has_ended
+            .wait_timeout_while(state, at_most, |state| matches!(state, State::Running))
+            .unwrap_or_else(PoisonError::into_inner);
+        match &mut *state {
+            State::Running => State::Running,
+            State::Ended(result) => State::Ended(result.take()),
+        }
+    }
+}
+
+/// Ends the wait also if the task is dropped before its end, or panics.
+struct Ending<T>(Arc<Place<T>>);
+
+impl<T> Drop for Ending<T> {
+    fn drop(&mut self) {
+        self.0.end(None);
     }
 }

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
@@ -65,11 +65,11 @@ impl BackgroundThread {
         let (running, stopped) = oneshot::channel::<()>();
         // The thread is started before there is a runtime: a runtime may not be
         // dropped on the engine's thread, which calls this for credentials.
-        let (give, given) = mpsc::channel::<Runtime>();
+        let (give, given) = oneshot::channel::<Runtime>();
         let is_alive = Arc::new(());
         let alive = Alive(Arc::downgrade(&is_alive));
         threads::start(name, move || {
-            if let Ok(runtime) = given.recv() {
+            if let Ok(runtime) = given.blocking_recv() {
                 IS_ENGINE.set(is_engine);
                 // Dropped before the runtime, which drops the tasks.
                 let until_stopped = async move {
@@ -92,7 +92,7 @@ impl BackgroundThread {
             .build()
             .map_err(failed)?;
         let handle = runtime.handle().clone();
-        if let Err(mpsc::SendError(runtime)) = give.send(runtime) {
+        if let Err(runtime) = give.send(runtime) {
             runtime.shutdown_background();
             return Err(failed(io::Error::other("it has ended")));
         }
