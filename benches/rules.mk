@@ -37,7 +37,7 @@ bench-table: setup venv ## Measure everything in one table and write docs/perfor
 		ffi/benches/measure.c $(MEASURED)/measured/liblayerfi_auth.so.1 \
 		-Wl,-rpath,$(MEASURED)/measured -lcurl -pthread
 	rm -rf $(WHEELS)/release
-	cd python && $(VENV)/bin/maturin build --quiet --release --locked \
+	cd python && $(WHEEL_SIZE) $(VENV)/bin/maturin build --quiet --release --locked \
 		--interpreter $(VENV_PYTHON) --auditwheel skip --out $(WHEELS)/release
 	$(VENV_PYTHON) -m venv --clear $(VENV)/bench
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bench/bin/python --no-deps \

@@ -11,6 +11,8 @@ WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
 MANYLINUX = manylinux2014
 PYTHON_SCRIPTS = tests/soak/soak.py scripts/architecture-picture scripts/check scripts/sbom \
 	scripts/instructions scripts/bench scripts/performance-page benches/*.py
+# Optimized for size, as the C library; Cargo.toml has an exception for the package's own crate.
+WHEEL_SIZE = CARGO_PROFILE_RELEASE_OPT_LEVEL=s
 OTHER_PYTHONS = 3.10 3.11 3.12 3.13
 
 .PHONY: venv test-python check-python lint-python wheel sdist
@@ -72,7 +74,7 @@ sdist: $(VENV)/.ready ## Build the Python source package in dist/
 wheel: $(VENV)/.ready ## Build the Python wheel for Linux with an old glibc in dist/
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_PYTHON) auditwheel ziglang
 	rm -f dist/layerfi_auth-*.whl
-	cd python && PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/maturin build --release --locked --zig \
+	cd python && PATH="$(VENV)/bin:$$PATH" $(WHEEL_SIZE) $(VENV)/bin/maturin build --release --locked --zig \
 		--compatibility $(MANYLINUX) --interpreter $(VENV_PYTHON) --out ../dist
 	$(VENV)/bin/auditwheel show dist/layerfi_auth-*.whl
 	$(VENV_PYTHON) tests/python/check_wheel.py dist/layerfi_auth-*.whl

@@ -127,7 +127,7 @@ fn b14_tinyproxy_with_a_password_is_used() {
     }
     assert_eq!(
         upstream.request_heads().len(),
-        1,
+        2,
         "tunnels without a password"
     );
 }
