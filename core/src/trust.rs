@@ -596,7 +596,12 @@ fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     };
     let mut pem = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_CA_FILE + 1).read_to_end(&mut pem))
+        .and_then(|file| {
+            // Space for all of it, so that it is read at once.
+            let length = file.metadata().map_or(0, |file| file.len());
+            pem.reserve_exact(length.min(MAX_CA_FILE) as usize + 1);
+            file.take(MAX_CA_FILE + 1).read_to_end(&mut pem)
+        })
         .map_err(|error| {
             if descriptors::is_at_limit(&error) {
                 // The file may be right.
