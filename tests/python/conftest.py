@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import socket
 import subprocess
@@ -58,10 +59,23 @@ def eventually(condition, timeout=TIMEOUT):
         time.sleep(0.01)
 
 
+# Below the ports that the system hands out, each process of pytest has a thousand of its
+# own. A port of the system could go to another test before the server listens on it.
+_PORTS = itertools.cycle(range(1_000))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a free port that no other test gets."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    for number in itertools.islice(_PORTS, 1_000):
+        port = 20_000 + 1_000 * process + number
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    return pytest.fail("none of a thousand ports is free")
 
 
 def run_python(code: str, layer: Emulator | None = None, timeout=TIMEOUT, **env: str):
