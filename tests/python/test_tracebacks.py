@@ -15,7 +15,7 @@ import threading
 import pytest
 
 import secret_scanner
-from conftest import BUSINESS, TIMEOUT, business
+from conftest import BUSINESS, TIMEOUT, business, eventually
 from layerfi_auth import LayerAuthError
 from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET
 
@@ -267,6 +267,8 @@ def test_b20_no_variable_of_the_worker_threads_holds_a_secret(layer, secrets):
     assert arrived.wait(TIMEOUT)
     assert [error for _, error in posted] == [None, None]
     del calls
+    # A function that has passed its result on may still be about to return.
+    eventually(lambda: watcher.functions >= {"ask_provider", "run_worker"})
     watcher.check("ask_provider", "run_worker")
     # One more job, during which the worker thread stops tracing.
     asyncio.run(client.whoami_async())
