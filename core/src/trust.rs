@@ -360,7 +360,7 @@ fn with_private(
 /// The system's roots, and whether all could be read and there are some. A system
 /// without certificates is not an error, since a private authority may be enough.
 ///
-/// A bundle without errors is enough. The folders are read where there is none, and
+/// A bundle without errors is enough. The folders are read if there is none, and
 /// `again`, after a failed verification.
 fn system_roots(again: bool) -> (Arc<RootCertStore>, bool) {
     if again {

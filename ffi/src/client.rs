@@ -111,7 +111,7 @@ pub unsafe extern "C" fn layerfi_client_from_env(
 /// The library's threads start, read the trusted certificates, and connect to the
 /// token endpoint. The connection to the API is opened by the first request to it.
 ///
-/// A failed request is no error of this function. It is logged as a warning, and
+/// The failure of the request is not an error here. It is logged as a warning, and
 /// the calls that need a token return it, as if they had sent it.
 ///
 /// Errors: LAYERFI_RESULT_TRANSPORT, retryable, if the library's threads cannot be

@@ -134,7 +134,7 @@ unsafe extern "C" fn call<M: HitMethod>(
     }
 }
 
-/// Whether the arguments are none, or a timeout that is valid.
+/// Whether there are no arguments, or only a valid timeout.
 ///
 /// # Safety
 /// As [`call`].
