@@ -39,7 +39,9 @@ def layer():
 
 @pytest.fixture
 def client(layer):
-    return layer.client()
+    # With long timeouts: on a slow machine a test may hold a response for longer than an
+    # attempt takes by default, and a second request would be sent.
+    return layer.client(timeout=TIMEOUT, attempt_timeout=TIMEOUT)
 
 
 def business(number: int) -> str:
