@@ -5,7 +5,7 @@ CARGO ?= cargo
 # All Rust tests build the whole workspace with these features and then select
 # what to run. With fewer packages or other features, Cargo would compile most
 # dependencies again.
-FEATURES = --features layerfi-auth/blocking,layerfi-auth/test-util
+FEATURES = --features layerfi-auth/blocking,layerfi-auth/redis,layerfi-auth/test-util
 CARGO_TEST = $(CARGO) test --workspace $(FEATURES)
 # A separate target directory, because other compiler flags rebuild everything.
 MODEL_TARGET = $(or $(CARGO_TARGET_DIR),target)/model

@@ -10,6 +10,7 @@ use url::Url;
 use crate::credentials::{BasicEncoding, CredentialsSource};
 use crate::environment::Endpoints;
 use crate::setting_names::FromVariables;
+use crate::shared_cache::SharedCacheConfig;
 use crate::sys::clock::Clock;
 use crate::trust::TrustStore;
 
@@ -28,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) variables: FromVariables,
     pub(crate) business_token_capacity: usize,
     pub(crate) keep_warm: bool,
+    /// `None` without a shared cache.
+    pub(crate) shared_cache: Option<SharedCacheConfig>,
     pub(crate) clock: Clock,
 }
 

@@ -23,6 +23,7 @@
 //! | feature | what it adds |
 //! | --- | --- |
 //! | `blocking` | [`blocking::Client`], for threads |
+//! | `redis` | [`ClientBuilder::shared_cache`]: processes share tokens through Redis or Valkey |
 //! | `test-util` | [`TestClock`], a clock that tests move |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -48,7 +49,10 @@ mod retry;
 mod secret;
 mod session_duration;
 mod setting_names;
+mod shared_cache;
 mod stats;
+#[cfg(feature = "redis")]
+mod store;
 mod sys;
 mod token;
 mod trust;
@@ -77,7 +81,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use layer_provider_props::LayerProviderProps;
 pub use secret::Secret;
 pub use session_duration::SessionDuration;
-pub use stats::Stats;
+pub use stats::{SharedCacheState, Stats};
 #[cfg(any(test, feature = "test-util"))]
 pub use sys::clock::TestClock;
 pub use sys::zero_on_free::ZeroOnFree;

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 /// Settings that `from_env` reads, with their environment variables.
-const VARIABLES: [(&str, &str); 10] = [
+const VARIABLES: [(&str, &str); 12] = [
     ("environment", "LAYER_ENVIRONMENT"),
     ("client_id", "LAYER_CLIENT_ID"),
     ("client_secret", "LAYER_CLIENT_SECRET"),
@@ -17,6 +17,8 @@ const VARIABLES: [(&str, &str); 10] = [
     ("scope", "LAYER_SCOPE"),
     ("ca_file", "LAYER_CA_FILE"),
     ("trust", "LAYER_TRUST"),
+    ("shared_cache", "LAYER_SHARED_CACHE"),
+    ("shared_cache_key", "LAYER_SHARED_CACHE_KEY"),
     // As a user sets it.
     ("allow_http_loopback", "LAYER_ALLOW_HTTP_LOOPBACK=1"),
 ];

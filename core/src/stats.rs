@@ -34,8 +34,48 @@ pub struct Stats {
     pub failures: Vec<(ErrorKind, u64)>,
     /// Business tokens in the cache, including keys whose failure is remembered.
     pub business_tokens: usize,
+    /// Tokens that came from the shared cache.
+    pub shared_adopted: u64,
+    /// Tokens that this client stored in the shared cache.
+    pub shared_published: u64,
+    /// Fetches that waited for another process.
+    pub shared_waits: u64,
+    /// Requests that this client sent by itself although it has a shared cache, because
+    /// the store failed or no other process came to a result.
+    pub shared_alone: u64,
+    /// Entries of the shared cache that were not accepted.
+    pub shared_rejected: u64,
+    /// Failed operations of the shared cache.
+    pub shared_faults: u64,
+    /// Whether the shared cache is used.
+    pub shared_cache: SharedCacheState,
     /// Expiry of the current access token, if there is one.
     pub expires_at: Option<SystemTime>,
+}
+
+/// Whether a client's shared cache is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SharedCacheState {
+    /// There is none.
+    #[default]
+    Off,
+    /// It is used. It answered last, or was not asked yet.
+    Up,
+    /// It failed last, and is asked again after a pause.
+    Down,
+}
+
+impl SharedCacheState {
+    /// `off`, `up` or `down`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// Events that are counted outside the hit path.
@@ -48,9 +88,15 @@ pub(crate) enum Event {
     Mint,
     Retry,
     Invalidation,
+    SharedAdopted,
+    SharedPublished,
+    SharedWait,
+    SharedAlone,
+    SharedRejected,
+    SharedFault,
 }
 
-const EVENTS: usize = 7;
+const EVENTS: usize = 13;
 const KINDS: usize = ErrorKind::ALL.len();
 const SHARDS: usize = 16;
 
@@ -235,6 +281,13 @@ impl Counters {
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             business_tokens: 0,
+            shared_adopted: self.get(Event::SharedAdopted),
+            shared_published: self.get(Event::SharedPublished),
+            shared_waits: self.get(Event::SharedWait),
+            shared_alone: self.get(Event::SharedAlone),
+            shared_rejected: self.get(Event::SharedRejected),
+            shared_faults: self.get(Event::SharedFault),
+            shared_cache: SharedCacheState::Off,
             expires_at: None,
         }
     }

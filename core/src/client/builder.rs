@@ -16,6 +16,7 @@ use crate::protocol::layer_api;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::setting_names::{FromVariables, setting_of};
+use crate::shared_cache::SharedCacheSettings;
 use crate::sys::clock::Clock;
 use crate::trust::{Trust, TrustStore};
 
@@ -55,6 +56,7 @@ pub struct ClientBuilder {
     max_attempts: Option<u32>,
     business_token_capacity: Option<usize>,
     keep_warm: bool,
+    shared_cache: SharedCacheSettings,
     user_agent: Option<String>,
     /// Settings that come from environment variables.
     variables: FromVariables,
@@ -66,7 +68,8 @@ impl ClientBuilder {
     /// Reads the settings from environment variables: `LAYER_CLIENT_ID`,
     /// `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
     /// `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
-    /// `LAYER_TRUST`, `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as unset.
+    /// `LAYER_TRUST`, `LAYER_SHARED_CACHE`, `LAYER_SHARED_CACHE_KEY`,
+    /// `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as unset.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if a variable is not UTF-8 or its value
@@ -117,6 +120,8 @@ impl ClientBuilder {
         if let Some(name) = text("LAYER_TRUST")? {
             builder.trust = name.parse()?;
         }
+        builder.shared_cache.url = text("LAYER_SHARED_CACHE")?.map(Secret::new);
+        builder.shared_cache.key = text("LAYER_SHARED_CACHE_KEY")?.map(Secret::new);
         builder.allow_http_loopback = match text("LAYER_ALLOW_HTTP_LOOPBACK")?.as_deref() {
             None | Some("0" | "false") => false,
             Some("1" | "true") => true,
@@ -297,6 +302,42 @@ impl ClientBuilder {
         self
     }
 
+    /// Shares tokens with other processes and machines through a Redis or Valkey server,
+    /// `redis://[user:password@]host[:port][/database]`; off by default. With TLS:
+    /// `rediss://`. A unix socket: `redis+unix:///path`. Sentinels:
+    /// `redis+sentinel://host[:port],host[:port]/service[/database]`.
+    ///
+    /// One process fetches a token for all that have the same credentials, URLs and
+    /// scope. Tokens are stored sealed, under a key that is derived from the client
+    /// secret, until they expire. A store that is slow or down never fails a call: then
+    /// each process fetches its own tokens. Needs the Cargo feature `redis`.
+    pub fn shared_cache(mut self, url: impl Into<Secret>) -> Self {
+        self.shared_cache.url = Some(url.into());
+        self.set_here(&["shared_cache"])
+    }
+
+    /// Sets a secret that the keys of the shared cache also depend on. Only clients with
+    /// the same one share tokens. For client secrets that could be guessed, and to part
+    /// fleets that use one store.
+    pub fn shared_cache_key(mut self, key: impl Into<Secret>) -> Self {
+        self.shared_cache.key = Some(key.into());
+        self.set_here(&["shared_cache_key"])
+    }
+
+    /// Sets the text with which the names of all keys in the store begin; `layerfi` by
+    /// default. 1 to 64 letters, digits, `-`, `_`, `.` and `:`.
+    pub fn shared_cache_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.shared_cache.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Sets whether business tokens are shared too; `true` by default. An entry takes
+    /// about 2 KB of the store's memory.
+    pub fn shared_business_tokens(mut self, share: bool) -> Self {
+        self.shared_cache.business_tokens = Some(share);
+        self
+    }
+
     /// Sets a product that precedes `layerfi-auth/<version>` in `User-Agent`, such as
     /// `my-service/1.2`.
     pub fn user_agent(mut self, product: impl Into<String>) -> Self {
@@ -373,6 +414,7 @@ impl ClientBuilder {
         let api_url = layer_api::api_url(&endpoints, "/")?;
         let proxies = self.proxy.resolve([&endpoints.auth_url, &api_url], var)?;
         Ok(Config {
+            shared_cache: self.shared_cache.resolve()?,
             endpoints: Arc::new(endpoints),
             credentials,
             basic_encoding: self.basic_encoding,

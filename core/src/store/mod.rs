@@ -1,0 +1,153 @@
+//! Shared cache: processes and machines share tokens through a Redis or Valkey server.
+//!
+//! Before a slot's fetch sends a request, it looks into the store. A token that is good
+//! enough is adopted. Otherwise one process gets a lease and sends the request, and the
+//! others wait for what it publishes. Entries are sealed under keys that are derived from
+//! the client secret. A failing or slow store never fails a call: the process then sends
+//! its own request.
+
+pub(crate) mod seal;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+/// A store that processes share. Each operation is atomic at the store.
+pub(crate) trait TokenStore: Send + Sync {
+    /// Looks for an entry with another mark than `seen` (empty for any entry). If there
+    /// is none and no failure note forbids it, takes the lease for `lease`; with a lease
+    /// of zero, only looks.
+    fn look_up<'a>(
+        &'a self,
+        names: &'a Names,
+        seen: &'a [u8],
+        owner: &'a Owner,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<LookUp, StoreError>>;
+
+    /// Stores an entry for `keep`, if the owner has the lease or the stored entry was not
+    /// requested later (by the time at which its lease was granted). Ends the owner's
+    /// lease, and removes the failure note.
+    fn publish<'a>(
+        &'a self,
+        names: &'a Names,
+        owner: &'a Owner,
+        entry: &'a [u8],
+        keep: Duration,
+    ) -> BoxFuture<'a, Result<Published, StoreError>>;
+
+    /// Ends the owner's lease. Stores a failure note for `keep`, unless it is empty.
+    fn release<'a>(
+        &'a self,
+        names: &'a Names,
+        owner: &'a Owner,
+        note: &'a [u8],
+        keep: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Whether the store answered last.
+    fn is_up(&self) -> bool;
+}
+
+/// Names of a token's keys in the store. The part in braces is the same, so that a
+/// cluster keeps them together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// The sealed token.
+    pub(crate) value: String,
+    /// The owner of the lease.
+    pub(crate) lease: String,
+    /// The failure note.
+    pub(crate) note: String,
+}
+
+/// Random id of a fetch, which owns its lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner(pub(crate) [u8; 16]);
+
+/// Identifies a token without telling it.
+pub(crate) type Mark = [u8; 16];
+
+/// Answer to a look-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LookUp {
+    /// The store's time, in milliseconds since 1970.
+    pub(crate) now: u64,
+    pub(crate) found: Found,
+    /// The failure note, also if its time is over.
+    pub(crate) note: Option<Vec<u8>>,
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// An entry with another mark than the one that was seen.
+    Entry(Vec<u8>),
+    /// A failure note whose time is not over.
+    Note,
+    /// The lease is the owner's now, or was so already.
+    Lease,
+    /// Another owner has the lease for this long; `None` if it has no end.
+    Held(Option<Duration>),
+    /// The store took no lease: it is full, or read-only.
+    Refused,
+}
+
+/// Answer to a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    Stored,
+    /// There is an entry that was requested later, and the store's time.
+    Younger {
+        now: u64,
+        entry: Vec<u8>,
+    },
+}
+
+/// Failure of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoreError {
+    pub(crate) kind: StoreErrorKind,
+    /// What happened, without a password and without any content of the store.
+    pub(crate) what: Arc<str>,
+}
+
+/// Kinds of failures of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreErrorKind {
+    /// No connection.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// Wrong user name or password, or missing rights.
+    Auth,
+    /// No answer in time.
+    Timeout,
+    /// The connection was closed.
+    Closed,
+    /// The server is loading, busy, out of connections, or its cluster is down.
+    Busy,
+    /// Too many redirects of a cluster.
+    Moved,
+    /// An answer that is not expected.
+    Protocol,
+    /// It failed shortly before, so it was not asked.
+    Down,
+}
+
+impl StoreErrorKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Auth => "auth",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Busy => "busy",
+            Self::Moved => "moved",
+            Self::Protocol => "protocol",
+            Self::Down => "down",
+        }
+    }
+}
