@@ -18,9 +18,9 @@ mod source;
 #[cfg_attr(shuttle, allow(dead_code))]
 mod tests;
 
-pub(crate) use entry::Entry;
+pub(crate) use entry::{Entry, Fetched};
 pub(crate) use keyed::Keyed;
 pub(crate) use policy::may_be_fixed_by_credentials;
 pub(crate) use reader::Reader;
 pub(crate) use slot::{Borrowed, Slot};
-pub(crate) use source::{Context, FetchParams, Fetched, Mode, Outcome, Source, Spawn};
+pub(crate) use source::{Context, FetchParams, Mode, Outcome, Source, Spawn};

@@ -189,7 +189,7 @@ impl Engine {
 pub(crate) struct AccessTokenSource(Arc<Engine>);
 
 impl Source<AccessToken> for AccessTokenSource {
-    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<AccessToken>> {
+    fn fetch(&self, params: FetchParams<AccessToken>) -> BoxFuture<'static, Outcome<AccessToken>> {
         let engine = Arc::clone(&self.0);
         let span = tracing::debug_span!(target: "layerfi_auth", "get_access_token");
         let fetch = async move {

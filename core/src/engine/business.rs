@@ -217,7 +217,10 @@ pub(crate) struct BusinessTokenSource {
 }
 
 impl Source<BusinessToken> for BusinessTokenSource {
-    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<BusinessToken>> {
+    fn fetch(
+        &self,
+        params: FetchParams<BusinessToken>,
+    ) -> BoxFuture<'static, Outcome<BusinessToken>> {
         let engine = Arc::clone(&self.engine);
         let business = self.business.clone();
         let (session_duration, is_paced) = (self.session_duration, self.is_paced);
