@@ -207,10 +207,22 @@ fn a_break_needs_a_version_and_an_addition_a_revision() {
     assert!(incompatibility(before, before).is_ok());
     let stats = "version 1.0\nstruct layerfi_stats size 8\nstruct b size 8\n";
     for (after, fine) in [
-        ("version 1.1\nstruct layerfi_stats size 16\nstruct b size 8\n", true),
-        ("version 1.0\nstruct layerfi_stats size 16\nstruct b size 8\n", false),
-        ("version 1.1\nstruct layerfi_stats size 4\nstruct b size 8\n", false),
-        ("version 1.1\nstruct layerfi_stats size 8\nstruct b size 16\n", false),
+        (
+            "version 1.1\nstruct layerfi_stats size 16\nstruct b size 8\n",
+            true,
+        ),
+        (
+            "version 1.0\nstruct layerfi_stats size 16\nstruct b size 8\n",
+            false,
+        ),
+        (
+            "version 1.1\nstruct layerfi_stats size 4\nstruct b size 8\n",
+            false,
+        ),
+        (
+            "version 1.1\nstruct layerfi_stats size 8\nstruct b size 16\n",
+            false,
+        ),
         ("version 1.1\nstruct b size 8\n", false),
     ] {
         assert_eq!(incompatibility(stats, after).is_ok(), fine, "{after}");
