@@ -351,17 +351,10 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
             }
         };
         let age = policy::age(entry.born, entry.wall, store_now, millis(sent))?;
-        let before = |time: u64| {
-            let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-            time.saturating_sub(age)
-        };
         Some(Candidate {
             age,
             // By both clocks, from before the look was sent.
-            requested_at: Now {
-                mono: before(sent.mono),
-                wall: before(sent.wall),
-            },
+            requested_at: sent.before(age),
             entry,
         })
     }
