@@ -6,6 +6,10 @@
 //! the client secret. A failing or slow store never fails a call: the process then sends
 //! its own request.
 
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod cases;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod memory;
 pub(crate) mod seal;
 
 use std::sync::Arc;
