@@ -8,8 +8,11 @@
 
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) mod cases;
+pub(crate) mod fetch;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) mod memory;
+pub(crate) mod policy;
+pub(crate) mod redis;
 pub(crate) mod seal;
 
 use std::sync::Arc;
