@@ -85,6 +85,22 @@ pub(crate) enum Outcome<V> {
     Postponed(Duration),
 }
 
+/// Why a request for a value failed.
+pub(crate) enum Failed {
+    Own(Error),
+    /// As [`Outcome::FailedUpstream`].
+    Upstream(Error),
+}
+
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for a store"))]
+impl Failed {
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Own(error) | Self::Upstream(error) => error,
+        }
+    }
+}
+
 /// Runs fetches as background tasks.
 pub(crate) trait Spawn: Send + Sync {
     fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<()>;

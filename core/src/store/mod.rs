@@ -6,6 +6,9 @@
 //! the client secret. A failing or slow store never fails a call: the process then sends
 //! its own request.
 
+pub(crate) mod fetch;
+pub(crate) mod policy;
+pub(crate) mod redis;
 pub(crate) mod seal;
 
 use std::sync::Arc;
