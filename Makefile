@@ -51,7 +51,7 @@ lint: ## Check the formatting and the lints of the Rust code
 fmt: ## Format the Rust code
 	$(CARGO) fmt --all
 
-unit: setup ## Run the tests of all Rust packages, the C and C++ programs included
+unit: setup venv ## Run the tests of all Rust packages, the C and C++ programs included
 	$(CARGO_TEST)
 
 model: ## Run the cache's state machine in thousands of thread schedules

@@ -1,14 +1,17 @@
 //! Settings of the shared cache: see `store/`.
 
+mod server;
 #[cfg(feature = "redis")]
 mod url;
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+
+#[cfg(feature = "redis")]
+pub(crate) use self::server::StoreNode;
+pub(crate) use self::server::StoreServer;
 
 /// Settings as they are given.
 #[derive(Clone, Default)]
@@ -28,28 +31,6 @@ pub(crate) struct SharedCacheConfig {
     pub(crate) key: Option<Secret>,
     pub(crate) prefix: Arc<str>,
     pub(crate) business_tokens: bool,
-}
-
-/// Where the store is, and how it is used.
-#[derive(Clone)]
-#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "without a store"))]
-pub(crate) struct StoreServer {
-    /// One server, or the Sentinels of a service.
-    pub(crate) nodes: Vec<StoreNode>,
-    /// Name of the service, if the nodes are Sentinels.
-    pub(crate) sentinel_service: Option<String>,
-    pub(crate) tls: bool,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
-    pub(crate) database: i64,
-}
-
-/// Address of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "without a store"))]
-pub(crate) enum StoreNode {
-    Tcp { host: String, port: u16 },
-    Unix(PathBuf),
 }
 
 impl SharedCacheSettings {
@@ -117,17 +98,6 @@ fn check_prefix(prefix: &str) -> Result<Arc<str>> {
             "shared_cache_prefix has the character {other:?}, which is not allowed"
         )),
         None => Ok(prefix.into()),
-    }
-}
-
-/// `host:port`, or the path of a unix socket.
-impl fmt::Display for StoreNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-        }
     }
 }
 

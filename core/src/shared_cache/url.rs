@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use percent_encoding::percent_decode_str;
 use rustls_pki_types::ServerName;
 
-use super::{StoreNode, StoreServer};
+use super::server::{StoreNode, StoreServer};
 use crate::error::{Error, Result};
 use crate::secret::{Secret, SecretBuffer};
 

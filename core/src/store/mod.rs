@@ -6,7 +6,13 @@
 //! the client secret. A failing or slow store never fails a call: the process then sends
 //! its own request.
 
+mod breaker;
+mod connection;
+pub(crate) mod fetch;
+pub(crate) mod policy;
+pub(crate) mod redis;
 pub(crate) mod seal;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;

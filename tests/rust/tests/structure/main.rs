@@ -30,6 +30,7 @@ const LAYERS: [&[&str]; 7] = [
         "credentials",
         "token",
         "trust",
+        "shared_cache",
         "config",
         "stats",
         "deadline",
