@@ -13,6 +13,10 @@ pub(crate) mod policy;
 pub(crate) mod redis;
 pub(crate) mod seal;
 mod stream;
+#[cfg(test)]
+mod table;
+#[cfg(all(test, unix, not(shuttle)))]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
