@@ -4,10 +4,12 @@
 #   PREFIX   the prefix, /usr/local by default
 #   LIBDIR, INCLUDEDIR   absolute, or relative to PREFIX; lib and include by default
 #   DESTDIR  a directory before all paths, for packages
+#   SHARED_CACHE   1 if the library was built with the Cargo feature redis
 set -eu
 cd "$(dirname "$0")/.."
 : "${BUILT:?must be the directory of the built libraries}"
 : "${PREFIX:=/usr/local}" "${LIBDIR:=lib}" "${INCLUDEDIR:=include}" "${DESTDIR:=}"
+[ "${SHARED_CACHE:=0}" = 0 ] || SHARED_CACHE=1
 : "${LD:=ld}" "${OBJCOPY:=objcopy}" "${AR:=ar}"
 
 number() {
@@ -56,6 +58,7 @@ install -m 644 "$work/liblayerfi_auth.a" "$lib/liblayerfi_auth.a"
 
 fill() {
     sed -e "s|@VERSION@|$version|g" -e "s|@ABI@|$abi|g" -e "s|@SHARED@|$shared|g" \
+        -e "s|@SHARED_CACHE@|$SHARED_CACHE|g" \
         -e "s|@PREFIX@|$PREFIX|g" -e "s|@LIBDIR@|$LIBDIR|g" \
         -e "s|@INCLUDEDIR@|$INCLUDEDIR|g" \
         -e "s|@PC_LIBDIR@|$(absolute "$LIBDIR" '${prefix}')|g" \

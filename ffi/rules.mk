@@ -28,7 +28,9 @@ header: ## Generate include/layerfi_auth.h and ffi/abi.txt from the sources
 FFI_RELEASE = CARGO_PROFILE_RELEASE_OPT_LEVEL=s CARGO_PROFILE_BENCH_OPT_LEVEL=s
 
 PREFIX ?= /usr/local
-install: ## Install the C library (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR)
-	$(FFI_RELEASE) $(CARGO) build --release --package layerfi-auth-ffi
+install: ## Install the C library (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR, SHARED_CACHE=1)
+	$(FFI_RELEASE) $(CARGO) build --release --package layerfi-auth-ffi \
+		$(if $(filter-out 0,$(SHARED_CACHE)),--features redis)
 	BUILT="$(or $(CARGO_TARGET_DIR),target)/release" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" \
-		LIBDIR="$(or $(LIBDIR),lib)" INCLUDEDIR="$(or $(INCLUDEDIR),include)" ffi/install.sh
+		LIBDIR="$(or $(LIBDIR),lib)" INCLUDEDIR="$(or $(INCLUDEDIR),include)" \
+		SHARED_CACHE="$(SHARED_CACHE)" ffi/install.sh

@@ -66,7 +66,7 @@
  * The revision of the ABI. It grows by one with every addition that does not
  * break programs that were built with an earlier header.
  */
-#define LAYERFI_ABI_REVISION 3
+#define LAYERFI_ABI_REVISION 4
 
 /**
  * A value for each number of a call that has a default: session_duration_s,
@@ -306,6 +306,35 @@ typedef uint32_t layerfi_log_level;
 #endif // __cplusplus
 
 /**
+ * Whether a client's shared cache is used.
+ */
+enum layerfi_shared_cache_state
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * The client has no shared cache.
+     */
+    LAYERFI_SHARED_CACHE_STATE_OFF = 0,
+    /**
+     * The store answered last, or was not asked yet.
+     */
+    LAYERFI_SHARED_CACHE_STATE_UP = 1,
+    /**
+     * The store failed last. It is asked again after a pause.
+     */
+    LAYERFI_SHARED_CACHE_STATE_DOWN = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum layerfi_shared_cache_state layerfi_shared_cache_state;
+#else
+typedef uint32_t layerfi_shared_cache_state;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * A token for one business, for a browser or a mobile app. It stays valid after
  * the client is freed. A const pointer to it may be used from several threads at
  * the same time. Free it with layerfi_business_token_free().
@@ -534,6 +563,35 @@ typedef struct layerfi_stats {
      * layerfi_result `r`.
      */
     uint64_t failures[16];
+    /**
+     * Tokens that came from the shared cache.
+     */
+    uint64_t shared_adopted;
+    /**
+     * Tokens that this client stored in the shared cache.
+     */
+    uint64_t shared_published;
+    /**
+     * Fetches that waited for another process.
+     */
+    uint64_t shared_waits;
+    /**
+     * Fetches that sent their own request although the client has a shared cache,
+     * because the store failed or no other process came to a result.
+     */
+    uint64_t shared_alone;
+    /**
+     * Entries of the shared cache that were not accepted.
+     */
+    uint64_t shared_rejected;
+    /**
+     * Failed operations of the shared cache.
+     */
+    uint64_t shared_faults;
+    /**
+     * Whether the shared cache is used, a layerfi_shared_cache_state.
+     */
+    uint64_t shared_cache;
 } layerfi_stats;
 
 /**
@@ -661,7 +719,8 @@ layerfi_result layerfi_client_builder_new(struct layerfi_client_builder **out,
  * Makes a builder with settings from environment variables: `LAYER_CLIENT_ID`,
  * `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
  * `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
- * `LAYER_TRUST`, `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set.
+ * `LAYER_TRUST`, `LAYER_SHARED_CACHE`, `LAYER_SHARED_CACHE_KEY`,
+ * `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set.
  * Free the builder with layerfi_client_builder_free().
  *
  * No other thread may change the environment (setenv) during the call.
@@ -869,6 +928,51 @@ layerfi_result layerfi_client_builder_set_business_token_capacity(struct layerfi
 layerfi_result layerfi_client_builder_set_keep_warm(struct layerfi_client_builder *builder,
                                                     bool keep_warm,
                                                     struct layerfi_error **error);
+
+/**
+ * Shares tokens with other processes and machines through a Redis or Valkey
+ * server, `redis://[user:password@]host[:port][/database]`. With TLS:
+ * `rediss://`. A unix socket: `redis+unix:///path`. Sentinels:
+ * `redis+sentinel://host[:port],host[:port]/service[/database]`. The default is
+ * no shared cache.
+ *
+ * One process fetches a token for all that have the same credentials, URLs and
+ * scope. Tokens are stored sealed, under a key that is derived from the client
+ * secret, until they expire. A store that is slow or down never fails a call:
+ * then each process fetches its own tokens. The URL is treated as a secret: it is
+ * in no error and no log.
+ *
+ * Needs a library that was built with `make install SHARED_CACHE=1`. With any
+ * other, layerfi_client_builder_build() fails with LAYERFI_RESULT_CONFIG.
+ */
+layerfi_result layerfi_client_builder_set_shared_cache(struct layerfi_client_builder *builder,
+                                                       const char *url,
+                                                       struct layerfi_error **error);
+
+/**
+ * Sets a secret that the keys of the shared cache also depend on. Only clients
+ * with the same one share tokens. For client secrets that could be guessed, and
+ * to separate fleets that use one store. The default is none.
+ */
+layerfi_result layerfi_client_builder_set_shared_cache_key(struct layerfi_client_builder *builder,
+                                                           const char *key,
+                                                           struct layerfi_error **error);
+
+/**
+ * Sets the text with which the names of all keys in the store begin: 1 to 64
+ * letters, digits, `-`, `_`, `.` and `:`. The default is `layerfi`.
+ */
+layerfi_result layerfi_client_builder_set_shared_cache_prefix(struct layerfi_client_builder *builder,
+                                                              const char *prefix,
+                                                              struct layerfi_error **error);
+
+/**
+ * Sets whether business tokens are shared too, if there is a shared cache. One
+ * takes about 2 KB of the store's memory. The default is true.
+ */
+layerfi_result layerfi_client_builder_set_shared_business_tokens(struct layerfi_client_builder *builder,
+                                                                 bool share,
+                                                                 struct layerfi_error **error);
 
 /**
  * Sets the text before `layerfi-auth/<version>` in the `User-Agent` header, such

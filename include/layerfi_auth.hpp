@@ -1107,6 +1107,26 @@ class ClientBuilder {
     ClientBuilder &keep_warm(bool keep_warm) {
         return set(layerfi_client_builder_set_keep_warm, keep_warm);
     }
+    /**
+     * Shares tokens with other processes through a Redis or Valkey server,
+     * `redis://[user:password@]host[:port][/database]`. Needs a library that was built with
+     * `make install SHARED_CACHE=1`.
+     */
+    ClientBuilder &shared_cache(ZString url) {
+        return set(layerfi_client_builder_set_shared_cache, url);
+    }
+    /** A secret that the keys of the shared cache also depend on. */
+    ClientBuilder &shared_cache_key(ZString key) {
+        return set(layerfi_client_builder_set_shared_cache_key, key);
+    }
+    /** The text with which all names in the store begin; by default `layerfi`. */
+    ClientBuilder &shared_cache_prefix(ZString prefix) {
+        return set(layerfi_client_builder_set_shared_cache_prefix, prefix);
+    }
+    /** Whether business tokens are shared too; by default true. */
+    ClientBuilder &shared_business_tokens(bool share) {
+        return set(layerfi_client_builder_set_shared_business_tokens, share);
+    }
     /** The text before `layerfi-auth/<version>` in `User-Agent`. */
     ClientBuilder &user_agent(ZString product) {
         return set(layerfi_client_builder_set_user_agent, product);

@@ -89,7 +89,11 @@ pub use token::{AccessToken, BusinessToken};
 pub use trust::Trust;
 pub use whoami::WhoAmI;
 
-/// The code of the guide, compiled.
+/// The code of the guides, compiled.
 #[cfg(all(doctest, feature = "blocking"))]
 #[doc = include_str!("../../docs/rust.md")]
 struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/fleets.md")]
+struct Fleets;

@@ -130,7 +130,8 @@ pub unsafe extern "C" fn layerfi_client_builder_new(
 /// Makes a builder with settings from environment variables: `LAYER_CLIENT_ID`,
 /// `LAYER_CLIENT_SECRET` or `LAYER_CLIENT_SECRET_FILE`, `LAYER_ENVIRONMENT`,
 /// `LAYER_API_URL`, `LAYER_AUTH_URL`, `LAYER_SCOPE`, `LAYER_CA_FILE`,
-/// `LAYER_TRUST`, `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set.
+/// `LAYER_TRUST`, `LAYER_SHARED_CACHE`, `LAYER_SHARED_CACHE_KEY`,
+/// `LAYER_ALLOW_HTTP_LOOPBACK`. An empty variable counts as not set.
 /// Free the builder with layerfi_client_builder_free().
 ///
 /// No other thread may change the environment (setenv) during the call.
@@ -468,6 +469,71 @@ pub unsafe extern "C" fn layerfi_client_builder_set_keep_warm(
 ) -> layerfi_result {
     set(builder, error, &mut |settings| {
         Ok(settings.keep_warm(keep_warm))
+    })
+}
+
+/// Shares tokens with other processes and machines through a Redis or Valkey
+/// server, `redis://[user:password@]host[:port][/database]`. With TLS:
+/// `rediss://`. A unix socket: `redis+unix:///path`. Sentinels:
+/// `redis+sentinel://host[:port],host[:port]/service[/database]`. The default is
+/// no shared cache.
+///
+/// One process fetches a token for all that have the same credentials, URLs and
+/// scope. Tokens are stored sealed, under a key that is derived from the client
+/// secret, until they expire. A store that is slow or down never fails a call:
+/// then each process fetches its own tokens. The URL is treated as a secret: it is
+/// in no error and no log.
+///
+/// Needs a library that was built with `make install SHARED_CACHE=1`. With any
+/// other, layerfi_client_builder_build() fails with LAYERFI_RESULT_CONFIG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_builder_set_shared_cache(
+    builder: *mut layerfi_client_builder,
+    url: *const c_char,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    set(builder, error, &mut |settings| {
+        Ok(settings.shared_cache(Secret::from(read_str!(url, "shared_cache"))))
+    })
+}
+
+/// Sets a secret that the keys of the shared cache also depend on. Only clients
+/// with the same one share tokens. For client secrets that could be guessed, and
+/// to separate fleets that use one store. The default is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_builder_set_shared_cache_key(
+    builder: *mut layerfi_client_builder,
+    key: *const c_char,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    set(builder, error, &mut |settings| {
+        Ok(settings.shared_cache_key(Secret::from(read_str!(key, "shared_cache_key"))))
+    })
+}
+
+/// Sets the text with which the names of all keys in the store begin: 1 to 64
+/// letters, digits, `-`, `_`, `.` and `:`. The default is `layerfi`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_builder_set_shared_cache_prefix(
+    builder: *mut layerfi_client_builder,
+    prefix: *const c_char,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    set(builder, error, &mut |settings| {
+        Ok(settings.shared_cache_prefix(read_str!(prefix, "shared_cache_prefix")))
+    })
+}
+
+/// Sets whether business tokens are shared too, if there is a shared cache. One
+/// takes about 2 KB of the store's memory. The default is true.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_builder_set_shared_business_tokens(
+    builder: *mut layerfi_client_builder,
+    share: bool,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    set(builder, error, &mut |settings| {
+        Ok(settings.shared_business_tokens(share))
     })
 }
 

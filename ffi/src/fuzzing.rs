@@ -134,7 +134,7 @@ type SetText = unsafe extern "C" fn(
 ) -> layerfi_result;
 
 /// The setters that take text, by letter.
-const SETTERS: [(u8, SetText); 11] = [
+const SETTERS: [(u8, SetText); 14] = [
     (b'e', layerfi_client_builder_set_environment_name),
     (b'a', layerfi_client_builder_set_api_url),
     (b'u', layerfi_client_builder_set_auth_url),
@@ -146,6 +146,9 @@ const SETTERS: [(u8, SetText); 11] = [
     (b'p', layerfi_client_builder_set_ca_pem),
     (b'x', layerfi_client_builder_set_proxy),
     (b'g', layerfi_client_builder_set_user_agent),
+    (b'h', layerfi_client_builder_set_shared_cache),
+    (b'#', layerfi_client_builder_set_shared_cache_key),
+    (b'r', layerfi_client_builder_set_shared_cache_prefix),
 ];
 
 /// One command of the input: a letter and a text. An upper-case letter means NULL instead of the
@@ -279,7 +282,7 @@ impl State {
         }
         match command.letter {
             b'n' => self.number = number(command.bytes),
-            b'0'..=b'9' | b'w' => self.set_number(command),
+            b'0'..=b'9' | b'w' | b'+' => self.set_number(command),
             b'l' => self.log_level(command),
             b'j' => json(command),
             b'b' => self.build(command),
@@ -312,6 +315,7 @@ impl State {
                 b'8' => layerfi_client_builder_set_business_token_capacity(builder, size, error),
                 b'9' => layerfi_client_builder_set_trust(builder, short, error),
                 b'w' => layerfi_client_builder_set_keep_warm(builder, flag, error),
+                b'+' => layerfi_client_builder_set_shared_business_tokens(builder, flag, error),
                 _ => layerfi_client_builder_set_no_proxy(builder, error),
             }
         });

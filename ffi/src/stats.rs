@@ -1,6 +1,6 @@
 //! `layerfi_stats`: a client's counters.
 
-use layerfi_auth::Stats;
+use layerfi_auth::{SharedCacheState, Stats};
 
 use crate::client::layerfi_client;
 use crate::error::layerfi_error;
@@ -9,6 +9,28 @@ use crate::guard::guard;
 use crate::macros::{borrow, check_out};
 use crate::result::layerfi_result;
 use crate::time::unix_ms;
+
+/// Whether a client's shared cache is used.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum layerfi_shared_cache_state {
+    /// The client has no shared cache.
+    Off = 0,
+    /// The store answered last, or was not asked yet.
+    Up = 1,
+    /// The store failed last. It is asked again after a pause.
+    Down = 2,
+}
+
+impl layerfi_shared_cache_state {
+    fn of(state: SharedCacheState) -> Self {
+        match state {
+            SharedCacheState::Up => Self::Up,
+            SharedCacheState::Down => Self::Down,
+            _ => Self::Off,
+        }
+    }
+}
 
 /// A client's counters since it was made; in a forked child, since the parent
 /// made it. Later revisions may add fields at the end: the caller passes the size
@@ -42,6 +64,21 @@ pub struct layerfi_stats {
     /// Fetches that failed after their retries: `failures[r]` of them with the
     /// layerfi_result `r`.
     pub failures: [u64; 16],
+    /// Tokens that came from the shared cache.
+    pub shared_adopted: u64,
+    /// Tokens that this client stored in the shared cache.
+    pub shared_published: u64,
+    /// Fetches that waited for another process.
+    pub shared_waits: u64,
+    /// Fetches that sent their own request although the client has a shared cache,
+    /// because the store failed or no other process came to a result.
+    pub shared_alone: u64,
+    /// Entries of the shared cache that were not accepted.
+    pub shared_rejected: u64,
+    /// Failed operations of the shared cache.
+    pub shared_faults: u64,
+    /// Whether the shared cache is used, a layerfi_shared_cache_state.
+    pub shared_cache: u64,
 }
 
 impl layerfi_stats {
@@ -65,6 +102,13 @@ impl layerfi_stats {
             business_tokens: stats.business_tokens as u64,
             expires_at_ms: stats.expires_at.map_or(-1, unix_ms),
             failures,
+            shared_adopted: stats.shared_adopted,
+            shared_published: stats.shared_published,
+            shared_waits: stats.shared_waits,
+            shared_alone: stats.shared_alone,
+            shared_rejected: stats.shared_rejected,
+            shared_faults: stats.shared_faults,
+            shared_cache: layerfi_shared_cache_state::of(stats.shared_cache) as u64,
         }
     }
 

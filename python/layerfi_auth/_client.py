@@ -148,6 +148,14 @@ class Client(ClientBase):
     :param max_attempts: most requests of one call; 4 by default, 1 for no retry.
     :param business_token_capacity: most business tokens in the cache; 10,000 by default.
     :param keep_warm: refresh the access token in the background even when it is not used.
+    :param shared_cache: share tokens with other processes through a Redis or Valkey server,
+        ``redis://[user:password@]host[:port][/database]``; with TLS ``rediss://``. Off by
+        default. Tokens are stored sealed. A store that is down never fails a call.
+    :param shared_cache_key: a secret that the keys of the shared cache also depend on. Only
+        clients with the same one share tokens.
+    :param shared_cache_prefix: the text with which all names in the store begin; ``layerfi``
+        by default.
+    :param shared_business_tokens: ``False`` to share only access tokens.
     :param user_agent: your product, such as ``my-service/1.2``.
     """
 

@@ -76,6 +76,10 @@ class Client:
         max_attempts: int | None = None,
         business_token_capacity: int | None = None,
         keep_warm: bool | None = None,
+        shared_cache: str | None = None,
+        shared_cache_key: str | None = None,
+        shared_cache_prefix: str | None = None,
+        shared_business_tokens: bool | None = None,
         user_agent: str | None = None,
     ) -> Self: ...
     @classmethod
@@ -84,8 +88,8 @@ class Client:
 
         These are LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or
         LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE,
-        LAYER_TRUST and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``,
-        replace them.
+        LAYER_TRUST, LAYER_SHARED_CACHE, LAYER_SHARED_CACHE_KEY and LAYER_ALLOW_HTTP_LOOPBACK.
+        Arguments, which are those of ``Client``, replace them.
         """
     @property
     def environment(self) -> Environment:
@@ -399,6 +403,29 @@ class Stats:
     @property
     def business_tokens(self) -> int:
         """Number of business tokens in the cache."""
+    @property
+    def shared_adopted(self) -> int:
+        """Tokens that came from the shared cache."""
+    @property
+    def shared_published(self) -> int:
+        """Tokens that this client stored in the shared cache."""
+    @property
+    def shared_waits(self) -> int:
+        """Requests for which this client waited for another process."""
+    @property
+    def shared_alone(self) -> int:
+        """Requests sent although there is a shared cache, because it failed or no other
+        process came to a result.
+        """
+    @property
+    def shared_rejected(self) -> int:
+        """Entries of the shared cache that were not accepted."""
+    @property
+    def shared_faults(self) -> int:
+        """Failed operations of the shared cache."""
+    @property
+    def shared_cache(self) -> Literal["off", "up", "down"]:
+        """``"off"`` without a shared cache, ``"up"``, or ``"down"`` after a failure."""
     @property
     def expires_at(self) -> datetime | None:
         """When the current access token expires (an aware datetime in UTC), if there is one."""

@@ -89,4 +89,8 @@ class ClientOptions(TypedDict, total=False):
     max_attempts: int | None
     business_token_capacity: int | None
     keep_warm: bool | None
+    shared_cache: str | None
+    shared_cache_key: str | None
+    shared_cache_prefix: str | None
+    shared_business_tokens: bool | None
     user_agent: str | None

@@ -146,7 +146,9 @@ impl ClientBase {
             basic_encoding=None, ca_file=None, ca_pem=None, trust=None, proxy=None, \
             allow_http_loopback=None, allow_opaque_business_ids=None, timeout=None, \
             connect_timeout=None, attempt_timeout=None, max_attempts=None, \
-            business_token_capacity=None, keep_warm=None, user_agent=None)"
+            business_token_capacity=None, keep_warm=None, shared_cache=None, \
+            shared_cache_key=None, shared_cache_prefix=None, shared_business_tokens=None, \
+            user_agent=None)"
     )]
     fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let mut builder = layerfi_auth::Client::builder();
@@ -170,8 +172,8 @@ impl ClientBase {
     ///
     /// These are LAYER_ENVIRONMENT, LAYER_CLIENT_ID, LAYER_CLIENT_SECRET or
     /// LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE,
-    /// LAYER_TRUST and LAYER_ALLOW_HTTP_LOOPBACK. Arguments, which are those of ``Client``,
-    /// replace them.
+    /// LAYER_TRUST, LAYER_SHARED_CACHE, LAYER_SHARED_CACHE_KEY and LAYER_ALLOW_HTTP_LOOPBACK.
+    /// Arguments, which are those of ``Client``, replace them.
     #[classmethod]
     #[pyo3(signature = (**options))]
     fn from_env<'py>(

@@ -64,6 +64,10 @@ pub(crate) fn apply(
                 builder.business_token_capacity(arg.int_for_engine(1..=u64::MAX, "")?)
             }
             "keep_warm" => builder.keep_warm(arg.flag()?),
+            "shared_cache" => builder.shared_cache(arg.text()?),
+            "shared_cache_key" => builder.shared_cache_key(arg.text()?),
+            "shared_cache_prefix" => builder.shared_cache_prefix(arg.text()?),
+            "shared_business_tokens" => builder.shared_business_tokens(arg.flag()?),
             "user_agent" => builder.user_agent(arg.text()?),
             other => return Err(args::unexpected("Client", other)),
         };

@@ -83,6 +83,49 @@ impl Stats {
         self.0.business_tokens
     }
 
+    /// Tokens that came from the shared cache.
+    #[getter]
+    fn shared_adopted(&self) -> u64 {
+        self.0.shared_adopted
+    }
+
+    /// Tokens that this client stored in the shared cache.
+    #[getter]
+    fn shared_published(&self) -> u64 {
+        self.0.shared_published
+    }
+
+    /// Requests for which this client waited for another process.
+    #[getter]
+    fn shared_waits(&self) -> u64 {
+        self.0.shared_waits
+    }
+
+    /// Requests sent although there is a shared cache, because it failed or no other
+    /// process came to a result.
+    #[getter]
+    fn shared_alone(&self) -> u64 {
+        self.0.shared_alone
+    }
+
+    /// Entries of the shared cache that were not accepted.
+    #[getter]
+    fn shared_rejected(&self) -> u64 {
+        self.0.shared_rejected
+    }
+
+    /// Failed operations of the shared cache.
+    #[getter]
+    fn shared_faults(&self) -> u64 {
+        self.0.shared_faults
+    }
+
+    /// ``"off"`` without a shared cache, ``"up"``, or ``"down"`` after a failure.
+    #[getter]
+    fn shared_cache(&self) -> &'static str {
+        self.0.shared_cache.as_str()
+    }
+
     /// When the current access token expires (an aware datetime in UTC), if there is one.
     #[getter]
     fn expires_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -105,6 +148,13 @@ impl Stats {
         dict.set_item("invalidations", self.invalidations())?;
         dict.set_item("failures", self.failures())?;
         dict.set_item("business_tokens", self.business_tokens())?;
+        dict.set_item("shared_adopted", self.shared_adopted())?;
+        dict.set_item("shared_published", self.shared_published())?;
+        dict.set_item("shared_waits", self.shared_waits())?;
+        dict.set_item("shared_alone", self.shared_alone())?;
+        dict.set_item("shared_rejected", self.shared_rejected())?;
+        dict.set_item("shared_faults", self.shared_faults())?;
+        dict.set_item("shared_cache", self.shared_cache())?;
         let expires_at = self.0.expires_at.map(|at| rfc3339(py, at));
         dict.set_item("expires_at", expires_at.transpose()?)?;
         Ok(dict)

@@ -47,6 +47,7 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
     NULLS(layerfi_client_builder_set_max_attempts(NULL, 1, &error));
     NULLS(layerfi_client_builder_set_business_token_capacity(NULL, 1, &error));
     NULLS(layerfi_client_builder_set_keep_warm(NULL, true, &error));
+    NULLS(layerfi_client_builder_set_shared_business_tokens(NULL, true, &error));
     NULLS(layerfi_client_builder_set_credentials_callback(builder, NULL, NULL, NULL, &error));
     typedef layerfi_result (*setter)(layerfi_client_builder *, const char *, layerfi_error **);
     static const struct {
@@ -64,6 +65,9 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
         {"ca_pem", layerfi_client_builder_set_ca_pem},
         {"proxy", layerfi_client_builder_set_proxy},
         {"user_agent", layerfi_client_builder_set_user_agent},
+        {"shared_cache", layerfi_client_builder_set_shared_cache},
+        {"shared_cache_key", layerfi_client_builder_set_shared_cache_key},
+        {"shared_cache_prefix", layerfi_client_builder_set_shared_cache_prefix},
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         NULLS(texts[i].set(NULL, "a", &error));

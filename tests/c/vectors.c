@@ -64,6 +64,9 @@ static layerfi_result set(const char *name, const char *value, layerfi_error **e
         {"ca_pem", layerfi_client_builder_set_ca_pem},
         {"proxy", layerfi_client_builder_set_proxy},
         {"user_agent", layerfi_client_builder_set_user_agent},
+        {"shared_cache", layerfi_client_builder_set_shared_cache},
+        {"shared_cache_key", layerfi_client_builder_set_shared_cache_key},
+        {"shared_cache_prefix", layerfi_client_builder_set_shared_cache_prefix},
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         if (strcmp(name, texts[i].name) == 0) {

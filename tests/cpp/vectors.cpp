@@ -74,6 +74,9 @@ void set(layerfi::ClientBuilder &builder, const std::string &name, const std::st
         {"ca_pem", &Builder::ca_pem},
         {"proxy", &Builder::proxy},
         {"user_agent", &Builder::user_agent},
+        {"shared_cache", &Builder::shared_cache},
+        {"shared_cache_key", &Builder::shared_cache_key},
+        {"shared_cache_prefix", &Builder::shared_cache_prefix},
     };
     static const std::map<std::string, Time> times{
         {"timeout_ms", &Builder::timeout},

@@ -251,7 +251,7 @@ def test_invalid_options_are_refused():
 
 def test_signature_lists_exactly_the_accepted_options():
     names = inspect.signature(Client).parameters
-    assert len(names) == 22
+    assert len(names) == 26
     values = {
         "environment": "sandbox", "client_id": "a", "client_secret": "b",
         "client_secret_file": None, "credentials": None, "api_url": "https://a.example",
@@ -260,7 +260,9 @@ def test_signature_lists_exactly_the_accepted_options():
         "allow_http_loopback": True,
         "allow_opaque_business_ids": True, "timeout": 1, "connect_timeout": 1.5,
         "attempt_timeout": 2, "max_attempts": 3, "business_token_capacity": 4,
-        "keep_warm": False, "user_agent": "x/1",
+        "keep_warm": False, "shared_cache": "redis://:password@127.0.0.1:6379/0",
+        "shared_cache_key": "k", "shared_cache_prefix": "fleet-1",
+        "shared_business_tokens": False, "user_agent": "x/1",
     }  # fmt: skip
     assert set(names) == set(values)
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in names.values())

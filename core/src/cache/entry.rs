@@ -4,11 +4,30 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::policy;
-use super::source::Fetched;
 use crate::sys::clock::{Clock, Now};
 use crate::sys::fork;
 use crate::sys::jitter::random;
 use crate::sys::sync::{AtomicBool, AtomicU32, AtomicU64};
+
+/// New value with the data that determines its lifetime.
+pub(crate) struct Fetched<V> {
+    pub(crate) value: V,
+    /// Read before the request was sent, because the server may count the
+    /// lifetime from then.
+    pub(crate) requested_at: Now,
+    pub(crate) lifetime: Duration,
+    /// Share of the lifetime that must be left for a caller to get the value
+    /// without a wait; 0 if it can be served until it expires.
+    pub(crate) reserve: f64,
+}
+
+impl<V> Fetched<V> {
+    /// When it expires, by the monotonic clock alone.
+    pub(super) fn expires_at(&self) -> u64 {
+        let lifetime = u64::try_from(self.lifetime.as_nanos()).unwrap_or(u64::MAX);
+        self.requested_at.mono.saturating_add(lifetime)
+    }
+}
 
 /// Cached value, with everything that decides whether it may be served. Ages are
 /// in nanoseconds.
@@ -166,10 +185,34 @@ impl<V> Entry<V> {
         claimed
     }
 
-    /// Postpones the next refresh after a failed fetch.
+    /// Postpones the next refresh.
     pub(super) fn postpone_refresh(&self, now: Now, wait: u64) {
         let next = now.age(self.requested_at).saturating_add(wait);
         self.next_refresh.store(next, Ordering::Relaxed);
+    }
+
+    /// Age: the greater of the ages by both clocks.
+    #[cfg_attr(
+        not(feature = "redis"),
+        allow(dead_code, reason = "for a shared cache")
+    )]
+    pub(crate) fn age(&self, now: Now) -> Duration {
+        Duration::from_nanos(now.age(self.requested_at))
+    }
+
+    /// Age at which it expires.
+    #[cfg_attr(
+        not(feature = "redis"),
+        allow(dead_code, reason = "for a shared cache")
+    )]
+    pub(crate) fn lifetime(&self) -> Duration {
+        Duration::from_nanos(self.life)
+    }
+
+    /// When it was requested, which is when its lifetime began.
+    #[cfg(test)]
+    pub(crate) fn requested_at(&self) -> Now {
+        self.requested_at
     }
 
     /// Whether this value was requested later than `other`.

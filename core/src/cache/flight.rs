@@ -2,6 +2,7 @@
 //! effect of past failures on the next fetch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entry::Entry;
 use super::policy;
@@ -26,12 +27,28 @@ pub(super) struct State<V> {
     /// Whether changed credentials failed during this quiet time.
     changed_failed: bool,
     pub(super) invalidations: policy::Invalidations,
+    /// Value that a server refused, until another one replaces it or it expires.
+    refused: Option<Arc<Entry<V>>>,
 }
 
 /// Fetch in progress. The callers that wait for it hold clones.
 pub(super) struct Flight<V> {
     pub(super) result: Awaited<FlightResult<V>>,
     pub(super) progress: Progress,
+    /// Remaining lifetime that the caller who started it requires.
+    min_remaining: Option<Duration>,
+}
+
+impl<V> Flight<V> {
+    /// Whether its value must suffice for a caller that requires `min_remaining`: a new
+    /// fetch for this caller would return nothing better.
+    pub(super) fn is_for(&self, min_remaining: Option<Duration>) -> bool {
+        match (self.min_remaining, min_remaining) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own >= other,
+            _ => false,
+        }
+    }
 }
 
 impl<V> Clone for Flight<V> {
@@ -39,11 +56,13 @@ impl<V> Clone for Flight<V> {
         Self {
             result: self.result.clone(),
             progress: self.progress.clone(),
+            min_remaining: self.min_remaining,
         }
     }
 }
 
-pub(super) type FlightResult<V> = Result<Arc<Entry<V>>>;
+/// `None` if a refresh was postponed.
+pub(super) type FlightResult<V> = Result<Option<Arc<Entry<V>>>>;
 pub(super) type FlightSender<V> = Promise<FlightResult<V>>;
 
 impl<V> State<V> {
@@ -57,6 +76,7 @@ impl<V> State<V> {
             changes: 0,
             changed_failed: false,
             invalidations: policy::Invalidations::new(),
+            refused: None,
         }
     }
 
@@ -68,12 +88,42 @@ impl<V> State<V> {
         self.failures
     }
 
+    /// Value that a server refused.
+    pub(super) fn refused(&self) -> Option<&Arc<Entry<V>>> {
+        self.refused.as_ref()
+    }
+
+    /// Forgets the refused value if it has expired. Returns it; the caller must drop it
+    /// after it releases the lock.
+    pub(super) fn expire_refused(&mut self, now: Now) -> Option<Arc<Entry<V>>> {
+        self.refused.take_if(|refused| !refused.is_alive(now))
+    }
+
+    /// Records which value a server refused. Returns the one before, which the caller
+    /// must drop after it releases the lock.
+    pub(super) fn set_refused(&mut self, entry: Arc<Entry<V>>) -> Option<Arc<Entry<V>>> {
+        self.refused.replace(entry)
+    }
+
+    /// Forgets the refused value if the new one is another. Returns it; the caller must
+    /// drop it after it releases the lock.
+    pub(super) fn replace_refused(&mut self, entry: &Entry<V>) -> Option<Arc<Entry<V>>>
+    where
+        V: PartialEq,
+    {
+        self.refused.take_if(|refused| refused.value != entry.value)
+    }
+
     /// Records the start of a fetch.
-    pub(super) fn start(&mut self) -> (FlightSender<V>, Flight<V>) {
+    pub(super) fn start(
+        &mut self,
+        min_remaining: Option<Duration>,
+    ) -> (FlightSender<V>, Flight<V>) {
         let (sender, result) = promise();
         let flight = Flight {
             result,
             progress: Progress::default(),
+            min_remaining,
         };
         self.flight = Some(flight.clone());
         (sender, flight)

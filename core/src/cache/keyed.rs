@@ -62,7 +62,7 @@ const FAILURE_MEMORY: u64 = 120_000_000_000;
 impl<K, V> Keyed<K, V>
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    V: PartialEq + Send + Sync + 'static,
 {
     pub(crate) fn new(capacity: usize) -> Self {
         Self(Arc::new(Shared {
@@ -216,7 +216,7 @@ where
 impl<K, V> Shared<K, V>
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    V: PartialEq + Send + Sync + 'static,
 {
     /// Returns the node of a key, and adds it if it is missing.
     fn node(&self, key: &K, now: Now, budget: Duration) -> Arc<Node<V>> {
@@ -331,9 +331,9 @@ impl<S, K, V> Source<V> for Registered<S, K, V>
 where
     S: Source<V>,
     K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    V: PartialEq + Send + Sync + 'static,
 {
-    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<V>> {
+    fn fetch(&self, params: FetchParams<V>) -> BoxFuture<'static, Outcome<V>> {
         let fetch = self.source.fetch(params);
         let shared = Weak::clone(&self.shared);
         let number = self.number;
@@ -344,9 +344,10 @@ where
                 let now = clock.now();
                 let expires_at = match &outcome {
                     Outcome::Fetched(fetched) => fetched.expires_at(),
-                    Outcome::Failed(_) | Outcome::FailedUpstream(_) | Outcome::Unchanged => {
-                        now.mono.saturating_add(FAILURE_MEMORY)
-                    }
+                    Outcome::Failed(_)
+                    | Outcome::FailedUpstream(_)
+                    | Outcome::Unchanged
+                    | Outcome::Postponed(_) => now.mono.saturating_add(FAILURE_MEMORY),
                 };
                 let mut order = lock(shared.order());
                 order.set_expiry(number, expires_at);

@@ -18,9 +18,11 @@ mod source;
 #[cfg_attr(shuttle, allow(dead_code))]
 mod tests;
 
-pub(crate) use entry::Entry;
+pub(crate) use entry::{Entry, Fetched};
 pub(crate) use keyed::Keyed;
 pub(crate) use policy::may_be_fixed_by_credentials;
+#[cfg(feature = "redis")]
+pub(crate) use policy::{oldest, quiet_time};
 pub(crate) use reader::Reader;
 pub(crate) use slot::{Borrowed, Slot};
-pub(crate) use source::{Context, FetchParams, Fetched, Mode, Outcome, Source, Spawn};
+pub(crate) use source::{Context, Failed, FetchParams, Mode, Outcome, Source, Spawn};

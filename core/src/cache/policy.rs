@@ -62,6 +62,19 @@ pub(super) fn oldest_with_remaining(life: u64, wanted: u64) -> u64 {
     life - wanted.min(scale(life, 0.9))
 }
 
+/// Age up to which a value is served to a caller who requires `min_remaining`, or by
+/// default the `reserve`, a share of the lifetime.
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for a store"))]
+pub(crate) fn oldest(
+    lifetime: Duration,
+    reserve: f64,
+    min_remaining: Option<Duration>,
+) -> Duration {
+    let life = life(lifetime);
+    let wanted = min_remaining.map_or_else(|| scale(nanos(lifetime), reserve), nanos);
+    Duration::from_nanos(oldest_with_remaining(life, wanted))
+}
+
 /// Wait before the next refresh of a value that is still valid, after this many
 /// consecutive failures: 1 s, doubling to 60 s, with jitter over the upper
 /// half.
@@ -78,7 +91,7 @@ pub(super) fn refresh_backoff(failures: u32, error: &Error, random: f64) -> u64 
 /// Transient failure: no quiet time at first, because the retries took long
 /// enough; then 0.25 s, doubling to 5 s. So callers in a loop do not make an
 /// outage worse, but notice its end soon.
-pub(super) fn quiet_time(failures: u32, error: &Error, random: f64) -> u64 {
+pub(crate) fn quiet_time(failures: u32, error: &Error, random: f64) -> u64 {
     let wait = if !error.is_retryable() {
         scale(
             doubled(2 * SECOND, failures, 60 * SECOND),

@@ -27,7 +27,7 @@ impl<V> Deref for Current<V> {
     }
 }
 
-impl<V: Send + Sync + 'static> Reader<V> {
+impl<V: PartialEq + Send + Sync + 'static> Reader<V> {
     pub(crate) fn new(slot: Arc<Slot<V>>) -> Self {
         Self {
             cache: arc_swap::Cache::new(Current(Arc::clone(&slot))),

@@ -32,6 +32,12 @@ pub(crate) struct Slot<V> {
     state: PerProcess<Mutex<State<V>>>,
 }
 
+/// How many values a caller refuses that have less than the lifetime it requires, because
+/// they were fetched for others. A new value has more, but one from a shared cache may
+/// not. The last one is served, because callers with other requirements must not make
+/// each other wait forever.
+const MAX_TOO_OLD: u32 = 2;
+
 /// What a caller without a value does next.
 enum Step<V> {
     Serve(Arc<Entry<V>>),
@@ -80,7 +86,7 @@ fn is_fallback<V>(
     error.is_retryable() && min_remaining.is_none() && entry.is_alive(now)
 }
 
-impl<V: Send + Sync + 'static> Slot<V> {
+impl<V: PartialEq + Send + Sync + 'static> Slot<V> {
     pub(crate) fn new() -> Self {
         Self {
             current: ArcSwapOption::empty(),
@@ -188,6 +194,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
     where
         S: Source<V>,
     {
+        let mut too_old = 0;
         loop {
             let flight = match self.join(cx, source, min_remaining) {
                 Step::Serve(entry) => {
@@ -199,13 +206,26 @@ impl<V: Send + Sync + 'static> Slot<V> {
             };
             cx.stats.count(Event::Wait);
             progress.share(&flight.progress);
-            match wait(flight).await {
-                Ok(entry) if entry.is_alive(cx.clock.now()) => return Ok(entry),
-                // The value has expired: the machine was suspended before this
-                // waiter ran.
-                Ok(_) => {}
+            let is_for_this_caller = flight.is_for(min_remaining);
+            let entry = match wait(flight).await {
+                Ok(Some(entry)) => entry,
+                // A refresh that was postponed. This caller joined it when the value
+                // that it was to replace had expired.
+                Ok(None) => continue,
                 Err(error) => return self.fall_back(cx, error, min_remaining),
+            };
+            let now = cx.clock.now();
+            if !entry.is_alive(now) {
+                // The machine was suspended before this waiter ran.
+                continue;
             }
+            if is_for_this_caller
+                || too_old == MAX_TOO_OLD
+                || entry.verdict_at(now, min_remaining) != Verdict::Spent
+            {
+                return Ok(entry);
+            }
+            too_old += 1;
         }
     }
 
@@ -267,10 +287,17 @@ impl<V: Send + Sync + 'static> Slot<V> {
                 Verdict::Spent => {}
             }
         }
-        match self.join(cx, source, None) {
-            Step::Serve(_) => Ok(()),
-            Step::Fail(error) => Err(error),
-            Step::Wait(flight) => wait(flight).await.map(drop),
+        loop {
+            match self.join(cx, source, None) {
+                Step::Serve(_) => return Ok(()),
+                Step::Fail(error) => return Err(error),
+                Step::Wait(flight) => {
+                    if wait(flight).await?.is_some() {
+                        return Ok(());
+                    }
+                    // A refresh that was postponed, as in `get`.
+                }
+            }
         }
     }
 
@@ -330,7 +357,12 @@ impl<V: Send + Sync + 'static> Slot<V> {
             mode = Mode::IfChanged;
         }
         cx.stats.count(Event::Miss);
-        match self.launch(cx, source, mode, state) {
+        let reason = Reason {
+            mode,
+            held: None,
+            min_remaining,
+        };
+        match self.launch(cx, source, reason, state) {
             Ok(flight) => Step::Wait(flight),
             Err(error) => Step::Fail(error),
         }
@@ -356,15 +388,20 @@ impl<V: Send + Sync + 'static> Slot<V> {
         step();
         // Since the verdict, the entry may have expired or may have been
         // replaced or invalidated. Then no refresh of it is needed.
-        let current = self.current.load();
-        let is_current = current
+        let held = self.current.load_full();
+        let is_current = held
             .as_deref()
             .is_some_and(|current| std::ptr::eq(current, entry));
         if !is_current || state.flight().is_some() {
             return;
         }
         cx.stats.count(Event::Refresh);
-        if let Err(error) = self.launch(cx, source, Mode::Always, state) {
+        let reason = Reason {
+            mode: Mode::Always,
+            held,
+            min_remaining,
+        };
+        if let Err(error) = self.launch(cx, source, reason, state) {
             let error = error.as_dyn();
             tracing::warn!(target: "layerfi_auth", error, "cannot start a refresh");
         }
@@ -375,25 +412,31 @@ impl<V: Send + Sync + 'static> Slot<V> {
         self: &Arc<Self>,
         cx: &Context,
         source: &S,
-        mode: Mode,
+        reason: Reason<V>,
         mut state: MutexGuard<'_, State<V>>,
     ) -> Result<Flight<V>>
     where
         S: Source<V>,
     {
-        let (sender, flight) = state.start();
+        let (sender, flight) = state.start(reason.min_remaining);
+        let expired = state.expire_refused(cx.clock.now());
         let params = FetchParams {
-            mode,
+            mode: reason.mode,
             failures: state.failures(),
             progress: flight.progress.clone(),
+            held: reason.held.clone(),
+            refused: state.refused().cloned(),
+            min_remaining: reason.min_remaining,
         };
         // The lock is released first, because the task may finish before
         // `spawn` returns.
         drop(state);
+        drop(expired);
         let running = Running {
             slot: Arc::clone(self),
             cx: cx.clone(),
-            mode,
+            mode: reason.mode,
+            held: reason.held,
             sender: Some(sender),
         };
         let fetch = source.fetch(params);
@@ -414,14 +457,20 @@ impl<V: Send + Sync + 'static> Slot<V> {
 
     /// Stores the outcome of a fetch. The value is stored before the flight
     /// ends, so that a caller always finds one of them.
-    fn finish(&self, cx: &Context, mode: Mode, outcome: Outcome<V>) -> FlightResult<V> {
+    fn finish(
+        &self,
+        cx: &Context,
+        mode: Mode,
+        held: Option<&Entry<V>>,
+        outcome: Outcome<V>,
+    ) -> FlightResult<V> {
         let now = cx.clock.now();
         let (error, is_own) = match outcome {
             Outcome::Fetched(fetched) => {
                 let entry = Arc::new(Entry::new(fetched));
                 if entry.is_alive(now) {
                     self.replace(&entry);
-                    return Ok(entry);
+                    return Ok(Some(entry));
                 }
                 let error = Error::new(
                     ErrorKind::Timeout,
@@ -432,6 +481,19 @@ impl<V: Send + Sync + 'static> Slot<V> {
             }
             Outcome::Failed(error) => (error, true),
             Outcome::FailedUpstream(error) => (error, false),
+            Outcome::Postponed(wait) => match held {
+                Some(held) => {
+                    let mut state = lock(self.state());
+                    state.finish();
+                    held.postpone_refresh(now, policy::nanos(wait));
+                    return Ok(None);
+                }
+                // Its callers would start the same fetch again and again.
+                None => {
+                    let what = "a fetch for which callers wait was postponed";
+                    (Error::new(ErrorKind::Internal, what, BUG), true)
+                }
+            },
             Outcome::Unchanged => {
                 let mut state = lock(self.state());
                 state.finish();
@@ -477,6 +539,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
         let mut state = lock(self.state());
         state.finish();
         let last_error = state.succeeded();
+        let refused = state.replace_refused(entry);
         step();
         let mut before = self.current.load_full();
         if before
@@ -487,7 +550,7 @@ impl<V: Send + Sync + 'static> Slot<V> {
             before = self.current.swap(Some(Arc::clone(entry)));
         }
         drop(state);
-        drop((before, last_error));
+        drop((before, last_error, refused));
     }
 
     /// Gets another value than one that the server refused. Other callers are served
@@ -503,16 +566,21 @@ impl<V: Send + Sync + 'static> Slot<V> {
     where
         S: Source<V>,
     {
-        match self.start_renewal(cx, source, is_refused) {
-            None => return Ok(None),
-            Some(Step::Fail(error)) => return Err(error),
-            Some(Step::Serve(_)) => {}
-            Some(Step::Wait(flight)) => {
-                cx.stats.count(Event::Wait);
-                progress.share(&flight.progress);
-                let entry = wait(flight).await?;
-                if entry.is_alive(cx.clock.now()) {
-                    return Ok(Some(entry));
+        loop {
+            match self.start_renewal(cx, source, &is_refused) {
+                None => return Ok(None),
+                Some(Step::Fail(error)) => return Err(error),
+                Some(Step::Serve(_)) => break,
+                Some(Step::Wait(flight)) => {
+                    cx.stats.count(Event::Wait);
+                    progress.share(&flight.progress);
+                    match wait(flight).await? {
+                        Some(entry) if entry.is_alive(cx.clock.now()) => return Ok(Some(entry)),
+                        Some(_) => break,
+                        // A refresh that was postponed: it would have replaced the
+                        // refused value.
+                        None => {}
+                    }
                 }
             }
         }
@@ -531,8 +599,10 @@ impl<V: Send + Sync + 'static> Slot<V> {
         let mut state = lock(self.state());
         step();
         let current = self.current.load_full();
-        if let Some(entry) = current.filter(|entry| !is_refused(&entry.value)) {
-            return Some(Step::Serve(entry));
+        if let Some(entry) = &current
+            && !is_refused(&entry.value)
+        {
+            return Some(Step::Serve(Arc::clone(entry)));
         }
         if let Some(flight) = state.flight() {
             return Some(Step::Wait(flight.clone()));
@@ -545,7 +615,16 @@ impl<V: Send + Sync + 'static> Slot<V> {
             return None;
         }
         cx.stats.count(Event::Invalidation);
-        Some(match self.launch(cx, source, Mode::Always, state) {
+        // Without a value, `invalidate` has recorded it.
+        let before = current.and_then(|refused| state.set_refused(refused));
+        let reason = Reason {
+            mode: Mode::Always,
+            held: None,
+            min_remaining: None,
+        };
+        let launched = self.launch(cx, source, reason, state);
+        drop(before);
+        Some(match launched {
             Ok(flight) => Step::Wait(flight),
             Err(error) => Step::Fail(error),
         })
@@ -566,7 +645,10 @@ impl<V: Send + Sync + 'static> Slot<V> {
             return false;
         }
         step();
-        let before = self.current.swap(None);
+        let before = self
+            .current
+            .swap(None)
+            .and_then(|refused| state.set_refused(refused));
         drop(state);
         drop(before);
         cx.stats.count(Event::Invalidation);
@@ -629,30 +711,40 @@ fn dropped() -> Error {
     )
 }
 
+/// Why a fetch is started.
+struct Reason<V> {
+    mode: Mode,
+    /// As in [`FetchParams`].
+    held: Option<Arc<Entry<V>>>,
+    min_remaining: Option<Duration>,
+}
+
 /// Fetch in progress. If it is dropped without a result (the task could not be
 /// spawned, or its runtime ended), that counts as a failure: callers do not
 /// wait forever, and the next call fetches again.
-struct Running<V: Send + Sync + 'static> {
+struct Running<V: PartialEq + Send + Sync + 'static> {
     slot: Arc<Slot<V>>,
     cx: Context,
     mode: Mode,
+    held: Option<Arc<Entry<V>>>,
     sender: Option<FlightSender<V>>,
 }
 
-impl<V: Send + Sync + 'static> Running<V> {
+impl<V: PartialEq + Send + Sync + 'static> Running<V> {
     fn finish(mut self, outcome: Outcome<V>) {
         self.send(outcome);
     }
 
     fn send(&mut self, outcome: Outcome<V>) {
         if let Some(sender) = self.sender.take() {
-            let result = self.slot.finish(&self.cx, self.mode, outcome);
+            let held = self.held.as_deref();
+            let result = self.slot.finish(&self.cx, self.mode, held, outcome);
             sender.set(result);
         }
     }
 }
 
-impl<V: Send + Sync + 'static> Drop for Running<V> {
+impl<V: PartialEq + Send + Sync + 'static> Drop for Running<V> {
     fn drop(&mut self) {
         if self.sender.is_some() {
             self.send(Outcome::FailedUpstream(dropped()));
@@ -661,7 +753,7 @@ impl<V: Send + Sync + 'static> Drop for Running<V> {
 }
 
 #[cfg(all(test, not(shuttle)))]
-impl<V: Send + Sync + 'static> Slot<V> {
+impl<V: PartialEq + Send + Sync + 'static> Slot<V> {
     /// Holds the lock, like a thread of the parent that does not exist in the
     /// child.
     pub(super) fn hold_lock(self: &Arc<Self>) -> impl Drop {

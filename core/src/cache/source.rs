@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::entry::{Entry, Fetched};
 use crate::deadline::Progress;
 use crate::error::{Error, Result};
 use crate::stats::Counters;
-use crate::sys::clock::{Clock, Now};
+use crate::sys::clock::Clock;
 
 /// Source of a slot's values.
 pub(crate) trait Source<V>: Send + Sync {
     /// Fetches a new value. It runs as a separate task, which goes on when a
     /// caller is cancelled and must end within [`Source::budget`].
-    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<V>>;
+    fn fetch(&self, params: FetchParams<V>) -> BoxFuture<'static, Outcome<V>>;
 
     /// Whether the source supports [`Mode::IfChanged`].
     fn can_change(&self) -> bool;
@@ -28,12 +29,32 @@ pub(crate) trait Source<V>: Send + Sync {
 }
 
 /// Parameters of a fetch.
-pub(crate) struct FetchParams {
+pub(crate) struct FetchParams<V> {
     pub(crate) mode: Mode,
     /// Number of consecutive failed fetches before this one.
     pub(crate) failures: u32,
     /// Progress of the fetch, for the callers that wait for it.
     pub(crate) progress: Progress,
+    /// Value that a refresh is to replace, and that callers are served meanwhile.
+    /// `None` if callers wait: for a missing value, or for another one than a value that
+    /// a server refused.
+    #[cfg_attr(
+        not(feature = "redis"),
+        allow(dead_code, reason = "for a shared cache")
+    )]
+    pub(crate) held: Option<Arc<Entry<V>>>,
+    /// Value that a server refused, if none has replaced it and it has not expired.
+    #[cfg_attr(
+        not(feature = "redis"),
+        allow(dead_code, reason = "for a shared cache")
+    )]
+    pub(crate) refused: Option<Arc<Entry<V>>>,
+    /// Remaining lifetime that the caller who started the fetch requires.
+    #[cfg_attr(
+        not(feature = "redis"),
+        allow(dead_code, reason = "for a shared cache")
+    )]
+    pub(crate) min_remaining: Option<Duration>,
 }
 
 /// Whether a fetch may do without a request.
@@ -55,25 +76,28 @@ pub(crate) enum Outcome<V> {
     FailedUpstream(Error),
     /// Answer to [`Mode::IfChanged`]: nothing has changed, and no request was made.
     Unchanged,
+    /// A refresh was postponed by this time, and no request was made. This is no
+    /// failure. A fetch for which callers wait must not end so.
+    #[cfg_attr(
+        not(feature = "redis"),
+        allow(dead_code, reason = "for a shared cache")
+    )]
+    Postponed(Duration),
 }
 
-/// New value with the data that determines its lifetime.
-pub(crate) struct Fetched<V> {
-    pub(crate) value: V,
-    /// Read before the request was sent, because the server may count the
-    /// lifetime from then.
-    pub(crate) requested_at: Now,
-    pub(crate) lifetime: Duration,
-    /// Share of the lifetime that must be left for a caller to get the value
-    /// without a wait; 0 if it can be served until it expires.
-    pub(crate) reserve: f64,
+/// Why a request for a value failed.
+pub(crate) enum Failed {
+    Own(Error),
+    /// As [`Outcome::FailedUpstream`].
+    Upstream(Error),
 }
 
-impl<V> Fetched<V> {
-    /// When it expires, by the monotonic clock alone.
-    pub(super) fn expires_at(&self) -> u64 {
-        let lifetime = u64::try_from(self.lifetime.as_nanos()).unwrap_or(u64::MAX);
-        self.requested_at.mono.saturating_add(lifetime)
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for a store"))]
+impl Failed {
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Own(error) | Self::Upstream(error) => error,
+        }
     }
 }
 

@@ -523,6 +523,8 @@ impl Client {
                 .access
                 .peek()
                 .map(|entry| entry.value.expires_at()),
+            #[cfg(feature = "redis")]
+            shared_cache: self.engine.shared_cache_state(),
             ..self.engine.cx.stats.snapshot()
         }
     }

@@ -4,10 +4,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "redis")]
+use futures_util::TryFutureExt as _;
 use futures_util::future::BoxFuture;
 use tracing::Instrument as _;
 
 use super::{Engine, keep_warm};
+#[cfg(feature = "redis")]
+use crate::cache::Failed;
 use crate::cache::{
     Borrowed, FetchParams, Fetched, Mode, Outcome, Source, may_be_fixed_by_credentials,
 };
@@ -77,27 +81,26 @@ impl Engine {
     /// refuses credentials that may have been rotated, they are read again.
     async fn acquire(
         &self,
-        mode: Mode,
-        failures: u32,
+        params: &FetchParams<AccessToken>,
         deadline: &Deadline,
-    ) -> Result<Option<Fetched<AccessToken>>> {
+    ) -> Result<Outcome<AccessToken>> {
         let mut credentials = self.read_credentials(deadline).await?;
-        if mode == Mode::IfChanged && self.was_refused(&credentials) {
-            return Ok(None);
+        if params.mode == Mode::IfChanged && self.was_refused(&credentials) {
+            return Ok(Outcome::Unchanged);
         }
         // Credentials are read again at most once: a provider that returns other
         // credentials each time must not cause a loop of requests.
-        let mut may_reread = self.credentials.can_change() && mode == Mode::Always;
+        let mut may_reread = self.credentials.can_change() && params.mode == Mode::Always;
         loop {
-            let error = match self.request_token(&credentials, failures, deadline).await {
-                Ok(fetched) => {
+            let error = match self.obtain_token(&credentials, params, deadline).await {
+                Ok(Outcome::Failed(error)) | Err(error) => error,
+                Ok(outcome) => {
                     // Storing costs more than looking.
                     if self.refused.load().is_some() {
                         self.refused.store(None);
                     }
-                    return Ok(Some(fetched));
+                    return Ok(outcome);
                 }
-                Err(error) => error,
             };
             if !(may_be_fixed_by_credentials(&error) && self.credentials.can_change()) {
                 return Err(error);
@@ -114,7 +117,7 @@ impl Engine {
         }
     }
 
-    async fn read_credentials(&self, deadline: &Deadline) -> Result<Credentials> {
+    pub(super) async fn read_credentials(&self, deadline: &Deadline) -> Result<Credentials> {
         let read = self.credentials.read(deadline.progress()).await;
         read.map_err(|error| error.naming(self.config.variables))
     }
@@ -141,47 +144,64 @@ impl Engine {
         Ok(request)
     }
 
-    async fn request_token(
+    /// Gets a token with these credentials, from the shared cache or from the server.
+    async fn obtain_token(
         &self,
         credentials: &Credentials,
-        failures: u32,
+        params: &FetchParams<AccessToken>,
+        deadline: &Deadline,
+    ) -> Result<Outcome<AccessToken>> {
+        let request = &*self.token_request(credentials)?;
+        let policy = self.retry.after_failures(params.failures);
+        let exchange = || self.exchange_credentials(request, credentials, deadline);
+        #[cfg(feature = "redis")]
+        if let Some(fetch) = self.shared_access_fetch(credentials, params, deadline) {
+            let attempt = || async {
+                let request = || exchange().map_err(Failed::Own);
+                fetch.attempt(request).await.map_err(Failed::into_error)
+            };
+            // Boxed, so that a fetch without a shared cache is not larger for it.
+            return Box::pin(self.retrying(policy, deadline, attempt)).await;
+        }
+        let fetched = self.retrying(policy, deadline, exchange).await?;
+        Ok(Outcome::Fetched(fetched))
+    }
+
+    /// Sends a token request once.
+    async fn exchange_credentials(
+        &self,
+        request: &Request,
+        credentials: &Credentials,
         deadline: &Deadline,
     ) -> Result<Fetched<AccessToken>> {
-        let request = self.token_request(credentials)?;
-        let request = &*request;
-        let policy = self.retry.after_failures(failures);
-        self.retrying(policy, deadline, || async {
-            self.cx.stats.count(Event::TokenRequest);
-            // The lifetime counts from before the request is sent.
-            let requested_at = self.cx.clock.now();
-            let response = self.http.send(request, deadline).await?;
-            let token = oauth::read_response(
-                &request.url,
-                &response,
-                credentials,
-                self.credentials.origin(),
-            )?;
-            let life = Life {
-                requested_at,
-                lifetime: token.lifetime,
-                clock: self.cx.clock.clone(),
-            };
-            let value = AccessToken::new(token.access_token.as_str(), life).map_err(|why| {
-                Error::protocol(format!("token response: {why}"), response.details())
-            })?;
-            tracing::debug!(
-                target: "layerfi_auth",
-                expires_in = token.lifetime.as_secs(),
-                "got an access token"
-            );
-            Ok(Fetched {
-                value,
-                requested_at,
-                lifetime: token.lifetime,
-                reserve: 0.0,
-            })
+        self.cx.stats.count(Event::TokenRequest);
+        // The lifetime counts from before the request is sent.
+        let requested_at = self.cx.clock.now();
+        let response = self.http.send(request, deadline).await?;
+        let token = oauth::read_response(
+            &request.url,
+            &response,
+            credentials,
+            self.credentials.origin(),
+        )?;
+        let life = Life {
+            requested_at,
+            lifetime: token.lifetime,
+            clock: self.cx.clock.clone(),
+        };
+        let value = AccessToken::new(token.access_token.as_str(), life)
+            .map_err(|why| Error::protocol(format!("token response: {why}"), response.details()))?;
+        tracing::debug!(
+            target: "layerfi_auth",
+            expires_in = token.lifetime.as_secs(),
+            "got an access token"
+        );
+        Ok(Fetched {
+            value,
+            requested_at,
+            lifetime: token.lifetime,
+            reserve: 0.0,
         })
-        .await
     }
 }
 
@@ -189,17 +209,15 @@ impl Engine {
 pub(crate) struct AccessTokenSource(Arc<Engine>);
 
 impl Source<AccessToken> for AccessTokenSource {
-    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<AccessToken>> {
+    fn fetch(&self, params: FetchParams<AccessToken>) -> BoxFuture<'static, Outcome<AccessToken>> {
         let engine = Arc::clone(&self.0);
         let span = tracing::debug_span!(target: "layerfi_auth", "get_access_token");
         let fetch = async move {
-            let deadline = Deadline::with_progress(engine.config.timeout, params.progress);
-            let acquire = pin!(engine.acquire(params.mode, params.failures, &deadline));
-            match deadline.bound(acquire).await {
-                Ok(Some(fetched)) => Outcome::Fetched(fetched),
-                Ok(None) => Outcome::Unchanged,
-                Err(error) => Outcome::Failed(error),
-            }
+            let progress = params.progress.clone();
+            let deadline = Deadline::with_progress(engine.config.timeout, progress);
+            let acquire = pin!(engine.acquire(&params, &deadline));
+            let outcome = deadline.bound(acquire).await;
+            outcome.unwrap_or_else(Outcome::Failed)
         };
         Box::pin(fetch.instrument(span))
     }
@@ -228,7 +246,15 @@ mod tests {
         let deadline = Deadline::after(Duration::from_secs(1));
         let business = "00000000-0000-4000-8000-000000000001".parse().unwrap();
         let session = SessionDuration::default();
-        let acquire = size_of_val(&engine.acquire(Mode::Always, 0, &deadline));
+        let params = FetchParams {
+            mode: Mode::Always,
+            failures: 0,
+            progress: Progress::default(),
+            held: None,
+            refused: None,
+            min_remaining: None,
+        };
+        let acquire = size_of_val(&engine.acquire(&params, &deadline));
         let mint = size_of_val(&engine.mint(&business, session, None, &deadline));
         // They are moved, and each move copies them.
         for (name, bytes) in [("a token", acquire), ("a mint", mint)] {

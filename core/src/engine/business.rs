@@ -11,7 +11,7 @@ use super::Engine;
 use super::exchange::is_401;
 use super::key::{Key, KeyRef};
 use crate::business_id::BusinessId;
-use crate::cache::{Borrowed, Entry, FetchParams, Fetched, Outcome, Source};
+use crate::cache::{Borrowed, Entry, Failed, FetchParams, Fetched, Outcome, Source};
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::layer_api;
@@ -23,7 +23,7 @@ use crate::token::{BusinessToken, Life};
 
 /// Share of a business token's lifetime that must be left when a call returns
 /// it.
-const RESERVE: f64 = 0.5;
+pub(super) const RESERVE: f64 = 0.5;
 
 /// Which business token a caller requests.
 #[derive(Clone)]
@@ -204,6 +204,13 @@ impl Wanted {
     }
 }
 
+fn outcome<V>(result: Result<Outcome<V>, Failed>) -> Outcome<V> {
+    result.unwrap_or_else(|failed| match failed {
+        Failed::Own(error) => Outcome::Failed(error),
+        Failed::Upstream(error) => Outcome::FailedUpstream(error),
+    })
+}
+
 /// Source of the business tokens of one key.
 pub(crate) struct BusinessTokenSource {
     engine: Arc<Engine>,
@@ -217,35 +224,47 @@ pub(crate) struct BusinessTokenSource {
 }
 
 impl Source<BusinessToken> for BusinessTokenSource {
-    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<BusinessToken>> {
+    fn fetch(
+        &self,
+        params: FetchParams<BusinessToken>,
+    ) -> BoxFuture<'static, Outcome<BusinessToken>> {
         let engine = Arc::clone(&self.engine);
         let business = self.business.clone();
         let (session_duration, is_paced) = (self.session_duration, self.is_paced);
         let permit = lock(&self.permit).take();
         let over = lock(&self.over).take();
         Box::pin(async move {
-            let deadline = Deadline::with_progress(engine.config.timeout, params.progress);
-            let mint = pin!(async {
+            let deadline = Deadline::with_progress(engine.config.timeout, params.progress.clone());
+            let engine = &engine;
+            let request = || async {
                 // The access token is fetched first and separately: its failure
                 // is not one of this business, and its own slot has the quiet
                 // time.
                 if let Err(error) = engine.access_token(deadline.progress()).await {
-                    return Ok(Outcome::FailedUpstream(error));
+                    return Err(Failed::Upstream(error));
                 }
                 let permit = match permit {
                     None if is_paced => Some(engine.rate_limiter.acquire().await),
                     permit => permit,
                 };
-                let minted = engine
+                engine
                     .mint(&business, session_duration, permit, &deadline)
-                    .await;
-                Ok(match minted {
-                    Ok(fetched) => Outcome::Fetched(fetched),
-                    Err(error) => match error.kind() {
-                        ErrorKind::OAuth | ErrorKind::Credentials => Outcome::FailedUpstream(error),
-                        _ => Outcome::Failed(error),
-                    },
-                })
+                    .await
+                    .map_err(|error| match error.kind() {
+                        ErrorKind::OAuth | ErrorKind::Credentials => Failed::Upstream(error),
+                        _ => Failed::Own(error),
+                    })
+            };
+            let mint = pin!(async {
+                #[cfg(feature = "redis")]
+                if let Some(fetch) = engine
+                    .shared_business_fetch(&business, session_duration, &params, &deadline)
+                    .await
+                {
+                    // Boxed, so that a fetch without a shared cache is not larger for it.
+                    return Ok(outcome(Box::pin(fetch.attempt(request)).await));
+                }
+                Ok(outcome(request().await.map(Outcome::Fetched)))
             });
             let outcome = deadline.bound(mint).await;
             drop(over);

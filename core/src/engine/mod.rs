@@ -8,6 +8,8 @@ pub(crate) mod keep_warm;
 pub(crate) mod key;
 mod prepare;
 pub(crate) mod runtime;
+#[cfg(feature = "redis")]
+mod shared;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -17,6 +19,8 @@ use arc_swap::ArcSwapOption;
 use self::credentials::CredentialsReader;
 use self::key::Key;
 use self::runtime::EngineThread;
+#[cfg(feature = "redis")]
+use self::shared::Shared;
 use crate::cache::{Context, Keyed, Slot};
 use crate::config::Config;
 use crate::credentials::Credentials;
@@ -43,6 +47,8 @@ pub(crate) struct Engine {
     refused: ArcSwapOption<Credentials>,
     /// The last token request, and the credentials in it.
     token_request: ArcSwapOption<(Credentials, Arc<Request>)>,
+    #[cfg(feature = "redis")]
+    shared: Option<Shared>,
     /// Process generation in which `keep_warm` runs.
     warm_in: AtomicU32,
 }
@@ -50,11 +56,14 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(config: Config) -> Self {
         let environment = config.endpoints.environment;
+        let stats = Arc::new(Counters::default());
         Self {
+            #[cfg(feature = "redis")]
+            shared: Shared::of(&config, &stats),
             cx: Context {
                 clock: config.clock.clone(),
                 spawn: Arc::new(EngineThread),
-                stats: Arc::new(Counters::default()),
+                stats,
             },
             access: Arc::new(Slot::new()),
             business: Keyed::new(config.business_token_capacity),

@@ -27,7 +27,7 @@ impl Engine {
 struct Prepare(AccessTokenSource);
 
 impl Source<AccessToken> for Prepare {
-    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<AccessToken>> {
+    fn fetch(&self, params: FetchParams<AccessToken>) -> BoxFuture<'static, Outcome<AccessToken>> {
         let fetch = self.0.fetch(params);
         Box::pin(async move {
             let outcome = fetch.await;

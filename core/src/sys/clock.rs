@@ -9,8 +9,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// What the monotonic clock shows when the machine starts: two days, twice the longest
+/// lifetime of a token. A process may use a token that another machine requested before
+/// this one started, so the time of that request must not be negative.
+const BOOT: u64 = 2 * 24 * 3_600 * 1_000_000_000;
+
 /// Reading of both clocks, in nanoseconds. The wall clock counts from the Unix
-/// epoch, the monotonic clock from an arbitrary moment.
+/// epoch, the monotonic clock from two days before the machine's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
     pub(crate) mono: u64,
@@ -23,6 +28,20 @@ impl Now {
         let mono = self.mono.saturating_sub(start.mono);
         let wall = self.wall.saturating_sub(start.wall);
         mono.max(wall)
+    }
+
+    /// Reading of both clocks this long before: at most two days before the machine's
+    /// start.
+    #[cfg_attr(
+        not(feature = "redis"),
+        allow(dead_code, reason = "only a shared cache has older values")
+    )]
+    pub(crate) fn before(self, age: Duration) -> Self {
+        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            mono: self.mono.saturating_sub(age),
+            wall: self.wall.saturating_sub(age),
+        }
     }
 
     pub(crate) fn system_time(self) -> SystemTime {
@@ -47,7 +66,7 @@ impl Clock {
     pub(crate) fn now(&self) -> Now {
         match self {
             Self::System => Now {
-                mono: system::monotonic(),
+                mono: system::monotonic() + BOOT,
                 wall: system::wall(),
             },
             #[cfg(any(test, feature = "test-util"))]
@@ -124,7 +143,7 @@ mod exact {
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 use exact as system;
 
-/// Clock that moves only when a test moves it.
+/// Clock that moves only when a test moves it, or with the time of Tokio.
 #[cfg(any(test, feature = "test-util"))]
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<std::sync::Mutex<TestTime>>);
@@ -134,6 +153,19 @@ pub struct TestClock(Arc<std::sync::Mutex<TestTime>>);
 struct TestTime {
     now: Now,
     changes: u64,
+    /// Where the time of Tokio is added to `now`: the time that Tokio had then.
+    start: Option<tokio::time::Instant>,
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl TestTime {
+    /// Time of Tokio since the start, in nanoseconds.
+    fn elapsed(&self) -> u64 {
+        self.start.map_or(0, |start| {
+            let elapsed = tokio::time::Instant::now().saturating_duration_since(start);
+            elapsed.as_nanos() as u64
+        })
+    }
 }
 
 #[cfg(any(test, feature = "test-util"))]
@@ -148,21 +180,32 @@ impl TestClock {
     /// Creates a clock at an arbitrary moment of 2026.
     #[must_use]
     pub fn new() -> Self {
+        Self::starting_at(None)
+    }
+
+    /// Creates a clock that also moves with [`tokio::time::Instant::now`]: in a runtime
+    /// whose time is paused, it moves when that time is advanced, which happens by itself
+    /// while all tasks sleep. Read it within one runtime only, because each has its own
+    /// paused time. The clock can still be moved by hand, in addition.
+    #[must_use]
+    pub fn following_tokio() -> Self {
+        Self::starting_at(Some(tokio::time::Instant::now()))
+    }
+
+    fn starting_at(start: Option<tokio::time::Instant>) -> Self {
         let now = Now {
-            mono: 1_000_000_000_000,
+            mono: BOOT + 1_000_000_000_000,
             wall: 1_780_000_000_000_000_000,
         };
         Self(Arc::new(std::sync::Mutex::new(TestTime {
             now,
             changes: 1,
+            start,
         })))
     }
 
     fn change(&self, change: impl FnOnce(&mut Now)) {
-        let mut time = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut time = self.lock();
         change(&mut time.now);
         time.changes += 1;
     }
@@ -193,18 +236,25 @@ impl TestClock {
 
     #[inline(never)]
     fn now(&self) -> Now {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .now
+        let time = self.lock();
+        let elapsed = time.elapsed();
+        Now {
+            mono: time.now.mono + elapsed,
+            wall: time.now.wall + elapsed,
+        }
     }
 
     #[inline(never)]
     fn tick(&self) -> u64 {
+        let time = self.lock();
+        // Neither of them ever decreases, so the sum changes if one does.
+        time.changes + time.elapsed()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, TestTime> {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .changes
     }
 }
 
@@ -243,6 +293,58 @@ mod tests {
             };
             assert_eq!(now.age(start), age * SECOND, "{what}");
         }
+    }
+
+    #[test]
+    fn b30_token_from_before_the_boot_has_its_age() {
+        // The tick is the kernel's own monotonic clock, which starts at 0.
+        let (tick, now) = (Clock::System.tick(), Clock::System.now());
+        assert!(
+            now.mono >= tick + BOOT,
+            "{} ns at {tick} ns after the start of the machine",
+            now.mono
+        );
+        // A test clock starts 1,000 s after the boot.
+        for (clock, name) in [
+            (Clock::System, "the system's clock"),
+            (Clock::Test(TestClock::new()), "a test clock"),
+        ] {
+            let now = clock.now();
+            let start = now.before(Duration::from_secs(24 * 3_600));
+            // The wall clock tells nothing.
+            let start = Now {
+                wall: now.wall,
+                ..start
+            };
+            assert_eq!(now.age(start), 24 * 3_600 * SECOND, "by {name}");
+        }
+    }
+
+    #[test]
+    fn time_before_both_clocks_is_their_start() {
+        let start = Clock::System.now().before(Duration::MAX);
+        assert_eq!(start, Now { mono: 0, wall: 0 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn test_clock_follows_the_time_of_tokio() {
+        let test = TestClock::following_tokio();
+        let clock = Clock::Test(test.clone());
+        let (tick, start) = (clock.tick(), clock.now());
+        assert_eq!((clock.tick(), clock.now()), (tick, start), "a paused time");
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        assert_eq!(clock.now().age(start), 3_600 * SECOND, "after a sleep");
+        let slept = clock.tick();
+        assert_ne!(slept, tick, "the tick after a sleep");
+        test.advance(Duration::from_secs(60));
+        assert_eq!(clock.now().age(start), 3_660 * SECOND, "moved by hand");
+        assert_ne!(clock.tick(), slept, "the tick after a move by hand");
+        test.set_wall_back(Duration::from_secs(7_200));
+        assert_eq!(
+            clock.now().age(start),
+            3_660 * SECOND,
+            "wall clock set back"
+        );
     }
 
     #[test]

@@ -81,17 +81,23 @@ pub fn scratch() -> &'static Path {
     })
 }
 
-/// The directory of liblayerfi_auth.so and .a, a debug build with `test-hooks`. The first call
-/// builds it.
+/// The directory of liblayerfi_auth.so and .a, a debug build with `test-hooks` and the shared
+/// cache. The first call builds it.
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| build_library("lib", &["--features", "test-hooks"]))
+    LIBRARY.get_or_init(|| build_library("lib", &["--features", "test-hooks,redis"]))
 }
 
-/// The same without `test-hooks`, as it is installed.
+/// The same without features, as `make install` installs it.
 pub fn library_without_hooks() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| build_library("lib-as-installed", &[]))
+}
+
+/// The same with the shared cache, as `make install SHARED_CACHE=1` installs it.
+pub fn library_with_shared_cache() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| build_library("lib-with-shared-cache", &["--features", "redis"]))
 }
 
 /// Builds in the target directory of the running build, so that nothing is compiled twice, and

@@ -51,6 +51,19 @@ pub(super) fn context(clock: &TestClock) -> Context {
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     Give(Duration),
+    /// A value of another process, with a lifetime of one hour, of this age.
+    Adopt {
+        value: u32,
+        age: Duration,
+    },
+    /// As `Adopt`, if that is enough for the caller; otherwise a new value.
+    AdoptIfEnough {
+        value: u32,
+        age: Duration,
+    },
+    /// Postpones a refresh. Another fetch gives a value.
+    Postpone(Duration),
+    PostponeAny(Duration),
     Fail(Error),
     FailUpstream(Error),
     Panic,
@@ -63,6 +76,14 @@ pub(super) enum Act {
 #[derive(Clone)]
 pub(super) struct Script(Arc<Inner>);
 
+/// Values of the parameters that the last fetch was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Params {
+    pub(super) held: Option<u32>,
+    pub(super) refused: Option<u32>,
+    pub(super) min_remaining: Option<Duration>,
+}
+
 struct Inner {
     clock: TestClock,
     acts: Mutex<VecDeque<Act>>,
@@ -71,6 +92,7 @@ struct Inner {
     running: AtomicU32,
     /// Failures in a row that the last fetch was told.
     failures: AtomicU32,
+    params: Mutex<Params>,
     /// A permit per fetch that may end.
     gate: Semaphore,
     changed: std::sync::atomic::AtomicBool,
@@ -92,6 +114,7 @@ impl Script {
             probes: AtomicU32::new(0),
             running: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            params: Mutex::default(),
             gate: Semaphore::new(1_000_000),
             changed: std::sync::atomic::AtomicBool::new(false),
             can_change,
@@ -144,13 +167,23 @@ impl Script {
     pub(super) fn failures(&self) -> u32 {
         self.0.failures.load(Ordering::SeqCst)
     }
+
+    /// Parameters that the last fetch was told.
+    pub(super) fn params(&self) -> Params {
+        *self.0.params.lock().unwrap()
+    }
 }
 
 impl Source<u32> for Script {
-    fn fetch(&self, params: FetchParams) -> BoxFuture<'static, Outcome<u32>> {
+    fn fetch(&self, params: FetchParams<u32>) -> BoxFuture<'static, Outcome<u32>> {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             inner.failures.store(params.failures, Ordering::SeqCst);
+            *inner.params.lock().unwrap() = Params {
+                held: params.held.as_ref().map(|entry| entry.value),
+                refused: params.refused.as_ref().map(|entry| entry.value),
+                min_remaining: params.min_remaining,
+            };
             if params.mode == Mode::IfChanged {
                 inner.probes.fetch_add(1, Ordering::SeqCst);
                 if !inner.changed.swap(false, Ordering::SeqCst) {
@@ -174,24 +207,35 @@ impl Source<u32> for Script {
                 .unwrap()
                 .pop_front()
                 .unwrap_or(Act::Give(LIFE));
-            let life = if let Act::Give(life) = &act {
-                *life
-            } else {
-                Duration::ZERO
+            let act = match act {
+                Act::Postpone(wait) if params.held.is_some() => Act::PostponeAny(wait),
+                Act::Postpone(_) => Act::Give(LIFE),
+                Act::AdoptIfEnough { value, age } => match params.min_remaining {
+                    Some(wanted) if wanted > LIFE - age => Act::Give(LIFE),
+                    _ => Act::Adopt { value, age },
+                },
+                act => act,
+            };
+            let (value, requested_at, lifetime) = match &act {
+                Act::Give(lifetime) => (number, requested_at, *lifetime),
+                Act::Adopt { value, age } => (*value, requested_at.before(*age), LIFE),
+                _ => (number, requested_at, Duration::ZERO),
             };
             inner
                 .given
                 .lock()
                 .unwrap()
-                .push((number, requested_at, life));
+                .push((value, requested_at, lifetime));
             drop(running);
             match act {
-                Act::Give(lifetime) => Outcome::Fetched(Fetched {
-                    value: number,
+                Act::Give(_) | Act::Adopt { .. } => Outcome::Fetched(Fetched {
+                    value,
                     requested_at,
                     lifetime,
                     reserve: inner.reserve,
                 }),
+                Act::AdoptIfEnough { .. } | Act::Postpone(_) => unreachable!("see above"),
+                Act::PostponeAny(wait) => Outcome::Postponed(wait),
                 Act::Fail(error) => Outcome::Failed(error),
                 Act::FailUpstream(error) => Outcome::FailedUpstream(error),
                 Act::Panic => panic!("scripted panic"),

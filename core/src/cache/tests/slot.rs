@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::super::Reader;
-use super::{Act, Bench, LIFE, Script, limited, permanent, settle, transient};
+use super::{Act, Bench, LIFE, Params, Script, limited, permanent, settle, transient};
 use crate::error::ErrorKind;
 use crate::stats::Event;
 use crate::sys::clock::TestClock;
@@ -636,4 +636,231 @@ async fn b23_panic_in_a_fetch_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Internal);
     bench.advance(2);
     assert_eq!(bench.get().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn b30_postponed_refresh_is_no_failure_and_is_tried_again_at_its_time() {
+    let bench = Bench::new();
+    bench.get().await.unwrap();
+    bench
+        .script
+        .then(Act::Postpone(Duration::from_secs(100)))
+        .then(Act::Fail(transient()));
+    bench.advance(3_060);
+    for second in 0..100 {
+        assert_eq!(bench.hit(), Some(1), "{second} s after the refresh was due");
+        settle().await;
+        assert_eq!(bench.script.fetches(), 2, "refreshes, after {second} s");
+        bench.advance(1);
+    }
+    assert_eq!(bench.script.params().held, Some(1), "the value to replace");
+    let stats = bench.cx.stats.snapshot();
+    assert_eq!((stats.refreshes, stats.failures), (1, vec![]), "at first");
+    // A failure before would be counted here.
+    assert_eq!(bench.hit(), Some(1));
+    settle().await;
+    assert_eq!((bench.script.fetches(), bench.script.failures()), (3, 0));
+    let failures = bench.cx.stats.snapshot().failures;
+    assert_eq!(failures, [(ErrorKind::Transport, 1)], "the second refresh");
+    // There is no quiet time: the value expires, and a caller fetches at once.
+    bench.advance(440);
+    assert_eq!(bench.get().await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn b30_caller_that_joined_a_postponed_refresh_fetches_for_itself() {
+    for renewal in [false, true] {
+        let bench = Bench::new();
+        bench.get().await.unwrap();
+        bench.script.hold();
+        bench.script.then(Act::Postpone(Duration::from_secs(100)));
+        bench.advance(3_060);
+        assert_eq!(bench.hit(), Some(1));
+        settle().await;
+        let joined = async {
+            if renewal {
+                // A server refuses the value while its refresh is in progress.
+                return bench.renew(1).await.unwrap();
+            }
+            // It expires while its refresh is in progress.
+            bench.advance(540);
+            let callers = join_all((0..20).map(|_| bench.get())).await;
+            let value = callers.first().unwrap().clone().unwrap();
+            assert!(callers.into_iter().all(|other| other.unwrap() == value));
+            Some(value)
+        };
+        let release = async {
+            for _ in 0..2 {
+                settle().await;
+                bench.script.release();
+            }
+        };
+        let (value, ()) = futures_util::future::join(joined, release).await;
+        assert_eq!(value, Some(3), "renewal: {renewal}");
+        assert_eq!(bench.script.fetches(), 3, "renewal: {renewal}");
+        let refused = renewal.then_some(1);
+        let own = Params {
+            refused,
+            ..Params::default()
+        };
+        assert_eq!(bench.script.params(), own, "the caller's own fetch");
+    }
+}
+
+#[tokio::test]
+async fn b30_keep_warm_that_joined_a_postponed_refresh_fetches_for_itself() {
+    let bench = Bench::new();
+    bench.get().await.unwrap();
+    bench.script.hold();
+    bench.script.then(Act::Postpone(Duration::from_secs(100)));
+    bench.advance(3_060);
+    assert_eq!(bench.hit(), Some(1));
+    bench.advance(540);
+    let release = async {
+        for _ in 0..2 {
+            settle().await;
+            bench.script.release();
+        }
+    };
+    let fresh = bench.slot.keep_fresh(&bench.cx, &bench.script);
+    let (kept, ()) = futures_util::future::join(fresh, release).await;
+    kept.unwrap();
+    assert_eq!(bench.hit(), Some(3));
+}
+
+#[tokio::test]
+async fn b30_fetch_that_callers_wait_for_cannot_be_postponed() {
+    let bench = Bench::new();
+    bench.script.then(Act::PostponeAny(Duration::ZERO));
+    let error = bench.get().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal, "{error:?}");
+    assert_eq!(bench.script.fetches(), 1);
+}
+
+#[tokio::test]
+async fn b30_refused_value_is_handed_to_fetches_until_another_replaces_it() {
+    let again = |value| Act::Adopt {
+        value,
+        age: Duration::from_secs(1),
+    };
+    for renewal in [false, true] {
+        let bench = Bench::new();
+        bench.get().await.unwrap();
+        assert_eq!(bench.script.params().refused, None, "renewal: {renewal}");
+        // It is handed to the next fetch, and after a failure to the one after it. The
+        // third one returns the refused value again.
+        bench
+            .script
+            .then(Act::Fail(transient()))
+            .then(again(1))
+            .then(Act::Give(LIFE));
+        if renewal {
+            bench.renew(1).await.unwrap_err();
+            assert_eq!(bench.script.params().refused, Some(1));
+            assert_eq!(bench.script.params().held, None, "a caller waits");
+            assert_eq!(bench.renew(1).await.unwrap(), Some(1));
+        } else {
+            assert!(bench.invalidate(1));
+            bench.get().await.unwrap_err();
+            assert_eq!(bench.script.params().refused, Some(1));
+            assert_eq!(bench.get().await.unwrap(), 1);
+        }
+        for (fetch, refused) in [(4, Some(1)), (5, None)] {
+            let given = bench.script.params().refused;
+            assert_eq!(given, Some(1), "renewal: {renewal}, before fetch {fetch}");
+            bench.advance(3_060);
+            assert!(bench.hit().is_some());
+            settle().await;
+            assert_eq!(bench.script.fetches(), fetch);
+            let given = bench.script.params().refused;
+            assert_eq!(given, refused, "renewal: {renewal}, in fetch {fetch}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn b30_refused_value_is_forgotten_when_it_expires() {
+    let bench = Bench::new();
+    bench.get().await.unwrap();
+    let entry = Arc::downgrade(&bench.slot.peek().unwrap());
+    assert!(bench.invalidate(1));
+    bench.script.then(Act::Fail(transient()));
+    bench.advance(3_599);
+    bench.get().await.unwrap_err();
+    assert_eq!(bench.script.params().refused, Some(1));
+    assert!(entry.strong_count() > 0);
+    bench.advance(1);
+    bench.script.then(Act::Fail(transient()));
+    bench.get().await.unwrap_err();
+    assert_eq!(bench.script.params().refused, None);
+    assert_eq!(entry.strong_count(), 0, "the expired value is kept");
+}
+
+#[tokio::test]
+async fn b30_caller_gets_its_minimum_after_a_shared_value_that_falls_short() {
+    let bench = Bench::new();
+    let minimum = Some(Duration::from_secs(1_800));
+    bench.script.then(Act::Adopt {
+        value: 100,
+        age: Duration::from_secs(2_400),
+    });
+    // Another caller, without a minimum, starts the fetch.
+    let results = join_all([
+        bench.get_with(None),
+        bench.get_with(minimum),
+        bench.get_with(minimum),
+    ])
+    .await;
+    let values: Vec<_> = results.into_iter().map(Result::unwrap).collect();
+    assert_eq!(values, [100, 2, 2]);
+    assert_eq!(bench.script.fetches(), 2);
+    assert_eq!(bench.script.params().min_remaining, minimum);
+}
+
+#[tokio::test]
+async fn b30_minimum_that_no_fetch_meets_ends_with_the_value_that_came() {
+    let old = |value| Act::Adopt {
+        value,
+        age: Duration::from_secs(3_000),
+    };
+    let minimum = Some(Duration::from_secs(1_800));
+    // Its own fetch is the last.
+    let bench = Bench::new();
+    bench.script.then(old(100)).then(old(101)).then(old(102));
+    assert_eq!(bench.get_with(minimum).await.unwrap(), 100);
+    assert_eq!(bench.script.fetches(), 1);
+    // The second fetch is started by a caller with a lower minimum, who is served with
+    // it. The third one is for both.
+    let lower = Some(Duration::from_secs(1_000));
+    let results = join_all([
+        bench.get_with(lower),
+        bench.get_with(minimum),
+        bench.get_with(minimum),
+    ])
+    .await;
+    let values: Vec<_> = results.into_iter().map(Result::unwrap).collect();
+    assert_eq!(values, [101, 102, 102]);
+    assert_eq!(bench.script.fetches(), 3);
+}
+
+#[tokio::test]
+async fn b30_value_older_than_the_machines_start_has_its_age() {
+    let bench = Bench::new();
+    // The test clock starts 1,000 s after the boot.
+    bench.script.then(Act::Adopt {
+        value: 100,
+        age: Duration::from_secs(2_600),
+    });
+    assert_eq!(bench.get().await.unwrap(), 100);
+    // The wall clock tells nothing.
+    bench.clock.set_wall_back(LIFE);
+    let entry = bench.slot.peek().unwrap();
+    let now = bench.cx.clock.now();
+    assert_eq!(entry.age(now), Duration::from_secs(2_600));
+    assert_eq!(now.age(entry.requested_at()), 2_600_000_000_000);
+    assert_eq!(entry.lifetime(), LIFE - Duration::from_millis(10));
+    bench.advance(999);
+    assert_eq!(bench.hit(), Some(100));
+    bench.advance(1);
+    assert_eq!(bench.hit(), None, "an expired value is served");
 }

@@ -1,0 +1,792 @@
+//! Policy of the shared cache: what a fetch does after each look into the store. All
+//! functions are pure.
+
+use std::time::Duration;
+
+use super::seal::Note;
+use crate::error::{Details, Error, ErrorKind};
+use crate::retry;
+
+/// Time of a lease. It is a promise to be quick, not a lock: after it, another process
+/// sends the request too. It is never renewed.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
+/// How often the holder of an expired lease looks whether another process was quicker.
+pub(crate) const OVERDUE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Longest time of a lease that one of us has taken; a longer one is not ours.
+const MAX_LEASE: Duration = Duration::from_millis(3_500);
+
+/// Longest time for which a note of one of us forbids requests, with a second for clocks.
+const MAX_REST: Duration = Duration::from_secs(61);
+
+/// How long a note stays after the time for which it forbids requests, so that the next
+/// failure is counted on.
+pub(crate) const NOTE_KEEP: Duration = Duration::from_secs(60);
+
+/// From this many failures of the fleet on, a fetch fails with the note's error.
+const FAILURES_TO_SHARE: u8 = 4;
+
+/// How far ahead of the store's time an entry may have been requested.
+const MAX_AHEAD: u64 = 2_000;
+
+/// A refused token that was requested less than this before is not asked for again.
+const REFUSED_AGE: Duration = Duration::from_secs(10);
+
+/// How many entries that do not fit are passed over.
+const MAX_PASSED: u32 = 3;
+
+/// Difference of the clocks at which a warning is logged.
+pub(crate) const SKEW_WARNING: Duration = Duration::from_secs(5);
+
+/// What the last look found, after opening it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    Entry {
+        fits: bool,
+    },
+    Lease,
+    /// A failure note forbids requests for this long.
+    Note(Rest),
+    /// A failure note that does not open, or that no process of ours would write.
+    UnknownNote,
+    /// Another process has the lease for this long.
+    Held(Option<Duration>),
+    Refused,
+    Fault,
+}
+
+/// For how long a note forbids requests, and whether its error is that of all processes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rest {
+    pub(crate) left: Duration,
+    pub(crate) is_shared: bool,
+    pub(crate) note: Note,
+}
+
+/// State of the fetch.
+#[derive(Clone, Debug)]
+pub(crate) struct Situation {
+    /// A refresh, for which no caller waits: the token that it replaces.
+    pub(crate) refresh: Option<Held>,
+    /// Time since the fetch began, or since the last sign that a holder is alive.
+    pub(crate) silence: Duration,
+    pub(crate) patience: Duration,
+    /// Time until the deadline.
+    pub(crate) left: Duration,
+    /// Time before the deadline from which the fetch waits for no other process.
+    pub(crate) reserve: Duration,
+    /// Entries that did not fit.
+    pub(crate) passed: u32,
+}
+
+/// Token that callers are served during a refresh.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) age: Duration,
+    pub(crate) lifetime: Duration,
+}
+
+impl Held {
+    /// Share of its lifetime that is over.
+    fn share(self) -> f64 {
+        share(self.age, self.lifetime)
+    }
+}
+
+/// What the fetch does next.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Takes the entry.
+    Adopt,
+    /// Looks again, for another entry than this one.
+    LookPast,
+    /// Sends the request as the holder of the lease.
+    Fetch,
+    /// Sends the request without a lease.
+    Alone,
+    /// Looks again after this time.
+    Wait(Duration),
+    /// Ends the refresh without a result; it is tried again after this time.
+    Postpone(Duration),
+    /// Fails with the note's error.
+    Fail(Rest),
+}
+
+/// What a fetch does after a look. `random` is in 0..1.
+pub(crate) fn decide(answer: &Answer, situation: &Situation, random: f64) -> Step {
+    match answer {
+        Answer::Entry { fits: true } => Step::Adopt,
+        Answer::Entry { fits: false } if situation.passed < MAX_PASSED => Step::LookPast,
+        Answer::Entry { fits: false } | Answer::Refused | Answer::UnknownNote => Step::Alone,
+        Answer::Lease => Step::Fetch,
+        // A store that restarts costs nothing: the token is good for a while.
+        Answer::Fault => match situation.refresh {
+            Some(held) if held.share() < 0.85 => {
+                let share = 0.85 + 0.07 * random - held.share();
+                Step::Postpone(held.lifetime.mul_f64(share.max(0.0)))
+            }
+            _ => Step::Alone,
+        },
+        Answer::Note(rest) if situation.refresh.is_some() => {
+            Step::Postpone(rest.left + Duration::from_secs(1).mul_f64(random))
+        }
+        // A wait until the deadline would only delay the failure.
+        Answer::Note(rest) if rest.is_shared || rest.left >= situation.left => {
+            Step::Fail(rest.clone())
+        }
+        Answer::Note(rest) => Step::Wait(rest.left + Duration::from_millis(250).mul_f64(random)),
+        Answer::Held(left) => match left {
+            Some(left) if *left <= MAX_LEASE => held(*left, situation, random),
+            _ => Step::Alone,
+        },
+    }
+}
+
+/// What a fetch does while another process has the lease.
+fn held(left: Duration, situation: &Situation, random: f64) -> Step {
+    if let Some(held) = situation.refresh {
+        // Again after the lease, but while a short-lived token is still good.
+        let share = 0.88 + 0.05 * random - held.share();
+        let late = held.lifetime.mul_f64(share.max(0.0));
+        let wait = left + Duration::from_secs(1).mul_f64(random);
+        return Step::Postpone(wait.min(late.max(Duration::from_millis(250))));
+    }
+    if situation.silence > situation.patience || situation.left <= situation.reserve {
+        return Step::Alone;
+    }
+    Step::Wait(poll(left, random))
+}
+
+/// Time until the next look while another process has the lease for `left`: about half
+/// of the time that its request has taken, so that quick requests are noticed quickly and
+/// slow ones cost few commands.
+fn poll(left: Duration, random: f64) -> Duration {
+    let taken = LEASE.saturating_sub(left);
+    let wait = (taken / 2).clamp(Duration::from_millis(50), Duration::from_millis(500));
+    wait.mul_f64(0.5 + random)
+}
+
+/// How long a fetch waits for other processes without a sign of life. `random` is in
+/// 0..1.
+pub(crate) fn patience(attempt_timeout: Duration, timeout: Duration, random: f64) -> Duration {
+    (attempt_timeout + LEASE)
+        .min(timeout / 2)
+        .mul_f64(1.0 + 0.2 * random)
+}
+
+/// Time before the deadline from which a fetch waits for no other process.
+pub(crate) fn own_time(timeout: Duration) -> Duration {
+    LEASE.min(timeout / 4)
+}
+
+/// Longest time for an operation of the store, so that a slow store leaves most of the
+/// call's time to the request.
+pub(crate) fn store_time(left: Duration) -> Duration {
+    Duration::from_secs(2).min(left / 4)
+}
+
+/// Age of an entry when the reader's look was sent: by the store's clock or by the wall
+/// clocks of publisher and reader, whichever is greater. `None` if it was requested too
+/// far ahead of the store's time. All times in milliseconds since 1970.
+pub(crate) fn age(
+    born: u64,
+    publisher_wall: u64,
+    store_now: u64,
+    reader_wall: u64,
+) -> Option<Duration> {
+    if born > store_now.saturating_add(MAX_AHEAD) {
+        return None;
+    }
+    let by_store = store_now.saturating_sub(born);
+    let by_walls = reader_wall.saturating_sub(publisher_wall);
+    Some(Duration::from_millis(by_store.max(by_walls)))
+}
+
+/// What an entry must be for the fetch to adopt it.
+#[derive(Clone, Debug)]
+pub(crate) struct Needs {
+    /// A refresh: the age of the token that it replaces.
+    pub(crate) younger_than: Option<Duration>,
+    /// Age up to which the token is served to the caller, without a reserve for requests
+    /// of its own.
+    pub(crate) oldest: Duration,
+}
+
+/// Whether an entry of this age is adopted.
+pub(crate) fn fits(age: Duration, lifetime: Duration, is_refused: bool, needs: &Needs) -> bool {
+    let most = match needs.younger_than {
+        Some(held) if age >= held => return false,
+        // An older one would be refreshed at once.
+        Some(_) => 0.75,
+        None => 0.95,
+    };
+    // A token that was refused soon after it was issued is returned again, so that a
+    // client to which everything answers 401 takes it from nobody else.
+    !(is_refused && age > REFUSED_AGE) && share(age, lifetime) < most && age < needs.oldest
+}
+
+/// How long the store keeps a token. `reserve` is the share of the lifetime that must be
+/// left for callers.
+pub(crate) fn keep(lifetime: Duration, reserve: f64) -> Duration {
+    lifetime.mul_f64(0.95_f64.min(1.0 - reserve.clamp(0.0, 1.0)))
+}
+
+fn share(age: Duration, lifetime: Duration) -> f64 {
+    if lifetime.is_zero() {
+        return 1.0;
+    }
+    age.as_secs_f64() / lifetime.as_secs_f64()
+}
+
+/// What a note that forbids requests until then means at the store's time `now`.
+pub(crate) fn rest(until: u64, note: Note, now: u64) -> Answer {
+    let left = Duration::from_millis(until.saturating_sub(now));
+    if left > MAX_REST {
+        return Answer::UnknownNote;
+    }
+    Answer::Note(Rest {
+        left,
+        is_shared: note.failures >= FAILURES_TO_SHARE || !error_of(&note, left).is_retryable(),
+        note,
+    })
+}
+
+/// Note about a failure, and for how long it forbids requests. `None` if the failure says
+/// nothing about the requests of other processes. `permanent` is the quiet time after a
+/// permanent failure, if other processes are told of one.
+pub(crate) fn note(
+    error: &Error,
+    before: Option<&Note>,
+    permanent: Option<Duration>,
+    random: f64,
+) -> Option<(Note, Duration)> {
+    let failures = before.map_or(0, |note| note.failures).saturating_add(1);
+    // Without an answer the fault may be this machine's, so no other process fails by it.
+    let failures = match error.http_status() {
+        Some(_) => failures,
+        None => failures.min(FAILURES_TO_SHARE - 1),
+    };
+    let rest = if error.is_retryable() {
+        let doubled = Duration::from_millis(250) * (1 << failures.saturating_sub(1).min(8));
+        let rest = doubled.min(Duration::from_secs(5));
+        rest.mul_f64(0.5 + 0.5 * random)
+            .max(retry::retry_after(error))
+    } else {
+        // Other refusals, such as a proxy's, may be this machine's.
+        permanent.filter(|_| error.oauth_error().is_some())?
+    };
+    let note = Note {
+        failures,
+        kind: kind_number(error.kind()),
+        status: error.http_status().unwrap_or(0),
+        oauth_error: error.oauth_error().unwrap_or_default().to_owned(),
+    };
+    Some((note, rest.min(Duration::from_secs(60))))
+}
+
+/// Error of the request that another process noted.
+pub(crate) fn error_of(note: &Note, left: Duration) -> Error {
+    let kind = ErrorKind::ALL.get(usize::from(note.kind)).copied();
+    let kind = kind.unwrap_or(ErrorKind::Transport);
+    let status = (note.status != 0).then_some(note.status);
+    let oauth_error = (!note.oauth_error.is_empty()).then(|| note.oauth_error.clone());
+    let reason = match (&oauth_error, status) {
+        (Some(code), Some(status)) => format!("{code} (HTTP {status})"),
+        (Some(code), None) => code.clone(),
+        (None, Some(status)) => format!("HTTP {status}"),
+        (None, None) => format!("error kind {kind}"),
+    };
+    let plural = if note.failures == 1 { "" } else { "s" };
+    let what = format!(
+        "the last token request of the processes that share this cache failed: {reason}, \
+         {} failure{plural} in a row",
+        note.failures
+    );
+    let permanent = oauth_error.is_some();
+    let remedy = if permanent {
+        "check {client_id}, {client_secret} and {scope} with Layer; other processes have the same ones"
+            .to_owned()
+    } else {
+        format!("retry in {} s", left.as_secs().max(1))
+    };
+    let details = Details {
+        http_status: status,
+        oauth_error,
+        retry_after: Some(left),
+        attempts: 0,
+        ..Details::default()
+    };
+    Error::with_details(kind, what, remedy, details)
+}
+
+fn kind_number(kind: ErrorKind) -> u8 {
+    let at = ErrorKind::ALL.iter().position(|other| *other == kind);
+    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn a_note(failures: u8, kind: ErrorKind, status: u16, oauth_error: &str) -> Note {
+        Note {
+            failures,
+            kind: kind_number(kind),
+            status,
+            oauth_error: oauth_error.to_owned(),
+        }
+    }
+
+    fn rest_of(left: Duration, failures: u8) -> Answer {
+        let note = a_note(failures, ErrorKind::Api, 503, "");
+        rest(1_000 + left.as_millis() as u64, note, 1_000)
+    }
+
+    const MISS: Situation = Situation {
+        refresh: None,
+        silence: Duration::from_secs(1),
+        patience: Duration::from_secs(13),
+        left: Duration::from_secs(30),
+        reserve: Duration::from_secs(3),
+        passed: 0,
+    };
+
+    fn refresh(age: u64) -> Situation {
+        Situation {
+            refresh: Some(Held {
+                age: secs(age),
+                lifetime: secs(1_000),
+            }),
+            ..MISS
+        }
+    }
+
+    /// Each row of what a fetch may see.
+    #[test]
+    fn b30_each_answer_of_the_store_has_one_next_step() {
+        let held = |ms_left| Answer::Held(Some(ms(ms_left)));
+        let silent = Situation {
+            silence: secs(14),
+            ..MISS
+        };
+        let short = |age| Situation {
+            refresh: Some(Held {
+                age: ms(age),
+                lifetime: secs(10),
+            }),
+            ..MISS
+        };
+        let hurried = Situation {
+            left: secs(3),
+            ..MISS
+        };
+        let passed = |passed| Situation { passed, ..MISS };
+        let fails = |answer: &Answer| match answer {
+            Answer::Note(rest) => Step::Fail(rest.clone()),
+            _ => panic!("this is not a note: {answer:?}"),
+        };
+        let many = rest_of(secs(2), 4);
+        let too_late = rest_of(secs(30), 1);
+        let refused_id = rest(
+            6_000,
+            a_note(1, ErrorKind::OAuth, 401, "invalid_client"),
+            1_000,
+        );
+        for (what, answer, situation, step) in [
+            (
+                "an entry that fits",
+                Answer::Entry { fits: true },
+                MISS,
+                Step::Adopt,
+            ),
+            (
+                "the same, during a refresh",
+                Answer::Entry { fits: true },
+                refresh(800),
+                Step::Adopt,
+            ),
+            (
+                "an entry that does not fit",
+                Answer::Entry { fits: false },
+                passed(2),
+                Step::LookPast,
+            ),
+            (
+                "one more of them",
+                Answer::Entry { fits: false },
+                passed(3),
+                Step::Alone,
+            ),
+            ("the lease", Answer::Lease, MISS, Step::Fetch),
+            (
+                "the lease, during a refresh",
+                Answer::Lease,
+                refresh(800),
+                Step::Fetch,
+            ),
+            ("a full store", Answer::Refused, MISS, Step::Alone),
+            (
+                "a full store, during a refresh",
+                Answer::Refused,
+                refresh(800),
+                Step::Alone,
+            ),
+            ("a store that failed", Answer::Fault, MISS, Step::Alone),
+            (
+                "the same, early in a refresh",
+                Answer::Fault,
+                refresh(800),
+                Step::Postpone(secs(85)),
+            ),
+            (
+                "the same, late in a refresh",
+                Answer::Fault,
+                refresh(850),
+                Step::Alone,
+            ),
+            (
+                "a note that does not open",
+                Answer::UnknownNote,
+                MISS,
+                Step::Alone,
+            ),
+            ("a note", rest_of(secs(2), 3), MISS, Step::Wait(ms(2_125))),
+            (
+                "a note, during a refresh",
+                rest_of(secs(2), 3),
+                refresh(800),
+                Step::Postpone(ms(2_500)),
+            ),
+            ("many failures", many.clone(), MISS, fails(&many)),
+            (
+                "many failures, during a refresh",
+                many.clone(),
+                refresh(800),
+                Step::Postpone(ms(2_500)),
+            ),
+            ("a refusal", refused_id.clone(), MISS, fails(&refused_id)),
+            (
+                "a note beyond the deadline",
+                too_late.clone(),
+                MISS,
+                fails(&too_late),
+            ),
+            (
+                "a note beyond any of ours",
+                rest_of(secs(62), 1),
+                MISS,
+                Step::Alone,
+            ),
+            ("a new lease", held(3_000), MISS, Step::Wait(ms(50))),
+            (
+                "a lease of a second ago",
+                held(2_000),
+                MISS,
+                Step::Wait(ms(500)),
+            ),
+            ("a lease that ends", held(1), MISS, Step::Wait(ms(500))),
+            (
+                "a lease, during a refresh",
+                held(2_000),
+                refresh(800),
+                Step::Postpone(ms(2_500)),
+            ),
+            (
+                "a lease, during a refresh of a short-lived token",
+                held(2_000),
+                short(8_050),
+                Step::Postpone(ms(1_000)),
+            ),
+            (
+                "the same, shortly before it expires",
+                held(2_000),
+                short(9_500),
+                Step::Postpone(ms(250)),
+            ),
+            (
+                "a lease, after a long silence",
+                held(2_000),
+                silent,
+                Step::Alone,
+            ),
+            (
+                "a lease, before the deadline",
+                held(2_000),
+                hurried,
+                Step::Alone,
+            ),
+            ("a lease that is too long", held(3_501), MISS, Step::Alone),
+            (
+                "the same, during a refresh",
+                held(3_501),
+                refresh(800),
+                Step::Alone,
+            ),
+            (
+                "a lease without an end",
+                Answer::Held(None),
+                MISS,
+                Step::Alone,
+            ),
+        ] {
+            let decided = decide(&answer, &situation, 0.5);
+            let same = match (&decided, &step) {
+                // A share of a float is rarely a whole number of nanoseconds.
+                (Step::Postpone(a), Step::Postpone(b)) => a.abs_diff(*b) < ms(1),
+                (a, b) => a == b,
+            };
+            assert!(same, "{what}: {decided:?} in place of {step:?}");
+        }
+    }
+
+    #[test]
+    fn b30_processes_that_wait_look_again_at_different_times() {
+        for (left, random, wait) in [
+            (ms(3_000), 0.0, ms(25)),
+            (ms(3_000), 1.0, ms(75)),
+            (ms(2_400), 0.5, ms(300)),
+            (ms(0), 0.0, ms(250)),
+            (ms(0), 1.0, ms(750)),
+        ] {
+            assert_eq!(poll(left, random), wait, "{left:?} {random}");
+        }
+    }
+
+    #[test]
+    fn b30_patience_leaves_half_of_the_call() {
+        for (attempt, timeout, random, expected) in [
+            (secs(10), secs(30), 0.0, secs(13)),
+            (secs(10), secs(30), 1.0, ms(15_600)),
+            (secs(10), secs(4), 0.0, secs(2)),
+            (secs(1), secs(30), 0.0, secs(4)),
+        ] {
+            assert_eq!(patience(attempt, timeout, random), expected);
+        }
+        assert_eq!((own_time(secs(30)), own_time(secs(4))), (secs(3), secs(1)));
+        assert_eq!(
+            (store_time(secs(30)), store_time(secs(1))),
+            (secs(2), ms(250))
+        );
+    }
+
+    #[test]
+    fn b30_age_is_the_greater_one_of_both_clocks() {
+        const T: u64 = 1_800_000_000_000;
+        for (what, born, wall, store, reader, age) in [
+            ("equal clocks", T, T, T + 5_000, T + 5_000, Some(5_000)),
+            (
+                "a store that stepped back",
+                T,
+                T,
+                T - 1_000,
+                T + 5_000,
+                Some(5_000),
+            ),
+            (
+                "a reader that is behind",
+                T,
+                T,
+                T + 5_000,
+                T - 60_000,
+                Some(5_000),
+            ),
+            (
+                "a publisher that is ahead",
+                T,
+                T + 60_000,
+                T + 5_000,
+                T + 5_000,
+                Some(5_000),
+            ),
+            (
+                "a publisher that is behind",
+                T,
+                T - 60_000,
+                T + 5_000,
+                T + 5_000,
+                Some(65_000),
+            ),
+            ("both behind", T, T, T - 1, T - 1, Some(0)),
+            ("a little ahead of the store", T + 2_000, T, T, T, Some(0)),
+            ("far ahead of the store", T + 2_001, T, T, T, None),
+            ("the end of time", u64::MAX, 0, 0, 0, None),
+        ] {
+            let found = super::age(born, wall, store, reader);
+            assert_eq!(found, age.map(ms), "{what}");
+        }
+    }
+
+    #[test]
+    fn b30_entry_must_be_young_enough() {
+        let miss = Needs {
+            younger_than: None,
+            oldest: secs(1_000),
+        };
+        let half = Needs {
+            oldest: secs(500),
+            ..miss.clone()
+        };
+        let refresh = |held| Needs {
+            younger_than: Some(secs(held)),
+            oldest: secs(1_000),
+        };
+        for (what, age, is_refused, needs, fits_it) in [
+            ("new", 0, false, &miss, true),
+            ("nearly expired", 950, false, &miss, false),
+            ("not quite", 949, false, &miss, true),
+            ("with half of its life", 499, false, &half, true),
+            (
+                "with less than the caller requires",
+                500,
+                false,
+                &half,
+                false,
+            ),
+            ("younger than the held one", 700, false, &refresh(701), true),
+            ("as old as the held one", 700, false, &refresh(700), false),
+            ("due for a refresh", 750, false, &refresh(900), false),
+            ("refused at once", 10, true, &miss, true),
+            ("refused later", 11, true, &miss, false),
+        ] {
+            let found = fits(secs(age), secs(1_000), is_refused, needs);
+            assert_eq!(found, fits_it, "a token that is {what}");
+        }
+        assert!(
+            !fits(Duration::ZERO, Duration::ZERO, false, &miss),
+            "no life"
+        );
+    }
+
+    #[test]
+    fn b30_note_counts_failures_and_forbids_requests_for_a_while() {
+        let error = |kind, status: u16, oauth: Option<&str>, retry_after: Option<u64>| {
+            let details = Details {
+                http_status: (status != 0).then_some(status),
+                oauth_error: oauth.map(str::to_owned),
+                retry_after: retry_after.map(secs),
+                ..Details::default()
+            };
+            Error::with_details(kind, "x", "", details)
+        };
+        let quiet = Some(secs(2));
+        let unavailable = error(ErrorKind::Api, 503, None, None);
+        let before = |failures| Some(a_note(failures, ErrorKind::Api, 503, ""));
+        for (what, error, before, permanent, expected) in [
+            (
+                "the first failure",
+                unavailable.clone(),
+                None,
+                quiet,
+                Some((1, ms(250))),
+            ),
+            (
+                "the third",
+                unavailable.clone(),
+                before(2),
+                quiet,
+                Some((3, ms(1_000))),
+            ),
+            (
+                "the tenth",
+                unavailable.clone(),
+                before(9),
+                quiet,
+                Some((10, secs(5))),
+            ),
+            (
+                "the last that is counted",
+                unavailable,
+                before(255),
+                quiet,
+                Some((255, secs(5))),
+            ),
+            (
+                "Retry-After",
+                error(ErrorKind::RateLimited, 429, None, Some(20)),
+                None,
+                quiet,
+                Some((1, secs(20))),
+            ),
+            (
+                "an hour's Retry-After",
+                error(ErrorKind::RateLimited, 429, None, Some(3_600)),
+                None,
+                quiet,
+                Some((1, secs(60))),
+            ),
+            (
+                "no answer, which may be this machine's fault",
+                error(ErrorKind::Transport, 0, None, None),
+                before(9),
+                quiet,
+                Some((3, ms(1_000))),
+            ),
+            (
+                "wrong credentials",
+                error(ErrorKind::OAuth, 401, Some("invalid_client"), None),
+                None,
+                quiet,
+                Some((1, secs(2))),
+            ),
+            (
+                "wrong credentials, of a business token",
+                error(ErrorKind::OAuth, 401, Some("invalid_client"), None),
+                None,
+                None,
+                None,
+            ),
+            (
+                "a proxy's refusal",
+                error(ErrorKind::Api, 403, None, None),
+                None,
+                quiet,
+                None,
+            ),
+        ] {
+            let noted = note(&error, before.as_ref(), permanent, 1.0);
+            let found = noted.map(|(note, rest)| (note.failures, rest));
+            assert_eq!(found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn b30_error_of_a_note_tells_what_failed() {
+        let refused = error_of(&a_note(2, ErrorKind::OAuth, 401, "invalid_client"), secs(7));
+        assert_eq!(refused.kind(), ErrorKind::OAuth);
+        assert_eq!(refused.oauth_error(), Some("invalid_client"));
+        assert_eq!(refused.retry_after(), Some(secs(7)));
+        assert!(!refused.is_retryable());
+        let text = refused.to_string();
+        assert!(
+            text.contains("invalid_client (HTTP 401), 2 failures"),
+            "{text}"
+        );
+
+        let limited = error_of(&a_note(1, ErrorKind::RateLimited, 429, ""), secs(20));
+        assert!(limited.is_retryable());
+        assert_eq!(limited.http_status(), Some(429));
+        assert!(limited.to_string().contains("retry in 20 s"), "{limited}");
+
+        let unknown = Note {
+            kind: 200,
+            ..a_note(1, ErrorKind::Api, 0, "")
+        };
+        assert!(error_of(&unknown, secs(1)).is_retryable());
+    }
+
+    #[test]
+    fn b30_store_keeps_no_token_beyond_its_use() {
+        for (lifetime, reserve, kept) in [(1_000, 0.0, 950), (1_000, 0.5, 500), (1_000, 1.0, 0)] {
+            assert_eq!(keep(secs(lifetime), reserve), secs(kept));
+        }
+    }
+}
