@@ -7,8 +7,12 @@
 //! its own request.
 
 mod breaker;
+#[cfg(test)]
+mod cases;
 mod connection;
 pub(crate) mod fetch;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod memory;
 pub(crate) mod policy;
 pub(crate) mod redis;
 pub(crate) mod seal;
