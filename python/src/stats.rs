@@ -102,8 +102,7 @@ impl Stats {
         self.0.shared_waits
     }
 
-    /// Requests sent although there is a shared cache, because it failed or no other
-    /// process came to a result.
+    /// Requests sent alone, because the shared cache failed or no process had a result.
     #[getter]
     fn shared_alone(&self) -> u64 {
         self.0.shared_alone
