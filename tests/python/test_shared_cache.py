@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import TIMEOUT, eventually
+from conftest import ROOT, TIMEOUT, eventually
 from layerfi_auth import Client, ConfigError
 from redis_server import RedisServer
 
@@ -229,3 +230,18 @@ def test_b20_b30_url_and_key_are_shown_nowhere(layer, store, records):
     for text in shown:
         assert PASSWORD not in text
         assert KEY not in text
+
+
+def test_b30_code_of_the_guide_runs(layer, store, tmp_path):
+    page = (ROOT / "docs/fleets.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    assert json.loads(blocks["json"])["containerDefinitions"]
+    # The secret's path and the store's URL are examples; the store here has no TLS.
+    secret = tmp_path / "secret"
+    secret.write_text("a secret")
+    code = blocks["python"].replace("/run/secrets/layer", str(secret))
+    made: dict[str, Client] = {"Client": Client}
+    exec(code, made)
+    assert made["client"].stats().shared_cache == "up"
+    assert layer.count("token") == 0
+    assert store.client().dbsize() == 0
