@@ -7,8 +7,8 @@
 //! its own request.
 
 mod breaker;
-#[cfg(any(test, feature = "test-util"))]
-pub(crate) mod cases;
+#[cfg(test)]
+mod cases;
 mod connection;
 pub(crate) mod fetch;
 #[cfg(any(test, feature = "test-util"))]
