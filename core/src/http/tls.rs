@@ -31,7 +31,7 @@ pub(super) fn of(error: &Error) -> Option<&rustls::Error> {
 }
 
 /// TLS error in a chain of causes.
-pub(super) fn find_error(error: &(dyn std::error::Error + 'static)) -> Option<rustls::Error> {
+pub(crate) fn find_error(error: &(dyn std::error::Error + 'static)) -> Option<rustls::Error> {
     let mut cause = Some(error);
     while let Some(next) = cause {
         if let Some(tls) = next.downcast_ref::<rustls::Error>() {

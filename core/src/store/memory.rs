@@ -1,6 +1,6 @@
 //! Store in the memory of a test, with a clock and faults that the test controls. Its
-//! operations do what the scripts do in Redis and Valkey; [`cases`](super::cases) checks
-//! both.
+//! operations do what the scripts do in Redis and Valkey; the same table of cases
+//! (`table.rs`) checks both.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -348,14 +348,17 @@ impl State {
         if self.faults.has_endless_lease {
             return Found::Held(None);
         }
-        if self.faults.is_read_only && !lease.is_zero() {
-            return Found::Refused;
-        }
+        let is_read_only = self.faults.is_read_only && !lease.is_zero();
         if let Some(held) = self.get(&names.lease, now) {
+            let left = Duration::from_millis(held.expires.saturating_sub(now));
             return match held.bytes == owner.0 {
                 true => Found::Lease,
-                false => Found::Held(Some(Duration::from_millis(held.expires - now))),
+                false if is_read_only => Found::Refused,
+                false => Found::Held(Some(left)),
             };
+        }
+        if is_read_only {
+            return Found::Refused;
         }
         if lease.is_zero() {
             return Found::Held(Some(Duration::ZERO));
@@ -482,7 +485,7 @@ impl TokenStore for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::cases::{entry, names, owner, store_cases};
+    use crate::store::table::{self, entry, names, owner};
 
     const LEASE: Duration = Duration::from_secs(3);
 
@@ -493,16 +496,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn b30_store_in_memory_passes_the_cases_of_stores() {
-        store_cases(&store(), "memory").await;
+        table::check(&store(), "memory").await;
         let slow = store();
         slow.set_faults(|faults| faults.latency = Duration::from_millis(3));
-        store_cases(&slow, "slow").await;
+        table::check(&slow, "slow").await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn b30_store_that_is_down_fails_and_recovers() {
         let store = store();
-        let names = names("memory", "down");
+        let names = names("down");
         store.set_faults(|faults| faults.is_down = true);
         let look = store.look_up(&names, &[], &owner(1), LEASE).await;
         assert_eq!(look.unwrap_err().kind, StoreErrorKind::Connect);
@@ -516,7 +519,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_read_only_store_shows_values_and_grants_no_lease() {
         let store = store();
-        let names = names("memory", "read-only");
+        let names = names("read-only");
         let one = entry(1, 100);
         store.put(&names.value, &one, LEASE);
         store.set_faults(|faults| faults.is_read_only = true);
@@ -535,7 +538,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_paused_store_executes_what_was_given_up() {
         let store = store();
-        let names = names("memory", "paused");
+        let names = names("paused");
         store.pause();
         let ghost = owner(1);
         let look = store.look_up(&names, &[], &ghost, LEASE);
@@ -557,7 +560,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_store_has_latency_costs_and_a_clock_of_its_own() {
         let store = store();
-        let names = names("memory", "slow");
+        let names = names("slow");
         store.set_faults(|faults| {
             faults.latency = Duration::from_millis(20);
             faults.cost = Duration::from_millis(10);
@@ -589,7 +592,7 @@ mod tests {
     async fn b30_lying_store_says_that_a_lease_has_no_end() {
         let store = store();
         store.set_faults(|faults| faults.has_endless_lease = true);
-        let names = names("memory", "lying");
+        let names = names("lying");
         let look = store.look_up(&names, &[], &owner(1), LEASE).await;
         assert_eq!(look.unwrap().found, Found::Held(None));
     }

@@ -6,14 +6,19 @@
 //! the client secret. A failing or slow store never fails a call: the process then sends
 //! its own request.
 
-#[cfg(any(test, feature = "test-util"))]
-pub(crate) mod cases;
+mod breaker;
+mod connection;
 pub(crate) mod fetch;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) mod memory;
 pub(crate) mod policy;
 pub(crate) mod redis;
 pub(crate) mod seal;
+mod stream;
+#[cfg(test)]
+mod table;
+#[cfg(all(test, unix, not(shuttle)))]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,63 +1,580 @@
-//! Store in a Redis or Valkey server.
+//! Store in a Redis or Valkey server: one, the master that Sentinels name, or a cluster.
+//!
+//! Each operation is one Lua script, sent as text, so that a server that restarted needs
+//! no preparation. A process has one connection, made when it is needed. After a failure
+//! nobody asks the store for a while (`breaker.rs`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use redis::{Cmd, Value};
 
-use super::{LookUp, Names, Owner, Published, StoreError, StoreErrorKind, TokenStore};
-use crate::shared_cache::StoreServer;
+use super::breaker::{Breaker, Permit};
+use super::connection::Connection;
+use super::stream::{self, Io, SignIn, TlsSettings, fault, server_error};
+use super::{Found, LookUp, Names, Owner, Published, StoreError, StoreErrorKind, TokenStore};
+use crate::shared_cache::{StoreNode, StoreServer};
+use crate::sys::fork::PerProcess;
+use crate::sys::jitter;
+use crate::sys::sync::{Mutex, lock};
 use crate::trust::TrustStore;
 
-/// A Redis or Valkey server.
-pub(crate) struct RedisStore;
+const LOOK_UP: &str = include_str!("scripts/look_up.lua");
+const PUBLISH: &str = include_str!("scripts/publish.lua");
+const RELEASE: &str = include_str!("scripts/release.lua");
 
-fn down<T>() -> Result<T, StoreError> {
-    Err(StoreError {
-        kind: StoreErrorKind::Down,
-        what: "it is not connected".into(),
-    })
+/// How long a connection may take: name, TCP, TLS and password. Enough for one
+/// retransmission of a SYN, which a full queue of a server costs.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// How long one of several Sentinels may take.
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// Most redirects of a cluster that one command follows.
+const MAX_REDIRECTS: usize = 3;
+
+/// Most slots of a cluster whose node is remembered.
+const MAX_ROUTES: usize = 4096;
+
+/// Store in a Redis or Valkey server.
+pub(crate) struct RedisStore {
+    settings: Arc<Settings>,
+    /// Connections of this process. A forked child must not use its parent's.
+    state: PerProcess<State>,
+}
+
+struct Settings {
+    server: StoreServer,
+    tls: TlsSettings,
+    /// Number of the Sentinel that answered last.
+    sentinel: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    breaker: Mutex<Breaker>,
+    /// Connections by node of a cluster; `None` for the server of the settings.
+    connections: Mutex<HashMap<Target, Attempt>>,
+    /// Nodes of a cluster by slot, as redirects told.
+    routes: Mutex<HashMap<u16, StoreNode>>,
+}
+
+type Target = Option<StoreNode>;
+
+/// Attempt to connect, which all callers share, and its result.
+type Attempt = Shared<BoxFuture<'static, Result<Arc<Connection>, StoreError>>>;
+
+/// Permission to ask the store, which is given back if the caller is cancelled.
+struct Pass<'a> {
+    store: &'a RedisStore,
+    state: &'a State,
+    permit: Option<Permit>,
 }
 
 impl RedisStore {
     pub(crate) fn new(server: StoreServer, trust: Arc<TrustStore>) -> Arc<Self> {
-        drop((server, trust));
-        Arc::new(Self)
+        let settings = Settings {
+            server,
+            tls: TlsSettings::new(trust),
+            sentinel: AtomicUsize::new(0),
+        };
+        Arc::new(Self {
+            settings: Arc::new(settings),
+            state: PerProcess::new(),
+        })
     }
+
+    fn state(&self) -> &State {
+        self.state.get_or_init(State::default)
+    }
+
+    /// Where the settings say that the store is, for messages.
+    fn place(&self) -> String {
+        let nodes = self.settings.server.nodes.iter();
+        let nodes: Vec<_> = nodes.map(ToString::to_string).collect();
+        nodes.join(",")
+    }
+
+    /// Runs a script on the keys of a token. Returns what it answers, and who answered.
+    async fn run(
+        &self,
+        names: &Names,
+        script: &str,
+        arguments: &[&[u8]],
+    ) -> Result<(Answer, Arc<str>), StoreError> {
+        let pass = self.enter()?;
+        let mut command = redis::cmd("EVAL");
+        command.arg(script).arg(3);
+        command.arg(&names.value).arg(&names.lease).arg(&names.note);
+        for argument in arguments {
+            command.arg(*argument);
+        }
+        let result = self.ask(pass.state, slot(&names.value), &command).await;
+        pass.finish(result.as_ref().err());
+        result
+    }
+
+    fn enter(&self) -> Result<Pass<'_>, StoreError> {
+        let state = self.state();
+        match lock(&state.breaker).enter(Instant::now()) {
+            Some(permit) => Ok(Pass {
+                store: self,
+                state,
+                permit: Some(permit),
+            }),
+            None => {
+                let what = "the shared cache failed shortly before";
+                Err(fault(StoreErrorKind::Down, what))
+            }
+        }
+    }
+
+    /// Sends a command, and follows the redirects of a cluster. A connection that is
+    /// closed is replaced once, because it may have been so for long.
+    async fn ask(
+        &self,
+        state: &State,
+        slot: u16,
+        command: &Cmd,
+    ) -> Result<(Answer, Arc<str>), StoreError> {
+        let mut target: Target = lock(&state.routes).get(&slot).cloned();
+        let mut is_asking = false;
+        let mut may_retry = true;
+        let mut may_ask_sentinels = self.settings.server.sentinel_service.is_some();
+        let mut redirects = 0;
+        loop {
+            let connected = self.connection(state, &target).await;
+            let answered = match connected {
+                Ok(connection) => {
+                    let answer = connection.call(command, is_asking).await;
+                    answer.map(|answer| (answer, connection))
+                }
+                Err(error) => Err(error),
+            };
+            let (answer, connection) = match answered {
+                Ok(answered) => answered,
+                Err(error) => {
+                    let was_routed = target.take().is_some();
+                    is_asking = false;
+                    lock(&state.routes).remove(&slot);
+                    if may_retry && (was_routed || error.kind == StoreErrorKind::Closed) {
+                        may_retry = false;
+                        continue;
+                    }
+                    return Err(error);
+                }
+            };
+            let node = connection.node();
+            let error = match answer {
+                Value::ServerError(error) => error,
+                answer => {
+                    let answer = Answer::parse(node, answer)?;
+                    // The master has become a replica.
+                    if may_ask_sentinels && answer.is_refused_by_replica() {
+                        may_ask_sentinels = false;
+                        connection.close();
+                        continue;
+                    }
+                    return Ok((answer, Arc::clone(node)));
+                }
+            };
+            let details = error.details().unwrap_or_default();
+            let redirect = match error.code() {
+                "MOVED" | "ASK" if redirects < MAX_REDIRECTS => redirect(details, &target, self),
+                _ => None,
+            };
+            let Some((slot, to)) = redirect else {
+                return Err(server_error(node, error.code(), details));
+            };
+            redirects += 1;
+            is_asking = error.code() == "ASK";
+            if !is_asking {
+                let mut routes = lock(&state.routes);
+                if routes.len() >= MAX_ROUTES {
+                    routes.clear();
+                }
+                routes.insert(slot, to.clone());
+            }
+            target = Some(to);
+        }
+    }
+
+    /// The connection to a node. If there is none, all callers wait for one attempt,
+    /// which goes on if they are cancelled.
+    async fn connection(
+        &self,
+        state: &State,
+        target: &Target,
+    ) -> Result<Arc<Connection>, StoreError> {
+        let attempt = {
+            let mut connections = lock(&state.connections);
+            connections.retain(|_, attempt| is_usable(attempt));
+            let attempt = connections.entry(target.clone());
+            attempt.or_insert_with(|| self.connect(target)).clone()
+        };
+        attempt.await
+    }
+
+    fn connect(&self, target: &Target) -> Attempt {
+        let settings = Arc::clone(&self.settings);
+        let target = target.clone();
+        let task = tokio::spawn(async move {
+            let connecting = settings.connect(target.as_ref());
+            let result = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+            result.unwrap_or_else(|_| {
+                let node = target.as_ref().or(settings.server.nodes.first());
+                let node = node.map(ToString::to_string).unwrap_or_default();
+                let seconds = CONNECT_TIMEOUT.as_secs_f64();
+                let what = format!("no connection to {node} within {seconds} s");
+                Err(fault(StoreErrorKind::Connect, what))
+            })
+        });
+        let lost = || fault(StoreErrorKind::Closed, "the attempt to connect has ended");
+        let result = task.map(move |result| result.unwrap_or_else(|_| Err(lost())));
+        result.boxed().shared()
+    }
+}
+
+fn is_usable(attempt: &Attempt) -> bool {
+    match attempt.peek() {
+        None => true,
+        Some(Ok(connection)) => connection.is_open(),
+        Some(Err(_)) => false,
+    }
+}
+
+impl Settings {
+    async fn connect(&self, target: Option<&StoreNode>) -> Result<Arc<Connection>, StoreError> {
+        let server = &self.server;
+        let node = match (target, &server.sentinel_service) {
+            (Some(node), _) => node.clone(),
+            (None, Some(service)) => self.master(service).await?,
+            (None, None) => {
+                let node = server.nodes.first().cloned();
+                node.ok_or_else(|| fault(StoreErrorKind::Connect, "there is no server"))?
+            }
+        };
+        let name: Arc<str> = node.to_string().into();
+        let mut stream = self.open(&node).await?;
+        stream::sign_in(&mut *stream, &name, &self.sign_in(server.database)).await?;
+        Connection::new(name, stream).await
+    }
+
+    async fn open(&self, node: &StoreNode) -> Result<Box<dyn Io>, StoreError> {
+        stream::open(node, self.server.tls.then_some(&self.tls)).await
+    }
+
+    fn sign_in(&self, database: i64) -> SignIn<'_> {
+        SignIn {
+            username: self.server.username.as_deref(),
+            password: self.server.password.as_ref(),
+            database,
+        }
+    }
+
+    /// Asks one Sentinel after the other where the master is, first the one that
+    /// answered last.
+    async fn master(&self, service: &str) -> Result<StoreNode, StoreError> {
+        let sentinels = &self.server.nodes;
+        let first = self.sentinel.load(Ordering::Relaxed);
+        let mut failure = fault(StoreErrorKind::Connect, "there is no Sentinel");
+        for at in 0..sentinels.len() {
+            let number = (first + at) % sentinels.len();
+            let Some(sentinel) = sentinels.get(number) else {
+                continue;
+            };
+            let asked = self.ask_sentinel(sentinel, service);
+            match tokio::time::timeout(SENTINEL_TIMEOUT, asked).await {
+                Ok(Ok(master)) => {
+                    self.sentinel.store(number, Ordering::Relaxed);
+                    return Ok(master);
+                }
+                Ok(Err(error)) => failure = error,
+                Err(_) => {
+                    let seconds = SENTINEL_TIMEOUT.as_secs_f64();
+                    let what = format!("the Sentinel {sentinel} gave no answer within {seconds} s");
+                    failure = fault(StoreErrorKind::Timeout, what);
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    async fn ask_sentinel(
+        &self,
+        sentinel: &StoreNode,
+        service: &str,
+    ) -> Result<StoreNode, StoreError> {
+        let name: Arc<str> = format!("the Sentinel {sentinel}").into();
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("get-master-addr-by-name").arg(service);
+        // A Sentinel may need no password where its servers do.
+        let connection = Connection::new(Arc::clone(&name), self.open(sentinel).await?).await?;
+        let mut answer = connection.call(&question, false).await?;
+        if let Value::ServerError(error) = &answer
+            && error.code() == "NOAUTH"
+        {
+            let mut stream = self.open(sentinel).await?;
+            stream::sign_in(&mut *stream, &name, &self.sign_in(0)).await?;
+            let connection = Connection::new(Arc::clone(&name), stream).await?;
+            answer = connection.call(&question, false).await?;
+        }
+        match answer {
+            Value::ServerError(error) => {
+                let details = error.details().unwrap_or_default();
+                Err(server_error(&name, error.code(), details))
+            }
+            Value::Nil => {
+                let what = format!("{name} does not know the service of the setting");
+                Err(fault(StoreErrorKind::Connect, what))
+            }
+            Value::Array(parts) => {
+                let mut parts = parts.into_iter().map(text);
+                let host = parts.next().flatten();
+                let port = parts.next().flatten().and_then(|port| port.parse().ok());
+                match (host, port) {
+                    (Some(host), Some(port)) => Ok(StoreNode::Tcp { host, port }),
+                    _ => Err(unexpected(&name)),
+                }
+            }
+            _ => Err(unexpected(&name)),
+        }
+    }
+}
+
+/// The slot and the node of a redirect, `3999 127.0.0.1:6381`. Without a host, it is
+/// another port of the host that answered.
+fn redirect(text: &str, from: &Target, store: &RedisStore) -> Option<(u16, StoreNode)> {
+    let (slot, node) = text.split_once(' ')?;
+    let (host, port) = node.rsplit_once(':')?;
+    let host = match (host, from.as_ref().or(store.settings.server.nodes.first())) {
+        ("", Some(StoreNode::Tcp { host, .. })) => host.clone(),
+        ("" | "?", _) => return None,
+        (host, _) => host.trim_matches(['[', ']']).to_owned(),
+    };
+    let port = port.parse().ok()?;
+    Some((slot.parse().ok()?, StoreNode::Tcp { host, port }))
+}
+
+/// Slot of a key in a cluster: CRC-16/XMODEM of what is in the braces.
+fn slot(name: &str) -> u16 {
+    let tag = name
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'))
+        .map_or(name, |(tag, _)| tag);
+    let crc = tag.bytes().fold(0_u16, |mut crc, byte| {
+        crc ^= u16::from(byte) << 8;
+        for _ in 0..8 {
+            let carry = crc & 0x8000 != 0;
+            crc <<= 1;
+            if carry {
+                crc ^= 0x1021;
+            }
+        }
+        crc
+    });
+    crc % 16384
+}
+
+impl Pass<'_> {
+    /// Tells the breaker how it went, and logs when the store goes down or comes back.
+    fn finish(mut self, failure: Option<&StoreError>) {
+        let Some(permit) = self.permit.take() else {
+            return;
+        };
+        let changed = {
+            let mut breaker = lock(&self.state.breaker);
+            match failure {
+                None => breaker.succeed(permit),
+                Some(_) => breaker.fail(permit, Instant::now(), jitter::random()),
+            }
+        };
+        let place = || self.store.place();
+        match failure {
+            Some(error) if changed => tracing::warn!(
+                target: "layerfi_auth",
+                kind = error.kind.as_str(),
+                server = place(),
+                "the shared cache is down, each process fetches its own tokens: {}",
+                error.what
+            ),
+            None if changed => tracing::info!(
+                target: "layerfi_auth",
+                server = place(),
+                "the shared cache is back"
+            ),
+            Some(error) => tracing::debug!(
+                target: "layerfi_auth",
+                kind = error.kind.as_str(),
+                "the shared cache failed: {}",
+                error.what
+            ),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit {
+            lock(&self.state.breaker).cancel(permit);
+        }
+    }
+}
+
+/// What a script answered: a state, and values.
+struct Answer {
+    state: String,
+    values: std::vec::IntoIter<Value>,
+}
+
+impl Answer {
+    fn parse(node: &str, answer: Value) -> Result<Self, StoreError> {
+        let Value::Array(values) = answer else {
+            return Err(unexpected(node));
+        };
+        let mut values = values.into_iter();
+        let state = values.next().and_then(text);
+        let state = state.ok_or_else(|| unexpected(node))?;
+        if state == "failed" {
+            let code = values.next_back().and_then(text).unwrap_or_default();
+            return Err(server_error(node, &code, ""));
+        }
+        Ok(Self { state, values })
+    }
+
+    /// Whether the server refused to write because it is a replica.
+    fn is_refused_by_replica(&self) -> bool {
+        let last = self.values.as_slice().last();
+        let is_replica =
+            |value: &Value| matches!(value, Value::BulkString(code) if code == b"READONLY");
+        self.state == "refused" && last.is_some_and(is_replica)
+    }
+
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        match self.values.next() {
+            Some(Value::BulkString(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    fn number(&mut self) -> Option<i64> {
+        match self.values.next() {
+            Some(Value::Int(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn time(&mut self) -> Option<u64> {
+        self.number().and_then(|time| time.try_into().ok())
+    }
+
+    fn look_up(mut self) -> Option<LookUp> {
+        let now = self.time()?;
+        let note = self.bytes();
+        let found = match &*self.state {
+            "entry" => Found::Entry(self.bytes()?),
+            "note" => Found::Note,
+            "lease" => Found::Lease,
+            "refused" => Found::Refused,
+            "held" => Found::Held(match self.number()? {
+                -1 => None,
+                // It ended in this moment, or there is none.
+                left => Some(Duration::from_millis(left.try_into().unwrap_or(0))),
+            }),
+            _ => return None,
+        };
+        Some(LookUp { now, found, note })
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn unexpected(node: &str) -> StoreError {
+    fault(
+        StoreErrorKind::Protocol,
+        format!("{node} sent an answer that is not expected"),
+    )
+}
+
+/// Milliseconds as text. Not 0, which no key can live.
+fn milliseconds(keep: Duration) -> String {
+    keep.as_millis().clamp(1, u128::from(u32::MAX)).to_string()
 }
 
 impl TokenStore for RedisStore {
     fn look_up<'a>(
         &'a self,
-        _: &'a Names,
-        _: &'a [u8],
-        _: &'a Owner,
-        _: Duration,
+        names: &'a Names,
+        seen: &'a [u8],
+        owner: &'a Owner,
+        lease: Duration,
     ) -> BoxFuture<'a, Result<LookUp, StoreError>> {
-        Box::pin(async { down() })
+        Box::pin(async move {
+            let lease = match lease {
+                Duration::ZERO => "0".to_owned(),
+                lease => milliseconds(lease),
+            };
+            let arguments = [seen, &owner.0, lease.as_bytes()];
+            let (answer, node) = self.run(names, LOOK_UP, &arguments).await?;
+            answer.look_up().ok_or_else(|| unexpected(&node))
+        })
     }
 
     fn publish<'a>(
         &'a self,
-        _: &'a Names,
-        _: &'a Owner,
-        _: &'a [u8],
-        _: Duration,
+        names: &'a Names,
+        owner: &'a Owner,
+        entry: &'a [u8],
+        keep: Duration,
     ) -> BoxFuture<'a, Result<Published, StoreError>> {
-        Box::pin(async { down() })
+        Box::pin(async move {
+            let keep = milliseconds(keep);
+            let arguments = [&owner.0[..], entry, keep.as_bytes()];
+            let (mut answer, node) = self.run(names, PUBLISH, &arguments).await?;
+            let now = answer.time().ok_or_else(|| unexpected(&node))?;
+            match &*answer.state {
+                "stored" => Ok(Published::Stored),
+                "younger" => match answer.bytes() {
+                    Some(entry) => Ok(Published::Younger { now, entry }),
+                    None => Err(unexpected(&node)),
+                },
+                "refused" => {
+                    let code = answer.bytes().unwrap_or_default();
+                    let code = String::from_utf8_lossy(&code);
+                    let what = format!("{node} refused to store an entry ({code})");
+                    Err(fault(StoreErrorKind::Busy, what))
+                }
+                _ => Err(unexpected(&node)),
+            }
+        })
     }
 
     fn release<'a>(
         &'a self,
-        _: &'a Names,
-        _: &'a Owner,
-        _: &'a [u8],
-        _: Duration,
+        names: &'a Names,
+        owner: &'a Owner,
+        note: &'a [u8],
+        keep: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { down() })
+        Box::pin(async move {
+            let keep = milliseconds(keep);
+            let arguments = [&owner.0[..], note, keep.as_bytes()];
+            self.run(names, RELEASE, &arguments).await.map(drop)
+        })
     }
 
     fn is_up(&self) -> bool {
-        false
+        lock(&self.state().breaker).is_up()
     }
 }

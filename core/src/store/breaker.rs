@@ -1,0 +1,158 @@
+//! Circuit breaker of the shared cache: after a failure nobody asks the store for a
+//! while. Then one caller tries. Pure, without clocks and random numbers of its own.
+
+use std::time::{Duration, Instant};
+
+/// How long the store is not asked after the first failure, and at most. Times a random
+/// number of 0.5 to 1, so that the processes of a fleet do not return together.
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// State of the breaker.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    /// Failures in a row.
+    failures: u32,
+    /// When the next caller may try.
+    down_until: Option<Instant>,
+    /// Whether a caller is trying.
+    is_trying: bool,
+    /// Increases when the store goes down or comes back. What was asked before then
+    /// says nothing about the store now.
+    epoch: u32,
+}
+
+/// Permission to ask the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Permit {
+    epoch: u32,
+    is_trial: bool,
+}
+
+impl Breaker {
+    /// Whether the store answered last.
+    pub(super) fn is_up(&self) -> bool {
+        self.failures == 0
+    }
+
+    /// Asks for permission. `None` while the store is down.
+    pub(super) fn enter(&mut self, now: Instant) -> Option<Permit> {
+        let is_trial = match self.down_until {
+            None => false,
+            Some(until) if now < until || self.is_trying => return None,
+            Some(_) => true,
+        };
+        self.is_trying = is_trial;
+        Some(Permit {
+            epoch: self.epoch,
+            is_trial,
+        })
+    }
+
+    /// The store answered. Returns whether it was down before.
+    pub(super) fn succeed(&mut self, permit: Permit) -> bool {
+        if permit.epoch != self.epoch || self.failures == 0 {
+            return false;
+        }
+        *self = Self {
+            epoch: self.epoch.wrapping_add(1),
+            ..Self::default()
+        };
+        true
+    }
+
+    /// The store failed. Returns whether it was up before. `random` is in 0..1.
+    pub(super) fn fail(&mut self, permit: Permit, now: Instant, random: f64) -> bool {
+        if permit.epoch != self.epoch {
+            return false;
+        }
+        let was_up = self.is_up();
+        self.failures = self.failures.saturating_add(1);
+        self.down_until = Some(now + down_time(self.failures, random));
+        self.is_trying = false;
+        self.epoch = self.epoch.wrapping_add(1);
+        was_up
+    }
+
+    /// The caller was cancelled, so that another one may try.
+    pub(super) fn cancel(&mut self, permit: Permit) {
+        if permit.is_trial && permit.epoch == self.epoch {
+            self.is_trying = false;
+        }
+    }
+}
+
+/// How long the store is not asked after this many failures in a row.
+fn down_time(failures: u32, random: f64) -> Duration {
+    let doubled = FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    doubled.min(LONGEST).mul_f64(0.5 + random / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b30_store_that_failed_is_not_asked_for_1_to_30_seconds() {
+        for (failures, random, milliseconds) in [
+            (1, 1.0, 1_000),
+            (1, 0.0, 500),
+            (2, 1.0, 2_000),
+            (3, 0.5, 3_000),
+            (5, 1.0, 16_000),
+            (6, 1.0, 30_000),
+            (6, 0.0, 15_000),
+            (u32::MAX, 1.0, 30_000),
+        ] {
+            let expected = Duration::from_millis(milliseconds);
+            assert_eq!(down_time(failures, random), expected, "{failures} {random}");
+        }
+    }
+
+    #[test]
+    fn b30_one_caller_tries_whether_the_store_is_back() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut breaker = Breaker::default();
+        let first = breaker.enter(start).unwrap();
+        let second = breaker.enter(start).unwrap();
+        assert!(breaker.fail(first, start, 1.0), "it was up");
+        assert!(
+            !breaker.fail(second, start, 1.0),
+            "one failure counted twice"
+        );
+        assert!(!breaker.is_up());
+        assert_eq!(breaker.enter(at(999)), None);
+        let trial = breaker.enter(at(1_000)).unwrap();
+        assert_eq!(breaker.enter(at(1_000)), None, "two callers tried");
+        breaker.cancel(second);
+        assert_eq!(
+            breaker.enter(at(1_000)),
+            None,
+            "an old caller ended the trial"
+        );
+        breaker.cancel(trial);
+        let trial = breaker.enter(at(1_001)).unwrap();
+        assert!(!breaker.fail(trial, at(1_001), 1.0), "it was down before");
+        assert_eq!(breaker.enter(at(3_000)), None);
+        let trial = breaker.enter(at(3_001)).unwrap();
+        assert!(
+            !breaker.succeed(second),
+            "an answer from before says nothing"
+        );
+        assert!(breaker.succeed(trial), "it is back");
+        assert!(breaker.is_up());
+        let ordinary = breaker.enter(at(3_002)).unwrap();
+        assert!(
+            !breaker.fail(trial, at(3_002), 1.0),
+            "a late failure counted"
+        );
+        assert!(!breaker.succeed(ordinary));
+        assert!(breaker.fail(ordinary, at(3_002), 1.0));
+        assert_eq!(breaker.enter(at(4_001)), None);
+        assert!(
+            breaker.enter(at(4_002)).is_some(),
+            "it starts with 1 s again"
+        );
+    }
+}

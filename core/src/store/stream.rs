@@ -1,0 +1,381 @@
+//! Opens streams to a Redis server, over TCP, TLS or a unix socket, and signs in.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{StoreError, StoreErrorKind};
+use crate::http::{resolve, tls, tls_error};
+use crate::secret::{Secret, SecretBuffer};
+use crate::shared_cache::StoreNode;
+use crate::sys::fork::PerProcess;
+use crate::trust::{Roots, TrustStore};
+
+/// Largest answer of a server, in bytes.
+pub(super) const MAX_ANSWER: u64 = 64 * 1024;
+
+/// When the next address of a host is tried as well (RFC 8305, section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Longest answer to a sign-in.
+const MAX_LINES: usize = 1024;
+
+pub(super) fn fault(kind: StoreErrorKind, what: impl Into<Arc<str>>) -> StoreError {
+    let what = what.into();
+    StoreError { kind, what }
+}
+
+/// Error for an error that a server answered with. Only its code is shown, because the
+/// text may quote the command.
+pub(super) fn server_error(node: &str, code: &str, text: &str) -> StoreError {
+    let has_too_many = code == "ERR" && text.starts_with("max number of clients");
+    let kind = match code {
+        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => StoreErrorKind::Auth,
+        "LOADING" | "BUSY" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" => StoreErrorKind::Busy,
+        "MOVED" | "ASK" => StoreErrorKind::Moved,
+        _ if has_too_many => StoreErrorKind::Busy,
+        _ => StoreErrorKind::Protocol,
+    };
+    let is_code = code.len() <= 20 && code.bytes().all(|b| b.is_ascii_uppercase());
+    let code = if is_code { code } else { "unknown" };
+    let what = match code {
+        _ if has_too_many => "has reached its limit of connections (maxclients)".to_owned(),
+        "NOAUTH" => "requires a password (NOAUTH)".to_owned(),
+        "WRONGPASS" => "refused the user name or the password (WRONGPASS)".to_owned(),
+        "NOPERM" => "refused a command, because the user has no right to it (NOPERM)".to_owned(),
+        "DENIED" => {
+            "accepts no connections from other machines (DENIED, protected-mode)".to_owned()
+        }
+        "LOADING" => "is loading its data (LOADING)".to_owned(),
+        "MOVED" | "ASK" => format!("redirected more than 3 times ({code})"),
+        _ => format!("answered with the error {code}"),
+    };
+    fault(kind, format!("{node} {what}"))
+}
+
+/// A stream of any kind.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// TLS settings for the connections to the store.
+pub(super) struct TlsSettings {
+    trust: Arc<TrustStore>,
+    /// Settings for the newest roots. Kept, because they hold the sessions that new
+    /// connections resume. Per process, because another thread may hold their lock
+    /// during a fork.
+    kept: PerProcess<ArcSwapOption<Kept>>,
+}
+
+struct Kept {
+    roots: Arc<Roots>,
+    connector: TlsConnector,
+}
+
+impl TlsSettings {
+    pub(super) fn new(trust: Arc<TrustStore>) -> Self {
+        Self {
+            trust,
+            kept: PerProcess::new(),
+        }
+    }
+
+    fn get(&self) -> Result<Arc<Kept>, StoreError> {
+        let roots = self.trust.roots();
+        let kept = self.kept.get_or_init(ArcSwapOption::empty);
+        if let Some(current) = kept.load_full()
+            && Arc::ptr_eq(&current.roots, &roots)
+        {
+            return Ok(current);
+        }
+        let mut config = tls::client_config(&roots)
+            .map_err(|error| fault(StoreErrorKind::Tls, error.message()))?;
+        // Redis has no names for its protocol.
+        config.alpn_protocols.clear();
+        let fresh = Arc::new(Kept {
+            roots,
+            connector: Arc::new(config).into(),
+        });
+        kept.store(Some(Arc::clone(&fresh)));
+        Ok(fresh)
+    }
+}
+
+/// Opens a stream, and makes its TLS handshake if there are TLS settings.
+pub(super) async fn open(
+    node: &StoreNode,
+    tls: Option<&TlsSettings>,
+) -> Result<Box<dyn Io>, StoreError> {
+    let (host, port) = match node {
+        StoreNode::Tcp { host, port } => (&**host, *port),
+        #[cfg(unix)]
+        StoreNode::Unix(path) => {
+            let stream = tokio::net::UnixStream::connect(path).await;
+            return Ok(Box::new(stream.map_err(|why| cannot_connect(node, &why))?));
+        }
+        #[cfg(not(unix))]
+        StoreNode::Unix(_) => {
+            let why = io::Error::from(io::ErrorKind::Unsupported);
+            return Err(cannot_connect(node, &why));
+        }
+    };
+    let tcp = || async {
+        let addresses = resolve::addresses(host, port).await?;
+        let stream = connect_any(addresses).await?;
+        // Answers are awaited one by one.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    let cannot_connect = |why| cannot_connect(node, &why);
+    let Some(tls) = tls else {
+        return Ok(Box::new(tcp().await.map_err(cannot_connect)?));
+    };
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| fault(StoreErrorKind::Tls, format!("{node} is no name for TLS")))?;
+    let mut is_first = true;
+    loop {
+        let settings = tls.get()?;
+        let stream = tcp().await.map_err(cannot_connect)?;
+        let handshake = settings.connector.connect(name.clone(), stream).await;
+        let error = match handshake {
+            Ok(stream) => return Ok(Box::new(stream)),
+            Err(error) => error,
+        };
+        let Some(cause) = tls::find_error(&error) else {
+            let what = format!("{node} closed the connection during the TLS handshake ({error})");
+            return Err(fault(StoreErrorKind::Tls, what));
+        };
+        // The certificates may have been mounted or rotated since they were read.
+        let is_refused = matches!(cause, rustls::Error::InvalidCertificate(_));
+        if is_first && is_refused && tls.trust.reload(&settings.roots) {
+            is_first = false;
+            continue;
+        }
+        let (what, _) = tls_error::explain(&cause, host, &node.to_string(), &settings.roots);
+        return Err(fault(StoreErrorKind::Tls, what));
+    }
+}
+
+fn cannot_connect(node: &StoreNode, why: &io::Error) -> StoreError {
+    fault(
+        StoreErrorKind::Connect,
+        format!("cannot connect to {node}: {why}"),
+    )
+}
+
+/// Connects to the address that answers first. The next one is tried after a failure, or
+/// while there is no answer.
+async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut rest = addresses.into_iter();
+    let mut open = FuturesUnordered::new();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    loop {
+        let next = rest.next();
+        let is_last = next.is_none();
+        open.extend(next.map(TcpStream::connect));
+        let wait = if is_last { Duration::MAX } else { NEXT_ADDRESS };
+        match tokio::time::timeout(wait, open.next()).await {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(error))) => failure = error,
+            Ok(None) if is_last => return Err(failure),
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+/// User, password and database of a connection.
+pub(super) struct SignIn<'a> {
+    pub(super) username: Option<&'a str>,
+    pub(super) password: Option<&'a Secret>,
+    pub(super) database: i64,
+}
+
+/// Sends user, password and database, if there are some. By hand, so that no library
+/// keeps a copy of the password.
+pub(super) async fn sign_in(
+    stream: &mut dyn Io,
+    node: &str,
+    with: &SignIn<'_>,
+) -> Result<(), StoreError> {
+    let mut sent = SecretBuffer::with_capacity(256);
+    let mut asked = Vec::new();
+    let password = with.password.map(Secret::expose).unwrap_or_default();
+    match with.username {
+        Some(user) => push_command(&mut sent, &["AUTH", user, password]),
+        None if !password.is_empty() => push_command(&mut sent, &["AUTH", password]),
+        None => {}
+    }
+    if !sent.is_empty() {
+        asked.push("AUTH");
+    }
+    if with.database != 0 {
+        push_command(&mut sent, &["SELECT", &with.database.to_string()]);
+        asked.push("SELECT");
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let closed = |why: io::Error| {
+        let what = format!("the connection to {node} broke during the sign-in: {why}");
+        fault(StoreErrorKind::Closed, what)
+    };
+    // An answer may be there although the server has closed the connection.
+    let written = stream.write_all(&sent).await;
+    let mut received = Vec::with_capacity(MAX_LINES);
+    for command in asked {
+        let line = match read_line(stream, &mut received).await {
+            Ok(line) => line,
+            Err(error) => return Err(closed(written.err().unwrap_or(error))),
+        };
+        if line == "+OK" {
+            continue;
+        }
+        let Some(error) = line.strip_prefix('-') else {
+            let what = format!("{node} does not speak the protocol of Redis");
+            return Err(fault(StoreErrorKind::Protocol, what));
+        };
+        let (code, text) = error.split_once(' ').unwrap_or((error, ""));
+        let found = server_error(node, code, text);
+        return Err(match (command, found.kind) {
+            ("AUTH", StoreErrorKind::Protocol) => fault(
+                StoreErrorKind::Auth,
+                format!(
+                    "{node} refused the user name or the password ({})",
+                    code_of(code)
+                ),
+            ),
+            ("SELECT", StoreErrorKind::Protocol) => fault(
+                StoreErrorKind::Protocol,
+                format!(
+                    "{node} has no database {} ({})",
+                    with.database,
+                    code_of(code)
+                ),
+            ),
+            _ => found,
+        });
+    }
+    Ok(())
+}
+
+fn code_of(code: &str) -> &str {
+    let is_code = code.len() <= 20 && code.bytes().all(|b| b.is_ascii_uppercase());
+    if is_code { code } else { "unknown" }
+}
+
+fn push_command(buffer: &mut SecretBuffer, arguments: &[&str]) {
+    buffer.push(format!("*{}\r\n", arguments.len()).as_bytes());
+    for argument in arguments {
+        buffer.push(format!("${}\r\n", argument.len()).as_bytes());
+        buffer.push(argument.as_bytes());
+        buffer.push(b"\r\n");
+    }
+}
+
+/// The next line. What is read of the following ones stays in `received`.
+async fn read_line(stream: &mut dyn Io, received: &mut Vec<u8>) -> io::Result<String> {
+    loop {
+        if let Some(end) = received.windows(2).position(|two| two == b"\r\n") {
+            let line: Vec<u8> = received.drain(..end + 2).take(end).collect();
+            return Ok(String::from_utf8_lossy(&line).into_owned());
+        }
+        if received.len() >= MAX_LINES {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a line is too long",
+            ));
+        }
+        if stream.read_buf(received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// Bytes that a server has sent, and may have sent.
+#[derive(Default)]
+pub(super) struct Received {
+    bytes: AtomicU64,
+    limit: AtomicU64,
+    in_flight: AtomicU64,
+    has_too_many: AtomicBool,
+}
+
+impl Received {
+    /// Allows the answer to one more command, until the result is dropped.
+    pub(super) fn expect_answer(&self) -> Expected<'_> {
+        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        let received = self.bytes.load(Ordering::Relaxed);
+        let limit = received.saturating_add(in_flight.saturating_mul(MAX_ANSWER));
+        self.limit.fetch_max(limit, Ordering::Relaxed);
+        Expected(self)
+    }
+
+    /// Whether the server has sent more than it was allowed to.
+    pub(super) fn has_too_many(&self) -> bool {
+        self.has_too_many.load(Ordering::Relaxed)
+    }
+}
+
+/// Command that is not answered yet.
+pub(super) struct Expected<'a>(&'a Received);
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Stream that fails when the server sends too much.
+pub(super) struct Limited {
+    pub(super) stream: Box<dyn Io>,
+    pub(super) received: Arc<Received>,
+}
+
+impl AsyncRead for Limited {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = buffer.filled().len().saturating_sub(before) as u64;
+        let received = &self.received;
+        let total = received.bytes.fetch_add(read, Ordering::Relaxed) + read;
+        if total > received.limit.load(Ordering::Relaxed) {
+            received.has_too_many.store(true, Ordering::Relaxed);
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Limited {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
