@@ -50,6 +50,10 @@ mod secret;
 mod session_duration;
 mod setting_names;
 mod shared_cache;
+/// For tests and an example only.
+#[cfg(all(feature = "redis", any(test, feature = "test-util"), not(shuttle)))]
+#[doc(hidden)]
+pub mod simulation;
 mod stats;
 #[cfg(feature = "redis")]
 mod store;
@@ -89,7 +93,11 @@ pub use token::{AccessToken, BusinessToken};
 pub use trust::Trust;
 pub use whoami::WhoAmI;
 
-/// The code of the guide, compiled.
+/// The code of the guides, compiled.
 #[cfg(all(doctest, feature = "blocking"))]
 #[doc = include_str!("../../docs/rust.md")]
 struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/fleets.md")]
+struct Fleets;

@@ -3,14 +3,17 @@
 //! (`table.rs`) checks both.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::breaker::{Breaker, Permit};
 use super::{Found, LookUp, Names, Owner, Published, StoreError, StoreErrorKind, TokenStore};
+use crate::sys::jitter::random;
 use crate::sys::sync::lock;
 
 /// Store in memory. It uses Tokio's timers only if it has a latency or costs.
@@ -152,6 +155,21 @@ impl MemoryStore {
 
     pub(crate) fn counts(&self) -> Counts {
         lock(&self.state).counts
+    }
+
+    /// Opens a connection. The kernel of a paused server accepts it.
+    async fn connect(&self) -> Result<(), StoreError> {
+        let latency = lock(&self.state).faults.latency;
+        if !latency.is_zero() {
+            sleep(2 * latency).await;
+        }
+        let now = (self.clock)();
+        let mut state = lock(&self.state);
+        if state.faults.is_down {
+            return Err(failure(StoreErrorKind::Connect, "connection refused"));
+        }
+        state.busy(now);
+        Ok(())
     }
 
     async fn run(
@@ -419,6 +437,125 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// How long the connection of a process may take, how long an answer may take, and how
+/// long the connection stays without use, as in [`RedisStore`](super::redis::RedisStore).
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A process's connection to a [`MemoryStore`], with the limits and the circuit breaker
+/// of the real one.
+pub(crate) struct MemoryClient {
+    store: Arc<MemoryStore>,
+    breaker: Mutex<Breaker>,
+    last_used: Mutex<Option<Instant>>,
+}
+
+impl MemoryClient {
+    pub(crate) fn new(store: Arc<MemoryStore>) -> Self {
+        Self {
+            store,
+            breaker: Mutex::default(),
+            last_used: Mutex::default(),
+        }
+    }
+
+    async fn limited<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let now = Instant::now();
+        let permit = lock(&self.breaker)
+            .enter(now.into_std())
+            .ok_or_else(|| failure(StoreErrorKind::Down, "it failed shortly before"))?;
+        let mut pass = Pass {
+            client: self,
+            permit: Some(permit),
+        };
+        let result = self.ask(now, operation).await;
+        pass.permit = None;
+        let mut breaker = lock(&self.breaker);
+        if result.is_ok() {
+            breaker.succeed(permit);
+        } else {
+            breaker.fail(permit, Instant::now().into_std(), random());
+        }
+        result
+    }
+
+    async fn ask<T>(
+        &self,
+        now: Instant,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let last_used = *lock(&self.last_used);
+        if last_used.is_none_or(|last| now.saturating_duration_since(last) > IDLE_TIMEOUT) {
+            bounded(CONNECT_TIMEOUT, self.store.connect()).await?;
+        }
+        let result = bounded(ANSWER_TIMEOUT, operation).await;
+        *lock(&self.last_used) = result.is_ok().then(Instant::now);
+        result
+    }
+}
+
+/// Permission to ask, which is given back if the caller is cancelled.
+struct Pass<'a> {
+    client: &'a MemoryClient,
+    permit: Option<Permit>,
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit {
+            lock(&self.client.breaker).cancel(permit);
+        }
+    }
+}
+
+async fn bounded<T>(
+    limit: Duration,
+    operation: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let result = tokio::time::timeout(limit, operation).await;
+    result.unwrap_or_else(|_| Err(failure(StoreErrorKind::Timeout, "no answer in time")))
+}
+
+impl TokenStore for MemoryClient {
+    fn look_up<'a>(
+        &'a self,
+        names: &'a Names,
+        seen: &'a [u8],
+        owner: &'a Owner,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<LookUp, StoreError>> {
+        Box::pin(self.limited(self.store.look_up(names, seen, owner, lease)))
+    }
+
+    fn publish<'a>(
+        &'a self,
+        names: &'a Names,
+        owner: &'a Owner,
+        entry: &'a [u8],
+        keep: Duration,
+    ) -> BoxFuture<'a, Result<Published, StoreError>> {
+        Box::pin(self.limited(self.store.publish(names, owner, entry, keep)))
+    }
+
+    fn release<'a>(
+        &'a self,
+        names: &'a Names,
+        owner: &'a Owner,
+        note: &'a [u8],
+        keep: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.limited(self.store.release(names, owner, note, keep)))
+    }
+
+    fn is_up(&self) -> bool {
+        lock(&self.breaker).is_up()
+    }
+}
+
 impl TokenStore for MemoryStore {
     fn look_up<'a>(
         &'a self,
@@ -490,7 +627,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(3);
 
     fn store() -> MemoryStore {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         MemoryStore::new(move || 1_780_000_000_000_000_000 + nanos(start.elapsed()))
     }
 
@@ -566,7 +703,7 @@ mod tests {
             faults.cost = Duration::from_millis(10);
             faults.clock_ahead = -5_000;
         });
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let owners: Vec<_> = (0..10).map(owner).collect();
         let looks = owners
             .iter()

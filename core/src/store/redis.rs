@@ -31,6 +31,9 @@ const RELEASE: &str = include_str!("scripts/release.lua");
 /// retransmission of a SYN, which a full queue of a server costs.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// From this time on, a call that is cancelled counts as a failure of the store.
+const SLOW: Duration = Duration::from_millis(100);
+
 /// How long one of several Sentinels may take.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(400);
 
@@ -68,11 +71,12 @@ type Target = Option<StoreNode>;
 /// Attempt to connect, which all callers share, and its result.
 type Attempt = Shared<BoxFuture<'static, Result<Arc<Connection>, StoreError>>>;
 
-/// Permission to ask the store, which is given back if the caller is cancelled.
+/// Permission to ask the store.
 struct Pass<'a> {
     store: &'a RedisStore,
     state: &'a State,
     permit: Option<Permit>,
+    since: Instant,
 }
 
 impl RedisStore {
@@ -106,7 +110,7 @@ impl RedisStore {
         script: &str,
         arguments: &[&[u8]],
     ) -> Result<(Answer, Arc<str>), StoreError> {
-        let pass = self.enter()?;
+        let mut pass = self.enter()?;
         let mut command = redis::cmd("EVAL");
         command.arg(script).arg(3);
         command.arg(&names.value).arg(&names.lease).arg(&names.note);
@@ -125,6 +129,7 @@ impl RedisStore {
                 store: self,
                 state,
                 permit: Some(permit),
+                since: Instant::now(),
             }),
             None => {
                 let what = "the shared cache failed shortly before";
@@ -382,7 +387,7 @@ fn slot(name: &str) -> u16 {
 
 impl Pass<'_> {
     /// Tells the breaker how it went, and logs when the store goes down or comes back.
-    fn finish(mut self, failure: Option<&StoreError>) {
+    fn finish(&mut self, failure: Option<&StoreError>) {
         let Some(permit) = self.permit.take() else {
             return;
         };
@@ -419,8 +424,14 @@ impl Pass<'_> {
 }
 
 impl Drop for Pass<'_> {
+    /// Without a result the caller was cancelled. A caller whose timeout is short is
+    /// cancelled before the store's own timeouts; a silent store must not cost each of
+    /// its calls that time.
     fn drop(&mut self) {
-        if let Some(permit) = self.permit {
+        if self.since.elapsed() >= SLOW {
+            let what = format!("{} did not answer in time", self.store.place());
+            self.finish(Some(&fault(StoreErrorKind::Timeout, what)));
+        } else if let Some(permit) = self.permit {
             lock(&self.state.breaker).cancel(permit);
         }
     }

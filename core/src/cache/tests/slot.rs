@@ -731,7 +731,7 @@ async fn b30_keep_warm_that_joined_a_postponed_refresh_fetches_for_itself() {
 #[tokio::test]
 async fn b30_fetch_that_callers_wait_for_cannot_be_postponed() {
     let bench = Bench::new();
-    bench.script.then(Act::Postpone(Duration::ZERO));
+    bench.script.then(Act::PostponeAny(Duration::ZERO));
     let error = bench.get().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal, "{error:?}");
     assert_eq!(bench.script.fetches(), 1);
