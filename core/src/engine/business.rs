@@ -19,11 +19,7 @@ use crate::rate_limit::Permit;
 use crate::session_duration::SessionDuration;
 use crate::stats::Event;
 use crate::sys::sync::{Mutex, lock};
-use crate::token::{BusinessToken, Life};
-
-/// Share of a business token's lifetime that must be left when a call returns
-/// it.
-pub(super) const RESERVE: f64 = 0.5;
+use crate::token::{BusinessToken, Life, RESERVE};
 
 /// Which business token a caller requests.
 #[derive(Clone)]

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
 use crate::{MAX_WAIT, Watchdog};
 
 /// How long a server may run, in case that its test hangs.
@@ -77,7 +79,9 @@ impl RedisServerBuilder {
 
     /// Makes it a node of a cluster, with no slots yet.
     pub fn cluster(self) -> Self {
+        let bus = free_port().to_string();
         self.option("cluster-enabled", "yes")
+            .option("cluster-port", &bus)
     }
 
     /// Makes it a Sentinel that watches `master` as `service`; it alone decides.
@@ -96,13 +100,11 @@ impl RedisServerBuilder {
         .option("sentinel failover-timeout", &format!("{service} 10000"))
     }
 
-    /// Accepts only TLS, with a certificate and a key in PEM files.
-    pub fn tls(mut self, certificate: &Path, key: &Path) -> Self {
+    /// Accepts only TLS, with a certificate for 127.0.0.1 and localhost of an authority of
+    /// its own: [`RedisServer::ca_pem`].
+    pub fn tls(mut self) -> Self {
         self.uses_tls = true;
-        self.option("tls-cert-file", &certificate.display().to_string())
-            .option("tls-key-file", &key.display().to_string())
-            .option("tls-ca-cert-file", &certificate.display().to_string())
-            .option("tls-auth-clients", "no")
+        self
     }
 
     /// Uses this port and not a free one.
@@ -130,17 +132,18 @@ impl RedisServerBuilder {
         std::fs::create_dir(&folder).map_err(|why| format!("cannot make {folder:?}: {why}"))?;
         let port = match self.port {
             Some(port) => port,
-            None => {
-                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                listener.local_addr().unwrap().port()
-            }
+            None => free_port(),
         };
         let mut server = RedisServer {
             settings: self,
             port,
             folder,
+            ca_pem: String::new(),
             running: None,
         };
+        if server.settings.uses_tls {
+            server.make_certificate();
+        }
         server.launch()?;
         Ok(server)
     }
@@ -151,6 +154,7 @@ pub struct RedisServer {
     settings: RedisServerBuilder,
     port: u16,
     folder: PathBuf,
+    ca_pem: String,
     running: Option<Running>,
 }
 
@@ -178,6 +182,19 @@ impl Reply {
             Self::Text(text) => String::from_utf8_lossy(text).into_owned(),
             other => panic!("the server answered {other:?}, not a text"),
         }
+    }
+}
+
+impl Reply {
+    /// Whether a list of names and values, such as that of `SENTINEL MASTER`, has this
+    /// value.
+    pub fn has(&self, name: &str, value: &str) -> bool {
+        let Self::List(parts) = self else {
+            return false;
+        };
+        let is = |part: &Self, text: &str| *part == Self::Text(text.as_bytes().to_vec());
+        let mut pairs = parts.chunks_exact(2);
+        pairs.any(|pair| is(&pair[0], name) && is(&pair[1], value))
     }
 }
 
@@ -226,6 +243,11 @@ impl RedisServer {
     /// Its folder, which has its log in the file `log`.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Certificate of its authority, as PEM text; empty without TLS.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
     }
 
     /// Process id. Panics if it does not run.
@@ -315,6 +337,23 @@ impl RedisServer {
         info_field(&info, field).unwrap_or_else(|| panic!("INFO has no field {field}"))
     }
 
+    /// Makes an authority and a certificate, and writes `certificate` and `key`.
+    fn make_certificate(&mut self) {
+        let mut params = CertificateParams::default();
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, "layerfi-auth test authority of Redis");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let authority = CertifiedIssuer::self_signed(params, key).unwrap();
+        let names = ["127.0.0.1", "localhost"].map(str::to_owned);
+        let params = CertificateParams::new(names).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        self.ca_pem = authority.pem();
+        std::fs::write(self.folder.join("certificate"), certificate.pem()).unwrap();
+        std::fs::write(self.folder.join("key"), key.serialize_pem()).unwrap();
+    }
+
     fn launch(&mut self) -> Result<(), String> {
         let settings = &self.settings;
         let (plain, tls) = if settings.uses_tls {
@@ -337,6 +376,10 @@ impl RedisServer {
         }
         if tls != 0 {
             lines.push(format!("tls-port {tls}"));
+            lines.push("tls-cert-file certificate".to_owned());
+            lines.push("tls-key-file key".to_owned());
+            lines.push("tls-ca-cert-file certificate".to_owned());
+            lines.push("tls-auth-clients no".to_owned());
         }
         for (name, value) in &settings.options {
             lines.push(format!("{name} {value}"));
@@ -406,6 +449,12 @@ impl Drop for RedisServer {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A port that nobody uses now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn info_field(info: &str, field: &str) -> Option<String> {
