@@ -869,7 +869,7 @@ impl Scenario {
 mod tests {
     use super::*;
 
-    const PROCESSES: u32 = 300;
+    const PROCESSES: u32 = 100;
 
     /// A scenario of a small fleet whose processes call rarely.
     fn scenario(name: &str) -> Scenario {
@@ -897,8 +897,7 @@ mod tests {
         simulate(&scenario(name), Sharing::WithLease, 1)
     }
 
-    /// For each scenario: most requests with leases, the least and the most without a
-    /// store per process, the longest time without a token, and whether no call fails.
+    /// For each scenario: the requests with leases, and the longest time without a token.
     #[test]
     fn b30_simulated_fleets_send_few_requests_and_no_call_fails_because_of_the_store() {
         let seconds = Duration::from_secs;
@@ -915,11 +914,11 @@ mod tests {
             ("store_clock_jumps", 4..=12, seconds(1)),
             ("clock_skew", 4..=12, seconds(1)),
             // All are alone at the start.
-            ("store_is_paused", 300..=320, seconds(3)),
-            ("store_lies", 4..=300, seconds(20)),
-            ("store_is_away_10_min", 4..=400, seconds(1)),
-            ("store_is_never_there", 1_200..=1_200, seconds(3)),
-            ("store_is_read_only", 1_200..=1_200, seconds(3)),
+            ("store_is_paused", 100..=110, seconds(3)),
+            ("store_lies", 4..=100, seconds(20)),
+            ("store_is_away_10_min", 4..=150, seconds(1)),
+            ("store_is_never_there", 400..=400, seconds(3)),
+            ("store_is_read_only", 400..=400, seconds(3)),
         ] {
             let outcomes = with_lease(name);
             assert_eq!(outcomes.failed_calls, 0, "failed calls: {name}");
@@ -950,7 +949,7 @@ mod tests {
 
     #[test]
     fn b30_simulated_chaos_of_the_store_costs_requests_and_no_calls() {
-        for seed in 1..=3 {
+        for seed in [1, 2] {
             let scenario = Scenario {
                 call_interval: Duration::from_secs(300),
                 ..Scenario::chaos(PROCESSES, seed)

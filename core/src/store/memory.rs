@@ -133,11 +133,13 @@ impl MemoryStore {
     }
 
     /// Removes a key, as a full server does.
+    #[cfg(test)]
     pub(crate) fn evict(&self, name: &str) {
         lock(&self.state).values.remove(name);
     }
 
     /// Value of a key that has not expired.
+    #[cfg(test)]
     pub(crate) fn get(&self, name: &str) -> Option<Vec<u8>> {
         let now = (self.clock)();
         let mut state = lock(&self.state);
@@ -146,6 +148,7 @@ impl MemoryStore {
     }
 
     /// Writes a key, as somebody with access to the store could do.
+    #[cfg(test)]
     pub(crate) fn put(&self, name: &str, bytes: &[u8], keep: Duration) {
         let now = (self.clock)();
         let mut state = lock(&self.state);
