@@ -722,3 +722,20 @@ fn failure(checked: &StoreCheck) -> String {
         Some(StoreCheckFailure::Refused(what)) => what.clone(),
     }
 }
+
+#[tokio::test]
+async fn b30_answer_that_came_while_the_process_was_stopped_counts() {
+    let server = RedisServer::start();
+    let store = store(&server.url());
+    for round in 0..5 {
+        assert_eq!(found(&store, "a").await, Found::Lease);
+        let mut asked = std::pin::pin!(look(&store, "a"));
+        let first = futures_util::FutureExt::now_or_never(asked.as_mut());
+        assert!(first.is_none(), "it was answered at once");
+        // The connection sends the command.
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_millis(600));
+        let answer = asked.await;
+        assert!(answer.is_ok(), "round {round}: {answer:?}");
+    }
+}
