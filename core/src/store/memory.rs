@@ -3,7 +3,6 @@
 //! both.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{Found, LookUp, Names, Owner, Published, StoreError, StoreErrorKind, TokenStore};
-use crate::sys::sync::lock;
+use crate::sys::sync::{Mutex, lock};
 
 /// Store in memory. It uses Tokio's timers only if it has a latency or costs.
 pub(crate) struct MemoryStore {
