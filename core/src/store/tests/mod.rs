@@ -1,3 +1,4 @@
 //! Tests against real servers of Redis and Valkey.
 
+#[cfg(all(unix, not(shuttle)))]
 mod servers;

@@ -533,8 +533,8 @@ async fn b30_cluster_is_used_through_any_of_its_nodes() {
     };
     let redirects = moved();
     assert!(
-        (1..=100).contains(&redirects),
-        "{redirects} redirects for 100 slots"
+        (10..=60).contains(&redirects),
+        "{redirects} redirects for some 60 slots"
     );
     for part in 0..40 {
         assert_eq!(found(&store, &format!("{part}")).await, Found::Lease);
