@@ -557,7 +557,7 @@ fn b30_doctor_checks_the_shared_cache() {
         assert_eq!(cache["host"], server.address(), "{cache}");
         let version = format!("{kind:?} ").to_lowercase();
         assert_contains(&cache, "detail", &version);
-        assert_contains(&cache, "detail", "look up, publish and release");
+        assert_contains(&cache, "detail", "look-up, publication and release work");
         assert_contains(
             &check(&report, "store_latency"),
             "detail",

@@ -72,11 +72,11 @@ fn summary(found: &SharedCacheCheck) -> String {
     let version = found
         .version
         .as_deref()
-        .map_or_else(|| "the store".to_owned(), |text| sanitize(text));
+        .map_or_else(|| "the store".to_owned(), sanitize);
     let connected = found.connected_in.map_or_else(String::new, |time| {
-        format!(" connected in {},", short(time))
+        format!(", connected in {}", short(time))
     });
-    format!("{version}{connected} and allows to look up, publish and release")
+    format!("{version}{connected}; look-up, publication and release work")
 }
 
 fn latency(found: &SharedCacheCheck, report: &mut Report<'_>) -> Result<(), Failure> {
