@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use layerfi_auth::Client;
 use layerfi_auth::diagnosis::SharedCacheCheck;
-use tokio::time::timeout_at;
+use tokio::time::timeout;
 
 use crate::commands::doctor::deadline::Deadline;
 use crate::commands::doctor::report::Report;
@@ -30,7 +30,8 @@ pub(super) async fn check(
     deadline: Deadline,
     report: &mut Report<'_>,
 ) -> Result<(), Failure> {
-    let found = match timeout_at(deadline.of_step(), SharedCacheCheck::of(client)).await {
+    // Each of its steps has a limit of its own.
+    let found = match timeout(deadline.remaining(), SharedCacheCheck::of(client)).await {
         Ok(Ok(None)) => return Ok(()),
         Ok(Ok(Some(found))) => found,
         Ok(Err(error)) => {
@@ -41,8 +42,8 @@ pub(super) async fn check(
             report.failed_as(
                 NAME,
                 None,
-                "no answer from the store in time",
-                "check that the store runs and is not overloaded",
+                "the store was not checked within the timeout of all checks",
+                "check that the store is not overloaded, or set a longer --timeout",
             )?;
             return skip_others(report);
         }
