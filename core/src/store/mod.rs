@@ -9,6 +9,7 @@
 mod breaker;
 #[cfg(test)]
 mod cases;
+pub(crate) mod check;
 mod connection;
 pub(crate) mod fetch;
 #[cfg(any(test, feature = "test-util"))]
@@ -17,8 +18,6 @@ pub(crate) mod policy;
 pub(crate) mod redis;
 pub(crate) mod seal;
 mod stream;
-#[cfg(test)]
-mod table;
 #[cfg(all(test, unix, not(shuttle)))]
 mod tests;
 
