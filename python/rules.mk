@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV = $(abspath .venv)
 VENV_PYTHON = $(VENV)/bin/python
 # More processes than processors, because most tests wait for a clock or a server.
-PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python
+# `make test-fleet` runs the tests of fleets.
+PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python --ignore tests/python/test_fleet.py
 WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
 # `make wheel` fails if the wheel uses a symbol of a newer glibc.
 MANYLINUX = manylinux2014
 PYTHON_SCRIPTS = tests/soak/soak.py scripts/architecture-picture scripts/check scripts/sbom \
-	scripts/instructions scripts/bench scripts/performance-page benches/*.py
+	scripts/demo-fleet tests/fleet/worker.py scripts/instructions scripts/bench scripts/performance-page benches/*.py
 # Optimized for size, as the C library; Cargo.toml has an exception for the package's own crate.
 WHEEL_SIZE = CARGO_PROFILE_RELEASE_OPT_LEVEL=s
 OTHER_PYTHONS = 3.10 3.11 3.12 3.13

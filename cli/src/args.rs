@@ -18,8 +18,9 @@ use crate::failure::Failure;
 /// Settings come from flags or environment variables; a flag takes precedence
 /// over its variable. The variables are LAYER_ENVIRONMENT, LAYER_CLIENT_ID,
 /// LAYER_CLIENT_SECRET or LAYER_CLIENT_SECRET_FILE, LAYER_API_URL,
-/// LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE, LAYER_TRUST and
-/// LAYER_ALLOW_HTTP_LOOPBACK. No flag takes the client secret itself.
+/// LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE, LAYER_TRUST, LAYER_SHARED_CACHE,
+/// LAYER_SHARED_CACHE_KEY and LAYER_ALLOW_HTTP_LOOPBACK. No flag takes the client
+/// secret itself.
 #[derive(Parser)]
 #[command(
     name = "layerfi-auth",
@@ -111,6 +112,13 @@ pub(crate) struct SettingsArgs {
     /// Use no proxy and ignore the proxy variables.
     #[arg(long, global = true)]
     pub(crate) no_proxy: bool,
+    /// The Redis or Valkey server through which tokens are shared, redis://host:port. Set a URL
+    /// with a password only by the variable [env: LAYER_SHARED_CACHE].
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) shared_cache: Option<String>,
+    /// The text with which the names of all keys in the shared cache begin; "layerfi" by default.
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub(crate) shared_cache_prefix: Option<String>,
     /// Allow http:// URLs on loopback, for an emulator [env: LAYER_ALLOW_HTTP_LOOPBACK].
     #[arg(long, global = true)]
     pub(crate) allow_http_loopback: bool,
@@ -290,23 +298,36 @@ pub(crate) fn wants_json(arguments: &[OsString]) -> bool {
     before_separator(arguments).any(|argument| argument == "--json")
 }
 
-/// Refuses the client secret as an argument.
+/// Refuses the client secret and the key of the shared cache as arguments.
 ///
 /// Arguments are visible in the process list and stay in the shell's history.
 pub(crate) fn refuse_secrets(arguments: &[OsString]) -> Result<(), Failure> {
-    let is_secret = |argument: &str| {
-        let name = argument.split_once('=').map_or(argument, |(name, _)| name);
-        matches!(name, "--client-secret" | "--secret")
-    };
-    if before_separator(arguments).any(is_secret) {
-        return Err(Failure::usage(
-            "the client secret must not be an argument: other users can read arguments in the \
-             process list",
+    let mut names = before_separator(arguments)
+        .map(|argument| argument.split_once('=').map_or(argument, |(name, _)| name));
+    let (what, remedy, field) = match names.find_map(|name| match name {
+        "--client-secret" | "--secret" => Some("client_secret"),
+        "--shared-cache-key" => Some("shared_cache_key"),
+        _ => None,
+    }) {
+        None => return Ok(()),
+        Some(field @ "client_secret") => (
+            "the client secret",
             "set LAYER_CLIENT_SECRET, or use --client-secret-file or --client-secret-stdin",
-            Some("client_secret"),
-        ));
-    }
-    Ok(())
+            field,
+        ),
+        Some(field) => (
+            "the key of the shared cache",
+            "set LAYER_SHARED_CACHE_KEY",
+            field,
+        ),
+    };
+    Err(Failure::usage(
+        format!(
+            "{what} must not be an argument: other users can read arguments in the process list"
+        ),
+        remedy,
+        Some(field),
+    ))
 }
 
 #[cfg(test)]
@@ -338,6 +359,9 @@ mod tests {
             ("x token --client-secret s", true),
             ("x --client-secret=s token", true),
             ("x token --secret", true),
+            ("x token --shared-cache-key s", true),
+            ("x --shared-cache-key=s token", true),
+            ("x token --shared-cache redis://h", false),
             ("x token --client-secret-file s", false),
             ("x token -- --client-secret", false),
         ] {

@@ -6,7 +6,7 @@
 use layerfi_auth::Error;
 
 /// Setting names that are not also English words, and what replaces them.
-const FLAGS: [(&str, &str); 12] = [
+const FLAGS: [(&str, &str); 14] = [
     ("client_id", "--client-id"),
     ("client_secret", "--client-secret-file"),
     ("client_secret_file", "--client-secret-file"),
@@ -14,6 +14,8 @@ const FLAGS: [(&str, &str); 12] = [
     ("auth_url", "--auth-url"),
     ("ca_file", "--ca-file"),
     ("no_proxy", "--no-proxy"),
+    ("shared_cache", "--shared-cache"),
+    ("shared_cache_prefix", "--shared-cache-prefix"),
     ("allow_http_loopback", "--allow-http-loopback"),
     ("basic_encoding", "--basic-encoding"),
     ("allow_opaque_business_ids", "--allow-opaque-business-ids"),
@@ -174,6 +176,13 @@ mod tests {
             ("client_id", None, false, "--client-id"),
             ("environment", None, false, "--environment"),
             ("timeout", None, false, "--timeout"),
+            ("shared_cache", None, false, "--shared-cache"),
+            (
+                "shared_cache_key",
+                Some("LAYER_SHARED_CACHE_KEY"),
+                false,
+                "LAYER_SHARED_CACHE_KEY",
+            ),
             (
                 "client_secret",
                 Some("LAYER_CLIENT_SECRET"),

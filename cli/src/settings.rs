@@ -22,7 +22,7 @@ struct Setting {
     flag: fn(&SettingsArgs) -> Option<&'static str>,
 }
 
-const SETTINGS: [Setting; 9] = [
+const SETTINGS: [Setting; 11] = [
     Setting {
         name: "environment",
         variable: "LAYER_ENVIRONMENT",
@@ -67,6 +67,16 @@ const SETTINGS: [Setting; 9] = [
         name: "trust",
         variable: "LAYER_TRUST",
         flag: |args| args.trust.map(|_| "--trust"),
+    },
+    Setting {
+        name: "shared_cache",
+        variable: "LAYER_SHARED_CACHE",
+        flag: |args| args.shared_cache.as_ref().map(|_| "--shared-cache"),
+    },
+    Setting {
+        name: "shared_cache_key",
+        variable: "LAYER_SHARED_CACHE_KEY",
+        flag: |_| None,
     },
 ];
 
@@ -113,6 +123,12 @@ pub(crate) fn client(args: &SettingsArgs) -> Result<Client, Failure> {
     }
     if let Some(trust) = args.trust {
         builder = builder.trust(trust);
+    }
+    if let Some(url) = &args.shared_cache {
+        builder = builder.shared_cache(url.as_str());
+    }
+    if let Some(prefix) = &args.shared_cache_prefix {
+        builder = builder.shared_cache_prefix(prefix);
     }
     if let Some(url) = &args.proxy {
         builder = builder.proxy(url);
@@ -206,6 +222,18 @@ fn check(args: &SettingsArgs) -> Result<(), Failure> {
             Some("proxy"),
         ));
     }
+    if args
+        .shared_cache
+        .as_ref()
+        .is_some_and(|url| url.contains('@'))
+    {
+        return Err(Failure::usage(
+            "--shared-cache must not contain a user name or password: other users can read \
+             arguments in the process list",
+            "set LAYER_SHARED_CACHE to the URL with user name and password",
+            Some("shared_cache"),
+        ));
+    }
     Ok(())
 }
 
@@ -287,6 +315,10 @@ mod tests {
             },
             SettingsArgs {
                 proxy: Some("http://user:canary@p".into()),
+                ..SettingsArgs::default()
+            },
+            SettingsArgs {
+                shared_cache: Some("redis://:canary@h".into()),
                 ..SettingsArgs::default()
             },
         ] {

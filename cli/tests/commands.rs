@@ -368,6 +368,21 @@ fn engine_errors_name_flags_and_variables() {
         ),
         (&[], &["token", "--proxy", "ftp://p"], &["--proxy"]),
         (
+            &[("LAYER_SHARED_CACHE", "http://:canary@cache")],
+            &["token"],
+            &["LAYER_SHARED_CACHE does not start with redis://"],
+        ),
+        (
+            &[("LAYER_SHARED_CACHE", "http://:canary@cache")],
+            &["token", "--shared-cache", "redis://cache:x"],
+            &["--shared-cache has a port", "in --shared-cache"],
+        ),
+        (
+            &[("LAYER_SHARED_CACHE", "redis://cache")],
+            &["token", "--shared-cache-prefix", "a b"],
+            &["--shared-cache-prefix has the character"],
+        ),
+        (
             &[],
             &["token", "--client-id", "unknown-client"],
             &["--client-id"],
@@ -388,6 +403,8 @@ fn engine_errors_name_flags_and_variables() {
             "api_url",
             "ca_file",
             "basic_encoding",
+            "shared_cache",
+            "canary",
         ] {
             assert!(
                 !outcome.stderr.contains(name),
@@ -562,6 +579,9 @@ fn a_secret_argument_is_refused_and_not_printed() {
         &["token", "--client-secret=canary", "--json"],
         &["token", "--client-secrets=canary"],
         &["token", "--proxy", "http://u:canary@127.0.0.1:1"],
+        &["token", "--shared-cache", "redis://u:canary@127.0.0.1:1"],
+        &["token", "--shared-cache-key", "canary"],
+        &["--shared-cache-key=canary", "token"],
     ] {
         let outcome = run(bare(args));
         outcome.assert_code(2);

@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 const WORKERS: usize = 4;
 
 /// Settings that have a flag of the same name.
-const FLAGS: [&str; 13] = [
+const FLAGS: [&str; 15] = [
     "client_id",
     "client_secret_file",
     "api_url",
@@ -33,6 +33,8 @@ const FLAGS: [&str; 13] = [
     "scope",
     "ca_file",
     "trust",
+    "shared_cache",
+    "shared_cache_prefix",
     "basic_encoding",
     "allow_http_loopback",
     "allow_opaque_business_ids",

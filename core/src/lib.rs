@@ -43,6 +43,7 @@ mod error;
 pub mod fuzzing;
 mod http;
 mod layer_provider_props;
+mod layer_session;
 mod protocol;
 mod rate_limit;
 mod retry;
@@ -79,6 +80,7 @@ pub use credentials::{BasicEncoding, Credentials, CredentialsProvider};
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Result};
 pub use layer_provider_props::LayerProviderProps;
+pub use layer_session::LayerSession;
 pub use secret::Secret;
 pub use session_duration::SessionDuration;
 pub use stats::{SharedCacheState, Stats};
@@ -89,7 +91,11 @@ pub use token::{AccessToken, BusinessToken};
 pub use trust::Trust;
 pub use whoami::WhoAmI;
 
-/// The code of the guide, compiled.
+/// The code of the guides, compiled.
 #[cfg(all(doctest, feature = "blocking"))]
 #[doc = include_str!("../../docs/rust.md")]
 struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/fleets.md")]
+struct Fleets;

@@ -11,6 +11,7 @@ use crate::business_id::BusinessId;
 use crate::environment::Endpoints;
 use crate::error::Result;
 use crate::layer_provider_props::LayerProviderProps;
+use crate::layer_session::{LayerSession, Parts};
 use crate::secret::{Secret, SecretBuffer};
 use crate::session_duration::SessionDuration;
 use crate::sys::clock::{Clock, Now};
@@ -41,6 +42,10 @@ pub(crate) fn check_access_token(access_token: &str) -> Result<(), &'static str>
     }
     Ok(())
 }
+
+/// Share of a business token's lifetime that must be left when a call returns it, unless
+/// the caller requires another minimum.
+pub(crate) const RESERVE: f64 = 0.5;
 
 /// Lifetime of a token, by the clocks of its client.
 #[derive(Clone)]
@@ -280,6 +285,30 @@ impl BusinessToken {
     }
 }
 
+impl BusinessToken {
+    /// What a page needs to show Layer's components and to renew this token: the token,
+    /// its remaining lifetime, when to ask for another one, and the props of
+    /// `<LayerProvider>`.
+    #[must_use]
+    pub fn session(&self) -> LayerSession<'_> {
+        let life = &self.0.bearer.life;
+        let renew_at = life.lifetime.mul_f64(1.0 - RESERVE);
+        let age = Duration::from_nanos(life.clock.now().age(life.requested_at));
+        let parts = Parts {
+            remaining: self.remaining(),
+            expires_at: rfc3339(self.expires_at()),
+            session_duration: self.session_duration().as_secs(),
+            renew_in: renew_at.saturating_sub(age),
+        };
+        LayerSession::new(
+            self.secret(),
+            self.business_id().as_str(),
+            self.layer_provider_props(),
+            parts,
+        )
+    }
+}
+
 /// A point in time, such as `2026-11-26T20:08:01Z`. HTTP writes the same one as
 /// `Thu, 26 Nov 2026 20:08:01 GMT`.
 fn rfc3339(at: SystemTime) -> String {
@@ -457,6 +486,52 @@ mod tests {
         });
         assert_eq!(json, expected);
         assert!(!format!("{:?}", token.to_json()).contains("abc"));
+    }
+
+    #[test]
+    fn b29_session_tells_a_page_when_to_renew() {
+        let clock = TestClock::new();
+        let endpoints = Endpoints::new(Environment::Sandbox, None, None, None, false).unwrap();
+        let id = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+        let token = BusinessToken::new(
+            "abc.\"def",
+            id.parse().unwrap(),
+            SessionDuration::from_secs(28_800).unwrap(),
+            life(3_601, &clock),
+            Arc::new(endpoints),
+        )
+        .unwrap();
+        // The server granted less than was requested. Half of it is 1,800.5 s.
+        for (age_ms, expires_in, renew_in) in [
+            (0, 3_601, 1_801),
+            (500, 3_600, 1_800),
+            (1_800_001, 1_800, 1),
+            (1_800_500, 1_800, 0),
+            (3_600_999, 0, 0),
+            (9_000_000, 0, 0),
+        ] {
+            let (before, at) = (clock.system_time(), Duration::from_millis(age_ms));
+            let start = token.expires_at() - Duration::from_secs(3_601);
+            clock.advance((start + at).duration_since(before).unwrap());
+            let session = token.session();
+            let json: serde_json::Value = serde_json::from_str(session.to_json().expose()).unwrap();
+            let expected = serde_json::json!({
+                "access_token": "abc.\"def",
+                "token_type": "Bearer",
+                "expires_in": expires_in,
+                "expires_at": rfc3339(token.expires_at()),
+                "business_id": id,
+                "session_duration": 28_800,
+                "renew_in": renew_in,
+                "layer_provider_props": {
+                    "businessId": id,
+                    "businessAccessToken": "abc.\"def",
+                    "environment": "sandbox",
+                },
+            });
+            assert_eq!(json, expected, "after {age_ms} ms");
+            assert!(!format!("{session:?}").contains("abc"), "a token is shown");
+        }
     }
 
     #[test]

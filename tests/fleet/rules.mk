@@ -1,15 +1,23 @@
 # Commands for fleets of processes with a shared cache.
 
-FLEET_TARGET = $(or $(CARGO_TARGET_DIR),target)
+FLEET_PROGRAMS = $(or $(CARGO_TARGET_DIR),target)/fleet
 
-.PHONY: fleet-programs test-fleet
+.PHONY: fleet-programs test-fleet demo-fleet
+# Not in parallel with others: the tests of ffi build a C library in the same place, and
+# fifty processes are enough for a machine.
+TESTS_ALONE += test-fleet
 
-# The static library holds the C program together: another build of the library in the
-# same place does not change it.
-fleet-programs: ## Build the programs of the fleet tests
+fleet-programs: ## Build the processes of the fleet tests in Rust and C
 	$(CARGO) build --quiet --workspace $(FEATURES)
-	mkdir -p $(FLEET_TARGET)/fleet
-	cc -std=c11 -Wall -Wextra -Werror -pedantic -g -O1 -I include \
-		-o $(FLEET_TARGET)/fleet/worker_c tests/fleet/worker.c \
-		$(FLEET_TARGET)/debug/liblayerfi_auth.a -pthread -lm -ldl
-	ln -f $(FLEET_TARGET)/debug/fleet_worker $(FLEET_TARGET)/fleet/worker_rust
+	mkdir -p $(FLEET_PROGRAMS)
+	$(CC) -std=c11 -Wall -Wextra -Werror -pedantic -g -O1 -I include \
+		-o $(FLEET_PROGRAMS)/worker_c tests/fleet/worker.c \
+		$(FLEET_PROGRAMS)/../debug/liblayerfi_auth.a -pthread -lm -ldl
+	ln -f $(FLEET_PROGRAMS)/../debug/fleet_worker $(FLEET_PROGRAMS)/worker_rust
+
+test-fleet: setup python-dev-wheel fleet-programs ## Test fleets of 50 processes with Redis and Valkey
+	$(VENV_PYTHON) -m pytest -p no:cacheprovider -n 4 tests/python/test_fleet.py
+
+demo-fleet: python-dev-wheel fleet-programs ## Run 50 processes against the emulator, with and without a shared cache
+	@scripts/setup redis-server
+	@$(VENV_PYTHON) scripts/demo-fleet

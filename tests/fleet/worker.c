@@ -8,6 +8,7 @@
 /* The client reads the kernel's coarse clock, which lags by up to one tick:
  * 10 ms with the slowest tick, 100 Hz. */
 #define CLOCK_TICK_MS 10
+#define SLOW_MS 100
 
 static int output;
 static uint64_t calls, failed, dead, slowest_ms;
@@ -85,6 +86,11 @@ static uint64_t record(struct asked asked, const char *what, layerfi_error *erro
     uint64_t took = (uint64_t)((now_s() - asked.at_s) * 1000);
     calls++;
     slowest_ms = took > slowest_ms ? took : slowest_ms;
+    if (took >= SLOW_MS) {
+        char line[64];
+        snprintf(line, sizeof line, "{\"slow\":%" PRIu64, took);
+        say(line);
+    }
     if (error != NULL) {
         char line[256];
         failed++;
@@ -192,8 +198,12 @@ int main(void) {
     snprintf(line, sizeof line,
              "{\"end\":\"c\",\"calls\":%" PRIu64 ",\"failed_calls\":%" PRIu64
              ",\"dead_tokens\":%" PRIu64 ",\"slowest_ms\":%" PRIu64 ",\"token_requests\":%" PRIu64
-             ",\"mints\":%" PRIu64,
-             calls, failed, dead, slowest_ms, stats.token_requests, stats.mints);
+             ",\"mints\":%" PRIu64 ",\"adopted\":%" PRIu64 ",\"published\":%" PRIu64
+             ",\"waits\":%" PRIu64 ",\"alone\":%" PRIu64 ",\"rejected\":%" PRIu64
+             ",\"faults\":%" PRIu64,
+             calls, failed, dead, slowest_ms, stats.token_requests, stats.mints,
+             stats.shared_adopted, stats.shared_published, stats.shared_waits, stats.shared_alone,
+             stats.shared_rejected, stats.shared_faults);
     say(line);
     layerfi_client_free(client);
     return 0;

@@ -29,6 +29,7 @@ control_socket_disable = True
 # The client reads the kernel's coarse clock, which lags by up to one tick: 10 ms with the
 # slowest tick, 100 Hz.
 CLOCK_TICK_MS = 10
+SLOW_MS = 100
 
 
 def number(name: str) -> int:
@@ -85,6 +86,8 @@ class Worker:
         took = round((time.monotonic() - began) * 1000)
         self.calls += 1
         self.slowest_ms = max(self.slowest_ms, took)
+        if took >= SLOW_MS:
+            say({"slow": took})
         if error is not None:
             self.failed += 1
             sys.stderr.write(f"{what}: {error}\n")

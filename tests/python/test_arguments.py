@@ -64,10 +64,11 @@ def from_env(**options):
 SETTINGS = [
     *((name, value, TypeError, f"{name} must be a str, not {kind}")
       for name in ("environment", "client_id", "client_secret", "api_url", "auth_url", "scope",
-                   "basic_encoding", "trust", "user_agent")
+                   "basic_encoding", "trust", "user_agent", "shared_cache", "shared_cache_key",
+                   "shared_cache_prefix")
       for value, kind in ((CANARY_BYTES, "bytes"), (7, "int"), (True, "bool"), ([], "list"))),
     *((name, SURROGATE, ConfigError, f"{name} cannot be encoded as UTF-8")
-      for name in ("client_id", "client_secret", "scope")),
+      for name in ("client_id", "client_secret", "scope", "shared_cache", "shared_cache_key")),
     *((name, value, TypeError, f"{name} must be a str or an os.PathLike, not {kind}")
       for name in ("client_secret_file", "ca_file")
       for value, kind in ((CANARY_BYTES, "bytes"), (3, "int"), (Unusable(), "Unusable"))),
@@ -82,7 +83,8 @@ SETTINGS = [
     ("trust", "Bundled", ConfigError, "trust must be system, bundled or ca_only"),
     ("basic_encoding", "base64", ConfigError, "basic_encoding must be one of raw, form"),
     *((name, value, TypeError, f"{name} must be a bool, not {kind}")
-      for name in ("allow_http_loopback", "allow_opaque_business_ids", "keep_warm")
+      for name in ("allow_http_loopback", "allow_opaque_business_ids", "keep_warm",
+                   "shared_business_tokens")
       for value, kind in ((1, "int"), ("yes", "str"), ([], "list"))),
     *((name, value, TypeError, f"{name} must be a number of seconds, not {kind}")
       for name in ("timeout", "connect_timeout", "attempt_timeout")

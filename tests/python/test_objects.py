@@ -242,6 +242,7 @@ def test_invalid_options_are_refused():
         ("max_attempts", 0), ("basic_encoding", "base64"), ("environment", "prod"),
         ("trust", "mozilla"), ("trust", "ca_only"),
         ("business_token_capacity", 0), ("user_agent", "a\nb"), ("client_id", "a:b"),
+        ("shared_cache", "http://cache"),
     ]:  # fmt: skip
         options = {"environment": "sandbox", "client_id": "a", "client_secret": "b"}
         with pytest.raises(ConfigError) as caught:

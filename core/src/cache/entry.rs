@@ -210,10 +210,7 @@ impl<V> Entry<V> {
     }
 
     /// When it was requested, which is when its lifetime began.
-    #[cfg_attr(
-        not(feature = "redis"),
-        allow(dead_code, reason = "for a shared cache")
-    )]
+    #[cfg(test)]
     pub(crate) fn requested_at(&self) -> Now {
         self.requested_at
     }

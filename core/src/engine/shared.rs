@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use super::{Engine, business};
+use super::Engine;
 use crate::business_id::BusinessId;
 use crate::cache::FetchParams;
 use crate::config::Config;
@@ -22,7 +22,7 @@ use crate::store::fetch::{Kind, SharedCache, SharedFetch, SharedToken, Wanted};
 use crate::store::redis::RedisStore;
 use crate::store::seal::{BusinessScope, Principal, RootKey, SealKeys};
 use crate::sys::clock::Now;
-use crate::token::{AccessToken, BusinessToken, Life};
+use crate::token::{AccessToken, BusinessToken, Life, RESERVE};
 
 /// Shared cache of an engine.
 pub(super) struct Shared {
@@ -181,7 +181,7 @@ impl Engine {
             .root
             .business_token(&shared.prefix, &principal, &scope);
         let kind = Kind {
-            reserve: business::RESERVE,
+            reserve: RESERVE,
             // It is quick and local to this business.
             shares_permanent_failures: false,
             name: "business",

@@ -78,22 +78,14 @@ impl Connection {
     }
 
     /// Sends a command and waits for its answer. Cancelling it does not disturb others.
-    pub(super) async fn call(&self, command: &Cmd, asking: bool) -> Result<Value, StoreError> {
+    pub(super) async fn call(&self, command: &Cmd) -> Result<Value, StoreError> {
         let redis = lock(&self.open).as_ref().map(|open| open.redis.clone());
         let Some(mut redis) = redis else {
             return Err(self.closed());
         };
         let _expected = self.received.expect_answer();
         self.touch();
-        let answer = async {
-            if !asking {
-                return redis.send_packed_command(command).await;
-            }
-            let mut both = redis::pipe();
-            both.cmd("ASKING").add_command(command.clone());
-            let mut answers = redis.send_packed_commands(&both, 0, 2).await?;
-            Ok(answers.pop().unwrap_or(Value::Nil))
-        };
+        let answer = redis.send_packed_command(command);
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
         self.touch();
         let error = match answer {
@@ -121,6 +113,9 @@ impl Connection {
     }
 
     fn closed(&self) -> StoreError {
+        if let Some(error) = self.received.greeting(&self.node) {
+            return error;
+        }
         let what = format!("{} closed the connection", self.node);
         fault(StoreErrorKind::Closed, what)
     }

@@ -7,12 +7,19 @@
 //! its own request.
 
 mod breaker;
+#[cfg(test)]
+mod cases;
+pub(crate) mod check;
 mod connection;
 pub(crate) mod fetch;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod memory;
 pub(crate) mod policy;
 pub(crate) mod redis;
 pub(crate) mod seal;
 mod stream;
+#[cfg(all(test, unix, not(shuttle)))]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use redis::{Cmd, Value};
+use redis::{Cmd, ServerError, Value};
 
 use super::breaker::{Breaker, Permit};
 use super::connection::Connection;
-use super::stream::{self, Io, SignIn, TlsSettings, fault, server_error};
+use super::stream::{self, Io, Limit, SignIn, TlsSettings, code, fault, server_error};
 use super::{Found, LookUp, Names, Owner, Published, StoreError, StoreErrorKind, TokenStore};
 use crate::shared_cache::{StoreNode, StoreServer};
 use crate::sys::fork::PerProcess;
@@ -23,9 +23,9 @@ use crate::sys::jitter;
 use crate::sys::sync::{Mutex, lock};
 use crate::trust::TrustStore;
 
-const LOOK_UP: &str = include_str!("scripts/look_up.lua");
+pub(super) const LOOK_UP: &str = include_str!("scripts/look_up.lua");
 const PUBLISH: &str = include_str!("scripts/publish.lua");
-const RELEASE: &str = include_str!("scripts/release.lua");
+pub(super) const RELEASE: &str = include_str!("scripts/release.lua");
 
 /// How long a connection may take: name, TCP, TLS and password. Enough for one
 /// retransmission of a SYN, which a full queue of a server costs.
@@ -97,14 +97,14 @@ impl RedisStore {
     }
 
     /// Where the settings say that the store is, for messages.
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         let nodes = self.settings.server.nodes.iter();
         let nodes: Vec<_> = nodes.map(ToString::to_string).collect();
         nodes.join(",")
     }
 
     /// Runs a script on the keys of a token. Returns what it answers, and who answered.
-    async fn run(
+    pub(super) async fn run(
         &self,
         names: &Names,
         script: &str,
@@ -118,7 +118,9 @@ impl RedisStore {
             command.arg(*argument);
         }
         let result = self.ask(pass.state, slot(&names.value), &command).await;
-        pass.finish(result.as_ref().err());
+        // A slot that moves to another node says nothing about the others.
+        let failure = result.as_ref().err();
+        pass.finish(failure.filter(|error| error.kind != StoreErrorKind::Moved));
         result
     }
 
@@ -138,7 +140,8 @@ impl RedisStore {
         }
     }
 
-    /// Sends a command, and follows the redirects of a cluster. A connection that is
+    /// Sends a command, and follows the redirects of a cluster. (Not `ASK`: while a slot
+    /// moves, a node answers commands with several keys with `TRYAGAIN`.) A connection that is
     /// closed is replaced once, because it may have been so for long.
     async fn ask(
         &self,
@@ -147,7 +150,6 @@ impl RedisStore {
         command: &Cmd,
     ) -> Result<(Answer, Arc<str>), StoreError> {
         let mut target: Target = lock(&state.routes).get(&slot).cloned();
-        let mut is_asking = false;
         let mut may_retry = true;
         let mut may_ask_sentinels = self.settings.server.sentinel_service.is_some();
         let mut redirects = 0;
@@ -155,7 +157,7 @@ impl RedisStore {
             let connected = self.connection(state, &target).await;
             let answered = match connected {
                 Ok(connection) => {
-                    let answer = connection.call(command, is_asking).await;
+                    let answer = connection.call(command).await;
                     answer.map(|answer| (answer, connection))
                 }
                 Err(error) => Err(error),
@@ -164,7 +166,6 @@ impl RedisStore {
                 Ok(answered) => answered,
                 Err(error) => {
                     let was_routed = target.take().is_some();
-                    is_asking = false;
                     lock(&state.routes).remove(&slot);
                     if may_retry && (was_routed || error.kind == StoreErrorKind::Closed) {
                         may_retry = false;
@@ -189,23 +190,33 @@ impl RedisStore {
             };
             let details = error.details().unwrap_or_default();
             let redirect = match error.code() {
-                "MOVED" | "ASK" if redirects < MAX_REDIRECTS => redirect(details, &target, self),
+                "MOVED" if redirects < MAX_REDIRECTS => redirect(details, &target, self),
                 _ => None,
             };
             let Some((slot, to)) = redirect else {
-                return Err(server_error(node, error.code(), details));
+                return Err(refused(node, &error));
             };
             redirects += 1;
-            is_asking = error.code() == "ASK";
-            if !is_asking {
-                let mut routes = lock(&state.routes);
-                if routes.len() >= MAX_ROUTES {
-                    routes.clear();
-                }
-                routes.insert(slot, to.clone());
+            let mut routes = lock(&state.routes);
+            if routes.len() >= MAX_ROUTES {
+                routes.clear();
             }
+            routes.insert(slot, to.clone());
+            drop(routes);
             target = Some(to);
         }
+    }
+
+    /// Connects, and returns the name of the server.
+    pub(super) async fn connect_now(&self) -> Result<Arc<str>, StoreError> {
+        let connection = self.connection(self.state(), &None).await?;
+        Ok(Arc::clone(connection.node()))
+    }
+
+    /// Sends another command to the server of the settings.
+    pub(super) async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
+        let connection = self.connection(self.state(), &None).await?;
+        connection.call(command).await
     }
 
     /// The connection to a node. If there is none, all callers wait for one attempt,
@@ -229,12 +240,12 @@ impl RedisStore {
         let target = target.clone();
         let task = tokio::spawn(async move {
             let connecting = settings.connect(target.as_ref());
-            let result = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+            // Each step has a limit of its own, with a better error.
+            let limit = CONNECT_TIMEOUT + Duration::from_millis(50);
+            let result = tokio::time::timeout(limit, connecting).await;
             result.unwrap_or_else(|_| {
-                let node = target.as_ref().or(settings.server.nodes.first());
-                let node = node.map(ToString::to_string).unwrap_or_default();
                 let seconds = CONNECT_TIMEOUT.as_secs_f64();
-                let what = format!("no connection to {node} within {seconds} s");
+                let what = format!("no connection to the shared cache within {seconds} s");
                 Err(fault(StoreErrorKind::Connect, what))
             })
         });
@@ -255,22 +266,24 @@ fn is_usable(attempt: &Attempt) -> bool {
 impl Settings {
     async fn connect(&self, target: Option<&StoreNode>) -> Result<Arc<Connection>, StoreError> {
         let server = &self.server;
+        let limit = Limit::new(CONNECT_TIMEOUT);
         let node = match (target, &server.sentinel_service) {
             (Some(node), _) => node.clone(),
-            (None, Some(service)) => self.master(service).await?,
+            (None, Some(service)) => self.master(service, limit).await?,
             (None, None) => {
                 let node = server.nodes.first().cloned();
                 node.ok_or_else(|| fault(StoreErrorKind::Connect, "there is no server"))?
             }
         };
         let name: Arc<str> = node.to_string().into();
-        let mut stream = self.open(&node).await?;
-        stream::sign_in(&mut *stream, &name, &self.sign_in(server.database)).await?;
+        let mut stream = self.open(&node, limit).await?;
+        let sign_in = self.sign_in(server.database);
+        stream::sign_in(&mut *stream, &name, &sign_in, limit).await?;
         Connection::new(name, stream).await
     }
 
-    async fn open(&self, node: &StoreNode) -> Result<Box<dyn Io>, StoreError> {
-        stream::open(node, self.server.tls.then_some(&self.tls)).await
+    async fn open(&self, node: &StoreNode, limit: Limit) -> Result<Box<dyn Io>, StoreError> {
+        stream::open(node, self.server.tls.then_some(&self.tls), limit).await
     }
 
     fn sign_in(&self, database: i64) -> SignIn<'_> {
@@ -283,7 +296,7 @@ impl Settings {
 
     /// Asks one Sentinel after the other where the master is, first the one that
     /// answered last.
-    async fn master(&self, service: &str) -> Result<StoreNode, StoreError> {
+    async fn master(&self, service: &str, limit: Limit) -> Result<StoreNode, StoreError> {
         let sentinels = &self.server.nodes;
         let first = self.sentinel.load(Ordering::Relaxed);
         let mut failure = fault(StoreErrorKind::Connect, "there is no Sentinel");
@@ -292,7 +305,7 @@ impl Settings {
             let Some(sentinel) = sentinels.get(number) else {
                 continue;
             };
-            let asked = self.ask_sentinel(sentinel, service);
+            let asked = self.ask_sentinel(sentinel, service, limit);
             match tokio::time::timeout(SENTINEL_TIMEOUT, asked).await {
                 Ok(Ok(master)) => {
                     self.sentinel.store(number, Ordering::Relaxed);
@@ -313,26 +326,25 @@ impl Settings {
         &self,
         sentinel: &StoreNode,
         service: &str,
+        limit: Limit,
     ) -> Result<StoreNode, StoreError> {
         let name: Arc<str> = format!("the Sentinel {sentinel}").into();
         let mut question = redis::cmd("SENTINEL");
         question.arg("get-master-addr-by-name").arg(service);
         // A Sentinel may need no password where its servers do.
-        let connection = Connection::new(Arc::clone(&name), self.open(sentinel).await?).await?;
-        let mut answer = connection.call(&question, false).await?;
+        let stream = self.open(sentinel, limit).await?;
+        let connection = Connection::new(Arc::clone(&name), stream).await?;
+        let mut answer = connection.call(&question).await?;
         if let Value::ServerError(error) = &answer
             && error.code() == "NOAUTH"
         {
-            let mut stream = self.open(sentinel).await?;
-            stream::sign_in(&mut *stream, &name, &self.sign_in(0)).await?;
+            let mut stream = self.open(sentinel, limit).await?;
+            stream::sign_in(&mut *stream, &name, &self.sign_in(0), limit).await?;
             let connection = Connection::new(Arc::clone(&name), stream).await?;
-            answer = connection.call(&question, false).await?;
+            answer = connection.call(&question).await?;
         }
         match answer {
-            Value::ServerError(error) => {
-                let details = error.details().unwrap_or_default();
-                Err(server_error(&name, error.code(), details))
-            }
+            Value::ServerError(error) => Err(refused(&name, &error)),
             Value::Nil => {
                 let what = format!("{name} does not know the service of the setting");
                 Err(fault(StoreErrorKind::Connect, what))
@@ -366,7 +378,7 @@ fn redirect(text: &str, from: &Target, store: &RedisStore) -> Option<(u16, Store
 }
 
 /// Slot of a key in a cluster: CRC-16/XMODEM of what is in the braces.
-fn slot(name: &str) -> u16 {
+pub(super) fn slot(name: &str) -> u16 {
     let tag = name
         .split_once('{')
         .and_then(|(_, rest)| rest.split_once('}'))
@@ -438,7 +450,7 @@ impl Drop for Pass<'_> {
 }
 
 /// What a script answered: a state, and values.
-struct Answer {
+pub(super) struct Answer {
     state: String,
     values: std::vec::IntoIter<Value>,
 }
@@ -453,16 +465,28 @@ impl Answer {
         let state = state.ok_or_else(|| unexpected(node))?;
         if state == "failed" {
             let code = values.next_back().and_then(text).unwrap_or_default();
-            return Err(server_error(node, &code, ""));
+            return Err(server_error(node, &code));
         }
         Ok(Self { state, values })
+    }
+
+    pub(super) fn state(&self) -> &str {
+        &self.state
+    }
+
+    /// What the server said when it refused to write.
+    pub(super) fn refusal(&mut self, node: &str) -> String {
+        let error = self.values.next_back().and_then(text).unwrap_or_default();
+        format!("{node} refused to write ({})", code(&error))
     }
 
     /// Whether the server refused to write because it is a replica.
     fn is_refused_by_replica(&self) -> bool {
         let last = self.values.as_slice().last();
-        let is_replica =
-            |value: &Value| matches!(value, Value::BulkString(code) if code == b"READONLY");
+        let is_replica = |value: &Value| match value {
+            Value::BulkString(error) => code(&String::from_utf8_lossy(error)) == "READONLY",
+            _ => false,
+        };
         self.state == "refused" && last.is_some_and(is_replica)
     }
 
@@ -511,7 +535,12 @@ fn text(value: Value) -> Option<String> {
     }
 }
 
-fn unexpected(node: &str) -> StoreError {
+fn refused(node: &str, error: &ServerError) -> StoreError {
+    let details = error.details().unwrap_or_default();
+    server_error(node, &format!("{} {details}", error.code()))
+}
+
+pub(super) fn unexpected(node: &str) -> StoreError {
     fault(
         StoreErrorKind::Protocol,
         format!("{node} sent an answer that is not expected"),
@@ -561,9 +590,7 @@ impl TokenStore for RedisStore {
                     None => Err(unexpected(&node)),
                 },
                 "refused" => {
-                    let code = answer.bytes().unwrap_or_default();
-                    let code = String::from_utf8_lossy(&code);
-                    let what = format!("{node} refused to store an entry ({code})");
+                    let what = answer.refusal(&node);
                     Err(fault(StoreErrorKind::Busy, what))
                 }
                 _ => Err(unexpected(&node)),

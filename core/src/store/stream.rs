@@ -1,12 +1,13 @@
 //! Opens streams to a Redis server, over TCP, TLS or a unix socket, and signs in.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use futures_util::StreamExt as _;
@@ -39,30 +40,45 @@ pub(super) fn fault(kind: StoreErrorKind, what: impl Into<Arc<str>>) -> StoreErr
 
 /// Error for an error that a server answered with. Only its code is shown, because the
 /// text may quote the command.
-pub(super) fn server_error(node: &str, code: &str, text: &str) -> StoreError {
-    let has_too_many = code == "ERR" && text.starts_with("max number of clients");
+pub(super) fn server_error(node: &str, text: &str) -> StoreError {
+    let has_too_many = text.contains("max number of clients");
+    let code = code(text);
     let kind = match code {
-        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => StoreErrorKind::Auth,
-        "LOADING" | "BUSY" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" => StoreErrorKind::Busy,
-        "MOVED" | "ASK" => StoreErrorKind::Moved,
         _ if has_too_many => StoreErrorKind::Busy,
+        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => StoreErrorKind::Auth,
+        "LOADING" | "BUSY" | "CLUSTERDOWN" | "MASTERDOWN" => StoreErrorKind::Busy,
+        "MOVED" | "ASK" | "TRYAGAIN" => StoreErrorKind::Moved,
         _ => StoreErrorKind::Protocol,
     };
-    let is_code = code.len() <= 20 && code.bytes().all(|b| b.is_ascii_uppercase());
-    let code = if is_code { code } else { "unknown" };
     let what = match code {
         _ if has_too_many => "has reached its limit of connections (maxclients)".to_owned(),
         "NOAUTH" => "requires a password (NOAUTH)".to_owned(),
         "WRONGPASS" => "refused the user name or the password (WRONGPASS)".to_owned(),
-        "NOPERM" => "refused a command, because the user has no right to it (NOPERM)".to_owned(),
+        "NOPERM" => {
+            "refused a command or a key, because the user has no right to it (NOPERM)".to_owned()
+        }
         "DENIED" => {
             "accepts no connections from other machines (DENIED, protected-mode)".to_owned()
         }
         "LOADING" => "is loading its data (LOADING)".to_owned(),
-        "MOVED" | "ASK" => format!("redirected more than 3 times ({code})"),
+        "MOVED" => "redirected more than 3 times, or not to a valid address (MOVED)".to_owned(),
+        "ASK" | "TRYAGAIN" => format!("is moving the key to another node ({code})"),
         _ => format!("answered with the error {code}"),
     };
     fault(kind, format!("{node} {what}"))
+}
+
+/// Code of an error of a server: its first word in capital letters. Versions put other
+/// texts before it, and have no code for missing rights of a script.
+pub(super) fn code(text: &str) -> &str {
+    if text.contains("executing the script can't") || text.contains("ACL failure in script") {
+        return "NOPERM";
+    }
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_code = |word: &&str| {
+        (3..=20).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_uppercase())
+    };
+    words.find(is_code).unwrap_or("unknown")
 }
 
 /// A stream of any kind.
@@ -113,17 +129,51 @@ impl TlsSettings {
     }
 }
 
+/// Time limit for all steps of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    ends: Instant,
+    whole: Duration,
+}
+
+impl Limit {
+    pub(super) fn new(whole: Duration) -> Self {
+        let ends = Instant::now() + whole;
+        Self { ends, whole }
+    }
+
+    /// Runs a step. If it takes too long, `late` says what did.
+    async fn run<T>(
+        self,
+        kind: StoreErrorKind,
+        late: impl FnOnce() -> String,
+        step: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let result = tokio::time::timeout_at(self.ends.into(), step).await;
+        result.unwrap_or_else(|_| {
+            let seconds = self.whole.as_secs_f64();
+            Err(fault(kind, format!("{} within {seconds} s", late())))
+        })
+    }
+}
+
 /// Opens a stream, and makes its TLS handshake if there are TLS settings.
 pub(super) async fn open(
     node: &StoreNode,
     tls: Option<&TlsSettings>,
+    limit: Limit,
 ) -> Result<Box<dyn Io>, StoreError> {
+    let late = || format!("no connection to {node}");
     let (host, port) = match node {
         StoreNode::Tcp { host, port } => (&**host, *port),
         #[cfg(unix)]
         StoreNode::Unix(path) => {
-            let stream = tokio::net::UnixStream::connect(path).await;
-            return Ok(Box::new(stream.map_err(|why| cannot_connect(node, &why))?));
+            let connect = async {
+                let stream = tokio::net::UnixStream::connect(path).await;
+                stream.map_err(|why| cannot_connect(node, &why))
+            };
+            let stream = limit.run(StoreErrorKind::Connect, late, connect).await?;
+            return Ok(Box::new(stream));
         }
         #[cfg(not(unix))]
         StoreNode::Unix(_) => {
@@ -131,25 +181,22 @@ pub(super) async fn open(
             return Err(cannot_connect(node, &why));
         }
     };
-    let tcp = || async {
-        let addresses = resolve::addresses(host, port).await?;
-        let stream = connect_any(addresses).await?;
-        // Answers are awaited one by one.
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    };
-    let cannot_connect = |why| cannot_connect(node, &why);
+    let tcp = || limit.run(StoreErrorKind::Connect, late, connect(node, host, port));
     let Some(tls) = tls else {
-        return Ok(Box::new(tcp().await.map_err(cannot_connect)?));
+        return Ok(Box::new(tcp().await?));
     };
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| fault(StoreErrorKind::Tls, format!("{node} is no name for TLS")))?;
     let mut is_first = true;
     loop {
         let settings = tls.get()?;
-        let stream = tcp().await.map_err(cannot_connect)?;
-        let handshake = settings.connector.connect(name.clone(), stream).await;
-        let error = match handshake {
+        let stream = tcp().await?;
+        let late = || format!("{node} did not answer the TLS handshake");
+        let handshake = async {
+            let handshake = settings.connector.connect(name.clone(), stream);
+            Ok(handshake.await)
+        };
+        let error = match limit.run(StoreErrorKind::Tls, late, handshake).await? {
             Ok(stream) => return Ok(Box::new(stream)),
             Err(error) => error,
         };
@@ -166,6 +213,17 @@ pub(super) async fn open(
         let (what, _) = tls_error::explain(&cause, host, &node.to_string(), &settings.roots);
         return Err(fault(StoreErrorKind::Tls, what));
     }
+}
+
+async fn connect(node: &StoreNode, host: &str, port: u16) -> Result<TcpStream, StoreError> {
+    let connect = async {
+        let addresses = resolve::addresses(host, port).await?;
+        let stream = connect_any(addresses).await?;
+        // Small commands are sent at once.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    connect.await.map_err(|why| cannot_connect(node, &why))
 }
 
 fn cannot_connect(node: &StoreNode, why: &io::Error) -> StoreError {
@@ -208,7 +266,14 @@ pub(super) async fn sign_in(
     stream: &mut dyn Io,
     node: &str,
     with: &SignIn<'_>,
+    limit: Limit,
 ) -> Result<(), StoreError> {
+    let late = || format!("{node} did not answer the sign-in");
+    let talk = sign_in_now(stream, node, with);
+    limit.run(StoreErrorKind::Timeout, late, talk).await
+}
+
+async fn sign_in_now(stream: &mut dyn Io, node: &str, with: &SignIn<'_>) -> Result<(), StoreError> {
     let mut sent = SecretBuffer::with_capacity(256);
     let mut asked = Vec::new();
     let password = with.password.map(Secret::expose).unwrap_or_default();
@@ -246,33 +311,21 @@ pub(super) async fn sign_in(
             let what = format!("{node} does not speak the protocol of Redis");
             return Err(fault(StoreErrorKind::Protocol, what));
         };
-        let (code, text) = error.split_once(' ').unwrap_or((error, ""));
-        let found = server_error(node, code, text);
+        let found = server_error(node, error);
+        let code = code(error);
         return Err(match (command, found.kind) {
             ("AUTH", StoreErrorKind::Protocol) => fault(
                 StoreErrorKind::Auth,
-                format!(
-                    "{node} refused the user name or the password ({})",
-                    code_of(code)
-                ),
+                format!("{node} refused the user name or the password ({code})"),
             ),
             ("SELECT", StoreErrorKind::Protocol) => fault(
                 StoreErrorKind::Protocol,
-                format!(
-                    "{node} has no database {} ({})",
-                    with.database,
-                    code_of(code)
-                ),
+                format!("{node} has no database {} ({code})", with.database),
             ),
             _ => found,
         });
     }
     Ok(())
-}
-
-fn code_of(code: &str) -> &str {
-    let is_code = code.len() <= 20 && code.bytes().all(|b| b.is_ascii_uppercase());
-    if is_code { code } else { "unknown" }
 }
 
 fn push_command(buffer: &mut SecretBuffer, arguments: &[&str]) {
@@ -310,7 +363,13 @@ pub(super) struct Received {
     limit: AtomicU64,
     in_flight: AtomicU64,
     has_too_many: AtomicBool,
+    /// The first bytes. A server that accepts no more clients says so in them, before it
+    /// is asked, and closes the connection.
+    head: OnceLock<Vec<u8>>,
 }
+
+/// How much of the first bytes is kept.
+const HEAD: usize = 64;
 
 impl Received {
     /// Allows the answer to one more command, until the result is dropped.
@@ -320,6 +379,13 @@ impl Received {
         let limit = received.saturating_add(in_flight.saturating_mul(MAX_ANSWER));
         self.limit.fetch_max(limit, Ordering::Relaxed);
         Expected(self)
+    }
+
+    /// Error with which the server closed the connection before it was asked.
+    pub(super) fn greeting(&self, node: &str) -> Option<StoreError> {
+        let head = String::from_utf8_lossy(self.head.get()?);
+        let line = head.lines().next()?.strip_prefix('-')?;
+        Some(server_error(node, line))
     }
 
     /// Whether the server has sent more than it was allowed to.
@@ -351,8 +417,13 @@ impl AsyncRead for Limited {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let read = buffer.filled().len().saturating_sub(before) as u64;
+        let bytes = buffer.filled().get(before..).unwrap_or_default();
         let received = &self.received;
+        if !bytes.is_empty() {
+            let head = || bytes.iter().copied().take(HEAD).collect();
+            received.head.get_or_init(head);
+        }
+        let read = bytes.len() as u64;
         let total = received.bytes.fetch_add(read, Ordering::Relaxed) + read;
         if total > received.limit.load(Ordering::Relaxed) {
             received.has_too_many.store(true, Ordering::Relaxed);

@@ -6,26 +6,41 @@ use std::sync::OnceLock;
 
 use layerfi_auth_emulator::Emulator;
 
-use crate::support::{STRICT, library_without_hooks, root, run, scratch, set_environment};
+use crate::support::{
+    STRICT, library_with_shared_cache, library_without_hooks, root, run, scratch, set_environment,
+};
 
 /// An installed prefix, created once.
 pub fn prefix() -> &'static Path {
     static PREFIX: OnceLock<PathBuf> = OnceLock::new();
-    PREFIX.get_or_init(|| {
-        let prefix = scratch().join("prefix");
-        let _ = std::fs::remove_dir_all(&prefix);
-        run(Command::new(root().join("ffi/install.sh"))
-            .env("BUILT", library_without_hooks())
-            .env("PREFIX", &prefix)
-            .env_remove("DESTDIR"));
-        prefix
-    })
+    PREFIX.get_or_init(|| install("prefix", library_without_hooks(), "0"))
+}
+
+/// The same, with the shared cache.
+fn prefix_with_shared_cache() -> &'static Path {
+    static PREFIX: OnceLock<PathBuf> = OnceLock::new();
+    PREFIX.get_or_init(|| install("prefix-shared-cache", library_with_shared_cache(), "1"))
+}
+
+fn install(name: &str, built: &Path, shared_cache: &str) -> PathBuf {
+    let prefix = scratch().join(name);
+    let _ = std::fs::remove_dir_all(&prefix);
+    run(Command::new(root().join("ffi/install.sh"))
+        .env("BUILT", built)
+        .env("PREFIX", &prefix)
+        .env("SHARED_CACHE", shared_cache)
+        .env_remove("DESTDIR"));
+    prefix
 }
 
 pub fn pkg_config(args: &[&str]) -> Vec<String> {
+    pkg_config_of(prefix(), args)
+}
+
+fn pkg_config_of(prefix: &Path, args: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
     command
-        .env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"))
+        .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
         .args(args)
         .arg("layerfi_auth");
     run(&mut command)
@@ -241,4 +256,78 @@ fn absolute_directories_are_kept() {
         )));
     run(Command::new("cmake").arg("--build").arg(&build));
     run_consumer(&build.join("cpp_static"));
+}
+
+/// Runs a program with a shared cache to which nobody listens, and returns what it prints.
+fn use_shared_cache(prefix: &Path, name: &str) -> String {
+    let program = scratch().join(format!("consumer-shared-cache-{name}"));
+    let mut compile = Command::new("gcc");
+    compile
+        .current_dir(root().join("ffi/tests/consumer"))
+        .args(STRICT)
+        .arg("-o")
+        .arg(&program)
+        .arg("shared_cache.c")
+        .args(pkg_config_of(prefix, &["--cflags", "--libs"]));
+    run(&mut compile);
+    let layer = Emulator::builder().start_blocking().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let mut command = Command::new(program);
+    command
+        .arg(format!("redis://user:canary@{address}/1"))
+        .env("LD_LIBRARY_PATH", prefix.join("lib"));
+    run(set_environment(&mut command, &layer))
+}
+
+#[test]
+fn b30_library_without_shared_cache_says_how_to_build_it() {
+    assert_eq!(pkg_config(&["--variable=shared_cache"]), ["0"]);
+    let printed = use_shared_cache(prefix(), "without");
+    assert!(printed.starts_with("shared_cache: "), "{printed}");
+    for part in ["no support for Redis", "make install SHARED_CACHE=1"] {
+        assert!(
+            printed.contains(part),
+            "not in the error: {part}: {printed}"
+        );
+    }
+    assert!(!printed.contains("canary"), "the password is in the error");
+}
+
+#[test]
+fn b30_installed_library_with_shared_cache_gets_tokens_while_the_store_is_down() {
+    let prefix = prefix_with_shared_cache();
+    assert_eq!(pkg_config_of(prefix, &["--variable=shared_cache"]), ["1"]);
+    // LAYERFI_SHARED_CACHE_STATE_DOWN is 2.
+    assert_eq!(use_shared_cache(prefix, "with"), "ok, cache 2, alone 1\n");
+}
+
+#[test]
+fn b30_make_install_builds_the_shared_cache_only_on_request() {
+    let build = |argument: &str| {
+        let mut make = Command::new("make");
+        make.current_dir(root())
+            .args(["--dry-run", "--no-print-directory", "install", argument])
+            .env_remove("MAKEFLAGS")
+            .env_remove("SHARED_CACHE");
+        run(&mut make)
+    };
+    for (argument, is_built) in [
+        ("PREFIX=/usr", false),
+        ("SHARED_CACHE=0", false),
+        ("SHARED_CACHE=1", true),
+        ("SHARED_CACHE=yes", true),
+    ] {
+        let commands = build(argument);
+        assert!(
+            commands.contains("--package layerfi-auth-ffi"),
+            "{commands}"
+        );
+        assert_eq!(
+            commands.contains("--features redis"),
+            is_built,
+            "{commands}"
+        );
+    }
 }

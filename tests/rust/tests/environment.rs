@@ -598,6 +598,7 @@ fn error_names_the_invalid_variable() {
         ("LAYER_SCOPE", "", "scope"),
         ("LAYER_CA_FILE", "/nonexistent", "ca_file"),
         ("LAYER_TRUST", "System", "trust"),
+        ("LAYER_SHARED_CACHE", "http://:canary@h", "shared_cache"),
         ("LAYER_ALLOW_HTTP_LOOPBACK", "maybe", "allow_http_loopback"),
         ("HTTPS_PROXY", "ftp://user:canary@h", "proxy"),
         ("HTTPS_PROXY", "http://user:canary@h:x", "proxy"),

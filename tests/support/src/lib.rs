@@ -5,6 +5,8 @@ mod emulator;
 mod listener;
 mod process;
 mod random;
+#[cfg(unix)]
+mod redis_server;
 mod secrets;
 pub mod vectors;
 
@@ -15,6 +17,8 @@ pub use emulator::{
 pub use listener::{Canary, CuttableLink, Proxy, accept};
 pub use process::{Watchdog, limit_descriptors};
 pub use random::Random;
+#[cfg(unix)]
+pub use redis_server::{RedisServer, RedisServerBuilder, Reply, ServerKind};
 pub use secrets::{Secrets, find};
 
 /// A multi-thread runtime with this many worker threads.

@@ -86,6 +86,8 @@ pub fn variable_of(setting: &str) -> Option<String> {
         "scope",
         "ca_file",
         "trust",
+        "shared_cache",
+        "shared_cache_key",
         "allow_http_loopback",
     ];
     let variable = format!("LAYER_{}", setting.to_ascii_uppercase());

@@ -56,7 +56,14 @@ pub(super) enum Act {
         value: u32,
         age: Duration,
     },
+    /// As `Adopt`, if that is enough for the caller; otherwise a new value.
+    AdoptIfEnough {
+        value: u32,
+        age: Duration,
+    },
+    /// Postpones a refresh. Another fetch gives a value.
     Postpone(Duration),
+    PostponeAny(Duration),
     Fail(Error),
     FailUpstream(Error),
     Panic,
@@ -173,8 +180,8 @@ impl Source<u32> for Script {
         Box::pin(async move {
             inner.failures.store(params.failures, Ordering::SeqCst);
             *inner.params.lock().unwrap() = Params {
-                held: params.held.map(|entry| entry.value),
-                refused: params.refused.map(|entry| entry.value),
+                held: params.held.as_ref().map(|entry| entry.value),
+                refused: params.refused.as_ref().map(|entry| entry.value),
                 min_remaining: params.min_remaining,
             };
             if params.mode == Mode::IfChanged {
@@ -200,6 +207,15 @@ impl Source<u32> for Script {
                 .unwrap()
                 .pop_front()
                 .unwrap_or(Act::Give(LIFE));
+            let act = match act {
+                Act::Postpone(wait) if params.held.is_some() => Act::PostponeAny(wait),
+                Act::Postpone(_) => Act::Give(LIFE),
+                Act::AdoptIfEnough { value, age } => match params.min_remaining {
+                    Some(wanted) if wanted > LIFE - age => Act::Give(LIFE),
+                    _ => Act::Adopt { value, age },
+                },
+                act => act,
+            };
             let (value, requested_at, lifetime) = match &act {
                 Act::Give(lifetime) => (number, requested_at, *lifetime),
                 Act::Adopt { value, age } => (*value, requested_at.before(*age), LIFE),
@@ -218,7 +234,8 @@ impl Source<u32> for Script {
                     lifetime,
                     reserve: inner.reserve,
                 }),
-                Act::Postpone(wait) => Outcome::Postponed(wait),
+                Act::AdoptIfEnough { .. } | Act::Postpone(_) => unreachable!("see above"),
+                Act::PostponeAny(wait) => Outcome::Postponed(wait),
                 Act::Fail(error) => Outcome::Failed(error),
                 Act::FailUpstream(error) => Outcome::FailedUpstream(error),
                 Act::Panic => panic!("scripted panic"),

@@ -237,16 +237,109 @@ fn b13_model_child_does_not_wait_for_the_parents_fetch() {
     });
 }
 
+#[test]
+fn b30_model_no_caller_notices_a_postponed_refresh() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        block_on(bench.get()).unwrap();
+        let wait = Duration::from_secs(60);
+        bench.script.then(Act::Postpone(wait));
+        bench.advance(3_100);
+        let values = threads(3, &bench, |bench| {
+            bench.get().now_or_never().expect("waits").unwrap()
+        });
+        assert_eq!(values, [1, 1, 1]);
+        assert!(bench.script.fetches() <= 2, "refreshes before its time");
+        assert_eq!(bench.cx.stats.snapshot().failures, []);
+    });
+}
+
+#[test]
+fn b30_model_callers_that_join_a_postponed_refresh_get_a_value() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        block_on(bench.get()).unwrap();
+        let wait = Duration::from_secs(60);
+        bench.script.then(Act::Postpone(wait));
+        bench.advance(3_100);
+        let clock = bench.clock.clone();
+        // The value expires before, during or after its refresh.
+        let time = thread::spawn(move || clock.advance(Duration::from_secs(600)));
+        let turn = Arc::new(AtomicU32::new(0));
+        let values = threads(3, &bench, move |bench| {
+            if turn.fetch_add(1, Ordering::SeqCst) == 0 {
+                return block_on(bench.renew(1)).unwrap().unwrap();
+            }
+            block_on(bench.get()).unwrap()
+        });
+        time.join().unwrap();
+        assert!(values.iter().all(|value| [1, 2, 3].contains(value)));
+        let value = block_on(bench.get()).unwrap();
+        assert!(bench.script.is_alive(value), "an expired value is served");
+        assert!(bench.script.fetches() <= 3, "{}", bench.script.fetches());
+    });
+}
+
+#[test]
+fn b30_model_refused_value_is_handed_to_the_fetch_that_replaces_it() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        block_on(bench.get()).unwrap();
+        let turn = Arc::new(AtomicU32::new(0));
+        let values = threads(3, &bench, move |bench| {
+            match turn.fetch_add(1, Ordering::SeqCst) {
+                0 => drop(bench.invalidate(1)),
+                1 => return block_on(bench.renew(1)).unwrap().unwrap(),
+                _ => {}
+            }
+            block_on(bench.get()).unwrap()
+        });
+        assert!(values.iter().all(|value| [1, 2].contains(value)));
+        assert_eq!(block_on(bench.get()).unwrap(), 2);
+        assert_eq!(bench.script.fetches(), 2);
+        assert_eq!(bench.script.params().refused, Some(1));
+        bench.advance(3_600);
+        assert_eq!(block_on(bench.get()).unwrap(), 3);
+        assert_eq!(bench.script.params().refused, None, "it was replaced");
+    });
+}
+
+#[test]
+fn b30_model_shared_value_that_falls_short_is_not_served_to_those_who_need_more() {
+    explore(|| {
+        let bench = Arc::new(Bench::new());
+        let shared = || Act::AdoptIfEnough {
+            value: 100,
+            age: Duration::from_secs(2_400),
+        };
+        bench.script.then(shared()).then(shared());
+        let turn = Arc::new(AtomicU32::new(0));
+        threads(3, &bench, move |bench| {
+            // The shared value is enough for the first two.
+            let (minimum, enough) = match turn.fetch_add(1, Ordering::SeqCst) {
+                0 => (None, true),
+                1 => (Some(1_000), true),
+                _ => (Some(2_000), false),
+            };
+            let minimum = minimum.map(Duration::from_secs);
+            let value = block_on(bench.get_with(minimum)).unwrap();
+            assert!(value != 100 || enough, "a value of 1,200 s for {minimum:?}");
+        });
+        assert!(bench.script.fetches() <= 3, "{}", bench.script.fetches());
+    });
+}
+
 /// All events together: in any schedule, no expired value is returned, no caller
 /// waits forever, and no two fetches run at the same time (the source checks
 /// that).
 #[test]
-fn b02_b05_b07_b11_model_mixed_events() {
+fn b02_b05_b07_b11_b30_model_mixed_events() {
     explore(|| {
         let bench = Arc::new(Bench::new());
         bench
             .script
             .then(Act::Give(Duration::from_secs(20)))
+            .then(Act::Postpone(Duration::from_secs(1)))
             .then(Act::Fail(transient()));
         let turn = Arc::new(AtomicU32::new(0));
         threads(4, &bench, move |bench| {

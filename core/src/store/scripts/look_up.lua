@@ -11,7 +11,7 @@ local function get(key)
     return text
   end
   if text and not string.find(text.err, 'WRONGTYPE') then
-    failed = string.match(text.err, '%u%u%u+') or 'ERR'
+    failed = text.err
   end
   return false
 end
@@ -40,7 +40,7 @@ if ARGV[3] ~= '0' then
     return {'lease', now, note, false}
   end
   if set then
-    return {'refused', now, note, string.match(set.err, '%u%u%u+') or 'ERR'}
+    return {'refused', now, note, set.err}
   end
 end
 return {'held', now, note, redis.call('PTTL', KEYS[2])}

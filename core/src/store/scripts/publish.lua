@@ -27,7 +27,7 @@ if is_owner then
   redis.pcall('DEL', KEYS[2])
 end
 if set.err then
-  return {'refused', now, string.match(set.err, '%u%u%u+') or 'ERR'}
+  return {'refused', now, set.err}
 end
 redis.pcall('DEL', KEYS[3])
 return {'stored', now}

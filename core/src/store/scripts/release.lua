@@ -5,7 +5,7 @@ local refused = false
 local function write(...)
   local answer = redis.pcall(...)
   if type(answer) == 'table' and answer.err then
-    refused = string.match(answer.err, '%u%u%u+') or 'ERR'
+    refused = answer.err
   end
 end
 

@@ -9,6 +9,7 @@
 //!
 //! - `ready`: the client is made, and nothing was requested;
 //! - `token` or `business`: a hash of a new token, how long the call took, and when;
+//! - `slow`: a call took this many milliseconds, and more than a tenth of a second;
 //! - `failed`: a call failed, with the kind of its error;
 //! - `dead`: a token was served after its true expiry, or is believed to live longer;
 //! - `end`: the process's counters.
@@ -30,6 +31,8 @@ use serde_json::{Value, json};
 /// The client reads the kernel's coarse clock, which lags by up to one tick:
 /// 10 ms with the slowest tick, 100 Hz.
 const CLOCK_TICK_MS: i64 = 10;
+
+const SLOW_MS: u64 = 100;
 
 fn number(name: &str) -> u64 {
     std::env::var(name).unwrap().parse().unwrap()
@@ -110,6 +113,9 @@ impl Worker {
         let took = u64::try_from(asked.at.elapsed().as_millis()).unwrap();
         self.calls += 1;
         self.slowest_ms = self.slowest_ms.max(took);
+        if took >= SLOW_MS {
+            self.say(json!({"slow": took}));
+        }
         took
     }
 

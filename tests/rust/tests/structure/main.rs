@@ -35,6 +35,7 @@ const LAYERS: [&[&str]; 7] = [
         "stats",
         "deadline",
         "layer_provider_props",
+        "layer_session",
     ],
     &["retry", "protocol"],
     &["http"],

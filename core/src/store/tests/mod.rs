@@ -1,0 +1,3 @@
+//! Tests against real servers of Redis and Valkey.
+
+mod servers;
