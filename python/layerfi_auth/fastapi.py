@@ -71,8 +71,10 @@ def layer_token_router(
 
     router = APIRouter(route_class=NoStoreRoute)
 
+    current_business = Depends(dependency)
+
     async def layer_token(
-        request: Request, business: str | UUID | None = Depends(dependency)
+        request: Request, business: str | UUID | None = current_business
     ) -> Response:
         origin = request.headers.get("origin")
         return _response(await endpoint.answer_async(business, await request.body(), origin))
