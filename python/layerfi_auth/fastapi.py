@@ -51,7 +51,8 @@ def layer_token_router(
         allow_get=allow_get,
         allow_origins=allow_origins,
     )
-    dependency = getattr(business_id, "dependency", business_id)
+    is_dependency = hasattr(business_id, "dependency")
+    current_business = business_id if is_dependency else Depends(business_id)
 
     class NoStoreRoute(APIRoute):
         """Puts the endpoint's headers on errors of dependencies too, such as a 401."""
@@ -70,8 +71,6 @@ def layer_token_router(
             return with_headers
 
     router = APIRouter(route_class=NoStoreRoute)
-
-    current_business = Depends(dependency)
 
     async def layer_token(
         request: Request, business: str | UUID | None = current_business
