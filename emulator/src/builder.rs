@@ -48,6 +48,7 @@ pub struct EmulatorBuilder {
     business_expires_in: Option<Value>,
     /// The outer `None`: the limit of the environment.
     rate_limit: Option<Option<u32>>,
+    demo_data: bool,
     idle_timeout: Option<Duration>,
     requests_per_connection: Option<u32>,
     tls: bool,
@@ -79,6 +80,7 @@ impl Default for EmulatorBuilder {
             access_expires_in: None,
             business_expires_in: None,
             rate_limit: None,
+            demo_data: false,
             idle_timeout: None,
             requests_per_connection: None,
             tls: false,
@@ -268,6 +270,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Whether the resources of a business contain demo data: twelve months of
+    /// books, 40 bank transactions, two linked accounts. The data is made from
+    /// the business id and the emulator's day. By default there is no data.
+    pub const fn demo_data(mut self, demo_data: bool) -> Self {
+        self.demo_data = demo_data;
+        self
+    }
+
     /// Closes connections that were idle for this time, in whole milliseconds of real
     /// time. By default they stay open.
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
@@ -424,6 +434,7 @@ impl EmulatorBuilder {
                 access_expires_in: self.access_expires_in.clone(),
                 business_expires_in: self.business_expires_in.clone(),
                 rate_limit,
+                demo_data: self.demo_data,
                 idle_timeout_ms: self.idle_timeout.map(whole_millis),
                 requests_per_connection: self.requests_per_connection,
                 proxy_credentials: self.proxy_credentials.clone(),

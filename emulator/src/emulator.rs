@@ -257,6 +257,12 @@ impl Emulator {
         });
     }
 
+    /// Sets whether the resources of a business contain demo data from now on.
+    pub fn set_demo_data(&self, demo_data: bool) {
+        self.state
+            .change_settings(|settings| settings.demo_data = demo_data);
+    }
+
     /// Sets the API requests per second that one client may make; `None`: no
     /// limit. A change gives every client a new bucket.
     pub fn set_rate_limit(&self, per_second: Option<u32>) {

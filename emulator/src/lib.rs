@@ -22,10 +22,11 @@
 #![forbid(unsafe_code)]
 
 // A module uses only modules after it in this list: builder, emulator, thread,
-// control, server, routes, state, response, fault, tls, then the single files
-// defaults, endpoint, environment, error, ids and lock.
+// control, server, routes, state, data, response, fault, tls, then the single files
+// defaults, endpoint, environment, error, ids, lock and resource.
 mod builder;
 mod control;
+mod data;
 mod defaults;
 mod emulator;
 mod endpoint;
@@ -34,6 +35,7 @@ mod error;
 mod fault;
 mod ids;
 mod lock;
+mod resource;
 mod response;
 mod routes;
 mod server;

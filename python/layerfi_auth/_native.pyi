@@ -414,9 +414,7 @@ class Stats:
         """Requests for which this client waited for another process."""
     @property
     def shared_alone(self) -> int:
-        """Requests sent although there is a shared cache, because it failed or no other
-        process came to a result.
-        """
+        """Requests sent alone, because the shared cache failed or no process had a result."""
     @property
     def shared_rejected(self) -> int:
         """Entries of the shared cache that were not accepted."""

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use layerfi_auth::SharedCacheState;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -101,8 +102,7 @@ impl Stats {
         self.0.shared_waits
     }
 
-    /// Requests sent although there is a shared cache, because it failed or no other
-    /// process came to a result.
+    /// Requests sent alone, because the shared cache failed or no process had a result.
     #[getter]
     fn shared_alone(&self) -> u64 {
         self.0.shared_alone
@@ -172,13 +172,30 @@ impl Stats {
             retries,
             invalidations,
             business_tokens,
+            shared_adopted,
+            shared_published,
+            shared_waits,
+            shared_alone,
+            shared_rejected,
+            shared_faults,
+            shared_cache,
             ..
         } = &self.0;
+        let shared = match shared_cache {
+            SharedCacheState::Off => String::new(),
+            state => format!(
+                ", shared_adopted={shared_adopted}, shared_published={shared_published}, \
+                 shared_waits={shared_waits}, shared_alone={shared_alone}, \
+                 shared_rejected={shared_rejected}, shared_faults={shared_faults}, \
+                 shared_cache='{}'",
+                state.as_str()
+            ),
+        };
         format!(
             "Stats(hits={hits}, stale_serves={stale_serves}, misses={misses}, waits={waits}, \
              refreshes={refreshes}, token_requests={token_requests}, mints={mints}, \
              retries={retries}, invalidations={invalidations}, \
-             business_tokens={business_tokens}, failures={})",
+             business_tokens={business_tokens}, failures={}{shared})",
             self.0.failures.iter().map(|(_, count)| count).sum::<u64>()
         )
     }

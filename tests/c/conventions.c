@@ -238,6 +238,26 @@ static void bad_values(layerfi_client_builder *builder, const layerfi_client *cl
     CHECK_OK(layerfi_client_builder_set_trust(settings, LAYERFI_TRUST_BUNDLED, &error));
     CHECK_OK(layerfi_client_builder_build(settings, &untrusting, &error));
     layerfi_client_free(untrusting);
+    untrusting = UNTOUCHED;
+    const struct {
+        const char *url, *key, *prefix;
+    } shared[] = {
+        {"http://cache", "a", "a"},
+        {"redis://cache", "", "a"},
+        {"redis://cache", "a", "a b"},
+    };
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        CHECK_OK(layerfi_client_builder_set_shared_cache(settings, shared[i].url, &error));
+        CHECK_OK(layerfi_client_builder_set_shared_cache_key(settings, shared[i].key, &error));
+        CHECK_OK(
+            layerfi_client_builder_set_shared_cache_prefix(settings, shared[i].prefix, &error));
+        CHECK_RESULT(LAYERFI_RESULT_CONFIG,
+                     layerfi_client_builder_build(settings, &untrusting, &error));
+    }
+    CHECK_OK(layerfi_client_builder_set_shared_cache_prefix(settings, "a", &error));
+    CHECK_OK(layerfi_client_builder_set_shared_business_tokens(settings, false, &error));
+    CHECK_OK(layerfi_client_builder_build(settings, &untrusting, &error));
+    layerfi_client_free(untrusting);
     layerfi_client_builder_free(settings);
     CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM, layerfi_set_log_callback(NULL, NULL, 6, &error));
     CHECK_RESULT(LAYERFI_RESULT_INVALID_ENUM, layerfi_set_log_callback(NULL, NULL, 99, &error));

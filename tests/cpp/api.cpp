@@ -190,6 +190,14 @@ static void errors() {
     const auto unknown = untrusting.trust(static_cast<layerfi::Trust>(9)).build(std::nothrow);
     CHECK(!unknown && unknown.error().result() == layerfi::Result::InvalidEnum);
 
+    layerfi::ClientBuilder sharing;
+    sharing.environment(layerfi::Environment::Sandbox).credentials("a", "b");
+    sharing.shared_cache("redis://cache").shared_cache_key("k").shared_cache_prefix("fleet");
+    const auto shared = sharing.shared_business_tokens(false).build(std::nothrow);
+    CHECK(shared && shared->stats().shared_cache == LAYERFI_SHARED_CACHE_STATE_UP);
+    const auto no_url = sharing.shared_cache("cache:6379").build(std::nothrow);
+    CHECK(!no_url && no_url.error().field() == "shared_cache");
+
     const std::string with_nul("a\0b", 3);
     const auto is_refused = [](const layerfi::Error &error) {
         return error.result() == layerfi::Result::InvalidArgument &&

@@ -65,7 +65,7 @@ NEEDLES = {
 }
 
 
-def scan(pid):
+def scan(pid, needles_of=NEEDLES):
     """Scan a process's memory and return what was found where.
 
     Skips mapped files that are not writable.
@@ -83,7 +83,7 @@ def scan(pid):
                 content = memory.read(end - start)
             except (OSError, OverflowError, ValueError):
                 continue
-            for what, needles in NEEDLES.items():
+            for what, needles in needles_of.items():
                 number = sum(content.count(needle) for needle in needles)
                 if number:
                     found.append((what, *place, number))

@@ -154,6 +154,31 @@ where
         node.slot.get(cx, &source, min_remaining, progress).await
     }
 
+    /// As [`Slot::renew`], for one key. Returns the current value if it is younger than
+    /// [`REFUSED_AGE`](policy::REFUSED_AGE), or after too many refusals.
+    pub(crate) async fn renew<S>(
+        &self,
+        cx: &Context,
+        key: &K,
+        source: S,
+        progress: &Progress,
+        is_refused: impl Fn(&V) -> bool,
+    ) -> Result<Arc<Entry<V>>>
+    where
+        S: Source<V>,
+    {
+        let node = self.0.node(key, cx.clock.now(), source.budget());
+        let source = Registered::new(source, &self.0, node.number, cx);
+        let is_young = |entry: &Arc<Entry<V>>| entry.age(cx.clock.now()) < policy::REFUSED_AGE;
+        if node.slot.peek().filter(is_young).is_none() {
+            let renewed = node.slot.renew(cx, &source, progress, is_refused).await?;
+            if let Some(entry) = renewed {
+                return Ok(entry);
+            }
+        }
+        node.slot.get(cx, &source, None, progress).await
+    }
+
     /// As [`Slot::try_get`].
     pub(crate) fn try_get<S>(
         &self,

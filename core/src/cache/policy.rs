@@ -13,6 +13,10 @@ const SECOND: u64 = 1_000_000_000;
 /// by this much, and a verdict stays valid for this long.
 const TICK: u64 = SECOND / 100;
 
+/// Age below which a refused value is not replaced by another one for its key, so that a
+/// server that answers every request with 401 causes one request in this time.
+pub(crate) const REFUSED_AGE: Duration = Duration::from_secs(10);
+
 /// How often credentials may be read again during a quiet time.
 pub(super) const REREAD_INTERVAL: u64 = SECOND;
 

@@ -17,6 +17,7 @@ use crate::business_id::BusinessId;
 use crate::engine::runtime;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Secret;
 use crate::session_duration::SessionDuration;
 use crate::stats::Stats;
 use crate::sys::{fork, threads};
@@ -145,6 +146,24 @@ impl Client {
     pub fn renew_token(&self, refused: &AccessToken) -> Result<AccessToken> {
         let refused = refused.clone();
         self.run(|client| async move { client.renew_token(&refused).await })
+    }
+
+    /// As [`crate::Client::renew_business_token`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::renew_business_token`].
+    pub fn renew_business_token(
+        &self,
+        business: &BusinessId,
+        options: BusinessTokenOptions,
+        refused: impl Into<Secret>,
+    ) -> Result<BusinessToken> {
+        let (business, refused) = (business.clone(), refused.into());
+        self.run(|client| async move {
+            client
+                .renew_business_token(&business, options, refused)
+                .await
+        })
     }
 
     /// As [`crate::Client::try_token`].

@@ -1,7 +1,8 @@
-//! For the command `doctor` only, and not part of the API: the proxy and the
-//! certificates of a client, and the engine's explanations. So both always agree.
+//! For the command `doctor` only, and not part of the API: the proxy, the certificates
+//! and the shared cache of a client, and the engine's explanations. So both always agree.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -9,10 +10,17 @@ use url::Url;
 
 use crate::client::Client;
 use crate::config::ProxyServer;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::{tls_error, tunnel};
 use crate::setting_names::FromVariables;
 use crate::trust::Roots;
+#[cfg(feature = "redis")]
+use crate::{
+    engine::runtime,
+    shared_cache::SharedCacheConfig,
+    store::check::{self, StoreCheck, StoreCheckFailure},
+    store::redis::RedisStore,
+};
 
 pub use crate::config::Refusal;
 
@@ -97,4 +105,137 @@ impl Trusted {
         let (what, remedy) = tls_error::explain(error, peer, address, &self.roots);
         Error::new(ErrorKind::Tls, what, remedy).naming(self.variables)
     }
+}
+
+/// What a check of the shared cache found. Fields that the server does not tell are
+/// `None`.
+#[derive(Clone, Debug, Default)]
+pub struct SharedCacheCheck {
+    /// `host:port`, or the path of the unix socket: of the server that was used, or else
+    /// of those in the setting.
+    pub server: String,
+    /// Time to connect: name, TCP, TLS, password.
+    pub connected_in: Option<Duration>,
+    /// Median time of an answer.
+    pub latency: Option<Duration>,
+    /// The server's clock minus this machine's, in milliseconds.
+    pub clock_difference_ms: Option<i64>,
+    /// `maxmemory-policy` of the server, such as `noeviction`.
+    pub eviction_policy: Option<String>,
+    /// `maxmemory` of the server, in bytes; 0 without a limit.
+    pub max_memory: Option<u64>,
+    /// Whether the server writes its data to a disk.
+    pub writes_to_disk: Option<bool>,
+    /// Name and version, such as `valkey 8.1.8`.
+    pub version: Option<String>,
+    /// Why the shared cache cannot be used; `None` if all operations worked.
+    pub failure: Option<SharedCacheFailure>,
+}
+
+/// Why the shared cache cannot be used.
+#[derive(Clone, Debug)]
+pub struct SharedCacheFailure {
+    /// `connect`, `tls`, `auth`, `timeout`, `closed`, `busy`, `moved`, `protocol` or
+    /// `refused`.
+    pub kind: &'static str,
+    /// What failed, without a password.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl SharedCacheCheck {
+    /// Checks the shared cache of a client over a connection of its own; `None` without
+    /// one. What it writes expires within a second.
+    ///
+    /// # Errors
+    /// If the engine's thread cannot be started.
+    #[cfg_attr(not(feature = "redis"), allow(clippy::unused_async))]
+    pub async fn of(client: &Client) -> Result<Option<Self>> {
+        #[cfg(feature = "redis")]
+        if let Some(config) = &client.engine.config.shared_cache {
+            let (config, http) = (config.clone(), &client.engine.config.http);
+            let store = RedisStore::new(config.server.clone(), Arc::clone(&http.trust));
+            let variables = client.engine.config.variables;
+            let check = runtime::spawn(async move {
+                let found = check::check(&store, &config.prefix).await;
+                Ok(shared_cache_check(found, &config, variables))
+            });
+            return check?.await.map(Some);
+        }
+        let _ = client;
+        Ok(None)
+    }
+}
+
+#[cfg(feature = "redis")]
+fn shared_cache_check(
+    found: StoreCheck,
+    config: &SharedCacheConfig,
+    variables: FromVariables,
+) -> SharedCacheCheck {
+    let failure = found.failure.map(|failure| {
+        let (kind, what) = match failure {
+            StoreCheckFailure::Failed(error) => (error.kind.as_str(), error.what.to_string()),
+            StoreCheckFailure::Refused(what) => ("refused", what),
+        };
+        let remedy = remedy(kind, config);
+        let error = Error::config("shared_cache", what, remedy).naming(variables);
+        SharedCacheFailure {
+            kind,
+            what: error.message().to_owned(),
+            remedy: error.remedy().to_owned(),
+        }
+    });
+    SharedCacheCheck {
+        server: found.server,
+        connected_in: found.connected_in,
+        latency: found.latency,
+        clock_difference_ms: found.clock_difference_ms,
+        eviction_policy: found.eviction_policy,
+        max_memory: found.max_memory,
+        writes_to_disk: found.writes_to_disk,
+        version: found.version,
+        failure,
+    }
+}
+
+/// What to do about a failure of the store.
+#[cfg(feature = "redis")]
+fn remedy(kind: &str, config: &SharedCacheConfig) -> String {
+    let text = match kind {
+        "connect" => {
+            "check the host and the port in {shared_cache}, that the server runs, and that no \
+             firewall is between"
+        }
+        "tls" => {
+            "check that the port in {shared_cache} is the one for TLS; for a private CA, set \
+             {ca_file} to its certificate"
+        }
+        "auth" => {
+            let select = if config.server.database == 0 {
+                ""
+            } else {
+                " +select"
+            };
+            let prefix = &config.prefix;
+            return format!(
+                "check the user name and the password in {{shared_cache}}; the user needs these \
+                 rights: ~{prefix}:1:* -@all +eval +get +set +del +pttl +time{select}"
+            );
+        }
+        "timeout" => "check the load of the server and the network between",
+        "closed" => {
+            "check the log of the server; if it requires TLS, start {shared_cache} with rediss://"
+        }
+        "busy" => "wait until the server is ready; for maxclients, raise that limit of the server",
+        "moved" => "wait until the cluster has moved its keys",
+        "refused" => {
+            "for READONLY, set {shared_cache} to the master and not to a replica; for OOM, raise \
+             maxmemory or set maxmemory-policy to volatile-ttl; for NOPERM, give the user the \
+             rights +set and +del"
+        }
+        _ => "check that {shared_cache} is the address of a Redis (6.2 or newer) or Valkey server",
+    };
+    text.to_owned()
 }

@@ -367,6 +367,32 @@ impl Client {
         .await
     }
 
+    /// Returns another business token than one that a page reports as refused, given as
+    /// the token alone or as the value of the `Authorization` header, and keeps serving
+    /// the refused one to others until the new one arrives. Compares in constant time.
+    ///
+    /// Returns the current token if it is another one already, if it is less than 10
+    /// seconds old, or after too many refusals: a page that gets 401 for everything must
+    /// not cause a request each time.
+    ///
+    /// # Errors
+    /// As [`business_token`](Self::business_token).
+    pub async fn renew_business_token(
+        &self,
+        business: &BusinessId,
+        options: BusinessTokenOptions,
+        refused: impl Into<Secret>,
+    ) -> Result<BusinessToken> {
+        let (wanted, refused) = (wanted(business, options), refused.into());
+        self.run(|engine, deadline| async move {
+            let progress = deadline.progress();
+            engine
+                .renew_business_token(&wanted, &refused, progress)
+                .await
+        })
+        .await
+    }
+
     /// Removes the access token from the cache because a server refused it with 401,
     /// if it is still the current one; the next call gets a new one. Returns `false`
     /// if it is not, or after too many invalidations (allowed are five at once, then

@@ -16,6 +16,7 @@ use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::layer_api;
 use crate::rate_limit::Permit;
+use crate::secret::Secret;
 use crate::session_duration::SessionDuration;
 use crate::stats::Event;
 use crate::sys::sync::{Mutex, lock};
@@ -44,6 +45,23 @@ impl Engine {
         self.business
             .get(&self.cx, &key, source, wanted.min_remaining, progress)
             .await
+    }
+
+    /// Another business token than one that a server refused. See
+    /// [`Keyed::renew`](crate::cache::Keyed::renew).
+    pub(crate) async fn renew_business_token(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        refused: &Secret,
+        progress: &Progress,
+    ) -> Result<BusinessToken> {
+        let source = self.business_source(wanted, None);
+        let is_refused = |token: &BusinessToken| token.is(refused.expose());
+        let entry = self
+            .business
+            .renew(&self.cx, &wanted.key(), source, progress, is_refused)
+            .await?;
+        Ok(entry.value.clone())
     }
 
     /// Business token in the cache, if one can be served now.

@@ -7,6 +7,9 @@
 //! its own request.
 
 mod breaker;
+#[cfg(test)]
+mod cases;
+pub(crate) mod check;
 mod connection;
 pub(crate) mod fetch;
 #[cfg(any(test, feature = "test-util"))]
@@ -15,8 +18,6 @@ pub(crate) mod policy;
 pub(crate) mod redis;
 pub(crate) mod seal;
 mod stream;
-#[cfg(test)]
-mod table;
 #[cfg(all(test, unix, not(shuttle)))]
 mod tests;
 

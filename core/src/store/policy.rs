@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::seal::Note;
+use crate::cache::REFUSED_AGE;
 use crate::error::{Details, Error, ErrorKind};
 use crate::retry;
 
@@ -29,9 +30,6 @@ const FAILURES_TO_SHARE: u8 = 4;
 
 /// How far ahead of the store's time an entry may have been requested.
 const MAX_AHEAD: u64 = 2_000;
-
-/// A refused token that was requested less than this before is not asked for again.
-const REFUSED_AGE: Duration = Duration::from_secs(10);
 
 /// How many entries that do not fit are passed over.
 const MAX_PASSED: u32 = 3;

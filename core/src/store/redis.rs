@@ -23,9 +23,9 @@ use crate::sys::jitter;
 use crate::sys::sync::{Mutex, lock};
 use crate::trust::TrustStore;
 
-const LOOK_UP: &str = include_str!("scripts/look_up.lua");
+pub(super) const LOOK_UP: &str = include_str!("scripts/look_up.lua");
 const PUBLISH: &str = include_str!("scripts/publish.lua");
-const RELEASE: &str = include_str!("scripts/release.lua");
+pub(super) const RELEASE: &str = include_str!("scripts/release.lua");
 
 /// How long a connection may take: name, TCP, TLS and password. Enough for one
 /// retransmission of a SYN, which a full queue of a server costs.
@@ -97,14 +97,14 @@ impl RedisStore {
     }
 
     /// Where the settings say that the store is, for messages.
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         let nodes = self.settings.server.nodes.iter();
         let nodes: Vec<_> = nodes.map(ToString::to_string).collect();
         nodes.join(",")
     }
 
     /// Runs a script on the keys of a token. Returns what it answers, and who answered.
-    async fn run(
+    pub(super) async fn run(
         &self,
         names: &Names,
         script: &str,
@@ -205,6 +205,18 @@ impl RedisStore {
             drop(routes);
             target = Some(to);
         }
+    }
+
+    /// Connects, and returns the name of the server.
+    pub(super) async fn connect_now(&self) -> Result<Arc<str>, StoreError> {
+        let connection = self.connection(self.state(), &None).await?;
+        Ok(Arc::clone(connection.node()))
+    }
+
+    /// Sends another command to the server of the settings.
+    pub(super) async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
+        let connection = self.connection(self.state(), &None).await?;
+        connection.call(command).await
     }
 
     /// The connection to a node. If there is none, all callers wait for one attempt,
@@ -438,7 +450,7 @@ impl Drop for Pass<'_> {
 }
 
 /// What a script answered: a state, and values.
-struct Answer {
+pub(super) struct Answer {
     state: String,
     values: std::vec::IntoIter<Value>,
 }
@@ -456,6 +468,16 @@ impl Answer {
             return Err(server_error(node, &code));
         }
         Ok(Self { state, values })
+    }
+
+    pub(super) fn state(&self) -> &str {
+        &self.state
+    }
+
+    /// What the server said when it refused to write.
+    pub(super) fn refusal(&mut self, node: &str) -> String {
+        let error = self.values.next_back().and_then(text).unwrap_or_default();
+        format!("{node} refused to write ({})", code(&error))
     }
 
     /// Whether the server refused to write because it is a replica.
@@ -518,7 +540,7 @@ fn refused(node: &str, error: &ServerError) -> StoreError {
     server_error(node, &format!("{} {details}", error.code()))
 }
 
-fn unexpected(node: &str) -> StoreError {
+pub(super) fn unexpected(node: &str) -> StoreError {
     fault(
         StoreErrorKind::Protocol,
         format!("{node} sent an answer that is not expected"),
@@ -568,10 +590,7 @@ impl TokenStore for RedisStore {
                     None => Err(unexpected(&node)),
                 },
                 "refused" => {
-                    let error = answer.bytes().unwrap_or_default();
-                    let error = String::from_utf8_lossy(&error);
-                    let code = code(&error);
-                    let what = format!("{node} refused to store an entry ({code})");
+                    let what = answer.refusal(&node);
                     Err(fault(StoreErrorKind::Busy, what))
                 }
                 _ => Err(unexpected(&node)),

@@ -147,6 +147,7 @@ struct SettingsChange {
     business_expires_in: Option<Value>,
     #[serde(deserialize_with = "present")]
     rate_limit: Option<Option<u32>>,
+    demo_data: Option<bool>,
     #[serde(deserialize_with = "present")]
     idle_timeout_ms: Option<Option<u64>>,
     #[serde(deserialize_with = "present")]
@@ -172,6 +173,7 @@ pub(crate) fn settings(control: &Control) -> Value {
         "access_expires_in": settings.access_expires_in,
         "business_expires_in": settings.business_expires_in,
         "rate_limit": settings.rate_limit,
+        "demo_data": settings.demo_data,
         "idle_timeout_ms": settings.idle_timeout_ms,
         "requests_per_connection": settings.requests_per_connection,
         // Without the password.
@@ -206,6 +208,9 @@ pub(crate) fn change_settings(control: &Control, body: &Bytes) -> CommandResult 
         }
         if let Some(limit) = change.rate_limit {
             settings.rate_limit = limit;
+        }
+        if let Some(demo_data) = change.demo_data {
+            settings.demo_data = demo_data;
         }
         if let Some(timeout) = change.idle_timeout_ms {
             settings.idle_timeout_ms = timeout;

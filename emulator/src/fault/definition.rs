@@ -27,8 +27,8 @@ pub enum Encoding {
 ///
 /// A fault has four parts:
 ///
-/// - the requests it applies to: `endpoint`, `business_id`, `path`, `skip`, `times`,
-///   `for_ms`;
+/// - the requests it applies to: `endpoint`, `business_id`, `resource`, `path`,
+///   `skip`, `times`, `for_ms`;
 /// - the delay of the response: `delay_ms`, `hold`;
 /// - the response. With `status`, `body` or `body_base64` it is a fixed
 ///   response, and the endpoint does not run. Otherwise it is the endpoint's
@@ -62,6 +62,10 @@ pub struct Fault {
     /// Applies only to requests whose path contains this business id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub business_id: Option<String>,
+    /// Applies only to requests for this resource of a business, such as
+    /// `bank-transactions` or `bank-transactions/{id}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// Applies only to requests with exactly this path, without a query; for the
     /// proxy, with this `host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +192,14 @@ impl Fault {
     #[must_use]
     pub fn business(mut self, id: impl Into<String>) -> Self {
         self.business_id = Some(id.into());
+        self
+    }
+
+    /// Applies only to requests for this resource of a business, such as
+    /// `bank-transactions` or `bank-transactions/{id}`.
+    #[must_use]
+    pub fn resource(mut self, name: impl Into<String>) -> Self {
+        self.resource = Some(name.into());
         self
     }
 

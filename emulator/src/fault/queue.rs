@@ -26,6 +26,15 @@ pub struct FaultStatus {
     pub fault: Fault,
 }
 
+/// What faults compare of a request.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) business: Option<&'a str>,
+    pub(crate) resource: Option<&'static str>,
+    pub(crate) path: &'a str,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     state: Mutex<State>,
@@ -48,20 +57,26 @@ struct Queued {
 }
 
 impl Queued {
-    fn matches(&self, endpoint: Endpoint, business: Option<&str>, path: &str) -> bool {
+    fn matches(&self, request: &Subject<'_>) -> bool {
         let fault = &self.fault;
         let on_endpoint = match fault.endpoint {
-            Some(own) => own == endpoint,
+            Some(own) => own == request.endpoint,
             // The proxy is in front of all endpoints: a fault that applies to it by
             // accident would hide them.
-            None => endpoint != Endpoint::Proxy,
+            None => request.endpoint != Endpoint::Proxy,
+        };
+        let on_business = |own: &str| {
+            request
+                .business
+                .is_some_and(|id| id.eq_ignore_ascii_case(own))
         };
         on_endpoint
-            && fault.path.as_deref().is_none_or(|own| own == path)
+            && fault.path.as_deref().is_none_or(|own| own == request.path)
             && fault
-                .business_id
+                .resource
                 .as_deref()
-                .is_none_or(|own| business.is_some_and(|id| id.eq_ignore_ascii_case(own)))
+                .is_none_or(|own| request.resource == Some(own))
+            && fault.business_id.as_deref().is_none_or(on_business)
     }
 
     fn is_spent(&self) -> bool {
@@ -119,17 +134,12 @@ impl Faults {
 
     /// The first fault that applies to a request, with its number. Counts the
     /// request, and removes a fault that has applied `times` times.
-    pub(crate) fn take(
-        &self,
-        endpoint: Endpoint,
-        business: Option<&str>,
-        path: &str,
-    ) -> Option<(u64, Arc<Fault>)> {
+    pub(crate) fn take(&self, request: &Subject<'_>) -> Option<(u64, Arc<Fault>)> {
         let mut state = lock(&self.state);
         state.queue.retain(|queued| !queued.is_spent());
         let mut taken = None;
         for queued in &mut state.queue {
-            if !queued.matches(endpoint, business, path) {
+            if !queued.matches(request) {
                 continue;
             }
             if queued.skipped < queued.fault.skip {
@@ -171,6 +181,15 @@ impl Faults {
 mod tests {
     use super::*;
 
+    fn request<'a>(endpoint: Endpoint, business: Option<&'a str>, path: &'a str) -> Subject<'a> {
+        Subject {
+            endpoint,
+            business,
+            resource: None,
+            path,
+        }
+    }
+
     #[test]
     fn first_matching_fault_applies_and_skips_are_counted_per_fault() {
         let faults = Faults::default();
@@ -184,7 +203,7 @@ mod tests {
             (Endpoint::Token, Some(late)),
             (Endpoint::Token, None),
         ] {
-            let taken = faults.take(endpoint, None, "").map(|(id, _)| id);
+            let taken = faults.take(&request(endpoint, None, "")).map(|(id, _)| id);
             assert_eq!(taken, expected, "wrong fault for {endpoint:?}");
         }
         assert!(faults.list().is_empty(), "spent faults must be removed");
@@ -198,7 +217,9 @@ mod tests {
             .unwrap();
         for (business, applies) in [(Some("def"), false), (None, false), (Some("abc"), true)] {
             assert_eq!(
-                faults.take(Endpoint::AuthToken, business, "").is_some(),
+                faults
+                    .take(&request(Endpoint::AuthToken, business, ""))
+                    .is_some(),
                 applies,
                 "wrong match of business {business:?} with a fault for ABC"
             );
@@ -218,9 +239,32 @@ mod tests {
         faults.add(Fault::status(500).path("/whoami")).unwrap();
         for (path, applies) in [("/whoami/", false), ("/whoami", true)] {
             assert_eq!(
-                faults.take(Endpoint::Whoami, None, path).is_some(),
+                faults
+                    .take(&request(Endpoint::Whoami, None, path))
+                    .is_some(),
                 applies,
                 "wrong match of {path} with a fault for /whoami"
+            );
+        }
+    }
+
+    #[test]
+    fn fault_with_a_resource_applies_to_that_resource_only() {
+        let faults = Faults::default();
+        faults.add(Fault::status(500).resource("vendors")).unwrap();
+        for (resource, applies) in [
+            (None, false),
+            (Some("customers"), false),
+            (Some("vendors"), true),
+        ] {
+            let request = Subject {
+                resource,
+                ..request(Endpoint::BusinessData, None, "")
+            };
+            assert_eq!(
+                faults.take(&request).is_some(),
+                applies,
+                "wrong match of {resource:?} with a fault for vendors"
             );
         }
     }
@@ -246,7 +290,7 @@ mod tests {
             "only the fault that has ended must be removed"
         );
         let taken = faults
-            .take(Endpoint::Token, None, "")
+            .take(&request(Endpoint::Token, None, ""))
             .map(|(_, fault)| fault.status);
         assert_eq!(
             taken,

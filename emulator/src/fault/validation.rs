@@ -5,8 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::endpoint::Endpoint;
 use crate::fault::definition::Fault;
 use crate::fault::wire::Wire;
+use crate::resource::RESOURCES;
 
 /// The body is in memory as long as the fault; `pad_body_to` makes larger ones.
 const MAX_BODY_BYTES: usize = 4 << 20;
@@ -18,6 +20,20 @@ const MAX_DELAY_MS: u64 = 3_600_000;
 impl Fault {
     /// Refuses a fault that cannot work. The error starts with the field's name.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if let Some(resource) = &self.resource {
+            if !RESOURCES.contains(&resource.as_str()) {
+                return Err(format!(
+                    "resource: {resource:?} is not a resource; use one of {}",
+                    RESOURCES.join(", ")
+                ));
+            }
+            if self
+                .endpoint
+                .is_some_and(|endpoint| endpoint != Endpoint::BusinessData)
+            {
+                return Err("resource: only the endpoint business_data has resources".to_owned());
+            }
+        }
         if let Some(status) = self.status
             && (StatusCode::from_u16(status).is_err() || status < 200)
         {
@@ -155,6 +171,11 @@ mod tests {
             (r#"{"wire": {"close": "late"}}"#, "unknown variant `late`"),
             (r#"{"wire": {"drip": {"part": "body"}}}"#, "every_ms"),
             (r#"{"staus": 503}"#, "unknown field `staus`"),
+            (r#"{"resource": "vendor"}"#, "use one of accounting-config"),
+            (
+                r#"{"resource": "vendors", "endpoint": "token"}"#,
+                "only the endpoint business_data",
+            ),
             (r#"{"endpoint": "tokens"}"#, "unknown variant `tokens`"),
         ] {
             let error = error_of(json);
@@ -174,6 +195,7 @@ mod tests {
             r#"{"body":{"access_token":"{{token}}"},"wire":{"drip":{"part":"body","every_ms":10}}}"#,
             r#"{"patch":{"token_type":null},"pad_body_to":70000,"wire":{"endless":"body"}}"#,
             r#"{"endpoint":"proxy","path":"a:443","for_ms":60000,"pad_headers":{"a":9},"encoding":"br"}"#,
+            r#"{"endpoint":"business_data","resource":"bank-transactions/{id}","status":500}"#,
             r#"{"body":"SSH-2.0-x","wire":"raw"}"#,
             r#"{"wire":"freeze"}"#,
             r#"{"wire":"go_away"}"#,

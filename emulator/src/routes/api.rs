@@ -4,6 +4,7 @@ use http::header::{AUTHORIZATION, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, Method};
 
 use crate::endpoint::Endpoint;
+use crate::resource::CATEGORIZE;
 use crate::response::api_error::ApiError;
 use crate::response::buffered::BufferedResponse;
 use crate::routes::request::{LogNotes, ReceivedRequest};
@@ -64,7 +65,12 @@ fn route(
             business_token::respond(state, request, claims, notes)
         }
         Endpoint::Business | Endpoint::BusinessData => {
-            require_method(request, &Method::GET, "GET")?;
+            match request.target.resource {
+                Some(resource) if resource.name == CATEGORIZE => {
+                    require_method(request, &Method::PUT, "PUT")?;
+                }
+                _ => require_method(request, &Method::GET, "GET")?,
+            }
             business::respond(state, request, claims)
         }
         Endpoint::Token | Endpoint::Preflight | Endpoint::Unknown | Endpoint::Proxy => {

@@ -3,7 +3,6 @@
 pub(crate) mod access_token;
 pub(crate) mod api;
 pub(crate) mod business;
-pub(crate) mod business_data;
 pub(crate) mod business_token;
 pub(crate) mod request;
 pub(crate) mod router;

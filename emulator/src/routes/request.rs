@@ -10,6 +10,8 @@ use crate::routes::target::Target;
 pub(crate) struct ReceivedRequest<'a> {
     pub(crate) method: &'a Method,
     pub(crate) target: &'a Target<'a>,
+    /// The query, without the question mark.
+    pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     /// `None` if the body was too large or could not be read.
     pub(crate) body: Option<Bytes>,

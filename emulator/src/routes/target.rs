@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::endpoint::Endpoint;
-use crate::routes::business_data::is_business_data;
+use crate::resource::{self, Resource};
 
 /// The endpoint of a request and the parts of its path.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub(crate) struct Target<'a> {
     pub(crate) endpoint: Endpoint,
     /// The `{id}` of a business path, as sent, not validated.
     pub(crate) business: Option<&'a str>,
-    /// The path after the business id, without its first slash.
-    pub(crate) resource: &'a str,
+    /// The resource of the business, for [`Endpoint::BusinessData`].
+    pub(crate) resource: Option<Resource<'a>>,
 }
 
 /// Finds the endpoint of a request.
@@ -20,7 +20,7 @@ pub(crate) fn classify<'a>(method: &Method, path: &'a str) -> Target<'a> {
     let mut target = Target {
         endpoint: Endpoint::Unknown,
         business: None,
-        resource: "",
+        resource: None,
     };
     if method == Method::OPTIONS {
         target.endpoint = Endpoint::Preflight;
@@ -33,12 +33,16 @@ pub(crate) fn classify<'a>(method: &Method, path: &'a str) -> Target<'a> {
             if let Some(rest) = path.strip_prefix("/v1/businesses/") {
                 let (id, resource) = rest.split_once('/').unwrap_or((rest, ""));
                 target.business = Some(id);
-                target.resource = resource;
                 target.endpoint = match resource {
                     "" if !rest.contains('/') => Endpoint::Business,
                     "auth-token" => Endpoint::AuthToken,
-                    resource if is_business_data(resource) => Endpoint::BusinessData,
-                    _ => Endpoint::Unknown,
+                    _ => {
+                        target.resource = resource::find(resource);
+                        match target.resource {
+                            Some(_) => Endpoint::BusinessData,
+                            None => Endpoint::Unknown,
+                        }
+                    }
                 };
             }
         }

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Limited};
 
 use crate::endpoint::Endpoint;
 use crate::fault::definition::Fault;
+use crate::fault::queue::Subject;
 use crate::ids::random_uuid;
 use crate::response::buffered::BufferedResponse;
 use crate::response::{cors, scripted};
@@ -45,9 +46,7 @@ where
     // Both come before the request is counted: a test that sees the request in
     // the counters may then release held responses or clear the faults.
     let releases = state.releases.count();
-    let fault = state
-        .faults
-        .take(target.endpoint, target.business, parts.uri.path());
+    let fault = state.faults.take(&subject(&target, parts.uri.path()));
     let mut entry = entry(&state, &parts, &target, &handle, &request_id);
     entry.fault = fault.as_ref().map(|(id, _)| *id);
     let in_flight = state.traffic.arrived(entry);
@@ -58,6 +57,7 @@ where
     let received = ReceivedRequest {
         method: &parts.method,
         target: &target,
+        query: parts.uri.query().unwrap_or_default(),
         headers: &parts.headers,
         body,
     };
@@ -90,6 +90,16 @@ where
         releases,
     };
     Ok(reply.send(&state, handle, in_flight).await)
+}
+
+/// What faults compare of a request.
+pub(crate) fn subject<'a>(target: &Target<'a>, path: &'a str) -> Subject<'a> {
+    Subject {
+        endpoint: target.endpoint,
+        business: target.business,
+        resource: target.resource.map(|resource| resource.name),
+        path,
+    }
 }
 
 /// Response to a request, with the fault that changes how it is sent.
@@ -162,6 +172,7 @@ pub(crate) fn entry(
         method: truncated(parts.method.as_str()),
         path: truncated(parts.uri.path()),
         endpoint: target.endpoint,
+        resource: target.resource.map(|resource| resource.name),
         status: None,
         done: false,
         request_id: request_id.to_owned(),

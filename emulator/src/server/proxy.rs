@@ -18,7 +18,7 @@ use crate::response::scripted;
 use crate::routes::target::Target;
 use crate::server::body::ResponseBody;
 use crate::server::connection;
-use crate::server::dispatch::{Reply, dispatch, entry, wait};
+use crate::server::dispatch::{Reply, dispatch, entry, subject, wait};
 use crate::server::stream::Stream;
 use crate::server::takeover::{ConnectionHandle, End, Step};
 use crate::state::basic_auth::{self, BasicDecoding};
@@ -68,7 +68,7 @@ async fn respond(
     // Before the request is counted, as in `dispatch`.
     let releases = state.releases.count();
     let path = shown(&parts.uri);
-    let fault = state.faults.take(Endpoint::Proxy, None, &path);
+    let fault = state.faults.take(&subject(&TARGET, &path));
     let user = credentials(&parts.headers).map(|(user, _)| truncated(&user));
     let mut entry = entry(&state, &parts, &TARGET, &handle, &random_uuid().to_string());
     entry.path = truncated(&path);
@@ -121,7 +121,7 @@ async fn respond(
 const TARGET: Target<'static> = Target {
     endpoint: Endpoint::Proxy,
     business: None,
-    resource: "",
+    resource: None,
 };
 
 /// `host:port` of a `CONNECT`, or the URL of a request without its query.

@@ -53,6 +53,8 @@ pub struct LogEntry {
     pub path: String,
     /// The endpoint that method and path belong to.
     pub endpoint: Endpoint,
+    /// The resource of the business, such as `bank-transactions/{id}`.
+    pub resource: Option<&'static str>,
     /// The status of the response, once its head is sent.
     pub status: Option<u16>,
     /// True once the head of the response is sent or the request ended without.

@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout_ms: Option<u64>,
     /// `None`: any number of requests on one connection.
     pub(crate) requests_per_connection: Option<u32>,
+    /// Whether the resources of a business contain demo data.
+    pub(crate) demo_data: bool,
     /// `None`: the proxy accepts every client.
     pub(crate) proxy_credentials: Option<ProxyCredentials>,
 }

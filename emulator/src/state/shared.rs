@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
+use crate::data::book::{Book, Choices};
+use crate::data::calendar::day_of;
+use crate::data::entries::Line;
 use crate::error::EmulatorError;
 use crate::fault::held::Releases;
 use crate::fault::queue::Faults;
@@ -19,6 +22,9 @@ use crate::state::tokens::{Grant, TokenKind, Tokens};
 use crate::state::traffic::Traffic;
 use crate::tls::options::TlsTrouble;
 
+/// Limit of categories that users chose.
+const MAX_CHOICES: usize = 10_000;
+
 pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
@@ -31,6 +37,8 @@ pub(crate) struct State {
     pub(crate) connections: Arc<Connections>,
     pub(crate) fingerprints: Fingerprints,
     settings: Mutex<Settings>,
+    /// Categories that users chose for bank transactions.
+    choices: Mutex<Choices>,
     /// `None` without TLS.
     tls: Option<Tls>,
 }
@@ -52,6 +60,7 @@ impl State {
             connections: Arc::default(),
             fingerprints: Fingerprints::new(),
             settings: Mutex::new(config.settings.clone()),
+            choices: Mutex::default(),
             tls,
             config,
         })
@@ -128,6 +137,24 @@ impl State {
         Ok(tls.ca_pem())
     }
 
+    /// The books of a business today, and the categories that users chose.
+    pub(crate) fn book(&self, business: Uuid) -> (Book, Choices) {
+        let has_demo_data = lock(&self.settings).demo_data;
+        let choices = lock(&self.choices).clone();
+        let today = day_of(self.clock.now());
+        (Book::new(business, today, has_demo_data, &choices), choices)
+    }
+
+    /// Sets the category of a bank transaction. Above the limit, all earlier
+    /// choices are dropped.
+    pub(crate) fn categorize(&self, transaction: Uuid, lines: Vec<Line>) {
+        let mut choices = lock(&self.choices);
+        if choices.len() >= MAX_CHOICES {
+            choices.clear();
+        }
+        choices.insert(transaction, lines);
+    }
+
     /// Restores the state at start. Keeps issued and revoked tokens as they are.
     pub(crate) fn reset(&self) {
         self.faults.clear();
@@ -139,6 +166,7 @@ impl State {
         if let Some(tls) = &self.tls {
             tls.reset();
         }
+        lock(&self.choices).clear();
         self.traffic.clear();
     }
 }

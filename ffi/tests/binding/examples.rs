@@ -5,7 +5,7 @@ use std::process::Command;
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault};
 
 use crate::install::{pkg_config, prefix};
-use crate::support::{STRICT, root, run, scratch, set_environment};
+use crate::support::{STRICT, compile_only, root, run, scratch, set_environment};
 
 fn example(name: &str) -> String {
     std::fs::read_to_string(root().join("ffi/examples").join(name)).unwrap()
@@ -73,4 +73,29 @@ fn readme_has_the_same_text_as_the_examples() {
             "README.md does not contain the text of ffi/examples/{name}"
         );
     }
+}
+
+/// The code of a page's first block in a language.
+fn block<'a>(page: &'a str, language: &str) -> &'a str {
+    let start = format!("```{language}\n");
+    let (_, rest) = page.split_once(&start).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn code_of_the_guide_fleets_compiles() {
+    let page = std::fs::read_to_string(root().join("docs/fleets.md")).unwrap();
+    let c = format!(
+        "#include <layerfi_auth.h>\n#include <stdio.h>\nvoid build(layerfi_client_builder *builder);\n\
+         void build(layerfi_client_builder *builder) {{\nlayerfi_client *client = NULL;\n\
+         layerfi_error *error = NULL;\n{}}}\n",
+        block(&page, "c")
+    );
+    compile_only("gcc", "c11", &c);
+    let cpp = format!(
+        "#include <layerfi_auth.hpp>\nlayerfi::Client make();\nlayerfi::Client make() {{\n\
+         {}return client;\n}}\n",
+        block(&page, "cpp")
+    );
+    compile_only("g++", "c++17", &cpp);
 }

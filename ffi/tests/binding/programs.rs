@@ -2,8 +2,9 @@
 //! under the sanitizers, and under valgrind.
 
 use layerfi_auth_emulator::{Emulator, HttpVersions};
+use layerfi_auth_test_support::{RedisServer, ServerKind};
 
-use crate::support::{Mode, Program, set_environment};
+use crate::support::{Mode, Program, run, set_environment};
 
 const C: [&str; 5] = ["conventions", "calls", "signals", "threads", "fork"];
 const CPP: [&str; 3] = ["api", "nothrow", "threads"];
@@ -36,6 +37,30 @@ fn b26_every_call_without_threads_or_descriptors_is_a_retryable_error_that_heals
         "the program ended with {}: {errors}",
         output.status
     );
+}
+
+#[test]
+fn b20_b30_c_clients_share_tokens_through_a_real_server_and_log_it() {
+    const PASSWORD: &str = "not-a-secret-8f7a";
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed_port = closed.local_addr().unwrap().port().to_string();
+    drop(closed);
+    for (kind, mode) in [
+        (ServerKind::Redis, Mode::Plain),
+        (ServerKind::Redis, Mode::Address),
+        (ServerKind::Valkey, Mode::Plain),
+    ] {
+        let server = RedisServer::builder(kind).password(PASSWORD).start();
+        let layer = Emulator::builder().start_blocking().unwrap();
+        let program = Program::c("shared_cache").mode(mode);
+        let mut command = program.command(&program.build());
+        let url = format!("redis://:{PASSWORD}@{}", server.address());
+        set_environment(&mut command, &layer)
+            .env("LAYER_SHARED_CACHE", url)
+            .env("PASSWORD", PASSWORD)
+            .env("CLOSED_PORT", &closed_port);
+        run(&mut command);
+    }
 }
 
 #[test]

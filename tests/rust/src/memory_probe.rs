@@ -4,7 +4,8 @@
 //!
 //! `memory_probe <blocking|async> <given|file>` takes the client's settings from the
 //! environment, except the secret, which is in the file `PROBE_SECRET_FILE`: a
-//! process cannot erase its initial environment. It prints `working`, then
+//! process cannot erase its initial environment. The file `PROBE_SHARED_CACHE_FILE`, if it
+//! is set, has the URL of a shared cache. It prints `working`, then
 //! `dropped`, and waits for a line on standard input after each.
 //!
 //! `memory_probe time <number>` makes this many requests and prints the microseconds
@@ -24,7 +25,13 @@ pub fn main() {
         "file" => ClientBuilder::from_env()
             .unwrap()
             .client_secret_file(secret_file()),
-        _ => ClientBuilder::from_env().unwrap().client_secret(secret()),
+        _ => ClientBuilder::from_env()
+            .unwrap()
+            .client_secret(secret(&secret_file())),
+    };
+    let builder = match std::env::var("PROBE_SHARED_CACHE_FILE") {
+        Ok(file) => builder.shared_cache(secret(&file)),
+        Err(_) => builder,
     };
     let client = builder.max_attempts(2).build().unwrap();
     match argument(1).as_str() {
@@ -39,10 +46,10 @@ fn secret_file() -> String {
     std::env::var("PROBE_SECRET_FILE").unwrap()
 }
 
-/// Reads the secret into a single buffer, which becomes the client's.
-fn secret() -> Secret {
+/// Reads a secret into a single buffer, which becomes the client's.
+fn secret(file: &str) -> Secret {
     let mut text = String::with_capacity(4_096);
-    std::fs::File::open(secret_file())
+    std::fs::File::open(file)
         .unwrap()
         .read_to_string(&mut text)
         .unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use layerfi_auth::{Client, ErrorKind, SessionDuration, TestClock};
+use layerfi_auth::{BusinessTokenOptions, Client, ErrorKind, SessionDuration, TestClock};
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault};
 use layerfi_auth_tests::{
     assert_new_token, assert_requests, assert_same_token, business, client_builder, emulator,
@@ -54,6 +54,37 @@ fn b04_no_caller_waits_in_the_refresh_window() {
         "{} stale serves",
         stats.stale_serves
     );
+}
+
+#[test]
+fn b29_page_whose_token_is_refused_gets_another_one_in_ten_seconds() {
+    let layer = emulator();
+    let (client, clock) = with_test_clock(&layer, 3_600);
+    let runtime = multi_thread_runtime(2);
+    let options = BusinessTokenOptions::default();
+    let renew = |refused: &str| {
+        let business = business();
+        let renewed = client.renew_business_token(&business, options, refused);
+        runtime.block_on(renewed).unwrap()
+    };
+    let first = runtime
+        .block_on(client.business_token(&business()))
+        .unwrap();
+    // It is new: the page that refuses it would refuse any other one too.
+    assert!(renew(first.secret()) == first, "a new token was replaced");
+    clock.advance(SECOND * 11);
+    assert!(
+        renew("another-token") == first,
+        "it was not the refused one"
+    );
+    let authorization = first.authorization().to_str().unwrap();
+    let second = renew(authorization);
+    assert!(second != first, "the refused token was returned");
+    assert!(renew(first.secret()) == second, "it was replaced before");
+    let blocking = layerfi_auth::blocking::Client::from(client.clone());
+    let again = blocking.renew_business_token(&business(), options, second.secret());
+    assert!(again.unwrap() == second, "two within ten seconds");
+    assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 2)]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, Emulator, Endpoint, Fault, HttpVersions};
-use layerfi_auth_tests::{Secrets, emulator_variables};
+use layerfi_auth_tests::{RedisServer, Secrets, ServerKind, emulator_variables};
 use serde_json::json;
 
 /// Characters whose HPACK codes have five bits, so that the compressed form of a
@@ -20,6 +20,8 @@ use serde_json::json;
 const FIVE_BIT_CHARS: &[u8; 10] = b"012aceiost";
 
 const SECRET: &str = "canary-Zr7Qm2VxK9Ld4Tb8Nw1Hy6Gf3Jp5Us0c";
+/// Of the store's URL.
+const PASSWORD: &str = "canary-Wq8Nd3YtR6Ks1Lv9Pb5Xc2";
 
 /// Returns random text of `FIVE_BIT_CHARS` that occurs in no memory by chance.
 fn random_token(seed: u64, length: usize) -> String {
@@ -55,6 +57,7 @@ fn secrets(token: &str, business_token: &str) -> Secrets {
     secrets.add_text("access token", token);
     add_hpack(&mut secrets, "access token in HPACK", &token[8..48]);
     secrets.add_text("business token", business_token);
+    secrets.add_text("store's password", PASSWORD);
     secrets
 }
 
@@ -65,7 +68,12 @@ struct Probe {
 }
 
 impl Probe {
-    fn start(program: &str, arguments: &[&str], layer: &Emulator) -> (Self, tempfile::TempDir) {
+    fn start(
+        program: &str,
+        arguments: &[&str],
+        layer: &Emulator,
+        store: Option<&RedisServer>,
+    ) -> (Self, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let secret = folder.path().join("secret");
         std::fs::write(&secret, SECRET).unwrap();
@@ -82,6 +90,12 @@ impl Probe {
             let ca = folder.path().join("ca.pem");
             layer.write_ca_pem(&ca).unwrap();
             command.env("LAYER_CA_FILE", ca);
+        }
+        if let Some(store) = store {
+            let file = folder.path().join("store");
+            let url = format!("redis://:{PASSWORD}@{}", store.address());
+            std::fs::write(&file, url).unwrap();
+            command.env("PROBE_SHARED_CACHE_FILE", file);
         }
         let mut process = command.spawn().unwrap();
         let probe = Self {
@@ -138,32 +152,48 @@ fn layer(versions: Option<HttpVersions>, token: &str, business_token: &str) -> E
     layer
 }
 
-/// Secrets found in the probe's memory while it works and after it dropped them.
-/// Waits until no secret whose name starts with `prefix` is left, because
-/// connections are closed in the background.
-fn search(
-    program: &str,
-    arguments: &[&str],
-    versions: Option<HttpVersions>,
-    prefix: &str,
-) -> (Vec<String>, Vec<String>) {
-    const LIMIT: Duration = Duration::from_secs(20);
-    let (token, business_token) = (random_token(1, 400), random_token(2, 400));
-    let layer = layer(versions, &token, &business_token);
-    let secrets = secrets(&token, &business_token);
-    let (mut probe, _folder) = Probe::start(program, arguments, &layer);
-    assert_eq!(probe.line(), "working");
-    let working = secrets.in_memory_of(probe.process.id());
-    probe.resume();
-    assert_eq!(probe.line(), "dropped");
-    let started = Instant::now();
-    loop {
-        let mut left = secrets.in_memory_of(probe.process.id());
-        left.retain(|line| line.starts_with(prefix));
-        if left.is_empty() || started.elapsed() > LIMIT {
-            return (working, left);
+/// An emulator, and the secrets that a probe gets from it.
+struct Scene {
+    layer: Emulator,
+    secrets: Secrets,
+    store: Option<RedisServer>,
+}
+
+impl Scene {
+    fn new(versions: Option<HttpVersions>) -> Self {
+        let (token, business_token) = (random_token(1, 400), random_token(2, 400));
+        Self {
+            layer: layer(versions, &token, &business_token),
+            secrets: secrets(&token, &business_token),
+            store: None,
         }
-        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    /// Secrets found in a probe's memory while it works and after it dropped them.
+    /// Waits until no secret whose name starts with `prefix` is left, because
+    /// connections are closed in the background.
+    fn search(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        prefix: &str,
+    ) -> (Vec<String>, Vec<String>) {
+        const LIMIT: Duration = Duration::from_secs(20);
+        let (mut probe, _folder) =
+            Probe::start(program, arguments, &self.layer, self.store.as_ref());
+        assert_eq!(probe.line(), "working");
+        let working = self.secrets.in_memory_of(probe.process.id());
+        probe.resume();
+        assert_eq!(probe.line(), "dropped");
+        let started = Instant::now();
+        loop {
+            let mut left = self.secrets.in_memory_of(probe.process.id());
+            left.retain(|line| line.starts_with(prefix));
+            if left.is_empty() || started.elapsed() > LIMIT {
+                return (working, left);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
@@ -177,7 +207,7 @@ fn b20_zeroing_allocator_leaves_no_secret_in_memory() {
     let program = env!("CARGO_BIN_EXE_memory_probe_wiping");
     for versions in VERSIONS {
         for arguments in SCENARIOS {
-            let (working, left) = search(program, &arguments, versions, "");
+            let (working, left) = Scene::new(versions).search(program, &arguments, "");
             // The search finds secrets that are in use. (A secret file is read for
             // each token request, and its content is dropped.)
             let mut in_use = vec!["access token", "business token"];
@@ -205,10 +235,38 @@ fn b20_zeroing_allocator_leaves_no_secret_in_memory() {
 fn b20_client_secret_is_zeroed_with_any_allocator() {
     for arguments in SCENARIOS {
         let program = env!("CARGO_BIN_EXE_memory_probe");
-        let (_, left) = search(program, &arguments, None, "client secret");
+        let (_, left) = Scene::new(None).search(program, &arguments, "client secret");
         assert!(
             left.is_empty(),
             "{arguments:?}: the secret is left: {left:?}"
         );
     }
+}
+
+/// The first process stores its tokens, and the second one takes them from the store.
+#[test]
+fn b20_b30_shared_cache_leaves_no_password_or_token_in_memory() {
+    let store = RedisServer::builder(ServerKind::Redis)
+        .password(PASSWORD)
+        .start();
+    let scene = Scene {
+        store: Some(store),
+        ..Scene::new(None)
+    };
+    let program = env!("CARGO_BIN_EXE_memory_probe_wiping");
+    for arguments in SCENARIOS {
+        let (working, left) = scene.search(program, &arguments, "");
+        for name in ["access token", "business token", "store's password"] {
+            assert!(
+                working.iter().any(|line| line.starts_with(name)),
+                "the {name} was not found while in use, {arguments:?}"
+            );
+        }
+        assert!(
+            left.is_empty(),
+            "secrets are left in memory, {arguments:?}:\n{}",
+            left.join("\n")
+        );
+    }
+    assert_eq!(scene.layer.count(Endpoint::Token), 1, "nothing was shared");
 }

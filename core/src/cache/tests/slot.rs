@@ -747,13 +747,13 @@ async fn b30_refused_value_is_handed_to_fetches_until_another_replaces_it() {
         let bench = Bench::new();
         bench.get().await.unwrap();
         assert_eq!(bench.script.params().refused, None, "renewal: {renewal}");
-        // It is handed to the next fetch, and after a failure to the one after it. The
-        // third one returns the refused value again.
+        // It is handed to the next fetch, and after a failure to the one after it. That
+        // one returns the refused value again. The one after it returns another.
         bench
             .script
             .then(Act::Fail(transient()))
             .then(again(1))
-            .then(Act::Give(LIFE));
+            .then(Act::Give(Duration::from_secs(100)));
         if renewal {
             bench.renew(1).await.unwrap_err();
             assert_eq!(bench.script.params().refused, Some(1));
@@ -765,10 +765,9 @@ async fn b30_refused_value_is_handed_to_fetches_until_another_replaces_it() {
             assert_eq!(bench.script.params().refused, Some(1));
             assert_eq!(bench.get().await.unwrap(), 1);
         }
-        for (fetch, refused) in [(4, Some(1)), (5, None)] {
-            let given = bench.script.params().refused;
-            assert_eq!(given, Some(1), "renewal: {renewal}, before fetch {fetch}");
-            bench.advance(3_060);
+        // Refreshes, before the refused value has expired.
+        for (seconds, fetch, refused) in [(3_060, 4, Some(1)), (85, 5, None)] {
+            bench.advance(seconds);
             assert!(bench.hit().is_some());
             settle().await;
             assert_eq!(bench.script.fetches(), fetch);
@@ -840,6 +839,30 @@ async fn b30_minimum_that_no_fetch_meets_ends_with_the_value_that_came() {
     .await;
     let values: Vec<_> = results.into_iter().map(Result::unwrap).collect();
     assert_eq!(values, [101, 102, 102]);
+    assert_eq!(bench.script.fetches(), 3);
+}
+
+#[tokio::test]
+async fn b30_callers_with_lower_minimums_do_not_make_another_wait_forever() {
+    let bench = Bench::new();
+    bench.script.hold();
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let mut caller = Box::pin(bench.get_with(seconds(1_800)));
+    for value in 100..103 {
+        bench.script.then(Act::Adopt {
+            value,
+            age: Duration::from_secs(3_000),
+        });
+        // Another caller starts a fetch, which returns less than either requires.
+        let mut other = Box::pin(bench.get_with(seconds(1_000)));
+        assert!(other.as_mut().now_or_never().is_none());
+        assert!(caller.as_mut().now_or_never().is_none(), "served {value}");
+        settle().await;
+        bench.script.release();
+        settle().await;
+        assert_eq!(other.await.unwrap(), value);
+    }
+    assert_eq!(caller.now_or_never().unwrap().unwrap(), 102);
     assert_eq!(bench.script.fetches(), 3);
 }
 

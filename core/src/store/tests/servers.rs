@@ -6,13 +6,18 @@ use std::time::Duration;
 use layerfi_auth_test_support::{MAX_WAIT, RedisServer, Reply, ServerKind};
 
 use crate::shared_cache::SharedCacheSettings;
+use crate::store::cases::{entry, owner, store_cases};
+use crate::store::check::{StoreCheck, StoreCheckFailure, check};
 use crate::store::redis::RedisStore;
-use crate::store::table::{self, entry, names, note, owner};
-use crate::store::{Found, LookUp, Published, StoreError, StoreErrorKind, TokenStore as _};
+use crate::store::{Found, LookUp, Names, Published, StoreError, StoreErrorKind, TokenStore as _};
 use crate::trust::{Trust, TrustStore};
 
 const LEASE: Duration = Duration::from_secs(3);
 const KEEP: Duration = Duration::from_secs(60);
+
+fn names(part: &str) -> Names {
+    crate::store::cases::names("layerfi", part)
+}
 
 fn store_trusting(url: &str, ca_pem: &[u8]) -> Arc<RedisStore> {
     let settings = SharedCacheSettings {
@@ -46,12 +51,12 @@ async fn found(store: &RedisStore, part: &str) -> Found {
 async fn b30_every_operation_of_the_store_on_real_servers() {
     for kind in ServerKind::ALL {
         let server = RedisServer::builder(kind).start();
-        table::check(&*store(&server.url()), "tcp").await;
+        store_cases(&*store(&server.url()), "tcp").await;
         let socket = format!("redis+unix://{}?db=3", server.socket().display());
-        table::check(&*store(&socket), "unix").await;
+        store_cases(&*store(&socket), "unix").await;
         let keys = server.command(&[
             "EVAL",
-            "redis.call('SELECT', 3); return #redis.call('KEYS', '*:{unix-*')",
+            "redis.call('SELECT', 3); return #redis.call('KEYS', 'unix:1:*')",
             "0",
         ]);
         assert!(
@@ -84,8 +89,7 @@ async fn b30_replica_and_full_server_are_read_and_refuse_leases() {
     let replica = RedisServer::builder(ServerKind::Redis)
         .replica_of(&master)
         .start();
-    let now = look(&store(&master.url()), "a").await.unwrap().now;
-    let stored = entry(1, now);
+    let stored = entry(1, 100);
     let writer = store(&master.url());
     writer
         .publish(&names("a"), &owner(1), &stored, KEEP)
@@ -113,9 +117,8 @@ async fn b30_replica_and_full_server_are_read_and_refuse_leases() {
         let refused = refused.unwrap_err();
         assert_eq!(refused.kind, StoreErrorKind::Busy);
         assert!(refused.what.contains(code), "{}", refused.what);
-        let note = note(now);
         store
-            .release(&names("b"), &owner(1), &note, KEEP)
+            .release(&names("b"), &owner(1), b"note", KEEP)
             .await
             .unwrap();
         assert!(store.is_up(), "a server that refuses to write is up");
@@ -140,7 +143,7 @@ async fn b30_keys_of_other_programs_count_as_none() {
         server.command(&["DEL", &names.lease]);
         let found_lease = look(&store, "a").await.unwrap();
         assert_eq!((found_lease.found, found_lease.note), (Found::Lease, None));
-        let entry = entry(1, found_lease.now);
+        let entry = entry(1, 100);
         let published = store.publish(&names, &owner(1), &entry, KEEP).await;
         assert_eq!(published, Ok(Published::Stored));
         assert_eq!(found(&store, "a").await, Found::Entry(entry));
@@ -159,8 +162,7 @@ async fn b30_keys_of_other_programs_count_as_none() {
         other => panic!("{:?}", other.found),
     }
     // Not a time of 13 digits, so any entry is better.
-    let now = 1_000_000_000_000;
-    let published = store.publish(&names, &owner(2), &entry(2, now), KEEP).await;
+    let published = store.publish(&names, &owner(2), &entry(2, 0), KEEP).await;
     assert_eq!(published, Ok(Published::Stored));
 }
 
@@ -181,9 +183,10 @@ async fn b30_server_that_lacks_a_password_or_rights_is_told_without_the_password
         .option("user", "open on nopass ~layerfi:1:* +@all")
         .start();
     let at = |user: &str| format!("redis://{user}@{}", server.address());
-    table::check(&*store(&at("enough:canary-enough")), "acl").await;
-    table::check(&*store(&at(":canary-default")), "default").await;
-    table::check(&*store(&at("open")), "open").await;
+    store_cases(&*store(&at("enough:canary-enough")), "layerfi").await;
+    for user in [":canary-default", "open"] {
+        assert_eq!(found(&store(&at(user)), user).await, Found::Lease);
+    }
     assert_eq!(
         found(&store(&at("reader:canary-reader")), "a").await,
         Found::Refused
@@ -314,8 +317,8 @@ async fn b30_calls_share_one_connection_and_cancelled_ones_do_not_disturb_others
         tasks.push(tokio::spawn(async move {
             let part = format!("{number}");
             let names = names(&part);
-            let now = look(&store, &part).await.unwrap().now;
-            let entry = entry(number as u8, now + u64::from(number));
+            assert_eq!(found(&store, &part).await, Found::Lease);
+            let entry = entry(number as u8, u64::from(number));
             store
                 .publish(&names, &owner(1), &entry, KEEP)
                 .await
@@ -417,9 +420,9 @@ async fn b25_store_over_tls_is_verified_with_the_own_authority() {
     let server = RedisServer::builder(ServerKind::Redis).tls().start();
     let ca = server.ca_pem().as_bytes();
     let by_address = store_trusting(&server.url(), ca);
-    table::check(&*by_address, "address").await;
+    store_cases(&*by_address, "address").await;
     let by_name = format!("rediss://localhost:{}", server.port());
-    table::check(&*store_trusting(&by_name, ca), "name").await;
+    store_cases(&*store_trusting(&by_name, ca), "name").await;
     // Another authority, and Mozilla's.
     let other = RedisServer::builder(ServerKind::Redis).tls().start();
     for (ca, authority) in [(other.ca_pem().as_bytes(), "another key"), (b"", "Mozilla")] {
@@ -517,8 +520,9 @@ async fn b30_cluster_is_used_through_any_of_its_nodes() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let store = store(&first.url());
-    for part in 0..20 {
-        table::check(&*store, &format!("cluster-{part}")).await;
+    store_cases(&*store, "layerfi").await;
+    for part in 0..40 {
+        assert_eq!(found(&store, &format!("{part}")).await, Found::Lease);
     }
     let moved = || {
         let errors = first.command(&["INFO", "errorstats"]).text();
@@ -532,8 +536,8 @@ async fn b30_cluster_is_used_through_any_of_its_nodes() {
         (1..=100).contains(&redirects),
         "{redirects} redirects for 100 slots"
     );
-    for part in 0..20 {
-        let _ = found(&store, &format!("cluster-{part}-entry")).await;
+    for part in 0..40 {
+        assert_eq!(found(&store, &format!("{part}")).await, Found::Lease);
     }
     assert_eq!(
         moved(),
@@ -586,7 +590,7 @@ async fn b30_failover_of_sentinel_moves_to_the_new_master() {
         sentinel.address()
     );
     let store = store(&url);
-    table::check(&*store, "sentinel").await;
+    store_cases(&*store, "sentinel").await;
     let wrong = self::store(&url.replace("/main", "/other"));
     let error = look(&wrong, "a").await.unwrap_err();
     assert!(
@@ -645,4 +649,76 @@ async fn b30_failover_of_sentinel_moves_to_the_new_master() {
         Reply::Number(1)
     );
     master.kill();
+}
+
+#[tokio::test]
+async fn b30_check_tells_latency_clock_rights_and_memory() {
+    let rights = "~layerfi:1:* -@all +eval +get +set +del +pttl +time";
+    for kind in ServerKind::ALL {
+        let server = RedisServer::builder(kind)
+            .option("maxmemory-policy", "volatile-ttl")
+            .option("maxmemory", "100mb")
+            .option("user", &format!("enough on >pw {rights}"))
+            .option("user", &format!("keeper on >pw {rights} -del"))
+            .option("user", &format!("reader on >pw {rights} -set"))
+            .option("user", &format!("hasty on >pw {rights} -pttl"))
+            .start();
+        let checked = check(&*store(&server.url()), "layerfi").await;
+        assert_eq!(failure(&checked), "");
+        assert_eq!(checked.server, server.address());
+        assert!(checked.connected_in.is_some());
+        assert!(checked.latency.is_some());
+        let ahead = checked.clock_difference_ms.unwrap();
+        assert!(
+            ahead.abs() < 2_000,
+            "its clock is this machine's, but {ahead} ms ahead"
+        );
+        assert_eq!(checked.eviction_policy.as_deref(), Some("volatile-ttl"));
+        assert_eq!(checked.max_memory, Some(100 * 1024 * 1024));
+        assert_eq!(checked.writes_to_disk, Some(false));
+        let version = checked.version.unwrap();
+        let expected = match kind {
+            ServerKind::Redis => "redis ",
+            ServerKind::Valkey => "valkey ",
+        };
+        assert!(version.starts_with(expected), "{version}");
+        server.command(&["CONFIG", "SET", "appendonly", "yes"]);
+        let checked = check(&*store(&server.url()), "layerfi").await;
+        assert_eq!(checked.writes_to_disk, Some(true));
+        for (user, expected) in [
+            ("enough", ""),
+            ("keeper", "NOPERM"),
+            ("reader", "NOPERM"),
+            ("hasty", "NOPERM"),
+            ("nobody", "WRONGPASS"),
+        ] {
+            let url = format!("redis://{user}:pw@{}", server.address());
+            let checked = check(&*store(&url), "layerfi").await;
+            let why = failure(&checked);
+            let is_right = why.contains(expected) && why.is_empty() == expected.is_empty();
+            assert!(is_right, "{kind:?} {user}: {why}");
+            assert_eq!(checked.eviction_policy, None, "INFO was not allowed");
+        }
+        let started = std::time::Instant::now();
+        while server.command(&["DBSIZE"]) != Reply::Number(0) {
+            assert!(started.elapsed() < MAX_WAIT, "the check left keys");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let nowhere = check(&*store("redis://127.0.0.1:1"), "layerfi").await;
+    assert_eq!(nowhere.server, "127.0.0.1:1");
+    assert!(
+        failure(&nowhere).contains("cannot connect"),
+        "{}",
+        failure(&nowhere)
+    );
+    assert!(nowhere.latency.is_none() && nowhere.connected_in.is_none());
+}
+
+fn failure(checked: &StoreCheck) -> String {
+    match &checked.failure {
+        None => String::new(),
+        Some(StoreCheckFailure::Failed(error)) => error.what.to_string(),
+        Some(StoreCheckFailure::Refused(what)) => what.clone(),
+    }
 }
