@@ -11,7 +11,8 @@ WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
 # `make wheel` fails if the wheel uses a symbol of a newer glibc.
 MANYLINUX = manylinux2014
 PYTHON_SCRIPTS = tests/soak/soak.py scripts/architecture-picture scripts/check scripts/sbom \
-	scripts/demo-fleet tests/fleet/worker.py scripts/instructions scripts/bench scripts/performance-page benches/*.py
+	scripts/demo-fleet tests/fleet/worker.py scripts/instructions scripts/bench scripts/performance-page scripts/fleet-simulation \
+	benches/*.py
 # Optimized for size, as the C library; Cargo.toml has an exception for the package's own crate.
 WHEEL_SIZE = CARGO_PROFILE_RELEASE_OPT_LEVEL=s
 OTHER_PYTHONS = 3.10 3.11 3.12 3.13
