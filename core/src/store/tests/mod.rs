@@ -2,3 +2,4 @@
 
 #[cfg(all(unix, not(shuttle)))]
 mod servers;
+mod stress;

@@ -12,8 +12,8 @@ use crate::store::redis::RedisStore;
 use crate::store::{Found, LookUp, Names, Published, StoreError, StoreErrorKind, TokenStore as _};
 use crate::trust::{Trust, TrustStore};
 
-const LEASE: Duration = Duration::from_secs(3);
-const KEEP: Duration = Duration::from_secs(60);
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+pub(super) const KEEP: Duration = Duration::from_secs(60);
 
 fn names(part: &str) -> Names {
     crate::store::cases::names("layerfi", part)
@@ -34,11 +34,11 @@ fn store_trusting(url: &str, ca_pem: &[u8]) -> Arc<RedisStore> {
     RedisStore::new(config.server, Arc::new(trust))
 }
 
-fn store(url: &str) -> Arc<RedisStore> {
+pub(super) fn store(url: &str) -> Arc<RedisStore> {
     store_trusting(url, b"")
 }
 
-async fn look(store: &RedisStore, part: &str) -> Result<LookUp, StoreError> {
+pub(super) async fn look(store: &RedisStore, part: &str) -> Result<LookUp, StoreError> {
     let names = names(part);
     store.look_up(&names, b"", &owner(1), LEASE).await
 }
@@ -74,7 +74,7 @@ fn kind_of(result: Result<LookUp, StoreError>) -> StoreErrorKind {
 }
 
 /// Waits until the breaker lets one caller try, and that one succeeds.
-async fn until_back(store: &RedisStore) {
+pub(super) async fn until_back(store: &RedisStore) {
     let started = std::time::Instant::now();
     while look(store, "back").await.is_err() {
         assert!(started.elapsed() < MAX_WAIT, "the store did not come back");
