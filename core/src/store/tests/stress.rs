@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::servers::{KEEP, LEASE, look, store, until_back};
+use crate::store::cases::{entry, names, owner};
 use crate::store::redis::RedisStore;
-use crate::store::table::{entry, names, owner};
 use crate::store::{Found, Published, TokenStore as _};
 use crate::sys::fork;
 
@@ -154,7 +154,7 @@ async fn call(store: &RedisStore, part: &str, caller: u8, mut dice: Dice) -> u32
     for number in 0..12_u64 {
         // Names of its own: another entry would be the answer to another caller.
         let part = format!("{part}-{caller}");
-        let names = names(&part);
+        let names = names("layerfi", &part);
         let own = entry(caller, number);
         let step = async {
             let found = look(store, &part).await?.found;
