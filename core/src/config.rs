@@ -15,6 +15,7 @@ use crate::sys::clock::Clock;
 use crate::trust::TrustStore;
 
 /// Validated settings of a client.
+#[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) credentials: CredentialsSource,

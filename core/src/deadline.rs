@@ -15,6 +15,30 @@ use crate::sys::sync::{Mutex, lock};
 /// The longest timeout. A longer one could overflow a clock.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
+#[cfg(any(test, feature = "test-util"))]
+thread_local! {
+    /// Whether this thread runs a simulation in the paused time of Tokio.
+    static FOLLOWS_TOKIO: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Makes all deadlines of this thread follow the time of Tokio, or not.
+#[cfg(any(test, feature = "test-util"))]
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "for the simulation")
+)]
+pub(crate) fn follow_tokio(follow: bool) {
+    FOLLOWS_TOKIO.set(follow);
+}
+
+fn now() -> Instant {
+    #[cfg(any(test, feature = "test-util"))]
+    if FOLLOWS_TOKIO.get() {
+        return tokio::time::Instant::now().into_std();
+    }
+    Instant::now()
+}
+
 /// End of a call, with the call's progress.
 #[derive(Clone)]
 pub(crate) struct Deadline {
@@ -32,7 +56,7 @@ impl Deadline {
     pub(crate) fn with_progress(timeout: Duration, progress: Progress) -> Self {
         let timeout = timeout.min(MAX_TIMEOUT);
         Self {
-            at: Instant::now() + timeout,
+            at: now() + timeout,
             timeout,
             progress,
         }
@@ -45,7 +69,7 @@ impl Deadline {
 
     /// Time left; zero after the deadline.
     pub(crate) fn left(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
+        self.at.saturating_duration_since(now())
     }
 
     pub(crate) fn progress(&self) -> &Progress {

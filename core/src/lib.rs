@@ -51,6 +51,10 @@ mod secret;
 mod session_duration;
 mod setting_names;
 mod shared_cache;
+/// For tests and an example only.
+#[cfg(all(feature = "redis", any(test, feature = "test-util"), not(shuttle)))]
+#[doc(hidden)]
+pub mod simulation;
 mod stats;
 #[cfg(feature = "redis")]
 mod store;

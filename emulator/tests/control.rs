@@ -294,7 +294,7 @@ fn held_response_is_sent_after_a_release() {
 }
 
 #[test]
-fn request_of_a_web_page_or_with_a_foreign_host_is_refused() {
+fn request_of_another_web_page_or_with_a_foreign_host_is_refused() {
     let layer = start(Emulator::builder());
     let address = layer.control_address();
     for origin in ["http://localhost:3000", "null", "https://evil.example"] {

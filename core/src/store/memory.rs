@@ -1,17 +1,20 @@
 //! Store in the memory of a test, with a clock and faults that the test controls. Its
-//! operations do what the scripts do in Redis and Valkey; [`cases`](super::cases) checks
-//! both.
+//! operations do what the scripts do in Redis and Valkey; the same table of cases
+//! (`cases.rs`) checks both.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::breaker::{Breaker, Permit};
 use super::{Found, LookUp, Names, Owner, Published, StoreError, StoreErrorKind, TokenStore};
-use crate::sys::sync::lock;
+use crate::sys::jitter::random;
+use crate::sys::sync::{Mutex, lock};
 
 /// Store in memory. It uses Tokio's timers only if it has a latency or costs.
 pub(crate) struct MemoryStore {
@@ -130,11 +133,13 @@ impl MemoryStore {
     }
 
     /// Removes a key, as a full server does.
+    #[cfg(test)]
     pub(crate) fn evict(&self, name: &str) {
         lock(&self.state).values.remove(name);
     }
 
     /// Value of a key that has not expired.
+    #[cfg(test)]
     pub(crate) fn get(&self, name: &str) -> Option<Vec<u8>> {
         let now = (self.clock)();
         let mut state = lock(&self.state);
@@ -143,6 +148,7 @@ impl MemoryStore {
     }
 
     /// Writes a key, as somebody with access to the store could do.
+    #[cfg(test)]
     pub(crate) fn put(&self, name: &str, bytes: &[u8], keep: Duration) {
         let now = (self.clock)();
         let mut state = lock(&self.state);
@@ -152,6 +158,21 @@ impl MemoryStore {
 
     pub(crate) fn counts(&self) -> Counts {
         lock(&self.state).counts
+    }
+
+    /// Opens a connection. The kernel of a paused server accepts it.
+    async fn connect(&self) -> Result<(), StoreError> {
+        let latency = lock(&self.state).faults.latency;
+        if !latency.is_zero() {
+            sleep(2 * latency).await;
+        }
+        let now = (self.clock)();
+        let mut state = lock(&self.state);
+        if state.faults.is_down {
+            return Err(failure(StoreErrorKind::Connect, "connection refused"));
+        }
+        state.busy(now);
+        Ok(())
     }
 
     async fn run(
@@ -348,14 +369,17 @@ impl State {
         if self.faults.has_endless_lease {
             return Found::Held(None);
         }
-        if self.faults.is_read_only && !lease.is_zero() {
-            return Found::Refused;
-        }
+        let is_read_only = self.faults.is_read_only && !lease.is_zero();
         if let Some(held) = self.get(&names.lease, now) {
+            let left = Duration::from_millis(held.expires.saturating_sub(now));
             return match held.bytes == owner.0 {
                 true => Found::Lease,
-                false => Found::Held(Some(Duration::from_millis(held.expires - now))),
+                false if is_read_only => Found::Refused,
+                false => Found::Held(Some(left)),
             };
+        }
+        if is_read_only {
+            return Found::Refused;
         }
         if lease.is_zero() {
             return Found::Held(Some(Duration::ZERO));
@@ -414,6 +438,125 @@ fn time_of(sealed: &[u8]) -> Option<u64> {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How long the connection of a process may take, how long an answer may take, and how
+/// long the connection stays without use, as in [`RedisStore`](super::redis::RedisStore).
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A process's connection to a [`MemoryStore`], with the limits and the circuit breaker
+/// of the real one.
+pub(crate) struct MemoryClient {
+    store: Arc<MemoryStore>,
+    breaker: Mutex<Breaker>,
+    last_used: Mutex<Option<Instant>>,
+}
+
+impl MemoryClient {
+    pub(crate) fn new(store: Arc<MemoryStore>) -> Self {
+        Self {
+            store,
+            breaker: Mutex::default(),
+            last_used: Mutex::default(),
+        }
+    }
+
+    async fn limited<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let now = Instant::now();
+        let permit = lock(&self.breaker)
+            .enter(now.into_std())
+            .ok_or_else(|| failure(StoreErrorKind::Down, "it failed shortly before"))?;
+        let mut pass = Pass {
+            client: self,
+            permit: Some(permit),
+        };
+        let result = self.ask(now, operation).await;
+        pass.permit = None;
+        let mut breaker = lock(&self.breaker);
+        if result.is_ok() {
+            breaker.succeed(permit);
+        } else {
+            breaker.fail(permit, Instant::now().into_std(), random());
+        }
+        result
+    }
+
+    async fn ask<T>(
+        &self,
+        now: Instant,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let last_used = *lock(&self.last_used);
+        if last_used.is_none_or(|last| now.saturating_duration_since(last) > IDLE_TIMEOUT) {
+            bounded(CONNECT_TIMEOUT, self.store.connect()).await?;
+        }
+        let result = bounded(ANSWER_TIMEOUT, operation).await;
+        *lock(&self.last_used) = result.is_ok().then(Instant::now);
+        result
+    }
+}
+
+/// Permission to ask, which is given back if the caller is cancelled.
+struct Pass<'a> {
+    client: &'a MemoryClient,
+    permit: Option<Permit>,
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit {
+            lock(&self.client.breaker).cancel(permit);
+        }
+    }
+}
+
+async fn bounded<T>(
+    limit: Duration,
+    operation: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let result = tokio::time::timeout(limit, operation).await;
+    result.unwrap_or_else(|_| Err(failure(StoreErrorKind::Timeout, "no answer in time")))
+}
+
+impl TokenStore for MemoryClient {
+    fn look_up<'a>(
+        &'a self,
+        names: &'a Names,
+        seen: &'a [u8],
+        owner: &'a Owner,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<LookUp, StoreError>> {
+        Box::pin(self.limited(self.store.look_up(names, seen, owner, lease)))
+    }
+
+    fn publish<'a>(
+        &'a self,
+        names: &'a Names,
+        owner: &'a Owner,
+        entry: &'a [u8],
+        keep: Duration,
+    ) -> BoxFuture<'a, Result<Published, StoreError>> {
+        Box::pin(self.limited(self.store.publish(names, owner, entry, keep)))
+    }
+
+    fn release<'a>(
+        &'a self,
+        names: &'a Names,
+        owner: &'a Owner,
+        note: &'a [u8],
+        keep: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.limited(self.store.release(names, owner, note, keep)))
+    }
+
+    fn is_up(&self) -> bool {
+        lock(&self.breaker).is_up()
+    }
 }
 
 impl TokenStore for MemoryStore {
@@ -487,7 +630,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(3);
 
     fn store() -> MemoryStore {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         MemoryStore::new(move || 1_780_000_000_000_000_000 + nanos(start.elapsed()))
     }
 
@@ -502,7 +645,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_store_that_is_down_fails_and_recovers() {
         let store = store();
-        let names = names("memory", "down");
+        let names = names("layerfi", "down");
         store.set_faults(|faults| faults.is_down = true);
         let look = store.look_up(&names, &[], &owner(1), LEASE).await;
         assert_eq!(look.unwrap_err().kind, StoreErrorKind::Connect);
@@ -516,7 +659,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_read_only_store_shows_values_and_grants_no_lease() {
         let store = store();
-        let names = names("memory", "read-only");
+        let names = names("layerfi", "read-only");
         let one = entry(1, 100);
         store.put(&names.value, &one, LEASE);
         store.set_faults(|faults| faults.is_read_only = true);
@@ -535,7 +678,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_paused_store_executes_what_was_given_up() {
         let store = store();
-        let names = names("memory", "paused");
+        let names = names("layerfi", "paused");
         store.pause();
         let ghost = owner(1);
         let look = store.look_up(&names, &[], &ghost, LEASE);
@@ -557,13 +700,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_store_has_latency_costs_and_a_clock_of_its_own() {
         let store = store();
-        let names = names("memory", "slow");
+        let names = names("layerfi", "slow");
         store.set_faults(|faults| {
             faults.latency = Duration::from_millis(20);
             faults.cost = Duration::from_millis(10);
             faults.clock_ahead = -5_000;
         });
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let owners: Vec<_> = (0..10).map(owner).collect();
         let looks = owners
             .iter()
@@ -589,7 +732,7 @@ mod tests {
     async fn b30_lying_store_says_that_a_lease_has_no_end() {
         let store = store();
         store.set_faults(|faults| faults.has_endless_lease = true);
-        let names = names("memory", "lying");
+        let names = names("layerfi", "lying");
         let look = store.look_up(&names, &[], &owner(1), LEASE).await;
         assert_eq!(look.unwrap().found, Found::Held(None));
     }

@@ -9,6 +9,8 @@ pub(crate) fn random() -> f64 {
 
 #[cfg(not(shuttle))]
 pub(crate) use generator::random;
+#[cfg(all(not(shuttle), feature = "redis", any(test, feature = "test-util")))]
+pub(crate) use generator::set_seed;
 
 #[cfg(not(shuttle))]
 mod generator {
@@ -38,6 +40,12 @@ mod generator {
         let number = rng.f64();
         GENERATOR.set(Some((this, rng)));
         number
+    }
+
+    /// Makes this thread draw the same numbers in each run, until it forks.
+    #[cfg(all(feature = "redis", any(test, feature = "test-util")))]
+    pub(crate) fn set_seed(seed: u64) {
+        GENERATOR.set(Some((fork::generation(), Rng::with_seed(seed))));
     }
 
     /// Differs between machines, processes and threads.

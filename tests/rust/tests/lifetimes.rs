@@ -67,7 +67,9 @@ fn b29_page_whose_token_is_refused_gets_another_one_in_ten_seconds() {
         let renewed = client.renew_business_token(&business, options, refused);
         runtime.block_on(renewed).unwrap()
     };
-    let first = runtime.block_on(client.business_token(&business())).unwrap();
+    let first = runtime
+        .block_on(client.business_token(&business()))
+        .unwrap();
     // It is new: the page that refuses it would refuse any other one too.
     assert!(renew(first.secret()) == first, "a new token was replaced");
     clock.advance(SECOND * 11);

@@ -1,3 +1,5 @@
 //! Tests against real servers of Redis and Valkey.
 
+#[cfg(all(unix, not(shuttle)))]
 mod servers;
+mod stress;

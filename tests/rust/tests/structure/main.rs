@@ -41,7 +41,7 @@ const LAYERS: [&[&str]; 7] = [
     &["http"],
     &["cache", "rate_limit", "store"],
     &["engine"],
-    &["client"],
+    &["client", "simulation"],
 ];
 
 fn repository() -> PathBuf {
