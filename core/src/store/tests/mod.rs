@@ -5,4 +5,5 @@
 mod fetch;
 #[cfg(all(unix, not(shuttle)))]
 mod servers;
+#[cfg(all(unix, not(shuttle)))]
 mod stress;
