@@ -11,7 +11,7 @@ WHEELS = $(abspath $(or $(CARGO_TARGET_DIR),target))/wheels
 # `make wheel` fails if the wheel uses a symbol of a newer glibc.
 MANYLINUX = manylinux2014
 PYTHON_SCRIPTS = tests/soak/soak.py tests/fleet/worker.py scripts/architecture-picture \
-	scripts/check scripts/sbom scripts/demo-fleet \
+	scripts/check scripts/sbom scripts/demo-fleet scripts/fleet-simulation \
 	scripts/instructions scripts/bench scripts/performance-page benches/*.py
 # Optimized for size, as the C library; Cargo.toml has an exception for the package's own crate.
 WHEEL_SIZE = CARGO_PROFILE_RELEASE_OPT_LEVEL=s

@@ -505,6 +505,9 @@ class Emulator:
         tls_trouble: _TlsTrouble | None = None,
         tls_versions: Literal["1.2", "1.3", "1.2-1.3"] | None = None,
         http_versions: Literal["1.1", "2", "1.1-2"] | None = None,
+        authority_file: str | PathLike[str] | None = None,
+        demo_data: bool | None = None,
+        console: bool | None = None,
     ) -> Self: ...
     @property
     def url(self) -> str:
@@ -515,6 +518,9 @@ class Emulator:
     @property
     def control_url(self) -> str:
         """The URL of the control API."""
+    @property
+    def console_url(self) -> str | None:
+        """The URL of the console, a page for a browser; ``None`` without a console."""
     @property
     def proxy_url(self) -> str | None:
         """The URL of the proxy, without credentials; ``None`` without a proxy."""

@@ -220,17 +220,13 @@ def _shown(business_id: str | UUID | None) -> str:
 def _checked_origins(origins: Iterable[str]) -> list[str]:
     checked = [origins] if isinstance(origins, str) else list(origins)
     for origin in checked:
-        scheme, colons, host = origin.partition("://")
-        if (
-            not colons
-            or scheme not in ("http", "https")
-            or not host
-            or set(host) & set("/*?#@")
-        ):
+        scheme, _, host = origin.partition("://")
+        if scheme not in ("http", "https") or not host or set(host) & set("/*?#@"):
             raise ConfigError(
                 f"allow_origins has {origin!r}, which is not an origin",
-                remedy="give the page's scheme, host and port, such as https://app.example.com; "
-                "* is not possible, because the answer depends on the user",
+                remedy="give the page's scheme, host and port, such as "
+                "https://app.example.com; * is not possible, because the answer depends on "
+                "the user",
                 field="allow_origins",
             )
     return checked

@@ -38,8 +38,8 @@ def layer_token_view(
     cannot read its answer.
 
     :param business_id: a function of the request that returns the id of the signed-in user's
-        business, or ``None`` if nobody is signed in (401). With ``async def`` the view is async.
-        The business is never taken from the request's body or address.
+        business, or ``None`` if nobody is signed in (401). With ``async def`` the view is
+        async. The business is never taken from the request's body or address.
     :param session_duration: 1 to 86400 seconds; 28800 (8 hours) by default, because a new token
         makes all components fetch their data again. A shorter one limits how long a page that
         was open at sign-out can still be used.

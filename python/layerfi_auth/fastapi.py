@@ -51,7 +51,8 @@ def layer_token_router(
         allow_get=allow_get,
         allow_origins=allow_origins,
     )
-    dependency = getattr(business_id, "dependency", business_id)
+    is_dependency = hasattr(business_id, "dependency")
+    current_business = business_id if is_dependency else Depends(business_id)
 
     class NoStoreRoute(APIRoute):
         """Puts the endpoint's headers on errors of dependencies too, such as a 401."""
@@ -72,7 +73,7 @@ def layer_token_router(
     router = APIRouter(route_class=NoStoreRoute)
 
     async def layer_token(
-        request: Request, business: str | UUID | None = Depends(dependency)
+        request: Request, business: str | UUID | None = current_business
     ) -> Response:
         origin = request.headers.get("origin")
         return _response(await endpoint.answer_async(business, await request.body(), origin))

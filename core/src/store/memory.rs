@@ -1,6 +1,6 @@
 //! Store in the memory of a test, with a clock and faults that the test controls. Its
-//! operations do what the scripts do in Redis and Valkey; the same table of cases
-//! (`cases.rs`) checks both.
+//! operations do what the scripts do in Redis and Valkey; the table of cases in
+//! `cases.rs` checks both.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -645,7 +645,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_store_that_is_down_fails_and_recovers() {
         let store = store();
-        let names = names("layerfi", "down");
+        let names = names("memory", "down");
         store.set_faults(|faults| faults.is_down = true);
         let look = store.look_up(&names, &[], &owner(1), LEASE).await;
         assert_eq!(look.unwrap_err().kind, StoreErrorKind::Connect);
@@ -659,7 +659,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_read_only_store_shows_values_and_grants_no_lease() {
         let store = store();
-        let names = names("layerfi", "read-only");
+        let names = names("memory", "read-only");
         let one = entry(1, 100);
         store.put(&names.value, &one, LEASE);
         store.set_faults(|faults| faults.is_read_only = true);
@@ -678,7 +678,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_paused_store_executes_what_was_given_up() {
         let store = store();
-        let names = names("layerfi", "paused");
+        let names = names("memory", "paused");
         store.pause();
         let ghost = owner(1);
         let look = store.look_up(&names, &[], &ghost, LEASE);
@@ -700,7 +700,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn b30_store_has_latency_costs_and_a_clock_of_its_own() {
         let store = store();
-        let names = names("layerfi", "slow");
+        let names = names("memory", "slow");
         store.set_faults(|faults| {
             faults.latency = Duration::from_millis(20);
             faults.cost = Duration::from_millis(10);
@@ -732,7 +732,7 @@ mod tests {
     async fn b30_lying_store_says_that_a_lease_has_no_end() {
         let store = store();
         store.set_faults(|faults| faults.has_endless_lease = true);
-        let names = names("layerfi", "lying");
+        let names = names("memory", "lying");
         let look = store.look_up(&names, &[], &owner(1), LEASE).await;
         assert_eq!(look.unwrap().found, Found::Held(None));
     }

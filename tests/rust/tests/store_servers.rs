@@ -4,12 +4,13 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use layerfi_auth::{Client, SharedCacheState, Stats};
 use layerfi_auth_emulator::Emulator;
 use layerfi_auth_tests::{
-    MAX_WAIT, RedisServer, ServerKind, Watchdog, business, client_builder, emulator,
+    MAX_WAIT, RedisServer, ServerKind, Watchdog, business, businesses, client_builder, emulator,
     emulator_variables, remove_settings, wait_for,
 };
 
@@ -229,4 +230,94 @@ fn b30_fork_during_a_look_up_fails_no_call() {
     fork_probe(&layer, &server, "shared_cache_mid_look_up", || {});
     server.resume();
     assert_eq!(server.command(&["PING"]).text(), "PONG");
+}
+
+/// Collects log lines.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    fn count(&self, what: &str) -> usize {
+        self.text().matches(what).count()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn b30_store_that_goes_down_and_comes_back_is_logged_once_each() {
+    let layer = emulator();
+    let mut server = RedisServer::builder(ServerKind::Redis)
+        .password("canary")
+        .start();
+    let log = Log::default();
+    let sink = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_ansi(false)
+        .with_writer(move || sink.clone())
+        .finish();
+    let url = format!("redis://:canary@{}", server.address());
+    let (down, back) = ("the shared cache is down", "the shared cache is back");
+    tracing::subscriber::with_default(subscriber, || {
+        let client = client_builder(&layer)
+            .shared_cache(url)
+            .build_blocking()
+            .unwrap();
+        let mut unused = businesses(1_000).into_iter();
+        let mut fetch = || {
+            let business = unused.next().unwrap();
+            let token = client.business_token(&business);
+            token.expect("a call failed because of the store");
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        fetch();
+        for round in 1..=2 {
+            server.kill();
+            // Also after the first trials of the store.
+            let started = std::time::Instant::now();
+            while client.stats().shared_faults < 2 * round {
+                assert!(started.elapsed() < MAX_WAIT, "{:?}", client.stats());
+                fetch();
+            }
+            assert_eq!(client.stats().shared_cache, SharedCacheState::Down);
+            assert_eq!(
+                (log.count(down), log.count(back)),
+                (round as usize, round as usize - 1)
+            );
+            server.restart();
+            wait_for("the store is used again", || {
+                fetch();
+                client.stats().shared_cache == SharedCacheState::Up
+            });
+            fetch();
+            assert_eq!(
+                (log.count(down), log.count(back)),
+                (round as usize, round as usize)
+            );
+        }
+    });
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains(down)).unwrap();
+    assert!(line.contains("WARN") && line.contains("connect"), "{line}");
+    assert!(line.contains(&server.address()), "{line}");
+    let line = text.lines().find(|line| line.contains(back)).unwrap();
+    assert!(
+        line.contains("INFO") && line.contains(&server.address()),
+        "{line}"
+    );
+    assert!(!text.contains("canary"), "the password is in the log");
 }

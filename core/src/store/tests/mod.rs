@@ -1,5 +1,8 @@
-//! Tests against real servers of Redis and Valkey.
+//! Tests against real servers of Redis and Valkey, and of fetches through a store in
+//! memory.
 
+#[cfg(not(shuttle))]
+mod fetch;
 #[cfg(all(unix, not(shuttle)))]
 mod servers;
 mod stress;

@@ -663,7 +663,7 @@ async fn b30_check_tells_latency_clock_rights_and_memory() {
             .option("user", &format!("reader on >pw {rights} -set"))
             .option("user", &format!("hasty on >pw {rights} -pttl"))
             .start();
-        let checked = check(&*store(&server.url()), "layerfi").await;
+        let checked = check(&store(&server.url()), "layerfi").await;
         assert_eq!(failure(&checked), "");
         assert_eq!(checked.server, server.address());
         assert!(checked.connected_in.is_some());
@@ -683,7 +683,7 @@ async fn b30_check_tells_latency_clock_rights_and_memory() {
         };
         assert!(version.starts_with(expected), "{version}");
         server.command(&["CONFIG", "SET", "appendonly", "yes"]);
-        let checked = check(&*store(&server.url()), "layerfi").await;
+        let checked = check(&store(&server.url()), "layerfi").await;
         assert_eq!(checked.writes_to_disk, Some(true));
         for (user, expected) in [
             ("enough", ""),
@@ -693,7 +693,7 @@ async fn b30_check_tells_latency_clock_rights_and_memory() {
             ("nobody", "WRONGPASS"),
         ] {
             let url = format!("redis://{user}:pw@{}", server.address());
-            let checked = check(&*store(&url), "layerfi").await;
+            let checked = check(&store(&url), "layerfi").await;
             let why = failure(&checked);
             let is_right = why.contains(expected) && why.is_empty() == expected.is_empty();
             assert!(is_right, "{kind:?} {user}: {why}");
@@ -705,7 +705,7 @@ async fn b30_check_tells_latency_clock_rights_and_memory() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    let nowhere = check(&*store("redis://127.0.0.1:1"), "layerfi").await;
+    let nowhere = check(&store("redis://127.0.0.1:1"), "layerfi").await;
     assert_eq!(nowhere.server, "127.0.0.1:1");
     assert!(
         failure(&nowhere).contains("cannot connect"),

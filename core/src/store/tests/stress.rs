@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::servers::{KEEP, LEASE, look, store, until_back};
-use crate::store::redis::RedisStore;
 use crate::store::cases::{entry, names, owner};
+use crate::store::redis::RedisStore;
 use crate::store::{Found, Published, TokenStore as _};
 use crate::sys::fork;
 
