@@ -56,7 +56,7 @@ unit: setup venv ## Run the tests of all Rust packages, the C and C++ programs i
 
 model: ## Run the cache's state machine in thousands of thread schedules
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$(MODEL_TARGET)" \
-		$(CARGO) test --package layerfi-auth --features blocking --lib model
+		$(CARGO) test --package layerfi-auth --features blocking,redis --lib model
 
 STRESS_SECONDS = 60
 stress: ## Run threads, tasks, faults and clock jumps for a minute (SECONDS=n)

@@ -25,7 +25,7 @@ fuzz: venv ## Fuzz each parser of untrusted input for a minute (SECONDS=n)
 
 SOAK_SECONDS = 600
 soak: setup python-dev-wheel ## Run all bindings for ten minutes of faults, kills and network cuts (SECONDS=n)
-	$(CARGO) build --package layerfi-auth-ffi
+	$(CARGO) build --workspace $(FEATURES)
 	LAYERFI_SOAK=all LAYERFI_SOAK_SECONDS=$(or $(SECONDS),$(SOAK_SECONDS)) \
 		$(CARGO_TEST) --test soak -- --nocapture
 

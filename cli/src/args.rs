@@ -196,6 +196,16 @@ pub(crate) struct EmulatorArgs {
     /// temporary file that is removed at exit.
     #[arg(long, value_name = "PATH")]
     pub(crate) ca_out: Option<PathBuf>,
+    /// The file that keeps the CA's key and certificate, so that a browser has to
+    /// trust it only once; made if it does not exist. Implies --tls.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authority_key: Option<PathBuf>,
+    /// Answer with demo data: twelve months of books of a business.
+    #[arg(long)]
+    pub(crate) demo_data: bool,
+    /// Do not serve the console page at the address of the control API.
+    #[arg(long)]
+    pub(crate) no_console: bool,
     /// The lifetime of access tokens.
     #[arg(long, value_name = "SECONDS", value_parser = lifetime, default_value = "3600")]
     pub(crate) access_token_lifetime: Duration,

@@ -214,7 +214,9 @@ impl From<EmulatorError> for Failure {
                 message,
                 "give another --port, --control-port or --proxy-port; 0 takes any free port",
             ),
-            EmulatorError::Write(_) => Self::local(message, "check the path and its permissions"),
+            EmulatorError::Write(_) | EmulatorError::AuthorityFile { .. } => {
+                Self::local(message, "check the path and its permissions")
+            }
             EmulatorError::NotLoopback(_)
             | EmulatorError::Invalid(_)
             | EmulatorError::UnknownClient => {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use common::{Outcome, at, bare, ca_file, run, start};
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault, TlsTrouble};
+use layerfi_auth_test_support::{RedisServer, ServerKind};
 use serde_json::Value;
 
 /// The report's first check with that name.
@@ -35,6 +36,9 @@ fn expect(outcome: &Outcome, failed: &[&str], skipped: &[&str]) -> Value {
         let name = check["name"].as_str().unwrap();
         let expected = if failed.contains(&name) {
             "failed"
+        } else if check["status"] == "warning" {
+            // A test that expects one looks at it.
+            "warning"
         } else if skipped.contains(&name) {
             "skipped"
         } else {
@@ -48,8 +52,8 @@ fn expect(outcome: &Outcome, failed: &[&str], skipped: &[&str]) -> Value {
         );
         assert_eq!(
             check["remedy"].is_string(),
-            expected == "failed",
-            "only failed checks have a remedy: {check}"
+            matches!(expected, "failed" | "warning"),
+            "only failed checks and warnings have a remedy: {check}"
         );
     }
     report
@@ -527,4 +531,156 @@ fn the_certificate_is_verified_through_a_proxy() {
     let outcome = run(doctor_through(&layer, ca.path(), &through));
     let report = expect(&outcome, &["tls"], &["clock", "credentials", "whoami"]);
     assert_contains(&check(&report, "tls"), "detail", "is valid for");
+}
+
+/// `doctor --json` with a shared cache.
+fn doctor_with(layer: &Emulator, shared_cache: &str) -> Outcome {
+    let mut command = at(layer, &["doctor", "--json"]);
+    command.env("LAYER_SHARED_CACHE", shared_cache);
+    run(command)
+}
+
+const STORE_CHECKS: [&str; 4] = [
+    "shared_cache",
+    "store_latency",
+    "store_clock",
+    "store_memory",
+];
+
+#[test]
+fn b30_doctor_checks_the_shared_cache() {
+    let layer = start(Emulator::builder());
+    for kind in ServerKind::ALL {
+        let server = RedisServer::builder(kind).start();
+        let report = expect(&doctor_with(&layer, &server.url()), &[], &[]);
+        let cache = check(&report, "shared_cache");
+        assert_eq!(cache["host"], server.address(), "{cache}");
+        let version = format!("{kind:?} ").to_lowercase();
+        assert_contains(&cache, "detail", &version);
+        assert_contains(&cache, "detail", "look-up, publication and release work");
+        assert_contains(
+            &check(&report, "store_latency"),
+            "detail",
+            "an answer takes",
+        );
+        let clock = check(&report, "store_clock");
+        assert_contains(&clock, "detail", "of this machine's clock");
+        assert_eq!(clock["status"], "passed", "{clock}");
+        let memory = check(&report, "store_memory");
+        assert_contains(&memory, "detail", "maxmemory-policy noeviction, no limit");
+        assert_eq!(memory["status"], "passed", "{memory}");
+        assert!(!memory.to_string().contains("disk"), "{memory}");
+        // What the check wrote is gone at once, or expires.
+        let left = format!("{:?}", server.command(&["KEYS", "*"]));
+        assert!(!left.contains("{"), "keys without an end: {left}");
+    }
+}
+
+#[test]
+fn b30_doctor_asks_the_token_endpoint_and_not_the_shared_cache() {
+    let layer = start(Emulator::builder());
+    let server = RedisServer::start();
+    let mut token = at(&layer, &["token"]);
+    token.env("LAYER_SHARED_CACHE", server.url());
+    run(token).assert_code(0);
+    let before = layer.counters().access_tokens;
+    expect(&doctor_with(&layer, &server.url()), &[], &[]);
+    assert_eq!(layer.counters().access_tokens, before + 1);
+}
+
+/// The user of the guide is enough for the shared cache, and needs the rights that it
+/// names to tell more.
+#[test]
+fn b30_rights_of_the_guide_are_enough() {
+    let layer = start(Emulator::builder());
+    let server = RedisServer::start();
+    let page = include_str!("../../docs/fleets.md");
+    let line = page.lines().find(|line| line.starts_with("ACL SETUSER"));
+    let words: Vec<_> = line.unwrap().split_whitespace().collect();
+    assert_eq!(server.command(&words).text(), "OK");
+    let url = format!("redis://layerfi:password@{}", server.address());
+    let report = expect(&doctor_with(&layer, &url), &[], &["store_memory"]);
+    assert_contains(&check(&report, "store_memory"), "detail", "INFO");
+
+    let select = format!("{url}/1");
+    let report = expect(
+        &doctor_with(&layer, &select),
+        &["shared_cache"],
+        &STORE_CHECKS[1..],
+    );
+    assert_contains(&check(&report, "shared_cache"), "remedy", "+select");
+    let grant = [
+        "ACL",
+        "SETUSER",
+        "layerfi",
+        "+select",
+        "+info",
+        "+config|get",
+    ];
+    assert!(page.contains("`+select`") && page.contains("`+info` and `+config|get`"));
+    assert_eq!(server.command(&grant).text(), "OK");
+    expect(&doctor_with(&layer, &select), &[], &[]);
+}
+
+#[test]
+fn b30_store_that_cannot_be_used_fails_its_check_only() {
+    let layer = start(Emulator::builder());
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap().to_string();
+    drop(closed);
+    let outcome = doctor_with(&layer, &format!("redis://:canary@{address}"));
+    let report = expect(&outcome, &STORE_CHECKS[..1], &STORE_CHECKS[1..]);
+    let cache = check(&report, "shared_cache");
+    assert_eq!(cache["host"], address, "{cache}");
+    assert_contains(&cache, "detail", "(connect)");
+    assert_contains(&cache, "remedy", "LAYER_SHARED_CACHE");
+    outcome.assert_nowhere("canary");
+
+    let server = RedisServer::builder(ServerKind::Redis)
+        .password("not-a-secret")
+        .start();
+    let outcome = doctor_with(&layer, &format!("redis://:canary@{}", server.address()));
+    let report = expect(&outcome, &STORE_CHECKS[..1], &STORE_CHECKS[1..]);
+    assert_contains(&check(&report, "shared_cache"), "detail", "(auth)");
+    outcome.assert_nowhere("canary");
+
+    let mut text = at(&layer, &["doctor", "--shared-cache"]);
+    text.arg(server.url());
+    let outcome = run(text);
+    outcome.assert_code(20);
+    outcome.assert_stdout_contains(&format!("shared_cache   FAILED  {}: ", server.address()));
+    outcome.assert_stdout_contains("--shared-cache");
+}
+
+#[test]
+fn b30_store_that_will_be_full_is_a_warning() {
+    let layer = start(Emulator::builder());
+    let server = RedisServer::builder(ServerKind::Redis)
+        .option("maxmemory", "100mb")
+        .option("appendonly", "yes")
+        .start();
+    let report = expect(&doctor_with(&layer, &server.url()), &[], &[]);
+    let memory = check(&report, "store_memory");
+    assert_eq!(memory["status"], "warning", "{memory}");
+    assert_contains(
+        &memory,
+        "detail",
+        "maxmemory-policy noeviction, limit 105 MB",
+    );
+    assert_contains(&memory, "detail", "to a disk");
+    assert_contains(&memory, "remedy", "volatile-ttl");
+    let mut text = at(&layer, &["doctor"]);
+    text.env("LAYER_SHARED_CACHE", server.url());
+    let outcome = run(text);
+    outcome.assert_code(0);
+    outcome.assert_stdout_contains("store_memory   WARNING ");
+    assert!(
+        outcome.stdout.ends_with("All checks passed. 1 warning.\n"),
+        "wrong summary: {}",
+        outcome.all()
+    );
+
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]);
+    let report = expect(&doctor_with(&layer, &server.url()), &[], &[]);
+    assert_eq!(check(&report, "store_memory")["status"], "passed");
 }

@@ -366,3 +366,56 @@ fn the_printed_commands_run_in_a_shell() {
         assert_eq!(child.wait(), 0, "wrong exit code after SIGTERM");
     }
 }
+
+#[test]
+fn flags_for_a_browser_are_passed_to_the_emulator() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let authority = folder.path().join("authority.pem");
+    let start = |more: &[&str]| {
+        let mut command = bare(&["emulator", "--json", "--demo-data", "--authority-key"]);
+        command.arg(&authority).args(more);
+        started(command)
+    };
+    let pem = |ready: &Value| std::fs::read_to_string(ready["ca_file"].as_str().unwrap()).unwrap();
+    let (mut first, ready) = start(&[]);
+    let before = pem(&ready);
+    assert_eq!(
+        ready["console_url"],
+        format!("{}/", ready["control_url"].as_str().unwrap()),
+        "wrong address of the console: {ready}"
+    );
+    let settings = control(&ready, "/settings");
+    assert!(
+        settings.contains(r#""demo_data":true"#),
+        "the emulator must have demo data: {settings}"
+    );
+    first.signal("TERM");
+    assert_eq!(first.wait(), 0, "wrong exit code");
+
+    let (_second, ready) = start(&["--no-console"]);
+    assert_eq!(pem(&ready), before, "the authority must be the same");
+    assert!(ready["console_url"].is_null(), "there must be no console");
+
+    let missing = folder.path().join("missing").join("authority.pem");
+    let mut command = bare(&["emulator", "--json", "--authority-key"]);
+    command.arg(&missing);
+    let refused = run(command);
+    assert_eq!(refused.code, 12, "wrong exit code: {}", refused.all());
+    assert!(
+        refused.all().contains("check the path"),
+        "the error must say what to do: {}",
+        refused.all()
+    );
+}
+
+/// The response to a `GET` of the control API.
+fn control(ready: &Value, path: &str) -> String {
+    let url = ready["control_url"].as_str().unwrap();
+    let host = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
+}

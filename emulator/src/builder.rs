@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::state::tls::Tls;
 use crate::state::tokens::TokenKind;
 use crate::thread::{self, Listeners};
 use crate::tls::authority::Authority;
+use crate::tls::authority_file;
 use crate::tls::options::{HttpVersions, TlsTrouble, TlsVersions};
 
 /// Builds an [`Emulator`]. Every setting has a default, described at its method.
@@ -49,10 +51,12 @@ pub struct EmulatorBuilder {
     /// The outer `None`: the limit of the environment.
     rate_limit: Option<Option<u32>>,
     demo_data: bool,
+    console: bool,
     idle_timeout: Option<Duration>,
     requests_per_connection: Option<u32>,
     tls: bool,
     authority_key: Option<String>,
+    authority_file: Option<PathBuf>,
     tls_trouble: Option<TlsTrouble>,
     tls_versions: TlsVersions,
     http_versions: HttpVersions,
@@ -81,10 +85,12 @@ impl Default for EmulatorBuilder {
             business_expires_in: None,
             rate_limit: None,
             demo_data: false,
+            console: true,
             idle_timeout: None,
             requests_per_connection: None,
             tls: false,
             authority_key: None,
+            authority_file: None,
             tls_trouble: None,
             tls_versions: TlsVersions::default(),
             http_versions: HttpVersions::default(),
@@ -278,6 +284,13 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Whether the address of the control API shows the console, a page for a
+    /// browser; by default it does.
+    pub const fn console(mut self, console: bool) -> Self {
+        self.console = console;
+        self
+    }
+
     /// Closes connections that were idle for this time, in whole milliseconds of real
     /// time. By default they stay open.
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
@@ -305,6 +318,19 @@ impl EmulatorBuilder {
     pub fn authority_key(mut self, pem: impl Into<String>) -> Self {
         self.tls = true;
         self.authority_key = Some(pem.into());
+        self
+    }
+
+    /// Uses HTTPS with the certificate authority of this file, so that a browser has
+    /// to trust it only once. If the file does not exist, the start makes it with
+    /// a new key and its certificate, readable only by its owner.
+    ///
+    /// The certificate is valid for ten years, and only for the hosts of this
+    /// emulator: `localhost`, `127.0.0.1`, `::1`, the [`name`](Self::name)s and the
+    /// [`api_address`](Self::api_address). A later start with another name fails.
+    pub fn authority_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls = true;
+        self.authority_file = Some(path.into());
         self
     }
 
@@ -384,7 +410,15 @@ impl EmulatorBuilder {
         let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
         names.extend(self.api_address.map(|address| address.to_string()));
         names.extend_from_slice(&self.names);
-        let authority = Authority::new(self.authority_key.as_deref(), names)?;
+        let authority = match (&self.authority_file, &self.authority_key) {
+            (Some(_), Some(_)) => {
+                return Err(EmulatorError::Invalid(
+                    "authority_file and authority_key must not be set both".to_owned(),
+                ));
+            }
+            (Some(path), None) => authority_file::load_or_create(path, names)?,
+            (None, key) => Authority::new(key.as_deref(), names)?,
+        };
         Tls::new(
             authority,
             self.tls_trouble,
@@ -427,6 +461,7 @@ impl EmulatorBuilder {
             invalid_client_status: self.invalid_client_status,
             businesses,
             http_versions: self.http_versions,
+            console: self.console,
             proxy_tls: self.proxy_tls,
             settings: Settings {
                 access_token_lifetime: whole_seconds(self.access_token_lifetime),

@@ -16,6 +16,7 @@ use crate::server::addresses::Addresses;
 use crate::state::clock::millis;
 use crate::state::connections::ConnectionAction;
 use crate::state::counters::Counters;
+use crate::state::issued::IssuedToken;
 use crate::state::log::{LogEntry, MAX_ENTRIES};
 use crate::state::settings::{ProxyCredentials, whole_millis, whole_seconds};
 use crate::state::shared::State;
@@ -69,6 +70,13 @@ impl Emulator {
     #[must_use]
     pub fn control_url(&self) -> String {
         self.addresses.control_url()
+    }
+
+    /// The URL of the console, a page for a browser; `None` without a console.
+    #[must_use]
+    pub fn console_url(&self) -> Option<String> {
+        let on = self.state.config.console;
+        on.then(|| format!("{}/", self.control_url()))
     }
 
     /// The URL of the proxy, without credentials; `None` without a proxy.
@@ -314,10 +322,23 @@ impl Emulator {
         self.state.issue_access_token(client_id)
     }
 
+    /// The last 1,000 tokens that were issued, oldest first, without the tokens
+    /// themselves.
+    #[must_use]
+    pub fn issued_tokens(&self) -> Vec<IssuedToken> {
+        self.state.issued_tokens()
+    }
+
     /// Revokes one access or business token. Returns false if this emulator did
     /// not issue it.
     pub fn revoke(&self, token: &str) -> bool {
         self.state.tokens.revoke(token)
+    }
+
+    /// Revokes the token with this number, of [`issued_tokens`](Self::issued_tokens).
+    /// Returns false if there is none.
+    pub fn revoke_number(&self, number: u64) -> bool {
+        self.state.tokens.revoke_number(number)
     }
 
     /// Revokes all tokens of a kind that were issued until now.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 /// Reason why an emulator could not start or refused a control call.
 ///
@@ -38,6 +39,16 @@ pub enum EmulatorError {
     /// The client id is not one of the emulator's clients.
     #[error("unknown client id")]
     UnknownClient,
+    /// The file of [`authority_file`](crate::EmulatorBuilder::authority_file) could
+    /// not be read or created.
+    #[error("cannot read or create authority_file {}: {source}", path.display())]
+    AuthorityFile {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: io::Error,
+    },
     /// A file could not be written.
     #[error("cannot write the file: {0}")]
     Write(#[source] io::Error),

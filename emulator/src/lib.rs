@@ -57,6 +57,7 @@ pub use state::basic_auth::BasicDecoding;
 pub use state::connections::ConnectionAction;
 pub use state::counters::{Counters, EndpointCounters};
 pub use state::fingerprints::AuthorizationMark;
+pub use state::issued::IssuedToken;
 pub use state::log::LogEntry;
 pub use state::tokens::TokenKind;
 pub use tls::options::{HttpVersions, TlsTrouble, TlsVersions};

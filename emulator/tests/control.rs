@@ -87,7 +87,8 @@ fn invalid_command_gets_an_error_and_changes_nothing() {
         ("/clock", r#"{"advance": 1}"#, "unknown field `advance`"),
         ("/settings", r#"{"rate_limit": "fast"}"#, "invalid type"),
         ("/settings", r#"{"tls_trouble": "expired"}"#, "plain HTTP"),
-        ("/revoke", "{}", "either"),
+        ("/revoke", "{}", "one of token, number"),
+        ("/settings", r#"{"demo_data": 1}"#, "invalid type"),
         ("/revoke", r#"{"all": "everything"}"#, "unknown variant"),
         ("/rotate", r#"{"client_id": "x"}"#, "client_secret"),
     ] {
@@ -209,6 +210,7 @@ fn settings_can_be_changed_and_null_clears_them() {
             "access_expires_in": null,
             "business_expires_in": null,
             "rate_limit": null,
+            "demo_data": false,
             "idle_timeout_ms": null,
             "requests_per_connection": null,
             "proxy_credentials": null,
@@ -294,7 +296,7 @@ fn held_response_is_sent_after_a_release() {
 }
 
 #[test]
-fn request_of_a_web_page_or_with_a_foreign_host_is_refused() {
+fn request_of_another_web_page_or_with_a_foreign_host_is_refused() {
     let layer = start(Emulator::builder());
     let address = layer.control_address();
     for origin in ["http://localhost:3000", "null", "https://evil.example"] {

@@ -293,3 +293,124 @@ fn rotated_authority_is_trusted_and_the_old_one_is_not_until_a_reset() {
     let plain = start(Emulator::builder());
     common::control(&plain, "POST", "/tls/rotate", "").expect_status(400);
 }
+
+/// A file that does not exist yet, and is removed at the end.
+struct AuthorityFile(std::path::PathBuf);
+
+impl AuthorityFile {
+    fn new(test: &str) -> Self {
+        let name = format!("layerfi-authority-{}-{test}.pem", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for AuthorityFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn authority_in_a_file_is_the_same_after_a_restart() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let file = AuthorityFile::new("restart");
+    let first = start(Emulator::builder().authority_file(&file.0));
+    let mode = std::fs::metadata(&file.0).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "only the owner may read the key");
+    let pem = first.ca_pem().unwrap();
+    let curl = TrustingCurl::of(&first);
+    drop(first);
+    let second = start(Emulator::builder().authority_file(&file.0));
+    assert_eq!(
+        second.ca_pem().unwrap(),
+        pem,
+        "the certificate must be the same"
+    );
+    let url = format!("{}/whoami", second.url());
+    curl.expect_http2(&url, &[]);
+    second.rotate_authority().unwrap();
+    curl.expect(&url, &[], CERTIFICATE_REFUSED);
+    let third = start(Emulator::builder().authority_file(&file.0));
+    curl.expect_http2(&format!("{}/whoami", third.url()), &[]);
+}
+
+#[test]
+fn authority_in_a_file_certifies_no_other_host() {
+    let file = AuthorityFile::new("hosts");
+    let own = start(
+        Emulator::builder()
+            .authority_file(&file.0)
+            .name("layer.test"),
+    );
+    let curl = TrustingCurl::of(&own);
+    let at = |layer: &Emulator, host: &str| {
+        let port = layer.address().port();
+        let resolve = format!("{host}:{port}:127.0.0.1");
+        (format!("https://{host}:{port}/whoami"), resolve)
+    };
+    let (url, resolve) = at(&own, "layer.test");
+    curl.expect_http2(&url, &["--resolve", &resolve]);
+    // Somebody who has the key signs a certificate for another site.
+    let text = std::fs::read_to_string(&file.0).unwrap();
+    let key = &text[text.find("-----BEGIN PRIVATE KEY-----").unwrap()..];
+    let thief = start(Emulator::builder().authority_key(key).name("bank.example"));
+    let (url, resolve) = at(&thief, "bank.example");
+    curl.expect(&url, &["--resolve", &resolve], CERTIFICATE_REFUSED);
+    // A later start says so, instead of the client.
+    let error = start_error(
+        Emulator::builder()
+            .authority_file(&file.0)
+            .name("bank.example"),
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("cannot certify the host bank.example"),
+        "wrong error for another host: {error}"
+    );
+}
+
+#[test]
+fn authority_file_that_is_not_valid_is_refused_without_its_content() {
+    let file = AuthorityFile::new("invalid");
+    drop(start(Emulator::builder().authority_file(&file.0)));
+    let text = std::fs::read_to_string(&file.0).unwrap();
+    let other = AuthorityFile::new("other");
+    drop(start(Emulator::builder().authority_file(&other.0)));
+    let foreign = std::fs::read_to_string(&other.0).unwrap();
+    let (certificate, _) = text.split_once("-----BEGIN PRIVATE KEY-----").unwrap();
+    let key = &foreign[foreign.find("-----BEGIN PRIVATE KEY-----").unwrap()..];
+    for (content, expected) in [
+        (String::new(), "no private key"),
+        (certificate.to_owned(), "no private key"),
+        (key.to_owned(), "no certificate"),
+        (format!("{certificate}{key}"), "another key"),
+        (
+            "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n\
+             -----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n"
+                .to_owned(),
+            "not PKCS#8",
+        ),
+    ] {
+        std::fs::write(&file.0, &content).unwrap();
+        let error = start_error(Emulator::builder().authority_file(&file.0)).to_string();
+        assert!(
+            error.contains(expected) && error.contains("delete it"),
+            "the error must contain {expected:?}: {error}"
+        );
+        assert!(!error.contains("c2Vj"), "the error must not show the key");
+    }
+    let missing = start_error(Emulator::builder().authority_file("/nonexistent/ca.pem"));
+    assert!(
+        matches!(missing, EmulatorError::AuthorityFile { .. }),
+        "wrong error for a folder that does not exist: {missing}"
+    );
+    let both = Emulator::builder()
+        .authority_file(&other.0)
+        .authority_key("x");
+    assert!(
+        matches!(start_error(both), EmulatorError::Invalid(_)),
+        "a key and a file together must be refused"
+    );
+}

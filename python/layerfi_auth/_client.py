@@ -209,6 +209,19 @@ class Client(ClientBase):
             self._start_business_token, business_id, session_duration, min_remaining, timeout
         )
 
+    async def renew_business_token_async(
+        self,
+        business_id: str | UUID,
+        refused: BusinessToken | str,
+        *,
+        session_duration: int | None = None,
+        timeout: float | None = None,
+    ) -> BusinessToken:
+        """Return a token other than a refused one, as `renew_business_token` does."""
+        return await await_call(
+            self._start_renew_business_token, business_id, refused, session_duration, timeout
+        )
+
     async def mint_business_token_async(
         self,
         business_id: str | UUID,

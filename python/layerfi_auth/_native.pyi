@@ -11,6 +11,8 @@ from layerfi_auth._types import (
     EmulatedEnvironment,
     Endpoint,
     Environment,
+    LayerProviderProps,
+    LayerSession,
     Post,
     Settle,
 )
@@ -168,6 +170,26 @@ class Client:
             lifetime by default.
         :param timeout: this call's timeout in seconds; by default the client's.
         """
+    def renew_business_token(
+        self,
+        business_id: str | UUID,
+        refused: BusinessToken | str,
+        *,
+        session_duration: int | None = None,
+        timeout: float | None = None,
+    ) -> BusinessToken:
+        """Return a business token other than one that a page reports as refused.
+
+        Others get the refused one until the new one arrives. Returns the current token if it
+        is another one already, if it is less than 10 seconds old, or after too many refusals,
+        so that a page to which everything answers 401 causes few requests.
+
+        :param business_id: the UUID of the business.
+        :param refused: the token, as an object or as text: the token itself, or its
+            ``Authorization`` header. It is compared in constant time.
+        :param session_duration: 1 to 86400 seconds; 3600 by default.
+        :param timeout: this call's timeout in seconds; by default the client's.
+        """
     def mint_business_token(
         self,
         business_id: str | UUID,
@@ -221,6 +243,15 @@ class Client:
         business_id: str | UUID,
         session_duration: int | None,
         min_remaining: float | None,
+        timeout: float | None,
+    ) -> PendingCall: ...
+    def _start_renew_business_token(
+        self,
+        post: Post,
+        settle: Settle[BusinessToken],
+        business_id: str | UUID,
+        refused: BusinessToken | str,
+        session_duration: int | None,
         timeout: float | None,
     ) -> PendingCall: ...
     def _start_mint_business_token(
@@ -331,7 +362,16 @@ class BusinessToken:
 
         ``expires_in`` is the remaining lifetime now, in whole seconds.
         """
-    def layer_provider_props(self, *, environment: str | None = None) -> dict[str, Any]:
+    def to_session(self) -> LayerSession:
+        """Return what a page needs to show Layer's components, as a dict for a JSON response.
+
+        These are the items of `to_dict`, ``session_duration``, ``layer_provider_props``, and
+        ``renew_in``: the whole seconds after which `Client.business_token` returns another
+        token. Pages use ``expires_in``, and not ``expires_at``, because their users' clocks
+        may be wrong. Send it with ``Cache-Control: no-store``, and only to a user of this
+        business.
+        """
+    def layer_provider_props(self, *, environment: str | None = None) -> LayerProviderProps:
         """Return the props of ``<LayerProvider>`` of ``@layerfi/components``.
 
         These are business, token, and ``environment``, or ``environmentConfigOverride`` if
@@ -465,6 +505,9 @@ class Emulator:
         tls_trouble: _TlsTrouble | None = None,
         tls_versions: Literal["1.2", "1.3", "1.2-1.3"] | None = None,
         http_versions: Literal["1.1", "2", "1.1-2"] | None = None,
+        authority_file: str | PathLike[str] | None = None,
+        demo_data: bool | None = None,
+        console: bool | None = None,
     ) -> Self: ...
     @property
     def url(self) -> str:
@@ -475,6 +518,9 @@ class Emulator:
     @property
     def control_url(self) -> str:
         """The URL of the control API."""
+    @property
+    def console_url(self) -> str | None:
+        """The URL of the console, a page for a browser; ``None`` without a console."""
     @property
     def proxy_url(self) -> str | None:
         """The URL of the proxy, without credentials; ``None`` without a proxy."""

@@ -11,7 +11,10 @@ __all__ = [
     "EmulatedEnvironment",
     "Endpoint",
     "Environment",
+    "EnvironmentConfig",
     "ErrorKind",
+    "LayerProviderProps",
+    "LayerSession",
     "P",
     "Post",
     "Settle",
@@ -63,6 +66,40 @@ class Settle(Protocol[_T_contra]):
     """Takes a call's value or its error on the event loop's thread."""
 
     def __call__(self, value: _T_contra, error: BaseException | None, /) -> None: ...
+
+
+class EnvironmentConfig(TypedDict):
+    """URLs and scope of an environment that is not Layer's own, for ``<LayerProvider>``."""
+
+    environment: str
+    apiUrl: str
+    authUrl: str
+    scope: str
+
+
+class _BusinessProps(TypedDict):
+    businessId: str
+    businessAccessToken: str
+
+
+class LayerProviderProps(_BusinessProps, total=False):
+    """Props of ``<LayerProvider>``: business, token, and one of these two."""
+
+    environment: str
+    environmentConfigOverride: EnvironmentConfig
+
+
+class LayerSession(TypedDict):
+    """What a page needs to show Layer's components."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+    expires_at: str
+    business_id: str
+    session_duration: int
+    renew_in: int
+    layer_provider_props: LayerProviderProps
 
 
 class ClientOptions(TypedDict, total=False):

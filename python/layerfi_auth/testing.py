@@ -103,6 +103,10 @@ class Emulator(EmulatorBase):
     :param tls_trouble: serve HTTPS with a defect, see `set_tls_trouble`.
     :param tls_versions: ``1.2``, ``1.3`` or ``1.2-1.3``, the default.
     :param http_versions: ``1.1``, ``2`` or ``1.1-2``, the default.
+    :param authority_file: serve HTTPS with the certificate authority of this file, so that a
+        browser has to trust it only once; the file is made if it does not exist.
+    :param demo_data: answer with twelve months of books of a business, for a page in a browser.
+    :param console: show a page for a browser at `console_url`; true by default.
     """
 
     def client(self, **options: Unpack[ClientOptions]) -> Client:
@@ -195,7 +199,8 @@ class Emulator(EmulatorBase):
 
         Pass its fields as keywords or a mapping: ``status``, ``body``, ``headers``, ``times``
         (a number or ``"forever"``), ``skip``, ``delay_ms``, ``hold``, ``patch``, ``wire``,
-        ``business_id``, ``path``, ``for_ms``, ``pad_body_to``, ``pad_headers``, ``encoding``.
+        ``business_id``, ``resource``, ``path``, ``for_ms``, ``pad_body_to``, ``pad_headers``,
+        ``encoding``.
         Returns the fault's number, for `remove_fault`.
         """
         fields = {**_mapping(fault), **fields}

@@ -6,6 +6,12 @@ def make_client(environment: Environment) -> Client:
     return Client.from_env(environment=environment)
 """
 
-from layerfi_auth._types import ClientOptions, Environment, ErrorKind
+from layerfi_auth._types import (
+    ClientOptions,
+    Environment,
+    ErrorKind,
+    LayerProviderProps,
+    LayerSession,
+)
 
-__all__ = ["ClientOptions", "Environment", "ErrorKind"]
+__all__ = ["ClientOptions", "Environment", "ErrorKind", "LayerProviderProps", "LayerSession"]

@@ -108,6 +108,25 @@ async fn renew_token(
     client.renew_token(&refused).await
 }
 
+async fn renew_business_token(
+    client: layerfi_auth::Client,
+    business: BusinessId,
+    options: BusinessTokenOptions,
+    refused: layerfi_auth::Secret,
+) -> Result<layerfi_auth::BusinessToken> {
+    client
+        .renew_business_token(&business, options, refused)
+        .await
+}
+
+/// The business token that a page reports as refused, from an argument.
+fn refused_business_token(refused: &Bound<'_, PyAny>) -> PyResult<layerfi_auth::Secret> {
+    match refused.cast::<BusinessToken>() {
+        Ok(refused) => Ok(refused.get().token.secret().into()),
+        Err(_) => Ok(Arg::of_call("refused", refused).text()?.into()),
+    }
+}
+
 /// The token that a server refused, from an argument.
 fn refused_token(refused: &Bound<'_, PyAny>) -> PyResult<layerfi_auth::AccessToken> {
     match refused.cast::<AccessToken>() {
@@ -410,6 +429,56 @@ impl ClientBase {
             call_timeout(timeout)?,
             call,
         )
+    }
+
+    /// Return a business token other than one that a page reports as refused.
+    ///
+    /// Others get the refused one until the new one arrives. Returns the current token if it
+    /// is another one already, if it is less than 10 seconds old, or after too many refusals,
+    /// so that a page to which everything answers 401 causes few requests.
+    ///
+    /// :param business_id: the UUID of the business.
+    /// :param refused: the token, as an object or as text: the token itself, or its
+    ///     ``Authorization`` header. It is compared in constant time.
+    /// :param session_duration: 1 to 86400 seconds; 3600 by default.
+    /// :param timeout: this call's timeout in seconds; by default the client's.
+    #[pyo3(signature = (business_id, refused, *, session_duration=None, timeout=None))]
+    fn renew_business_token(
+        &self,
+        py: Python<'_>,
+        business_id: &Bound<'_, PyAny>,
+        refused: &Bound<'_, PyAny>,
+        session_duration: Given<'_, '_>,
+        timeout: Given<'_, '_>,
+    ) -> PyResult<Py<BusinessToken>> {
+        let timeout = call_timeout(timeout)?;
+        let business = self.business(business_id)?;
+        let options = business_token_options(session_duration, None)?;
+        let refused = refused_business_token(refused)?;
+        pending::block(py, &self.state, timeout, |client| {
+            renew_business_token(client, business, options, refused)
+        })
+    }
+
+    #[allow(clippy::too_many_arguments)] // Those of the Python call, and `post` and `settle`.
+    fn _start_renew_business_token(
+        &self,
+        py: Python<'_>,
+        post: Py<PyAny>,
+        settle: Py<PyAny>,
+        business_id: &Bound<'_, PyAny>,
+        refused: &Bound<'_, PyAny>,
+        session_duration: Given<'_, '_>,
+        timeout: Given<'_, '_>,
+    ) -> PyResult<PendingCall> {
+        let target = EventLoopTarget { post, settle };
+        let timeout = call_timeout(timeout)?;
+        let business = self.business(business_id)?;
+        let options = business_token_options(session_duration, None)?;
+        let refused = refused_business_token(refused)?;
+        pending::start(py, &self.state, target, timeout, |client| {
+            renew_business_token(client, business, options, refused)
+        })
     }
 
     /// Mint a new token for one business. It is not cached.

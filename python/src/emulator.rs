@@ -59,6 +59,15 @@ fn failed(
                 ),
             ))
         }
+        EmulatorError::AuthorityFile { path, source } => {
+            let what = source.to_string();
+            let what = what.split(" (os error").next().unwrap_or_default();
+            PyOSError::new_err((
+                source.raw_os_error(),
+                format!("authority_file cannot be read or created: {what}"),
+                path.clone(),
+            ))
+        }
         EmulatorError::UnknownClient => invalid(
             py,
             "client_id",
@@ -220,6 +229,9 @@ fn builder(options: &Bound<'_, PyDict>) -> PyResult<(EmulatorBuilder, String)> {
             "requests_per_connection" => {
                 builder.requests_per_connection(arg.int(1..=u64::from(u32::MAX), "")?)
             }
+            "authority_file" => builder.authority_file(arg.path()?),
+            "demo_data" => builder.demo_data(arg.flag()?),
+            "console" => builder.console(arg.flag()?),
             "tls_trouble" => builder.tls_trouble(arg.tls_trouble()?),
             "tls_versions" => builder.tls_versions(arg.word(&["1.2", "1.3", "1.2-1.3"])?),
             "http_versions" => builder.http_versions(arg.word(&["1.1", "2", "1.1-2"])?),
@@ -250,7 +262,8 @@ impl EmulatorBase {
             access_token_lifetime=None, business_token_lifetime=None, rate_limit=100, tls=None, \
             port=None, control_port=None, proxy=None, proxy_port=None, proxy_credentials=None, \
             names=None, idle_timeout=None, requests_per_connection=None, tls_trouble=None, \
-            tls_versions=None, http_versions=None)"
+            tls_versions=None, http_versions=None, authority_file=None, demo_data=None, \
+            console=None)"
     )]
     fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let (builder, client_id) = match options {
@@ -294,6 +307,12 @@ impl EmulatorBase {
     #[getter]
     fn control_url(&self) -> String {
         self.emulator.control_url()
+    }
+
+    /// The URL of the console, a page for a browser; ``None`` without a console.
+    #[getter]
+    fn console_url(&self) -> Option<String> {
+        self.emulator.console_url()
     }
 
     /// The URL of the proxy, without credentials; ``None`` without a proxy.

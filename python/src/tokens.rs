@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
+use layerfi_auth::LayerProviderProps;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -264,20 +265,29 @@ impl BusinessToken {
         if let Some(name) = &environment {
             props = props.with_environment(name);
         }
-        let dict = PyDict::new(py);
-        dict.set_item("businessId", props.business_id())?;
-        dict.set_item("businessAccessToken", self.token.secret())?;
-        let Some((api_url, auth_url, scope)) = props.urls() else {
-            dict.set_item("environment", props.environment())?;
-            return Ok(dict);
-        };
-        let config = PyDict::new(py);
-        config.set_item("environment", props.environment())?;
-        config.set_item("apiUrl", api_url)?;
-        config.set_item("authUrl", auth_url)?;
-        config.set_item("scope", scope)?;
-        dict.set_item("environmentConfigOverride", config)?;
-        Ok(dict)
+        props_dict(py, &props, self.token.secret())
+    }
+
+    /// Return what a page needs to show Layer's components, as a dict for a JSON response.
+    ///
+    /// These are the items of `to_dict`, ``session_duration``, ``layer_provider_props``, and
+    /// ``renew_in``: the whole seconds after which `Client.business_token` returns another
+    /// token. Pages use ``expires_in``, and not ``expires_at``, because their users' clocks
+    /// may be wrong. Send it with ``Cache-Control: no-store``, and only to a user of this
+    /// business.
+    fn to_session<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let session = self.token.session();
+        let answer = PyDict::new(py);
+        answer.set_item("access_token", self.token.secret())?;
+        answer.set_item("token_type", "Bearer")?;
+        answer.set_item("expires_in", session.expires_in())?;
+        answer.set_item("expires_at", session.expires_at())?;
+        answer.set_item("business_id", self.token.business_id().as_str())?;
+        answer.set_item("session_duration", session.session_duration())?;
+        answer.set_item("renew_in", session.renew_in())?;
+        let props = props_dict(py, session.layer_provider_props(), self.token.secret())?;
+        answer.set_item("layer_provider_props", props)?;
+        Ok(answer)
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -315,6 +325,28 @@ impl BusinessToken {
     fn __reduce__(&self) -> PyResult<()> {
         Err(not_picklable("BusinessToken"))
     }
+}
+
+/// Props of ``<LayerProvider>``.
+fn props_dict<'py>(
+    py: Python<'py>,
+    props: &LayerProviderProps<'_>,
+    secret: &str,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("businessId", props.business_id())?;
+    dict.set_item("businessAccessToken", secret)?;
+    let Some((api_url, auth_url, scope)) = props.urls() else {
+        dict.set_item("environment", props.environment())?;
+        return Ok(dict);
+    };
+    let config = PyDict::new(py);
+    config.set_item("environment", props.environment())?;
+    config.set_item("apiUrl", api_url)?;
+    config.set_item("authUrl", auth_url)?;
+    config.set_item("scope", scope)?;
+    dict.set_item("environmentConfigOverride", config)?;
+    Ok(dict)
 }
 
 /// The client that the credentials belong to.

@@ -249,6 +249,9 @@ EMULATOR_CALLS = {
 }  # fmt: skip
 
 EMULATOR_SETTINGS = [
+    ("authority_file", 5, TypeError, "authority_file must be a"),
+    ("demo_data", 1, TypeError, "demo_data must be a bool, not int"),
+    ("console", "no", TypeError, "console must be a bool, not str"),
     ("proxy", 1, TypeError, "proxy must be a bool, not int"),
     ("proxy_port", -1, ConfigError, "proxy_port must be 0 to 65535, got -1"),
     ("proxy_credentials", "u:p", TypeError, "proxy_credentials must be a pair of user name and"),

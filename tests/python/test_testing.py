@@ -6,6 +6,7 @@ import errno
 import json
 import shutil
 import socket
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 import layerfi_auth
 from conftest import BUSINESS, business
-from layerfi_auth import ApiError, Client, OAuthError, TlsError
+from layerfi_auth import ApiError, Client, ConfigError, OAuthError, TlsError
 from layerfi_auth.testing import BUSINESS_ID, CLIENT_ID, CLIENT_SECRET, Emulator
 
 
@@ -267,6 +268,47 @@ def test_proxy_leads_every_name_to_the_emulator():
         layer.set_proxy_credentials(None)
     with Emulator() as layer:
         assert layer.proxy_url is None
+
+
+def test_authority_file_is_used_again_after_a_restart(tmp_path):
+    file = tmp_path / "authority.pem"
+    with Emulator(authority_file=file) as layer:
+        pem = layer.ca_pem
+    with Emulator(authority_file=file) as layer:
+        assert layer.ca_pem == pem
+        assert layer.client().token()
+    file.write_text("nonsense")
+    with pytest.raises(ConfigError, match="no private key") as refused:
+        Emulator(authority_file=file)
+    assert refused.value.field == "authority_file"
+    with pytest.raises(FileNotFoundError, match="authority_file cannot be"):
+        Emulator(authority_file=tmp_path / "missing" / "authority.pem")
+
+
+def test_demo_data_console_and_fault_of_a_resource():
+    def status(layer, resource):
+        token = layer.client().business_token(BUSINESS_ID).secret
+        request = urllib.request.Request(
+            f"{layer.url}/v1/businesses/{BUSINESS_ID}/{resource}",
+            headers={"authorization": f"Bearer {token}"},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=60) as response:
+                return response.status, json.load(response)["data"]
+        except urllib.error.HTTPError as error:
+            return error.code, None
+
+    with Emulator(demo_data=True, console=False) as layer:
+        assert layer.console_url is None
+        assert len(status(layer, "bank-transactions")[1]) == 40
+        layer.fault("business_data", resource="vendors", status=503)
+        assert status(layer, "customers")[0] == 200
+        assert status(layer, "vendors")[0] == 503
+        assert layer.log()[-1]["resource"] == "vendors"
+    with Emulator() as layer:
+        assert layer.console_url == f"{layer.control_url}/"
+        assert status(layer, "bank-transactions") == (200, [])
 
 
 def test_rotated_authority_is_written_to_the_file_of_the_environment():

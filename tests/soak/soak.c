@@ -212,12 +212,22 @@ static void *work(void *argument) {
     return NULL;
 }
 
-/* Reads one line; exits if standard input is closed because the parent ended. */
-static void wait_for_a_line(void) {
+/* Reads one line; exits if standard input is closed because the parent ended.
+ * Returns whether it is `count`. */
+static bool wait_for_a_line(void) {
     char line[16];
     if (fgets(line, sizeof line, stdin) == NULL) {
         _exit(1);
     }
+    return strcmp(line, "count\n") == 0;
+}
+
+static uint64_t failed_calls(void) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < sizeof failed / sizeof *failed; i++) {
+        sum += atomic_load(&failed[i]);
+    }
+    return sum;
 }
 
 static void print_figures(const layerfi_stats *stats, double recovered_s) {
@@ -236,11 +246,15 @@ static void print_figures(const layerfi_stats *stats, double recovered_s) {
             comma = ",";
         }
     }
-    printf("},\"clients\":[{\"hits\":%" PRIu64 ",\"stale_serves\":%" PRIu64
-           ",\"refreshes\":%" PRIu64 ",\"token_requests\":%" PRIu64 ",\"mints\":%" PRIu64
-           ",\"retries\":%" PRIu64 ",\"invalidations\":%" PRIu64 ",\"failures\":%" PRIu64 "}]}\n",
-           stats->hits, stats->stale_serves, stats->refreshes, stats->token_requests, stats->mints,
-           stats->retries, stats->invalidations, failures);
+    printf(
+        "},\"clients\":[{\"hits\":%" PRIu64 ",\"stale_serves\":%" PRIu64 ",\"refreshes\":%" PRIu64
+        ",\"token_requests\":%" PRIu64 ",\"mints\":%" PRIu64 ",\"retries\":%" PRIu64
+        ",\"invalidations\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"shared_adopted\":%" PRIu64
+        ",\"shared_published\":%" PRIu64 ",\"shared_alone\":%" PRIu64
+        ",\"shared_rejected\":%" PRIu64 ",\"shared_faults\":%" PRIu64 "}]}\n",
+        stats->hits, stats->stale_serves, stats->refreshes, stats->token_requests, stats->mints,
+        stats->retries, stats->invalidations, failures, stats->shared_adopted,
+        stats->shared_published, stats->shared_alone, stats->shared_rejected, stats->shared_faults);
     fflush(stdout);
 }
 
@@ -269,7 +283,13 @@ int main(int count, char **arguments) {
     puts("{}");
     fflush(stdout);
 
-    wait_for_a_line();
+    uint64_t counted = 0;
+    while (wait_for_a_line()) {
+        uint64_t now = failed_calls();
+        printf("{\"failed\":%" PRIu64 "}\n", now - counted);
+        fflush(stdout);
+        counted = now;
+    }
     double started = now_s();
     while (!take_whoami(client)) {
         CHECK(now_s() - started < RECOVERY_LIMIT_S);

@@ -46,10 +46,12 @@ def say(what: dict) -> None:
     sys.stdout.flush()
 
 
-def wait_for_a_line() -> None:
+def wait_for_a_line() -> str:
     """Read one line; exit if standard input is closed because the parent ended."""
-    if not sys.stdin.readline():
+    line = sys.stdin.readline()
+    if not line:
         os._exit(1)
+    return line.strip()
 
 
 def end(why: str) -> None:
@@ -108,6 +110,10 @@ class Run:
         self.failed = Counter[str]()
         self.slowest = 0.0
         self.max_expired = 0.0
+
+    def count_failed(self) -> int:
+        with self.lock:
+            return sum(self.failed.values())
 
     def new_client(self) -> Client:
         return Client.from_env(proxy=False, **self.timeouts)
@@ -206,7 +212,11 @@ def main() -> None:
         worker.start()
     say({})
 
-    wait_for_a_line()
+    counted = 0
+    while wait_for_a_line() == "count":
+        failed = run.count_failed()
+        say({"failed": failed - counted})
+        counted = failed
     recovered = recover(run)
     run.stop.set()
     for worker in workers:
@@ -234,6 +244,11 @@ def main() -> None:
                     "retries": stats.retries,
                     "invalidations": stats.invalidations,
                     "failures": sum(stats.failures.values()),
+                    "shared_adopted": stats.shared_adopted,
+                    "shared_published": stats.shared_published,
+                    "shared_alone": stats.shared_alone,
+                    "shared_rejected": stats.shared_rejected,
+                    "shared_faults": stats.shared_faults,
                 }
             ],
         }

@@ -200,13 +200,14 @@ impl<V> Entry<V> {
         Duration::from_nanos(now.age(self.requested_at))
     }
 
-    /// Age at which it expires.
+    /// Age up to which it is served to a caller who requires `min_remaining`, or the
+    /// default. Its refreshes are timed by this age.
     #[cfg_attr(
         not(feature = "redis"),
         allow(dead_code, reason = "for a shared cache")
     )]
-    pub(crate) fn lifetime(&self) -> Duration {
-        Duration::from_nanos(self.life)
+    pub(crate) fn oldest(&self, min_remaining: Option<Duration>) -> Duration {
+        Duration::from_nanos(self.limit(min_remaining))
     }
 
     /// When it was requested, which is when its lifetime began.

@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
 use crate::client::Client;
-use crate::config::ProxyServer;
+use crate::config::{Config, ProxyServer};
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{tls_error, tunnel};
 use crate::setting_names::FromVariables;
@@ -104,6 +105,20 @@ impl Trusted {
         let peer = address.strip_suffix(":443").unwrap_or(address);
         let (what, remedy) = tls_error::explain(error, peer, address, &self.roots);
         Error::new(ErrorKind::Tls, what, remedy).naming(self.variables)
+    }
+}
+
+/// A client with the same settings, but without the shared cache and with no token yet. Its
+/// token comes from the token endpoint, which a check of the credentials must ask.
+#[must_use]
+pub fn without_shared_cache(client: &Client) -> Client {
+    let config = Config {
+        shared_cache: None,
+        ..client.engine.config.clone()
+    };
+    Client {
+        engine: Arc::new(Engine::new(config)),
+        timeout: client.timeout,
     }
 }
 

@@ -156,3 +156,89 @@ mod tests {
         );
     }
 }
+
+/// Callers in all orders of their steps. Each step is one under the lock, so this explores
+/// all that threads can do to the breaker.
+#[cfg(all(test, shuttle))]
+mod model {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    use shuttle::thread;
+
+    use super::*;
+    use crate::sys::sync::{Mutex, lock};
+
+    /// What a caller sees of the store.
+    #[derive(Clone, Copy)]
+    enum End {
+        Answer,
+        Failure,
+        Cancelled,
+    }
+
+    #[test]
+    fn b30_model_one_caller_at_a_time_tries_a_store_that_is_down() {
+        for ends in [
+            [End::Answer, End::Failure, End::Cancelled],
+            [End::Failure, End::Failure, End::Cancelled],
+            [End::Cancelled, End::Cancelled, End::Answer],
+        ] {
+            shuttle::check_random(move || run(ends), 5_000);
+            shuttle::check_pct(move || run(ends), 5_000, 3);
+        }
+    }
+
+    fn run(ends: [End; 3]) {
+        let start = Instant::now();
+        let breaker = Arc::new(Mutex::new(Breaker::default()));
+        let trying = Arc::new(AtomicI32::new(0));
+        // How often the log says that it is down, minus how often that it is back.
+        let down = Arc::new(AtomicI32::new(0));
+        let threads: Vec<_> = ends
+            .into_iter()
+            .map(|end| {
+                let (breaker, trying, down) =
+                    (Arc::clone(&breaker), Arc::clone(&trying), Arc::clone(&down));
+                thread::spawn(move || {
+                    // Each call is later than any downtime before it.
+                    for minute in 1..4 {
+                        let now = start + Duration::from_secs(60 * minute);
+                        let Some(permit) = lock(&breaker).enter(now) else {
+                            continue;
+                        };
+                        if permit.is_trial {
+                            let others = trying.fetch_add(1, Ordering::SeqCst);
+                            assert_eq!(others, 0, "two callers try at a time");
+                        }
+                        thread::yield_now();
+                        if permit.is_trial {
+                            trying.fetch_sub(1, Ordering::SeqCst);
+                        }
+                        let mut breaker = lock(&breaker);
+                        match end {
+                            End::Answer if breaker.succeed(permit) => {
+                                down.fetch_sub(1, Ordering::SeqCst);
+                            }
+                            End::Failure if breaker.fail(permit, now, 1.0) => {
+                                down.fetch_add(1, Ordering::SeqCst);
+                            }
+                            End::Answer | End::Failure => {}
+                            End::Cancelled => breaker.cancel(permit),
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let mut breaker = lock(&breaker);
+        let is_logged_as_down = down.load(Ordering::SeqCst);
+        assert_eq!(is_logged_as_down, i32::from(!breaker.is_up()), "the log");
+        let later = start + Duration::from_secs(3_600);
+        let permit = breaker.enter(later).expect("nobody may try again");
+        assert_eq!(breaker.succeed(permit), is_logged_as_down == 1);
+        assert!(breaker.is_up());
+    }
+}

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, Value};
@@ -85,10 +86,17 @@ impl Connection {
         };
         let _expected = self.received.expect_answer();
         self.touch();
-        let answer = redis.send_packed_command(command);
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
+        let mut answer = pin!(redis.send_packed_command(command));
+        let mut answered = tokio::time::timeout(ANSWER_TIMEOUT, answer.as_mut()).await;
+        if answered.is_err() {
+            // It may have come while this process was stopped or had no processor.
+            tokio::task::yield_now().await;
+            if let Some(answer) = answer.now_or_never() {
+                answered = Ok(answer);
+            }
+        }
         self.touch();
-        let error = match answer {
+        let error = match answered {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => Some(error),
             Err(_) => None,

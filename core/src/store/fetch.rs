@@ -300,7 +300,7 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
         let held = self.wanted.held.as_ref()?;
         Some(Held {
             age: held.age(now),
-            lifetime: held.lifetime(),
+            lifetime: held.oldest(self.wanted.min_remaining),
         })
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::breaker::{Breaker, Permit};
 use super::{Found, LookUp, Names, Owner, Published, StoreError, StoreErrorKind, TokenStore};
 use crate::sys::jitter::random;
-use crate::sys::sync::lock;
+use crate::sys::sync::{Mutex, lock};
 
 /// Store in memory. It uses Tokio's timers only if it has a latency or costs.
 pub(crate) struct MemoryStore {

@@ -18,7 +18,7 @@ pub(crate) mod policy;
 pub(crate) mod redis;
 pub(crate) mod seal;
 mod stream;
-#[cfg(all(test, unix, not(shuttle)))]
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -82,6 +82,8 @@ pub(crate) struct Situation {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Held {
     pub(crate) age: Duration,
+    /// Age up to which callers are served without a wait: for a token with a reserve, less
+    /// than its lifetime.
     pub(crate) lifetime: Duration,
 }
 
@@ -216,12 +218,12 @@ pub(crate) fn fits(age: Duration, lifetime: Duration, is_refused: bool, needs: &
     let most = match needs.younger_than {
         Some(held) if age >= held => return false,
         // An older one would be refreshed at once.
-        Some(_) => 0.75,
-        None => 0.95,
+        Some(_) => needs.oldest.mul_f64(0.75),
+        None => needs.oldest.min(lifetime.mul_f64(0.95)),
     };
     // A token that was refused soon after it was issued is returned again, so that a
     // client to which everything answers 401 takes it from nobody else.
-    !(is_refused && age > REFUSED_AGE) && share(age, lifetime) < most && age < needs.oldest
+    !(is_refused && age > REFUSED_AGE) && age < most
 }
 
 /// How long the store keeps a token. `reserve` is the share of the lifetime that must be
@@ -637,6 +639,10 @@ mod tests {
             younger_than: Some(secs(held)),
             oldest: secs(1_000),
         };
+        let refresh_of_half = Needs {
+            oldest: secs(500),
+            ..refresh(499)
+        };
         for (what, age, is_refused, needs, fits_it) in [
             ("new", 0, false, &miss, true),
             ("nearly expired", 950, false, &miss, false),
@@ -652,6 +658,20 @@ mod tests {
             ("younger than the held one", 700, false, &refresh(701), true),
             ("as old as the held one", 700, false, &refresh(700), false),
             ("due for a refresh", 750, false, &refresh(900), false),
+            (
+                "young for a caller who requires half",
+                374,
+                false,
+                &refresh_of_half,
+                true,
+            ),
+            (
+                "due for a refresh with a reserve",
+                375,
+                false,
+                &refresh_of_half,
+                false,
+            ),
             ("refused at once", 10, true, &miss, true),
             ("refused later", 11, true, &miss, false),
         ] {

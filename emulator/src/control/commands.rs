@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use crate::control::context::{CommandError, Control};
 use crate::defaults::DEMO_BUSINESS_ID;
+use crate::endpoint::Endpoint;
 use crate::error::EmulatorError;
 use crate::fault::definition::Fault;
+use crate::resource::RESOURCES;
 use crate::state::connections::ConnectionAction;
 use crate::state::log::MAX_ENTRIES;
 use crate::state::settings::ProxyCredentials;
@@ -45,6 +47,7 @@ pub(crate) fn info(control: &Control) -> Value {
         "api_url": addresses.api_url(),
         "token_url": addresses.token_url(),
         "control_url": addresses.control_url(),
+        "console_url": state.config.console.then(|| format!("{}/", addresses.control_url())),
         "proxy_url": addresses.proxy_url(),
         "scope": state.config.scope,
         "client_ids": state.clients.ids(),
@@ -53,7 +56,7 @@ pub(crate) fn info(control: &Control) -> Value {
         "orders": [
             "GET /", "GET /faults", "POST /faults", "DELETE /faults", "DELETE /faults/{id}",
             "POST /release", "POST /connections", "GET /clock", "POST /clock", "GET /settings", "POST /settings",
-            "POST /tokens", "POST /revoke", "POST /rotate", "GET /credentials", "POST /tls/rotate", "GET /counters", "GET /log",
+            "GET /tokens", "POST /tokens", "GET /snapshot", "POST /revoke", "POST /rotate", "GET /credentials", "POST /tls/rotate", "GET /counters", "GET /log",
             "DELETE /log", "POST /fingerprint", "POST /reset", "POST /shutdown",
         ],
     })
@@ -234,6 +237,10 @@ struct IssueToken {
     client_id: String,
 }
 
+pub(crate) fn tokens(control: &Control) -> CommandResult {
+    Ok(json!({"tokens": write(control.state.issued_tokens())?}))
+}
+
 pub(crate) fn issue(control: &Control, body: &Bytes) -> CommandResult {
     let IssueToken { client_id } = read(body)?;
     let token = control
@@ -247,20 +254,22 @@ pub(crate) fn issue(control: &Control, body: &Bytes) -> CommandResult {
 #[serde(default, deny_unknown_fields)]
 struct Revocation {
     token: Option<String>,
+    number: Option<u64>,
     all: Option<TokenKind>,
 }
 
 pub(crate) fn revoke(control: &Control, body: &Bytes) -> CommandResult {
     let revocation: Revocation = read(body)?;
     let tokens = &control.state.tokens;
-    match (revocation.token, revocation.all) {
-        (Some(token), None) => Ok(json!({"revoked": tokens.revoke(&token)})),
-        (None, Some(kind)) => {
+    match (revocation.token, revocation.number, revocation.all) {
+        (Some(token), None, None) => Ok(json!({"revoked": tokens.revoke(&token)})),
+        (None, Some(number), None) => Ok(json!({"revoked": tokens.revoke_number(number)})),
+        (None, None, Some(kind)) => {
             tokens.revoke_all(kind);
             Ok(json!({"revoked": true}))
         }
         _ => Err(CommandError::bad_request(
-            "set either token, or all to \"access\" or \"business\"",
+            "set one of token, number, or all to \"access\" or \"business\"",
         )),
     }
 }
@@ -319,6 +328,42 @@ pub(crate) fn log(control: &Control, query: &str) -> CommandResult {
         }
     }
     Ok(json!({"entries": write(control.state.traffic.log(after, limit))?}))
+}
+
+/// Entries of the log, and tokens, in one snapshot.
+const SNAPSHOT_ENTRIES: usize = 200;
+
+/// All that the console shows, at one moment, without secrets and tokens. The query
+/// is `after=N`, the number of the last log entry that the reader has.
+pub(crate) fn snapshot(control: &Control, query: &str) -> CommandResult {
+    let state = &control.state;
+    let mut after = 0;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "after" => after = value.parse().map_err(CommandError::bad_request)?,
+            _ => return Err(CommandError::bad_request("the query parameter is after")),
+        }
+    }
+    let (log_from, log) = state.traffic.latest(after, SNAPSHOT_ENTRIES);
+    let mut tokens = state.issued_tokens();
+    let listed = tokens.split_off(tokens.len().saturating_sub(SNAPSHOT_ENTRIES));
+    Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "instance": state.tokens.issuer(),
+        "environment": state.config.environment,
+        "api_url": control.addresses.api_url(),
+        "elapsed_ms": state.traffic.elapsed_ms(),
+        "clock": clock(control),
+        "settings": settings(control),
+        "client_ids": state.clients.ids(),
+        "endpoints": Endpoint::ALL,
+        "resources": RESOURCES.as_slice(),
+        "counters": write(state.traffic.counters())?,
+        "faults": write(state.faults.list())?,
+        "tokens": write(listed)?,
+        "log_from": log_from,
+        "log": write(log)?,
+    }))
 }
 
 pub(crate) fn clear_log(control: &Control) -> Value {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::control::context::{CommandError, Control};
-use crate::control::{commands, guard};
+use crate::control::{commands, console, guard};
 use crate::server::http_server;
 use crate::tls::options::HttpVersions;
 
@@ -34,8 +34,13 @@ async fn handle(
     control: Arc<Control>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, body) = match run(&control, request).await {
-        Ok(body) => (StatusCode::OK, body),
+    let wants_console = control.state.config.console
+        && request.method() == Method::GET
+        && request.uri().path() == "/"
+        && console::is_wanted(request.headers());
+    let (status, body) = match run(&control, request, wants_console).await {
+        Ok(None) => return Ok(console::page()),
+        Ok(Some(body)) => (StatusCode::OK, body),
         Err(CommandError(status, text)) => (status, json!({"error": text})),
     };
     let mut response = Response::new(Full::from(body.to_string()));
@@ -46,9 +51,17 @@ async fn handle(
     Ok(response)
 }
 
-async fn run(control: &Control, request: Request<Incoming>) -> Result<Value, CommandError> {
-    guard::check(request.headers())
+/// Runs a command and returns its result; `None` for the console.
+async fn run(
+    control: &Control,
+    request: Request<Incoming>,
+    wants_console: bool,
+) -> Result<Option<Value>, CommandError> {
+    guard::check(request.headers(), wants_console)
         .map_err(|text| CommandError(StatusCode::FORBIDDEN, text.to_owned()))?;
+    if wants_console {
+        return Ok(None);
+    }
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, MAX_BODY_BYTES)
         .collect()
@@ -61,10 +74,11 @@ async fn run(control: &Control, request: Request<Incoming>) -> Result<Value, Com
         })?
         .to_bytes();
     let path = parts.uri.path();
+    let query = parts.uri.query().unwrap_or_default();
     let get = parts.method == Method::GET;
     let post = parts.method == Method::POST;
     let delete = parts.method == Method::DELETE;
-    match path {
+    let result = match path {
         "/" if get => Ok(commands::info(control)),
         "/faults" if get => commands::list_faults(control),
         "/faults" if post => commands::add_faults(control, &body),
@@ -75,13 +89,15 @@ async fn run(control: &Control, request: Request<Incoming>) -> Result<Value, Com
         "/connections" if post => commands::connections(control, &body),
         "/settings" if get => Ok(commands::settings(control)),
         "/settings" if post => commands::change_settings(control, &body),
+        "/snapshot" if get => commands::snapshot(control, query),
+        "/tokens" if get => commands::tokens(control),
         "/tokens" if post => commands::issue(control, &body),
         "/revoke" if post => commands::revoke(control, &body),
         "/rotate" if post => commands::rotate(control, &body),
         "/credentials" if get => Ok(commands::credentials(control)),
         "/tls/rotate" if post => commands::rotate_authority(control),
         "/counters" if get => commands::counters(control),
-        "/log" if get => commands::log(control, parts.uri.query().unwrap_or_default()),
+        "/log" if get => commands::log(control, query),
         "/log" if delete => Ok(commands::clear_log(control)),
         "/fingerprint" if post => commands::fingerprint(control, &body),
         "/reset" if post => Ok(commands::reset(control)),
@@ -93,5 +109,6 @@ async fn run(control: &Control, request: Request<Incoming>) -> Result<Value, Com
                 "unknown command; GET / lists all commands".to_owned(),
             )),
         },
-    }
+    };
+    result.map(Some)
 }

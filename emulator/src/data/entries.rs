@@ -6,9 +6,9 @@ use time::Date;
 use uuid::{Builder, Uuid};
 
 use crate::data::accounts::{
-    ADVERTISING, ADVISERS, Account, BANK_FEES, CARD, CHECKING, EQUIPMENT, INSURANCE, LOAN,
-    MATERIALS, MEALS, OFFICE, PAYROLL, PRODUCTS, RENT, SERVICES, SOFTWARE, SUBCONTRACTORS, TAXES,
-    TRAVEL, UTILITIES,
+    ADVERTISING, ADVISERS, Account, BANK_FEES, CARD, CHECKING, EQUIPMENT, EXCLUDED, INSURANCE,
+    LOAN, MATERIALS, MEALS, OFFICE, PAYROLL, PRODUCTS, RENT, SERVICES, SOFTWARE, SUBCONTRACTORS,
+    TAXES, TRAVEL, UTILITIES,
 };
 use crate::data::calendar::YearMonth;
 
@@ -143,7 +143,7 @@ impl Template {
 }
 
 /// The transactions of a month, without the payment of the card.
-static MONTH: [Template; 28] = [
+static MONTH: [Template; 29] = [
     money_out(1, "Mission Street Properties", &RENT, 2_400, Change::Fixed),
     money_in(2, "Harbor Dental Group", &SERVICES, 6_400),
     money_out(3, "Northwind Mail", &SOFTWARE, 72, Change::Fixed).by_card(),
@@ -192,6 +192,7 @@ static MONTH: [Template; 28] = [
         .by_card()
         .for_review(),
     money_out(26, "Community Bank loan payment", &LOAN, 450, Change::Fixed),
+    money_out(26, "Owner's draw", &EXCLUDED, 7_000, Change::Fixed),
     money_in(27, "Storefront payout", &PRODUCTS, 2_060),
     money_out(
         28,

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::data::accounts::{ACCOUNTS, Account, CARD, CHECKING, EXCLUDED, Kind, UNCATEGORIZED};
 use crate::data::book::Book;
-use crate::data::calendar::{day_text, noon_text};
+use crate::data::calendar::noon_text;
 use crate::data::entries::{Entry, Line, id_of};
 use crate::data::json::page;
 use crate::data::request::DataRequest;
@@ -167,7 +167,7 @@ fn transaction(book: &Book, entry: &Entry) -> Value {
         "direction": if entry.is_money_in { "CREDIT" } else { "DEBIT" },
         "amount": entry.cents,
         "counterparty_name": entry.counterparty,
-        "description": format!("{} {}", entry.counterparty, day_text(entry.day)),
+        "description": entry.counterparty,
         "account_name": entry.bank.display_name,
         "account_mask": mask(entry.bank),
         "account_institution": {"name": BANK, "logo": null},

@@ -135,6 +135,22 @@ impl RequestLog {
             .collect()
     }
 
+    /// The last `limit` entries with a number above `after`, oldest first, and the
+    /// number of the oldest entry that exists or will exist.
+    pub(crate) fn latest(&self, after: u64, limit: usize) -> (u64, Vec<LogEntry>) {
+        let first = self.entries.front().map(|entry| entry.number);
+        let mut latest: Vec<LogEntry> = self
+            .entries
+            .iter()
+            .rev()
+            .take_while(|entry| entry.number > after)
+            .take(limit)
+            .cloned()
+            .collect();
+        latest.reverse();
+        (first.unwrap_or(self.last_number + 1), latest)
+    }
+
     /// Removes all entries. Numbers continue, because requests in flight use them.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();

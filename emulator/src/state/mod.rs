@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod connections;
 pub(crate) mod counters;
 pub(crate) mod fingerprints;
+pub(crate) mod issued;
 pub(crate) mod log;
 pub(crate) mod rate_limiter;
 pub(crate) mod settings;

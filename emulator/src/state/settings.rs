@@ -19,6 +19,8 @@ pub(crate) struct Config {
     /// `None`: every UUID is a business of the clients.
     pub(crate) businesses: Option<HashSet<Uuid>>,
     pub(crate) http_versions: HttpVersions,
+    /// Whether the control API serves the console page.
+    pub(crate) console: bool,
     /// Whether clients reach the proxy over TLS.
     pub(crate) proxy_tls: bool,
     /// The settings at start, which a reset restores.

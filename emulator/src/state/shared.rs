@@ -15,10 +15,11 @@ use crate::state::clients::Clients;
 use crate::state::clock::Clock;
 use crate::state::connections::Connections;
 use crate::state::fingerprints::Fingerprints;
+use crate::state::issued::{Issued, IssuedToken};
 use crate::state::rate_limiter::RateLimiter;
 use crate::state::settings::{Config, Settings};
 use crate::state::tls::{ServedTls, Tls};
-use crate::state::tokens::{Grant, TokenKind, Tokens};
+use crate::state::tokens::{Grant, TokenKind, Tokens, expiry};
 use crate::state::traffic::Traffic;
 use crate::tls::options::TlsTrouble;
 
@@ -30,6 +31,7 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) clients: Clients,
     pub(crate) tokens: Tokens,
+    issued: Issued,
     pub(crate) rate_limiter: RateLimiter,
     pub(crate) faults: Faults,
     pub(crate) releases: Releases,
@@ -53,6 +55,7 @@ impl State {
             clock: Clock::default(),
             clients,
             tokens: Tokens::new()?,
+            issued: Issued::default(),
             rate_limiter: RateLimiter::new(config.settings.rate_limit),
             faults: Faults::default(),
             releases: Releases::new(),
@@ -92,9 +95,30 @@ impl State {
             scope: &self.config.scope,
             lifetime_seconds: seconds,
         };
-        let token = self.tokens.issue(&grant, self.clock.now())?;
-        self.traffic.issued(TokenKind::of(business));
+        let now = self.clock.now();
+        let (token, number) = self.tokens.issue(&grant, now)?;
+        let kind = TokenKind::of(business);
+        self.issued.add(IssuedToken {
+            number,
+            kind,
+            client_id: client.to_owned(),
+            business_id: business,
+            issued_at_ms: now,
+            expires_at_ms: expiry(now, seconds),
+            fingerprint: self.fingerprints.hash(&token),
+            revoked: false,
+        });
+        self.traffic.issued(kind);
         Some(token)
+    }
+
+    /// The last tokens that were issued, oldest first.
+    pub(crate) fn issued_tokens(&self) -> Vec<IssuedToken> {
+        let mut tokens = self.issued.list();
+        for token in &mut tokens {
+            token.revoked = self.tokens.is_revoked(token.number, token.kind);
+        }
+        tokens
     }
 
     /// Issues an access token without a request to the token endpoint. `None`

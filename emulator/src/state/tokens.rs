@@ -134,10 +134,11 @@ impl Tokens {
         })
     }
 
-    /// `None` if the token cannot be signed.
-    pub(crate) fn issue(&self, grant: &Grant<'_>, now: UnixMillis) -> Option<String> {
+    /// The token and its number. `None` if the token cannot be signed.
+    pub(crate) fn issue(&self, grant: &Grant<'_>, now: UnixMillis) -> Option<(String, u64)> {
         let lifetime = i64::try_from(grant.lifetime_seconds).unwrap_or(i64::MAX / 2_000);
         let iat = now.div_euclid(1_000);
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let mut claims = Claims {
             sub: grant.client_id.to_owned(),
             iss: self.issuer.clone(),
@@ -155,8 +156,8 @@ impl Tokens {
             exp: iat.saturating_add(lifetime),
             jti: random_uuid().to_string(),
             private: PrivateClaims {
-                number: self.next_number.fetch_add(1, Ordering::Relaxed),
-                exp_ms: now.saturating_add(lifetime.saturating_mul(1_000)),
+                number,
+                exp_ms: expiry(now, grant.lifetime_seconds),
                 padding: String::new(),
             },
         };
@@ -172,7 +173,7 @@ impl Tokens {
         let signature = self.key.sign(&self.random, token.as_bytes()).ok()?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
-        Some(token)
+        Some((token, number))
     }
 
     /// The claims of a token that is genuine, not expired and not revoked.
@@ -181,16 +182,24 @@ impl Tokens {
         if now >= claims.private.exp_ms {
             return Err(Refusal::Expired);
         }
-        let number = claims.private.number;
-        let revoked = lock(&self.revoked);
-        let before = match TokenKind::of(claims.business_id) {
-            TokenKind::Access => revoked.access_before,
-            TokenKind::Business => revoked.business_before,
-        };
-        if number < before || revoked.numbers.contains(&number) {
+        if self.is_revoked(claims.private.number, TokenKind::of(claims.business_id)) {
             return Err(Refusal::Revoked);
         }
         Ok(claims)
+    }
+
+    /// A text that differs between emulators.
+    pub(crate) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    pub(crate) fn is_revoked(&self, number: u64, kind: TokenKind) -> bool {
+        let revoked = lock(&self.revoked);
+        let before = match kind {
+            TokenKind::Access => revoked.access_before,
+            TokenKind::Business => revoked.business_before,
+        };
+        number < before || revoked.numbers.contains(&number)
     }
 
     /// The claims of a token with a valid signature.
@@ -206,12 +215,18 @@ impl Tokens {
 
     /// Revokes one token. Returns false if this emulator did not issue it.
     pub(crate) fn revoke(&self, token: &str) -> bool {
-        let Some(claims) = self.verify(token) else {
+        self.verify(token)
+            .is_some_and(|claims| self.revoke_number(claims.private.number))
+    }
+
+    /// Revokes the token with this number. Returns false if there is none.
+    pub(crate) fn revoke_number(&self, number: u64) -> bool {
+        if number == 0 || number >= self.next_number.load(Ordering::Relaxed) {
             return false;
-        };
+        }
         let mut revoked = lock(&self.revoked);
-        if revoked.numbers.insert(claims.private.number) {
-            revoked.order.push_back(claims.private.number);
+        if revoked.numbers.insert(number) {
+            revoked.order.push_back(number);
         }
         if revoked.order.len() > MAX_REVOKED
             && let Some(oldest) = revoked.order.pop_front()
@@ -232,6 +247,12 @@ impl Tokens {
     }
 }
 
+/// The expiry of a token that is issued now.
+pub(crate) fn expiry(now: UnixMillis, lifetime_seconds: u64) -> UnixMillis {
+    let lifetime = i64::try_from(lifetime_seconds).unwrap_or(i64::MAX / 2_000);
+    now.saturating_add(lifetime.saturating_mul(1_000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +267,7 @@ mod tests {
     #[test]
     fn token_is_valid_until_the_last_millisecond_of_its_lifetime() {
         let tokens = Tokens::new().unwrap();
-        let token = tokens.issue(&GRANT, 1_900).unwrap();
+        let token = tokens.issue(&GRANT, 1_900).unwrap().0;
         assert!(
             (1000..1100).contains(&token.len()),
             "a token must have about 1 KB, got {} bytes",
@@ -267,7 +288,7 @@ mod tests {
     #[test]
     fn claims_are_those_of_an_access_token() {
         let tokens = Tokens::new().unwrap();
-        let token = tokens.issue(&GRANT, 5_000).unwrap();
+        let token = tokens.issue(&GRANT, 5_000).unwrap().0;
         let mut parts = token.split('.').map(|part| {
             serde_json::from_slice::<serde_json::Value>(
                 &URL_SAFE_NO_PAD.decode(part).unwrap_or_default(),
@@ -293,8 +314,8 @@ mod tests {
     #[test]
     fn forged_foreign_and_truncated_tokens_are_refused() {
         let tokens = Tokens::new().unwrap();
-        let token = tokens.issue(&GRANT, 0).unwrap();
-        let foreign = Tokens::new().unwrap().issue(&GRANT, 0).unwrap();
+        let token = tokens.issue(&GRANT, 0).unwrap().0;
+        let foreign = Tokens::new().unwrap().issue(&GRANT, 0).unwrap().0;
         let mut forged = token.clone();
         forged.insert(token.find('.').unwrap() + 5, 'A');
         for bad in [
@@ -322,18 +343,24 @@ mod tests {
             ..GRANT
         };
         let refusal = |token: &str| tokens.check(token, 0).err();
-        let one = tokens.issue(&GRANT, 0).unwrap();
-        let two = tokens.issue(&GRANT, 0).unwrap();
-        let other = tokens.issue(&business, 0).unwrap();
+        let one = tokens.issue(&GRANT, 0).unwrap().0;
+        let two = tokens.issue(&GRANT, 0).unwrap().0;
+        let other = tokens.issue(&business, 0).unwrap().0;
         assert!(tokens.revoke(&one), "an issued token must be revocable");
         assert!(!tokens.revoke("nonsense"), "other text must be unknown");
         let revoked = Some(Refusal::Revoked);
         assert_eq!(refusal(&one), revoked, "the token must be revoked");
         assert_eq!(refusal(&two), None, "another token must stay valid");
+        let (three, number) = tokens.issue(&GRANT, 0).unwrap();
+        assert!(tokens.revoke_number(number), "the number must be known");
+        assert_eq!(refusal(&three), revoked, "its token must be revoked");
+        for unknown in [0, number + 1] {
+            assert!(!tokens.revoke_number(unknown), "{unknown} is no token");
+        }
         tokens.revoke_all(TokenKind::Access);
         assert_eq!(refusal(&two), revoked, "access tokens must be revoked");
         assert_eq!(refusal(&other), None, "business tokens must stay valid");
-        let later = tokens.issue(&GRANT, 0).unwrap();
+        let later = tokens.issue(&GRANT, 0).unwrap().0;
         assert_eq!(refusal(&later), None, "a later token must be valid");
         tokens.revoke_all(TokenKind::Business);
         assert_eq!(refusal(&other), revoked, "business tokens must be revoked");

@@ -102,6 +102,16 @@ impl Traffic {
         lock(&self.records).log.after(after, limit)
     }
 
+    /// The last `limit` entries above `after`, and the oldest entry's number.
+    pub(crate) fn latest(&self, after: u64, limit: usize) -> (u64, Vec<LogEntry>) {
+        lock(&self.records).log.latest(after, limit)
+    }
+
+    /// Milliseconds of real time since the start, as in the log.
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        whole_millis(self.started.elapsed())
+    }
+
     /// Empties the log and the counters, except for what is open or in flight.
     pub(crate) fn clear(&self) {
         self.change(|records| {

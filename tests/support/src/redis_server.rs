@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -56,9 +56,19 @@ pub struct RedisServerBuilder {
     uses_tls: bool,
     options: Vec<(String, String)>,
     password: Option<String>,
+    address: IpAddr,
+    prefix: Vec<String>,
 }
 
 impl RedisServerBuilder {
+    /// Listens at this address, and runs through a command that does not change the
+    /// process id, such as `nsenter`.
+    pub fn elsewhere(mut self, address: IpAddr, prefix: Vec<String>) -> Self {
+        self.address = address;
+        self.prefix = prefix;
+        self
+    }
+
     /// Sets a setting of `redis.conf`, such as `maxmemory` to `1`. Several values are
     /// parted by blanks.
     pub fn option(mut self, name: &str, value: &str) -> Self {
@@ -213,6 +223,8 @@ impl RedisServer {
             uses_tls: false,
             options: Vec::new(),
             password: None,
+            address: [127, 0, 0, 1].into(),
+            prefix: Vec::new(),
         }
     }
 
@@ -222,7 +234,7 @@ impl RedisServer {
 
     /// `127.0.0.1:port`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.settings.address, self.port)
     }
 
     /// URL for the setting `shared_cache`, without a password.
@@ -362,7 +374,7 @@ impl RedisServer {
             (self.port, 0)
         };
         let mut lines = vec![
-            "bind 127.0.0.1".to_owned(),
+            format!("bind {}", settings.address),
             format!("port {plain}"),
             format!("dir {}", self.folder.display()),
             "daemonize no".to_owned(),
@@ -395,7 +407,15 @@ impl RedisServer {
             .append(true)
             .open(&log)
             .unwrap();
-        let mut command = Command::new(settings.kind.program());
+        let program = settings.kind.program();
+        let mut command = match settings.prefix.split_first() {
+            None => Command::new(program),
+            Some((first, others)) => {
+                let mut command = Command::new(first);
+                command.args(others).arg(program);
+                command
+            }
+        };
         command.arg(&config);
         if settings.is_sentinel {
             command.arg("--sentinel");

@@ -7,8 +7,9 @@ mod credentials;
 mod deadline;
 mod environment;
 mod report;
+mod shared_cache;
 
-use layerfi_auth::Client;
+use layerfi_auth::{Client, diagnosis};
 
 use crate::args::SettingsArgs;
 use crate::commands::doctor::deadline::Deadline;
@@ -76,8 +77,9 @@ fn check_client(
                 .is_some()
         };
         clock::check(to_api, &api, client, deadline, report).await?;
+        shared_cache::check(client, deadline, report).await?;
         credentials::check(
-            client,
+            &diagnosis::without_shared_cache(client),
             auth_is_reachable,
             api_is_reachable,
             deadline,

@@ -14,6 +14,8 @@ use crate::time_format::short;
 #[serde(rename_all = "snake_case")]
 enum Status {
     Passed,
+    /// It works, and should be changed.
+    Warning,
     Failed,
     Skipped,
 }
@@ -57,6 +59,17 @@ impl<'a> Report<'a> {
         detail: impl Into<String>,
     ) -> Result<(), Failure> {
         self.add(name, host, Status::Passed, detail.into(), None, None)
+    }
+
+    pub(super) fn warned(
+        &mut self,
+        name: &'static str,
+        host: Option<&str>,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Result<(), Failure> {
+        let remedy = Some(remedy.into());
+        self.add(name, host, Status::Warning, detail.into(), remedy, None)
     }
 
     pub(super) fn failed_as(
@@ -128,6 +141,10 @@ impl<'a> Report<'a> {
             .any(|check| check.status == Status::Failed)
     }
 
+    pub(super) fn to_json(&self) -> Value {
+        json!({ "ok": !self.failed(), "checks": self.checks })
+    }
+
     /// Prints the summary, or the whole report in JSON.
     pub(super) fn finish(&self) -> Result<(), Failure> {
         let count = |status| {
@@ -136,18 +153,22 @@ impl<'a> Report<'a> {
                 .filter(|check| check.status == status)
                 .count()
         };
-        let json = json!({ "ok": !self.failed(), "checks": self.checks });
-        self.output.result(&json, || {
-            let (failed, skipped) = (count(Status::Failed), count(Status::Skipped));
-            let summary = match failed {
+        self.output.result(&self.to_json(), || {
+            let mut summary = match count(Status::Failed) {
                 0 => self.style.green("All checks passed."),
                 1 => self.style.red("1 check failed."),
-                _ => self.style.red(&format!("{failed} checks failed.")),
+                failed => self.style.red(&format!("{failed} checks failed.")),
             };
-            match skipped {
-                0 => format!("\n{summary}"),
-                _ => format!("\n{summary} {skipped} skipped."),
+            match count(Status::Warning) {
+                0 => {}
+                1 => summary.push_str(" 1 warning."),
+                warnings => summary.push_str(&format!(" {warnings} warnings.")),
             }
+            match count(Status::Skipped) {
+                0 => {}
+                skipped => summary.push_str(&format!(" {skipped} skipped.")),
+            }
+            format!("\n{summary}")
         })
     }
 }
@@ -156,6 +177,7 @@ fn line(check: &Check, took: Duration, style: Style) -> String {
     // Padded before escape codes are added, since they have no width.
     let status = match check.status {
         Status::Passed => style.green("ok     "),
+        Status::Warning => style.bold("WARNING"),
         Status::Failed => style.red("FAILED "),
         Status::Skipped => style.dim("skipped"),
     };

@@ -52,6 +52,7 @@ impl Description<'_> {
             "api_url": self.emulator.url(),
             "auth_url": self.emulator.token_url(),
             "control_url": self.emulator.control_url(),
+            "console_url": self.emulator.console_url(),
             "proxy_url": self.emulator.proxy_url(),
             "environment": self.emulator.environment(),
             "scope": self.emulator.scope(),
@@ -69,6 +70,9 @@ impl Description<'_> {
             self.emulator.environment().name()
         ));
         text.push_str(&format!("# Control API: {}\n", self.emulator.control_url()));
+        if let Some(url) = self.emulator.console_url() {
+            text.push_str(&format!("# Console, for a browser: {url}\n"));
+        }
         if let Some(url) = self.emulator.proxy_url() {
             text.push_str(&format!("# Proxy: {url}\n"));
         }

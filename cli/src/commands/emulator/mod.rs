@@ -78,6 +78,8 @@ fn builder(
         .tls_versions(args.tls_versions)
         .http_versions(args.http_versions)
         .environment(environment)
+        .demo_data(args.demo_data)
+        .console(!args.no_console)
         .access_token_lifetime(args.access_token_lifetime)
         .basic_decoding(match settings.basic_encoding {
             Encoding::Raw => BasicDecoding::Raw,
@@ -103,6 +105,9 @@ fn builder(
     }
     for name in &args.names {
         builder = builder.name(name);
+    }
+    if let Some(file) = &args.authority_key {
+        builder = builder.authority_file(file);
     }
     if let Some(trouble) = args.tls_trouble {
         builder = builder.tls_trouble(trouble);

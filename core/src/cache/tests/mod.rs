@@ -57,6 +57,7 @@ pub(super) enum Act {
         age: Duration,
     },
     /// As `Adopt`, if that is enough for the caller; otherwise a new value.
+    #[cfg_attr(not(shuttle), allow(dead_code))] // Only for the model.
     AdoptIfEnough {
         value: u32,
         age: Duration,

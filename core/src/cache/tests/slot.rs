@@ -881,7 +881,7 @@ async fn b30_value_older_than_the_machines_start_has_its_age() {
     let now = bench.cx.clock.now();
     assert_eq!(entry.age(now), Duration::from_secs(2_600));
     assert_eq!(now.age(entry.requested_at()), 2_600_000_000_000);
-    assert_eq!(entry.lifetime(), LIFE - Duration::from_millis(10));
+    assert_eq!(entry.oldest(None), LIFE - Duration::from_millis(10));
     bench.advance(999);
     assert_eq!(bench.hit(), Some(100));
     bench.advance(1);

@@ -44,17 +44,24 @@ type Answer = (Duration, Option<Error>);
 struct Fleet {
     clock: TestClock,
     store: Arc<MemoryStore>,
+    /// Share of a token's lifetime that must be left for callers.
+    reserve: f64,
     requests: AtomicU32,
     answers: Mutex<VecDeque<Answer>>,
 }
 
 impl Fleet {
     fn new() -> Arc<Self> {
+        Self::with_reserve(0.0)
+    }
+
+    fn with_reserve(reserve: f64) -> Arc<Self> {
         let clock = TestClock::following_tokio();
         let of_store = Clock::Test(clock.clone());
         Arc::new(Self {
             clock,
             store: Arc::new(MemoryStore::new(move || of_store.now().wall)),
+            reserve,
             requests: AtomicU32::new(0),
             answers: Mutex::new(VecDeque::new()),
         })
@@ -147,7 +154,7 @@ impl SharedParts {
                 value: Token(format!("token.{number}")),
                 requested_at,
                 lifetime: HOUR,
-                reserve: 0.0,
+                reserve: self.fleet.reserve,
             }),
         }
     }
@@ -158,7 +165,7 @@ impl Source<Token> for Shared {
         let this = Arc::clone(&self.0);
         Box::pin(async move {
             let kind = Kind {
-                reserve: 0.0,
+                reserve: this.fleet.reserve,
                 shares_permanent_failures: true,
                 name: "access",
             };
@@ -414,6 +421,22 @@ async fn b30_refresh_waits_while_the_store_is_down() {
     assert_eq!(other.token().await, "token.3");
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(other.count(Event::SharedAlone), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b04_b30_no_caller_waits_for_a_token_with_a_reserve_while_the_store_is_down() {
+    let fleet = Fleet::with_reserve(0.5);
+    let machine = fleet.machine();
+    machine.token().await;
+    fleet.store.set_faults(|faults| faults.is_down = true);
+    for second in 1..3_600 {
+        sleep(Duration::from_secs(1)).await;
+        let source = || machine.source.clone();
+        let hit = machine.slot.hit(&machine.cx, None, source);
+        assert!(hit.is_some(), "a caller waits after {second} s");
+    }
+    // Refreshes begin at 85 to 92 % of half an hour.
+    assert_eq!(fleet.requests(), 3);
 }
 
 #[tokio::test(start_paused = true)]

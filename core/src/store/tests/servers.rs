@@ -12,8 +12,8 @@ use crate::store::redis::RedisStore;
 use crate::store::{Found, LookUp, Names, Published, StoreError, StoreErrorKind, TokenStore as _};
 use crate::trust::{Trust, TrustStore};
 
-const LEASE: Duration = Duration::from_secs(3);
-const KEEP: Duration = Duration::from_secs(60);
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+pub(super) const KEEP: Duration = Duration::from_secs(60);
 
 fn names(part: &str) -> Names {
     crate::store::cases::names("layerfi", part)
@@ -34,11 +34,11 @@ fn store_trusting(url: &str, ca_pem: &[u8]) -> Arc<RedisStore> {
     RedisStore::new(config.server, Arc::new(trust))
 }
 
-fn store(url: &str) -> Arc<RedisStore> {
+pub(super) fn store(url: &str) -> Arc<RedisStore> {
     store_trusting(url, b"")
 }
 
-async fn look(store: &RedisStore, part: &str) -> Result<LookUp, StoreError> {
+pub(super) async fn look(store: &RedisStore, part: &str) -> Result<LookUp, StoreError> {
     let names = names(part);
     store.look_up(&names, b"", &owner(1), LEASE).await
 }
@@ -74,7 +74,7 @@ fn kind_of(result: Result<LookUp, StoreError>) -> StoreErrorKind {
 }
 
 /// Waits until the breaker lets one caller try, and that one succeeds.
-async fn until_back(store: &RedisStore) {
+pub(super) async fn until_back(store: &RedisStore) {
     let started = std::time::Instant::now();
     while look(store, "back").await.is_err() {
         assert!(started.elapsed() < MAX_WAIT, "the store did not come back");
@@ -533,8 +533,8 @@ async fn b30_cluster_is_used_through_any_of_its_nodes() {
     };
     let redirects = moved();
     assert!(
-        (1..=100).contains(&redirects),
-        "{redirects} redirects for 100 slots"
+        (10..=60).contains(&redirects),
+        "{redirects} redirects for some 60 slots"
     );
     for part in 0..40 {
         assert_eq!(found(&store, &format!("{part}")).await, Found::Lease);
@@ -663,7 +663,7 @@ async fn b30_check_tells_latency_clock_rights_and_memory() {
             .option("user", &format!("reader on >pw {rights} -set"))
             .option("user", &format!("hasty on >pw {rights} -pttl"))
             .start();
-        let checked = check(&*store(&server.url()), "layerfi").await;
+        let checked = check(&store(&server.url()), "layerfi").await;
         assert_eq!(failure(&checked), "");
         assert_eq!(checked.server, server.address());
         assert!(checked.connected_in.is_some());
@@ -683,7 +683,7 @@ async fn b30_check_tells_latency_clock_rights_and_memory() {
         };
         assert!(version.starts_with(expected), "{version}");
         server.command(&["CONFIG", "SET", "appendonly", "yes"]);
-        let checked = check(&*store(&server.url()), "layerfi").await;
+        let checked = check(&store(&server.url()), "layerfi").await;
         assert_eq!(checked.writes_to_disk, Some(true));
         for (user, expected) in [
             ("enough", ""),
@@ -693,7 +693,7 @@ async fn b30_check_tells_latency_clock_rights_and_memory() {
             ("nobody", "WRONGPASS"),
         ] {
             let url = format!("redis://{user}:pw@{}", server.address());
-            let checked = check(&*store(&url), "layerfi").await;
+            let checked = check(&store(&url), "layerfi").await;
             let why = failure(&checked);
             let is_right = why.contains(expected) && why.is_empty() == expected.is_empty();
             assert!(is_right, "{kind:?} {user}: {why}");
@@ -705,7 +705,7 @@ async fn b30_check_tells_latency_clock_rights_and_memory() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    let nowhere = check(&*store("redis://127.0.0.1:1"), "layerfi").await;
+    let nowhere = check(&store("redis://127.0.0.1:1"), "layerfi").await;
     assert_eq!(nowhere.server, "127.0.0.1:1");
     assert!(
         failure(&nowhere).contains("cannot connect"),
@@ -720,5 +720,22 @@ fn failure(checked: &StoreCheck) -> String {
         None => String::new(),
         Some(StoreCheckFailure::Failed(error)) => error.what.to_string(),
         Some(StoreCheckFailure::Refused(what)) => what.clone(),
+    }
+}
+
+#[tokio::test]
+async fn b30_answer_that_came_while_the_process_was_stopped_counts() {
+    let server = RedisServer::start();
+    let store = store(&server.url());
+    for round in 0..5 {
+        assert_eq!(found(&store, "a").await, Found::Lease);
+        let mut asked = std::pin::pin!(look(&store, "a"));
+        let first = futures_util::FutureExt::now_or_never(asked.as_mut());
+        assert!(first.is_none(), "it was answered at once");
+        // The connection sends the command.
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_millis(600));
+        let answer = asked.await;
+        assert!(answer.is_ok(), "round {round}: {answer:?}");
     }
 }

@@ -35,6 +35,8 @@ fn main() {
         "mid_flight_without_handlers" => mid_flight_without_handlers(&client),
         "reader" => reader(),
         "siblings" => siblings(&client),
+        "shared_cache" => shared_cache(&client),
+        "shared_cache_mid_look_up" => shared_cache_mid_look_up(&client),
         other => panic!("unknown scenario: {other}"),
     }
 }
@@ -312,6 +314,50 @@ fn forks_under_load(client: &blocking::Client) {
     for thread in threads {
         thread.join().unwrap();
     }
+    client.whoami().unwrap();
+}
+
+/// Forks while the connection to the shared cache is open. Parent and children use the
+/// store in turns.
+fn shared_cache(client: &blocking::Client) {
+    let business = |number: u32| format!("{number:08x}-0000-4000-8000-000000000000");
+    let mint = |number| client.business_token(&business(number).parse().unwrap());
+    client.token().unwrap();
+    for round in 0..2 {
+        mint(3 * round).unwrap();
+        join(fork(|| {
+            let adopted = client.stats().shared_adopted;
+            mint(3 * round + 1).unwrap();
+            // Of the parent, but from the store, because it was not requested here.
+            assert_eq!(client.stats().shared_adopted, adopted);
+            assert_eq!(
+                client.stats().shared_faults,
+                0,
+                "a call of the child failed"
+            );
+        }));
+        mint(3 * round + 2).unwrap();
+    }
+    let stats = client.stats();
+    assert_eq!(stats.shared_faults, 0, "a call of the parent failed");
+    assert_eq!(stats.shared_published, 5, "{stats:?}");
+}
+
+/// Forks while a thread waits for an answer of the shared cache, which is paused.
+fn shared_cache_mid_look_up(client: &blocking::Client) {
+    let waiting = {
+        let client = client.clone();
+        std::thread::spawn(move || client.token().map(|token| token.secret().to_owned()))
+    };
+    // The store gets half a second; the fork is in between.
+    std::thread::sleep(Duration::from_millis(100));
+    join(fork(|| {
+        client.token().unwrap();
+        client.business_token(&business()).unwrap();
+        client.whoami().unwrap();
+    }));
+    waiting.join().unwrap().unwrap();
+    client.business_token(&business()).unwrap();
     client.whoami().unwrap();
 }
 

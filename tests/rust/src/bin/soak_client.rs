@@ -6,9 +6,10 @@
 //!
 //! Protocol: the program prints one line when it is idle. The first line on
 //! standard input starts the calls; the program prints `{}` when all its threads run.
-//! The second line makes it recover, stop and print its results. It then waits for a
-//! third line, so that its remaining
-//! resources can be sampled. It exits at any time if standard input is closed.
+//! Each line `count` makes it print how many calls failed since the last one. The next
+//! line makes it recover, stop and print its results. It then waits for a last line, so
+//! that its remaining resources can be sampled. It exits at any time if standard input
+//! is closed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -157,14 +158,21 @@ fn stats_as_json(stats: &Stats) -> Value {
         "retries": stats.retries,
         "invalidations": stats.invalidations,
         "failures": stats.failures.iter().map(|(_, count)| count).sum::<u64>(),
+        "shared_adopted": stats.shared_adopted,
+        "shared_published": stats.shared_published,
+        "shared_alone": stats.shared_alone,
+        "shared_rejected": stats.shared_rejected,
+        "shared_faults": stats.shared_faults,
     })
 }
 
 /// Reads one line; exits if standard input is closed because the parent ended.
-fn wait_for_a_line() {
-    if std::io::stdin().read_line(&mut String::new()).unwrap() == 0 {
+fn wait_for_a_line() -> String {
+    let mut line = String::new();
+    if std::io::stdin().read_line(&mut line).unwrap() == 0 {
         std::process::exit(1);
     }
+    line.trim_end().to_owned()
 }
 
 fn main() {
@@ -192,7 +200,12 @@ fn main() {
 
     println!("{{}}");
 
-    wait_for_a_line();
+    let mut counted = 0;
+    while wait_for_a_line() == "count" {
+        let failed = run.failed.lock().unwrap().values().sum::<u64>();
+        println!("{}", json!({"failed": failed - counted}));
+        counted = failed;
+    }
     let started = Instant::now();
     for client in [task_client.clone(), thread_client.as_async().clone()] {
         while let Err(error) = runtime.block_on(client.whoami()) {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::programs::{Report, Stats};
+use crate::programs::{Report, SharedCache, Stats};
 use crate::test_bed::Disruptions;
+#[cfg(test)]
+use crate::test_bed::FailedBesideStore;
 use crate::{BUSINESSES, LIFE, TIMEOUT};
 
 /// The client reads the kernel's coarse clock, which lags by up to one tick:
@@ -42,6 +44,24 @@ pub fn violations_of_all(
             disruptions.token_requests
         ),
     );
+    // A program without a shared cache shows what fails for other reasons, such as a busy
+    // machine.
+    let alone = disruptions.failed_beside_store.iter();
+    let is_clean = alone
+        .clone()
+        .all(|one| one.has_shared_cache || one.failed == 0);
+    for one in alone.filter(|one| is_clean && one.has_shared_cache) {
+        check(
+            one.failed == 0,
+            format!(
+                "{}: {} calls failed while only the store had trouble",
+                one.name, one.failed
+            ),
+        );
+    }
+    for (event, count) in disruptions.store_events() {
+        check(count > 0, format!("the store was never {event}"));
+    }
     // Each kind of disruption occurs in a run of 30 s or more.
     if duration >= Duration::from_secs(30) {
         check(
@@ -101,6 +121,24 @@ pub fn violations_of(report: &Report, elapsed: Duration) -> Vec<String> {
         figures.slowest_ms <= max_ms,
         format!("a call took {} ms, {max_ms} allowed", figures.slowest_ms),
     );
+    let sharing = report.shared_cache == SharedCache::On;
+    let [adopted, faults] = [
+        |stats: &Stats| stats.shared_adopted,
+        |stats: &Stats| stats.shared_faults,
+    ]
+    .map(|count| figures.clients.iter().map(count).sum::<u64>());
+    check(
+        !sharing || adopted > 0,
+        "no token came from the shared cache".to_owned(),
+    );
+    check(
+        !sharing || faults > 0,
+        "no operation of the shared cache failed".to_owned(),
+    );
+    check(
+        sharing || adopted + faults == 0,
+        "a shared cache was used that is off".to_owned(),
+    );
     for stats in &figures.clients {
         let (requests, failures) = bounds(stats, elapsed);
         check(
@@ -148,15 +186,15 @@ pub fn violations_of(report: &Report, elapsed: Duration) -> Vec<String> {
 }
 
 /// Returns the largest number of token requests that the policy allows (expiry,
-/// rejected tokens: five and one per ten seconds, failures, retries) and of
-/// failures (back-off limits them by time).
+/// rejected tokens: five and one per ten seconds, failures, retries, tokens of the
+/// shared cache, which had lived before) and of failures (back-off limits them by time).
 fn bounds(stats: &Stats, elapsed: Duration) -> (f64, f64) {
     let seconds = elapsed.as_secs_f64();
     let by_age = seconds / (LIFE.as_secs_f64() * 0.75);
     let rejections = 5.0 + seconds / 10.0;
     let repeated = (stats.failures + stats.retries) as f64;
     (
-        2.0 + by_age + rejections + repeated,
+        2.0 + by_age + rejections + repeated + stats.shared_adopted as f64,
         2.0 * (BUSINESSES + 1) as f64 * (seconds + 5.0),
     )
 }
@@ -168,7 +206,7 @@ fn each_invariant_can_be_violated() {
     let valid = Report::example();
     assert_eq!(violations_of(&valid, elapsed), Vec::<String>::new());
     type Change = fn(&mut Report);
-    let changes: [(&str, Change); 11] = [
+    let changes: [(&str, Change); 14] = [
         ("too little happened", |report| report.figures.served = 100),
         ("expired token was served", |report| {
             report.figures.max_expired_us = 10_000
@@ -190,6 +228,15 @@ fn each_invariant_can_be_violated() {
         ("not bounded", |report| report.early.max.files = 500),
         ("files grow", |report| report.late.median.files += 20),
         ("at the end", |report| report.at_end.threads += 1),
+        ("no token came from", |report| {
+            report.figures.clients[0].shared_adopted = 0;
+        }),
+        ("no operation of the shared", |report| {
+            report.figures.clients[0].shared_faults = 0;
+        }),
+        ("that is off", |report| {
+            report.shared_cache = SharedCache::Off;
+        }),
     ];
     for (words, change) in changes {
         let mut report = Report::example();
@@ -205,6 +252,22 @@ fn each_invariant_can_be_violated() {
         freezes: 1,
         few_files: 1,
         frozen_connections: 1,
+        store_kills: 1,
+        store_pauses: 1,
+        store_flushes: 1,
+        store_fills: 1,
+        failed_beside_store: vec![
+            FailedBesideStore {
+                name: "shared",
+                has_shared_cache: true,
+                failed: 0,
+            },
+            FailedBesideStore {
+                name: "alone",
+                has_shared_cache: false,
+                failed: 0,
+            },
+        ],
         token_requests: valid.figures.clients[0].token_requests + MAX_ATTEMPTS,
         ..Disruptions::default()
     };
@@ -215,6 +278,13 @@ fn each_invariant_can_be_violated() {
     disruptions.can_limit_threads = true;
     disruptions.few_files = 0;
     disruptions.frozen_connections = 0;
+    disruptions.store_flushes = 0;
+    disruptions.failed_beside_store[0].failed = 1;
     let violations = violations_of_all(&disruptions, &reports, elapsed);
-    assert_eq!(violations.len(), 6, "{violations:?}");
+    // One of them is that the store was never cut off.
+    assert_eq!(violations.len(), 9, "{violations:?}");
+    // On a machine that makes calls fail for other reasons, this is not judged.
+    disruptions.failed_beside_store[1].failed = 1;
+    let violations = violations_of_all(&disruptions, &reports, elapsed);
+    assert_eq!(violations.len(), 8, "{violations:?}");
 }

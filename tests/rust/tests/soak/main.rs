@@ -1,10 +1,11 @@
 //! Soak test. The emulator runs in its own process: it returns faults, is killed,
 //! restarted and frozen, its certificate authority is replaced, and the network to it
-//! is cut and loses packets. Meanwhile one program per language makes calls from tasks
-//! and threads and creates and drops clients, at times with few threads and few file
-//! descriptors. At the end no expired token was served, the number of requests is
-//! bounded, all clients have recovered, no resource has grown, and nothing was written
-//! to standard error.
+//! is cut and loses packets. The store of the shared cache is paused, killed, wiped, filled
+//! and cut off. Meanwhile one program per language makes calls from tasks and threads and
+//! creates and drops clients, at times with few threads and few file descriptors; one more
+//! has no shared cache. At the end no expired token was served, the number of requests is
+//! bounded, no call failed because of the store, all clients have recovered, no resource
+//! has grown, and nothing was written to standard error.
 //!
 //! `cargo test` runs it for a few seconds with the Rust program on loopback.
 //! `make soak` runs it for ten minutes with all programs (`LAYERFI_SOAK=all`),
@@ -22,7 +23,7 @@ mod test_bed;
 use std::time::{Duration, Instant};
 
 use network::Network;
-use programs::Program;
+use programs::{Program, SharedCache};
 use test_bed::TestBed;
 
 /// Lifetime of tokens: short, so that a run contains many expiries.
@@ -33,7 +34,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const BUSINESSES: usize = 12;
 
 /// Time limit for starting, recovering and ending, beyond the disruptions.
-const SETUP_LIMIT: Duration = Duration::from_secs(180);
+const SETUP_LIMIT: Duration = Duration::from_secs(240);
 
 /// Ends this process, and with it the others, if the run takes too long.
 fn limit_run_time(duration: Duration) {
@@ -45,7 +46,7 @@ fn limit_run_time(duration: Duration) {
 }
 
 #[test]
-fn b05_b06_b08_b14_b25_b26_soak() {
+fn b05_b06_b08_b14_b25_b26_b30_soak() {
     let seconds = std::env::var("LAYERFI_SOAK_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -68,12 +69,16 @@ fn b05_b06_b08_b14_b25_b26_soak() {
     let mut test_bed = TestBed::new(network.unwrap_or_else(Network::loopback));
     println!("{}", test_bed.describe());
 
-    let mut programs = vec![Program::rust(&mut test_bed)];
+    let mut programs = vec![
+        Program::rust(&mut test_bed, SharedCache::On),
+        Program::rust(&mut test_bed, SharedCache::Off),
+    ];
     if everything {
         programs.push(Program::c(&mut test_bed));
         programs.push(Program::python(&mut test_bed));
     }
     let started = Instant::now();
+    test_bed.disrupt_store(1 + seconds / 60, &mut programs);
     test_bed.disrupt(duration, &mut programs);
 
     // First tell all programs to end, then wait for each, so that they recover at the

@@ -1,8 +1,9 @@
-//! The network between the clients and the emulator: a pair of virtual Ethernet
-//! devices between two network namespaces, or loopback.
+//! The network between the clients and the servers, which are the emulator and the
+//! store of the shared cache: a pair of virtual Ethernet devices for each server
+//! between two network namespaces, or loopback.
 //!
 //! The test process runs in a new namespace, and so do the clients that it
-//! starts. A sleeping process keeps the emulator's namespace alive. The
+//! starts. A sleeping process keeps the servers' namespace alive. The
 //! namespaces have no name and no route to other networks, so the machine's own
 //! network is not changed or reached, and the kernel removes them when their
 //! last process ends.
@@ -15,23 +16,42 @@ use std::process::{Child, Command, Stdio};
 /// Set if the process already runs in its namespace.
 const INSIDE: &str = "LAYERFI_SOAK_INSIDE";
 
-const NEAR: &str = "soak0";
-const FAR: &str = "soak1";
-const NEAR_ADDRESS: &str = "10.83.0.1";
-const FAR_ADDRESS: &str = "10.83.0.2";
+/// Server that has a link of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    Emulator,
+    Store,
+}
+
+impl Server {
+    /// Names of the devices, at the clients' end and at the server's.
+    const fn devices(self) -> [&'static str; 2] {
+        match self {
+            Self::Emulator => ["soak0", "soak1"],
+            Self::Store => ["soak2", "soak3"],
+        }
+    }
+
+    const fn addresses(self) -> [&'static str; 2] {
+        match self {
+            Self::Emulator => ["10.83.0.1", "10.83.0.2"],
+            Self::Store => ["10.83.1.1", "10.83.1.2"],
+        }
+    }
+}
 
 /// Commands that must work, tried in a temporary namespace.
 const TRIAL: &str = "ip link add soak0 type veth peer name soak1 \
     && tc qdisc add dev soak0 root tbf rate 100kbit burst 1600 limit 1600 \
     && unshare --net true && command -v nsenter >/dev/null";
 
-/// One end of the link.
+/// One end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The clients' end: if it is down, sending fails.
     Clients,
-    /// The emulator's end: if it is down, packets are lost silently.
-    Emulator,
+    /// The server's end: if it is down, packets are lost silently.
+    Server,
 }
 
 pub enum Network {
@@ -39,7 +59,7 @@ pub enum Network {
     Namespaces(Holder),
 }
 
-/// Process that keeps the emulator's namespace while no emulator runs. It ends
+/// Process that keeps the servers' namespace while no server runs. It ends
 /// when its standard input is closed, so at the latest with this process.
 pub struct Holder(Child);
 
@@ -115,26 +135,29 @@ impl Network {
         BufReader::new(holder.stdout.take().unwrap())
             .read_line(&mut here)
             .unwrap();
-        assert_eq!(here, "here\n", "the emulator's namespace");
+        assert_eq!(here, "here\n", "the servers' namespace");
         let pid = holder.id();
         let network = Self::Namespaces(Holder(holder));
         network.ip(End::Clients, "link set lo up");
-        network.ip(End::Emulator, "link set lo up");
-        network.ip(
-            End::Clients,
-            &format!("link add {NEAR} type veth peer name {FAR} netns {pid}"),
-        );
-        for (end, device, address) in [
-            (End::Clients, NEAR, NEAR_ADDRESS),
-            (End::Emulator, FAR, FAR_ADDRESS),
-        ] {
-            network.ip(end, &format!("addr add {address}/30 dev {device}"));
-            network.restore(end);
+        network.ip(End::Server, "link set lo up");
+        for server in [Server::Emulator, Server::Store] {
+            let [near, far] = server.devices();
+            network.ip(
+                End::Clients,
+                &format!("link add {near} type veth peer name {far} netns {pid}"),
+            );
+            let ends = [End::Clients, End::Server];
+            for ((end, device), address) in
+                ends.into_iter().zip([near, far]).zip(server.addresses())
+            {
+                network.ip(end, &format!("addr add {address}/30 dev {device}"));
+                network.restore(server, end);
+            }
         }
         network
     }
 
-    /// Whether the link can be cut and can lose packets.
+    /// Whether the links can be cut and can lose packets.
     pub const fn can_be_cut(&self) -> bool {
         matches!(self, Self::Namespaces(_))
     }
@@ -143,24 +166,36 @@ impl Network {
         matches!(self, Self::Namespaces(_) | Self::Loopback { tls: true })
     }
 
-    /// The address for the emulator to listen on.
-    pub fn address(&self) -> IpAddr {
+    /// The address for the server to listen on.
+    pub fn address(&self, server: Server) -> IpAddr {
         match self {
             Self::Loopback { .. } => [127, 0, 0, 1].into(),
-            Self::Namespaces(_) => FAR_ADDRESS.parse().unwrap(),
+            Self::Namespaces(_) => server.addresses()[1].parse().unwrap(),
         }
     }
 
     /// A command that runs at that end. The started process is the program itself,
     /// not a parent of it.
     pub fn command(&self, end: End, program: &str) -> Command {
-        match (self, end) {
-            (Self::Namespaces(holder), End::Emulator) => {
-                let mut command = Command::new("nsenter");
-                command.args(["--target", &holder.0.id().to_string(), "--net", program]);
-                command
+        let mut words = match end {
+            End::Clients => Vec::new(),
+            End::Server => self.prefix(),
+        };
+        words.push(program.to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        command
+    }
+
+    /// The words before a command that runs at the servers' end.
+    pub fn prefix(&self) -> Vec<String> {
+        match self {
+            Self::Loopback { .. } => Vec::new(),
+            Self::Namespaces(holder) => {
+                ["nsenter", "--target", &holder.0.id().to_string(), "--net"]
+                    .map(str::to_owned)
+                    .to_vec()
             }
-            _ => Command::new(program),
         }
     }
 
@@ -172,28 +207,28 @@ impl Network {
         run(self.command(end, "tc").args(split(what))).unwrap()
     }
 
-    pub fn cut(&self, end: End) {
-        self.ip(end, &format!("link set {} down", end.device()));
+    pub fn cut(&self, server: Server, end: End) {
+        self.ip(end, &format!("link set {} down", end.device(server)));
     }
 
-    pub fn restore(&self, end: End) {
-        self.ip(end, &format!("link set {} up", end.device()));
+    pub fn restore(&self, server: Server, end: End) {
+        self.ip(end, &format!("link set {} up", end.device(server)));
     }
 
-    /// Limits the rate at that end; packets above it are dropped.
+    /// Limits the rate of the emulator's link at that end; packets above it are dropped.
     pub fn lose(&self, end: End, kbit: u64) {
         self.tc(
             end,
             &format!(
                 "qdisc add dev {} root tbf rate {kbit}kbit burst 3000 limit 3000",
-                end.device()
+                end.device(Server::Emulator)
             ),
         );
     }
 
     /// Removes the limit; returns the number of dropped packets.
     pub fn stop_losing(&self, end: End) -> u64 {
-        let device = end.device();
+        let device = end.device(Server::Emulator);
         let queues = self.tc(end, &format!("-s -j qdisc show dev {device}"));
         let queues: serde_json::Value = serde_json::from_str(&queues).unwrap();
         self.tc(end, &format!("qdisc del dev {device} root"));
@@ -202,10 +237,11 @@ impl Network {
 }
 
 impl End {
-    const fn device(self) -> &'static str {
+    const fn device(self, server: Server) -> &'static str {
+        let [near, far] = server.devices();
         match self {
-            Self::Clients => NEAR,
-            Self::Emulator => FAR,
+            Self::Clients => near,
+            Self::Server => far,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Starts the client programs, one per language, samples their resources, ends them
+//! Starts the client programs, samples their resources, ends them
 //! and reads their results. `src/bin/soak_client.rs` documents the protocol.
 
 use std::collections::BTreeMap;
@@ -30,6 +30,14 @@ struct Ready {
 #[serde(deny_unknown_fields)]
 struct Running {}
 
+/// A program's answer to `count`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Count {
+    /// Number of calls that failed since the last `count`.
+    failed: u64,
+}
+
 /// A program's last line: its results.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,10 +66,23 @@ pub struct Stats {
     pub retries: u64,
     pub invalidations: u64,
     pub failures: u64,
+    pub shared_adopted: u64,
+    pub shared_published: u64,
+    pub shared_alone: u64,
+    pub shared_rejected: u64,
+    pub shared_faults: u64,
+}
+
+/// Whether a program's clients have the shared cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedCache {
+    On,
+    Off,
 }
 
 pub struct Program {
     name: &'static str,
+    shared_cache: SharedCache,
     process: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -77,6 +98,7 @@ pub struct Program {
 /// A program's results and the resources it held.
 pub struct Report {
     pub name: &'static str,
+    pub shared_cache: SharedCache,
     pub callers: u64,
     pub figures: Figures,
     pub idle: Sample,
@@ -107,8 +129,13 @@ fn root() -> PathBuf {
 }
 
 impl Program {
-    pub fn rust(test_bed: &mut TestBed) -> Self {
-        Self::start("Rust", test_bed, env!("CARGO_BIN_EXE_soak_client"))
+    pub fn rust(test_bed: &mut TestBed, shared_cache: SharedCache) -> Self {
+        let name = match shared_cache {
+            SharedCache::On => "Rust",
+            SharedCache::Off => "Rust without a shared cache",
+        };
+        let command = Command::new(env!("CARGO_BIN_EXE_soak_client"));
+        Self::start(name, test_bed, command, shared_cache)
     }
 
     /// Links the static library, which a concurrent build does not replace at run time.
@@ -132,7 +159,7 @@ impl Program {
             .status()
             .unwrap();
         assert!(status.success(), "tests/soak/soak.c does not compile");
-        Self::start("C", test_bed, program.to_str().unwrap())
+        Self::start("C", test_bed, Command::new(program), SharedCache::On)
     }
 
     pub fn python(test_bed: &mut TestBed) -> Self {
@@ -143,15 +170,16 @@ impl Program {
         );
         let mut command = Command::new(python);
         command.arg(root().join("tests/soak/soak.py"));
-        Self::start_command("Python", test_bed, command)
+        Self::start("Python", test_bed, command, SharedCache::On)
     }
 
-    fn start(name: &'static str, test_bed: &mut TestBed, program: &str) -> Self {
-        Self::start_command(name, test_bed, Command::new(program))
-    }
-
-    fn start_command(name: &'static str, test_bed: &mut TestBed, mut command: Command) -> Self {
-        test_bed.configure(&mut command);
+    fn start(
+        name: &'static str,
+        test_bed: &mut TestBed,
+        mut command: Command,
+        shared_cache: SharedCache,
+    ) -> Self {
+        test_bed.configure(&mut command, shared_cache);
         let errors = test_bed.files().join(format!("{name}-errors"));
         let mut process = command
             .stdin(Stdio::piped())
@@ -161,6 +189,7 @@ impl Program {
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut program = Self {
             name,
+            shared_cache,
             input: process.stdin.take().unwrap(),
             output: BufReader::new(process.stdout.take().unwrap()),
             process,
@@ -221,6 +250,20 @@ impl Program {
         self.samples.push(sample);
     }
 
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub const fn has_shared_cache(&self) -> bool {
+        matches!(self.shared_cache, SharedCache::On)
+    }
+
+    /// Returns how many calls failed since the last time, or since the start.
+    pub fn count_failed(&mut self) -> u64 {
+        self.send("count");
+        self.read_line::<Count>().failed
+    }
+
     pub fn tell_to_end(&mut self) {
         self.send("end");
     }
@@ -242,6 +285,7 @@ impl Program {
         let (early, late) = self.samples.split_at(self.samples.len() / 2);
         let report = Report {
             name: self.name,
+            shared_cache: self.shared_cache,
             callers: self.callers,
             figures,
             idle: self.idle,
@@ -283,6 +327,7 @@ impl Report {
         };
         Self {
             name: "example",
+            shared_cache: SharedCache::On,
             callers: 20,
             figures: Figures {
                 served: 100_000,
@@ -300,6 +345,11 @@ impl Report {
                     retries: 0,
                     invalidations: 0,
                     failures: 0,
+                    shared_adopted: 10,
+                    shared_published: 0,
+                    shared_alone: 0,
+                    shared_rejected: 0,
+                    shared_faults: 1,
                 }],
             },
             idle: held,

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use layerfi_auth_tests::{Random, remove_settings};
+use layerfi_auth_tests::{Random, RedisServer, ServerKind, remove_settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::network::{End, Network};
-use crate::programs::Program;
+use crate::network::{End, Network, Server};
+use crate::programs::{Program, SharedCache};
 use crate::{ATTEMPT_TIMEOUT, BUSINESSES, CONNECT_TIMEOUT, LIFE, TIMEOUT};
 
 /// How often the client processes are sampled.
@@ -25,7 +25,7 @@ fn new_key() -> String {
 }
 
 fn random_end(random: &mut Random) -> End {
-    [End::Clients, End::Emulator][random.below(2) as usize]
+    [End::Clients, End::Server][random.below(2) as usize]
 }
 
 fn up_to(random: &mut Random, longest: Duration) -> Duration {
@@ -44,7 +44,7 @@ struct EmulatorProcess {
 impl EmulatorProcess {
     fn start(network: &Network, port: u16, authority_key: Option<&str>) -> Self {
         let mut process = network
-            .command(End::Emulator, env!("CARGO_BIN_EXE_emulator_process"))
+            .command(End::Server, env!("CARGO_BIN_EXE_emulator_process"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -58,7 +58,7 @@ impl EmulatorProcess {
             port,
         };
         let started = layer.send(&json!({
-            "address": network.address(),
+            "address": network.address(Server::Emulator),
             "port": port,
             "life_seconds": LIFE.as_secs(),
             "client_id": CLIENT_ID,
@@ -131,6 +131,38 @@ pub struct Disruptions {
     pub cuts: u64,
     pub lossy_periods: u64,
     pub packets_lost: u64,
+    pub store_kills: u64,
+    pub store_pauses: u64,
+    pub store_flushes: u64,
+    /// Periods in which the store could write nothing, because its memory was full.
+    pub store_fills: u64,
+    pub store_cuts: u64,
+    /// Calls that failed in the time in which only the store had trouble.
+    pub failed_beside_store: Vec<FailedBesideStore>,
+}
+
+/// Calls of a program that failed while only the store had trouble.
+#[derive(Debug)]
+pub struct FailedBesideStore {
+    pub name: &'static str,
+    pub has_shared_cache: bool,
+    pub failed: u64,
+}
+
+impl Disruptions {
+    /// What happened to the store, and how often.
+    pub fn store_events(&self) -> Vec<(&'static str, u64)> {
+        let mut events = vec![
+            ("killed", self.store_kills),
+            ("paused", self.store_pauses),
+            ("wiped", self.store_flushes),
+            ("full", self.store_fills),
+        ];
+        if self.can_cut {
+            events.push(("cut off", self.store_cuts));
+        }
+        events
+    }
 }
 
 impl fmt::Display for Disruptions {
@@ -158,8 +190,32 @@ impl fmt::Display for Disruptions {
                 self.cuts, self.lossy_periods, self.packets_lost
             )?;
         }
+        write!(out, "\nthe store was")?;
+        for (event, count) in self.store_events() {
+            write!(out, " {event} {count} times,")?;
+        }
+        write!(out, " and failed calls while only the store had trouble:")?;
+        for one in &self.failed_beside_store {
+            write!(out, " {} {},", one.name, one.failed)?;
+        }
         Ok(())
     }
+}
+
+/// Trouble of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Killed,
+    Paused,
+    Wiped,
+    Full,
+    CutOff(End),
+}
+
+/// A period in which the store has a trouble.
+struct StoreTrouble {
+    what: Trouble,
+    until: Instant,
 }
 
 /// A period in which the link loses packets.
@@ -174,6 +230,8 @@ pub struct TestBed {
     authority_key: Option<String>,
     files: TempDir,
     loss: Option<Loss>,
+    store: RedisServer,
+    store_trouble: Option<StoreTrouble>,
     disruptions: Disruptions,
 }
 
@@ -185,8 +243,17 @@ impl TestBed {
         // folder.
         let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         layer.write_authority(files.path());
+        // A signal that ends this process ends the store too.
+        let mut prefix = network.prefix();
+        prefix.extend(["setpriv", "--pdeathsig", "KILL"].map(str::to_owned));
+        let store = RedisServer::builder(ServerKind::Redis)
+            .elsewhere(network.address(Server::Store), prefix)
+            .option("protected-mode", "no")
+            .start();
         Self {
             layer,
+            store,
+            store_trouble: None,
             authority_key,
             files,
             loss: None,
@@ -205,10 +272,11 @@ impl TestBed {
 
     pub fn describe(&self) -> String {
         format!(
-            "the emulator is at {}, {}",
+            "the emulator is at {}, the store at {}, {}",
             self.url(),
+            self.store.url(),
             if self.network.can_be_cut() {
-                "in its own network namespace"
+                "in a network namespace of their own"
             } else {
                 "on loopback"
             }
@@ -221,12 +289,12 @@ impl TestBed {
         } else {
             "http"
         };
-        format!("{scheme}://{}:{}", self.network.address(), self.layer.port)
+        let address = self.network.address(Server::Emulator);
+        format!("{scheme}://{address}:{}", self.layer.port)
     }
 
-    /// Passes a client program the emulator's address, the timeouts and the number
-    /// of businesses.
-    pub fn configure(&self, command: &mut Command) {
+    /// Passes a client program the addresses, the timeouts and the number of businesses.
+    pub fn configure(&self, command: &mut Command, shared_cache: SharedCache) {
         remove_settings(command);
         let url = self.url();
         command
@@ -236,6 +304,9 @@ impl TestBed {
             .env("LAYER_SCOPE", "https://sandbox.layerfi.com/sandbox")
             .env("LAYER_CLIENT_ID", CLIENT_ID)
             .env("LAYER_CLIENT_SECRET", CLIENT_SECRET);
+        if shared_cache == SharedCache::On {
+            command.env("LAYER_SHARED_CACHE", self.store.url());
+        }
         if self.network.is_tls() {
             command.env("LAYER_CA_FILE", self.files.path().join("ca.pem"));
         } else {
@@ -247,10 +318,37 @@ impl TestBed {
         command.arg(BUSINESSES.to_string());
     }
 
+    /// Causes each trouble of the store some times, and nothing else. Counts the calls
+    /// that fail meanwhile: none may.
+    pub fn disrupt_store(&mut self, rounds: u64, programs: &mut [Program]) {
+        let mut random = Random(20_261_127);
+        for _ in 0..rounds {
+            for number in random.shuffled(5) {
+                self.start_store_trouble(number, &mut random);
+                while let Some(trouble) = &self.store_trouble {
+                    pause(
+                        trouble.until.saturating_duration_since(Instant::now()),
+                        programs,
+                    );
+                    self.end_store_trouble();
+                }
+                // A part of a token's life in which the store works.
+                pause(up_to(&mut random, LIFE / 4), programs);
+            }
+        }
+        let failed = programs.iter_mut().map(|program| FailedBesideStore {
+            name: program.name(),
+            has_shared_cache: program.has_shared_cache(),
+            failed: program.count_failed(),
+        });
+        self.disruptions.failed_beside_store = failed.collect();
+    }
+
     /// Causes disruptions for `duration`, then stops them. Samples the programs every
     /// quarter of a second.
     pub fn disrupt(&mut self, duration: Duration, programs: &mut [Program]) {
         let mut random = Random(20_261_124);
+        let mut store_random = Random(20_261_128);
         let started = Instant::now();
         // In random order, but each kind occurs about once in 15 s.
         let mut pending = Vec::new();
@@ -267,8 +365,18 @@ impl TestBed {
             {
                 self.stop_losing();
             }
+            // Independent of the other disruptions, so that they meet.
+            match &self.store_trouble {
+                Some(trouble) if trouble.until < Instant::now() => self.end_store_trouble(),
+                None if store_random.below(16) == 0 => {
+                    let number = store_random.below(5);
+                    self.start_store_trouble(number, &mut store_random);
+                }
+                _ => {}
+            }
         }
         self.stop_losing();
+        self.end_store_trouble();
         // Frozen connections stay frozen: the clients must leave them.
         self.layer.control("DELETE", "/faults", &Value::Null);
     }
@@ -290,6 +398,59 @@ impl TestBed {
         let counters = self.layer.control("GET", "/counters", &Value::Null);
         let total = &counters["endpoints"]["token"]["total"];
         self.disruptions.token_requests += total.as_u64().unwrap();
+    }
+
+    /// Starts one trouble of the store, for at most two seconds.
+    fn start_store_trouble(&mut self, number: u64, random: &mut Random) {
+        let what = match number {
+            0 => Trouble::Killed,
+            1 => Trouble::Paused,
+            2 => Trouble::Full,
+            3 if self.network.can_be_cut() => Trouble::CutOff(random_end(random)),
+            _ => Trouble::Wiped,
+        };
+        let count = &mut self.disruptions;
+        match what {
+            Trouble::Killed => {
+                count.store_kills += 1;
+                self.store.kill();
+            }
+            Trouble::Paused => {
+                count.store_pauses += 1;
+                self.store.pause();
+            }
+            Trouble::Full => {
+                count.store_fills += 1;
+                self.limit_store_memory("1");
+            }
+            Trouble::CutOff(end) => {
+                count.store_cuts += 1;
+                self.network.cut(Server::Store, end);
+            }
+            Trouble::Wiped => {
+                count.store_flushes += 1;
+                self.store.command(&["FLUSHALL"]);
+            }
+        }
+        let until = Instant::now() + up_to(random, Duration::from_secs(2));
+        self.store_trouble = Some(StoreTrouble { what, until });
+    }
+
+    fn end_store_trouble(&mut self) {
+        let Some(trouble) = self.store_trouble.take() else {
+            return;
+        };
+        match trouble.what {
+            Trouble::Killed => self.store.restart(),
+            Trouble::Paused => self.store.resume(),
+            Trouble::Full => self.limit_store_memory("0"),
+            Trouble::CutOff(end) => self.network.restore(Server::Store, end),
+            Trouble::Wiped => {}
+        }
+    }
+
+    fn limit_store_memory(&self, bytes: &str) {
+        self.store.command(&["CONFIG", "SET", "maxmemory", bytes]);
     }
 
     /// Causes one disruption, or none.
@@ -326,9 +487,9 @@ impl TestBed {
             Some(3 | 4) if self.network.can_be_cut() => {
                 self.disruptions.cuts += 1;
                 let end = random_end(random);
-                self.network.cut(end);
+                self.network.cut(Server::Emulator, end);
                 pause(up_to(random, Duration::from_secs(3)), programs);
-                self.network.restore(end);
+                self.network.restore(Server::Emulator, end);
             }
             Some(5 | 6) if self.network.can_be_cut() && self.loss.is_none() => {
                 self.disruptions.lossy_periods += 1;

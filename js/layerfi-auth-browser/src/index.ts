@@ -1,0 +1,7 @@
+export type { LayerAsk, LayerAskContext, LayerEndpointOptions } from './ask.js'
+export { LayerTokenError } from './error.js'
+export type { LayerTokenErrorFields, LayerTokenErrorKind } from './error.js'
+export type { LayerEnvironment, LayerSession, LayerSessionProps } from './session.js'
+export { createLayerTokenSource } from './source.js'
+export type { LayerTokenSource, LayerTokenState, LayerTokenStatus } from './source.js'
+export { installStableToken } from './stable-token.js'

@@ -1,0 +1,3 @@
+export { LayerAuthProvider } from './provider.js'
+export type { LayerAuthProviderProps } from './provider.js'
+export { useLayerToken } from './use-layer-token.js'
