@@ -66,7 +66,7 @@
  * The revision of the ABI. It grows by one with every addition that does not
  * break programs that were built with an earlier header.
  */
-#define LAYERFI_ABI_REVISION 4
+#define LAYERFI_ABI_REVISION 5
 
 /**
  * A value for each number of a call that has a default: session_duration_s,
@@ -1242,6 +1242,26 @@ layerfi_result layerfi_client_business_token(const struct layerfi_client *client
                                              struct layerfi_error **error);
 
 /**
+ * Returns another business token than one that a page reports as refused, and keeps
+ * serving that one to others until the new one arrives. Free it with
+ * layerfi_business_token_free().
+ *
+ * `refused` is the token, or the value of its `Authorization` header; it is compared in
+ * constant time. The current token is returned if it is another one already, if it is
+ * less than 10 seconds old, or after too many refusals. `business_id`,
+ * `session_duration_s` and `timeout_ms` are as in layerfi_client_business_token().
+ *
+ * Errors: as layerfi_client_business_token().
+ */
+layerfi_result layerfi_client_renew_business_token(const struct layerfi_client *client,
+                                                   const char *business_id,
+                                                   uint64_t session_duration_s,
+                                                   const char *refused,
+                                                   uint64_t timeout_ms,
+                                                   struct layerfi_business_token **out,
+                                                   struct layerfi_error **error);
+
+/**
  * Returns a cached business token that has enough lifetime left, and never
  * waits. Free it with layerfi_business_token_free().
  *
@@ -1340,6 +1360,19 @@ void layerfi_business_token_free(struct layerfi_business_token *token);
 layerfi_result layerfi_business_token_json(const struct layerfi_business_token *token,
                                            struct layerfi_json **out,
                                            struct layerfi_error **error);
+
+/**
+ * The session of a page that shows Layer's components, as a JSON object: the fields of
+ * layerfi_business_token_json(), `session_duration`, `layer_provider_props` (the props
+ * of `<LayerProvider>`), and `renew_in`: the whole seconds after which
+ * layerfi_client_business_token() returns another token. Free it with
+ * layerfi_json_free().
+ *
+ * Send it with `Cache-Control: no-store`, and only to a user of this business.
+ */
+layerfi_result layerfi_business_token_session_json(const struct layerfi_business_token *token,
+                                                   struct layerfi_json **out,
+                                                   struct layerfi_error **error);
 
 /**
  * The props of `<LayerProvider>` of the npm package `@layerfi/components` as a

@@ -467,6 +467,12 @@ class BusinessToken {
         return detail::time(layerfi_business_token_expires_at_ms(handle_.get()));
     }
 
+    /** The session of a page, as JSON; see layerfi_business_token_session_json(). */
+    Expected<Json> session_json(std::nothrow_t) const {
+        return detail::out<Json, layerfi_json>([&](auto out, auto error) {
+            return layerfi_business_token_session_json(handle_.get(), out, error);
+        });
+    }
     /** The token as a JSON object, for a response; see layerfi_business_token_json(). */
     Expected<Json> json(std::nothrow_t) const {
         return detail::out<Json, layerfi_json>([&](auto out, auto error) {
@@ -486,6 +492,9 @@ class BusinessToken {
             environment);
     }
 #if LAYERFI_EXCEPTIONS
+    Json session_json() const {
+        return session_json(std::nothrow).value();
+    }
     Json json() const {
         return json(std::nothrow).value();
     }
@@ -725,6 +734,22 @@ class Client {
                                                      detail::ms(options.timeout), out, error);
             },
             business_id);
+    }
+
+    /**
+     * Returns another business token than one that a page reports as refused. See
+     * layerfi_client_renew_business_token(). `options.min_remaining` is not used.
+     */
+    Expected<BusinessToken> renew_business_token(std::nothrow_t, ZString business_id,
+                                                 ZString refused,
+                                                 const BusinessTokenOptions &options = {}) const {
+        return detail::out<BusinessToken, layerfi_business_token>(
+            [&](auto out, auto error) {
+                return layerfi_client_renew_business_token(
+                    handle_.get(), business_id.get(), detail::seconds(options.session_duration),
+                    refused.get(), detail::ms(options.timeout), out, error);
+            },
+            business_id, refused);
     }
 
     /**

@@ -31,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) business_token_capacity: usize,
     pub(crate) keep_warm: bool,
     /// `None` without a shared cache.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "without a store"))]
     pub(crate) shared_cache: Option<SharedCacheConfig>,
     pub(crate) clock: Clock,
 }

@@ -91,6 +91,41 @@ pub unsafe extern "C" fn layerfi_client_business_token(
     })
 }
 
+/// Returns another business token than one that a page reports as refused, and keeps
+/// serving that one to others until the new one arrives. Free it with
+/// layerfi_business_token_free().
+///
+/// `refused` is the token, or the value of its `Authorization` header; it is compared in
+/// constant time. The current token is returned if it is another one already, if it is
+/// less than 10 seconds old, or after too many refusals. `business_id`,
+/// `session_duration_s` and `timeout_ms` are as in layerfi_client_business_token().
+///
+/// Errors: as layerfi_client_business_token().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_client_renew_business_token(
+    client: *const layerfi_client,
+    business_id: *const c_char,
+    session_duration_s: u64,
+    refused: *const c_char,
+    timeout_ms: u64,
+    out: *mut *mut layerfi_business_token,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let (client, id) = (borrow!(client), read_str!(business_id));
+        let refused = read_str!(refused);
+        check_out!(out);
+        let business = client.client.business_id(id)?;
+        let options = BusinessTokenOptions::from(session_duration(session_duration_s)?);
+        let timeout = Timeout::read(timeout_ms)?;
+        let token = client
+            .waiting(timeout)?
+            .renew_business_token(&business, options, refused)?;
+        write_out!(out, layerfi_business_token::new(token));
+        Ok(())
+    })
+}
+
 /// Returns a cached business token that has enough lifetime left, and never
 /// waits. Free it with layerfi_business_token_free().
 ///

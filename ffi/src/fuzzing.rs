@@ -735,6 +735,9 @@ fn json(command: &Command<'_>) {
                 layerfi_business_token_json(token, out, error)
             }),
             check_out(command.wants_error, |out, error| {
+                layerfi_business_token_session_json(token, out, error)
+            }),
+            check_out(command.wants_error, |out, error| {
                 let name = environment.pointer();
                 layerfi_business_token_layer_provider_props_json(token, name, out, error)
             }),

@@ -38,6 +38,28 @@ pub unsafe extern "C" fn layerfi_business_token_json(
     })
 }
 
+/// The session of a page that shows Layer's components, as a JSON object: the fields of
+/// layerfi_business_token_json(), `session_duration`, `layer_provider_props` (the props
+/// of `<LayerProvider>`), and `renew_in`: the whole seconds after which
+/// layerfi_client_business_token() returns another token. Free it with
+/// layerfi_json_free().
+///
+/// Send it with `Cache-Control: no-store`, and only to a user of this business.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn layerfi_business_token_session_json(
+    token: *const layerfi_business_token,
+    out: *mut *mut layerfi_json,
+    error: *mut *mut layerfi_error,
+) -> layerfi_result {
+    guard(error, || {
+        let token = borrow!(token);
+        check_out!(out);
+        let text = owned(token.token.session().to_json().expose());
+        write_out!(out, layerfi_json { text });
+        Ok(())
+    })
+}
+
 /// The props of `<LayerProvider>` of the npm package `@layerfi/components` as a
 /// JSON object: `businessId`, `businessAccessToken`, and `environment`, or
 /// `environmentConfigOverride` if the client has its own URLs or scope. Free it

@@ -8,7 +8,7 @@ pub const LAYERFI_ABI_VERSION: u32 = 1;
 
 /// The revision of the ABI. It grows by one with every addition that does not
 /// break programs that were built with an earlier header.
-pub const LAYERFI_ABI_REVISION: u32 = 4;
+pub const LAYERFI_ABI_REVISION: u32 = 5;
 
 /// The ABI version of the loaded library. It must be equal to the header's
 /// LAYERFI_ABI_VERSION; for the shared library the loader checks that.

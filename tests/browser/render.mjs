@@ -7,96 +7,16 @@
 // "renders" or "crashes". The script prints one line per case. It exits with 1 if a case
 // ends differently than expected, and with 2 if it cannot run the cases.
 
-import { createHash } from 'node:crypto'
-import { accessSync, constants } from 'node:fs'
-import { mkdir, readFile, readdir, rename, rm } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import { delimiter, dirname, extname, join, normalize, sep } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { extname, join, normalize, sep } from 'node:path'
 
-const HERE = dirname(fileURLToPath(import.meta.url))
-const CHROMIUM_NAMES = ['chromium', 'chromium-browser', 'google-chrome']
+import { buildPage, SetupError, startChromium } from './chromium.mjs'
+
 const ALL_CASES_MS = 240_000
 const ONE_CASE_MS = 60_000
 // A page is finished when it has had no open API call for this time.
 const QUIET_MS = 500
-
-/** A reason why no case can run. */
-class SetupError extends Error {}
-
-function findChromium() {
-  const folders = (process.env.PATH ?? '').split(delimiter)
-  const candidates = process.env.CHROMIUM
-    ? [process.env.CHROMIUM]
-    : CHROMIUM_NAMES.flatMap((name) => folders.map((folder) => join(folder, name)))
-  for (const candidate of candidates) {
-    try {
-      accessSync(candidate, constants.X_OK)
-      return candidate
-    } catch {
-      // The next candidate may exist.
-    }
-  }
-  throw new SetupError(
-    `Chromium was not found as ${candidates[0]}; run "make setup-browser", or set CHROMIUM`,
-  )
-}
-
-async function importInstalled(name) {
-  try {
-    return await import(name)
-  } catch (error) {
-    if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
-    throw new SetupError(`the npm package ${name} is not installed; run "make setup-browser"`)
-  }
-}
-
-/** Hash of everything that the built page depends on. */
-async function pageVersion() {
-  const hash = createHash('sha256')
-  const inputs = ['vite.config.mjs', 'page/index.html', 'page/main.jsx']
-  for (const name of ['@layerfi/components', 'react', 'react-dom', 'vite']) {
-    inputs.push(`node_modules/${name}/package.json`)
-  }
-  for (const input of inputs) {
-    try {
-      hash.update(await readFile(join(HERE, input)))
-    } catch {
-      throw new SetupError(`${input} is missing; run "make setup-browser"`)
-    }
-  }
-  return hash.digest('hex').slice(0, 16)
-}
-
-/** Folder of the built page. The page is built again only if an input has changed. */
-async function buildPage() {
-  const folder = join(HERE, 'build')
-  const name = `page-${await pageVersion()}`
-  await mkdir(folder, { recursive: true })
-  const present = await readdir(folder)
-  if (present.includes(name)) return join(folder, name)
-
-  const { build } = await importInstalled('vite')
-  // Two builds at the same time do not disturb each other: each has its own folder.
-  const unfinished = join(folder, `unfinished-${process.pid}`)
-  try {
-    await build({
-      root: join(HERE, 'page'),
-      configFile: join(HERE, 'vite.config.mjs'),
-      build: { outDir: unfinished, emptyOutDir: true },
-    })
-    for (const old of present.filter((entry) => entry.startsWith('page-'))) {
-      await rm(join(folder, old), { recursive: true, force: true })
-    }
-    await rename(unfinished, join(folder, name))
-  } catch (error) {
-    // Another run has built the same page in the meantime.
-    if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error
-  } finally {
-    await rm(unfinished, { recursive: true, force: true })
-  }
-  return join(folder, name)
-}
 
 const CONTENT_TYPES = {
   '.html': 'text/html; charset=utf-8',
@@ -123,30 +43,6 @@ async function serve(folder) {
     server.listen(0, '127.0.0.1', resolve)
   })
   return { server, origin: `http://127.0.0.1:${server.address().port}` }
-}
-
-async function startChromium() {
-  const executablePath = findChromium()
-  const { chromium } = await importInstalled('playwright-core')
-  // Playwright makes an empty user-data-dir and removes it at the end.
-  return await chromium.launch({
-    executablePath,
-    headless: true,
-    chromiumSandbox: false,
-    timeout: ONE_CASE_MS,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--no-proxy-server',
-      // No request of a component reaches the network.
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-    ],
-  })
 }
 
 /** Loads the page with the props of one case and returns what happened. */
@@ -200,10 +96,13 @@ async function observe(browser, origin, { props, components }) {
     page.on('requestfinished', finish)
     page.on('requestfailed', finish)
 
-    await page.addInitScript((testCase) => {
-      window.testCase = testCase
-      window.layerErrors = []
-    }, { props, components })
+    await page.addInitScript(
+      (testCase) => {
+        window.testCase = testCase
+        window.layerErrors = []
+      },
+      { props, components },
+    )
 
     const deadline = Date.now() + ONE_CASE_MS
     await page.goto(`${origin}/`, { timeout: ONE_CASE_MS })
@@ -288,8 +187,11 @@ async function readCases() {
 async function main() {
   const cases = await readCases()
   const redact = (text) =>
-    cases.reduce((all, { props }) => all.replaceAll(props.businessAccessToken, '[redacted]'), text)
-  const folder = await buildPage()
+    cases.reduce(
+      (all, { props }) => all.replaceAll(props.businessAccessToken, '[redacted]'),
+      text,
+    )
+  const folder = await buildPage('page', 'production')
   const { server, origin } = await serve(folder)
   let browser
   let failures = 0
@@ -297,7 +199,10 @@ async function main() {
     browser = await startChromium()
     for (const testCase of cases) {
       const seen = await observe(browser, origin, testCase)
-      const why = (testCase.expect === 'renders' ? whyNotRendered : whyNotCrashed)(testCase, seen)
+      const why = (testCase.expect === 'renders' ? whyNotRendered : whyNotCrashed)(
+        testCase,
+        seen,
+      )
       failures += why ? 1 : 0
       const line = why
         ? `FAILED ${testCase.name}: expected a page that ${testCase.expect}, but ${why}`

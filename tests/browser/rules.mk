@@ -25,11 +25,17 @@ browser-tools:
 		exit 1; }
 
 $(BROWSER)/node_modules/.ready: $(BROWSER)/package.json | browser-tools
-	cd $(BROWSER) && npm install --loglevel=error --no-audit --no-fund --no-package-lock
+	cd $(BROWSER) && $(NPM_INSTALL)
 	touch $@
 
-test-browser: setup-browser python-dev-wheel ## Test the React components with the props of the Python package
+# The packed packages, as users install them. npm removes them when it installs others.
+$(BROWSER)/node_modules/.packages: $(JS)/build/.packed $(BROWSER)/node_modules/.ready
+	cd $(BROWSER) && $(NPM_INSTALL) --no-save $(JS_PACKAGES:%=$(abspath $(JS))/build/%.tgz)
+	touch $@
+
+test-browser: $(BROWSER)/node_modules/.packages python-dev-wheel ## Test the pages of users in Chromium
 	$(VENV_PYTHON) -m pytest -p no:cacheprovider $(BROWSER)
+	cd $(BROWSER) && PYTHON=$(VENV_PYTHON) node --test stay-signed-in.test.mjs
 
 check-browser: lint-browser test-browser
 

@@ -299,6 +299,13 @@ static void b29_business_token_as_json(void) {
     check_contains(text, "\"expires_at\":\"%s\"", date);
     layerfi_json_free(json);
 
+    CHECK_OK(layerfi_business_token_session_json(token, &json, &error));
+    text = layerfi_json_text(json);
+    check_contains(text, "{\"access_token\":\"%s\",\"token_type\":\"Bearer\"", secret);
+    check_contains(text, "\"session_duration\":900,\"renew_in\":%s", "4");
+    check_contains(text, "\"layer_provider_props\":{\"businessId\":\"%s\"", BUSINESS);
+    layerfi_json_free(json);
+
     CHECK_OK(layerfi_business_token_layer_provider_props_json(token, NULL, &json, &error));
     text = layerfi_json_text(json);
     check_contains(text, "\"businessId\":\"%s\"", BUSINESS);
@@ -316,9 +323,22 @@ static void b29_business_token_as_json(void) {
                  layerfi_business_token_layer_provider_props_json(token, "\xff", &json, &error));
     CHECK_RESULT(LAYERFI_RESULT_NULL_POINTER, layerfi_business_token_json(token, NULL, &error));
     CHECK_RESULT(LAYERFI_RESULT_NULL_POINTER,
+                 layerfi_business_token_session_json(token, NULL, &error));
+    CHECK_RESULT(LAYERFI_RESULT_NULL_POINTER,
                  layerfi_business_token_layer_provider_props_json(token, NULL, NULL, &error));
     CHECK(json == UNTOUCHED);
     layerfi_business_token_free(token);
+
+    /* A page that refuses a token at once would refuse another one too. */
+    layerfi_business_token *first = NULL;
+    CHECK_OK(layerfi_client_business_token(client, BUSINESS, 900, LAYERFI_DEFAULT, LAYERFI_DEFAULT,
+                                           &first, &error));
+    const char *refused = layerfi_business_token_secret(first).data;
+    CHECK_OK(layerfi_client_renew_business_token(client, BUSINESS, 900, refused, LAYERFI_DEFAULT,
+                                                 &token, &error));
+    CHECK(strcmp(layerfi_business_token_secret(token).data, refused) == 0);
+    layerfi_business_token_free(token);
+    layerfi_business_token_free(first);
     layerfi_client_free(client);
 }
 

@@ -100,6 +100,12 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
                                         &error));
     NULLS(
         layerfi_client_business_token(client, BUSINESS, hour, half, LAYERFI_DEFAULT, NULL, &error));
+    NULLS(layerfi_client_renew_business_token(NULL, BUSINESS, hour, "x", LAYERFI_DEFAULT,
+                                              &business_token, &error));
+    NULLS(layerfi_client_renew_business_token(client, NULL, hour, "x", LAYERFI_DEFAULT,
+                                              &business_token, &error));
+    NULLS(layerfi_client_renew_business_token(client, BUSINESS, hour, NULL, LAYERFI_DEFAULT,
+                                              &business_token, &error));
     NULLS(layerfi_client_try_business_token(NULL, BUSINESS, hour, LAYERFI_DEFAULT, &business_token,
                                             &error));
     NULLS(layerfi_client_try_business_token(client, NULL, hour, LAYERFI_DEFAULT, &business_token,
@@ -121,6 +127,7 @@ static void nulls(layerfi_client_builder *builder, const layerfi_client *client)
                                          NULL, NULL, NULL, &error));
     NULLS(layerfi_business_tokens_get(NULL, 0, &business_token, &error));
     NULLS(layerfi_business_token_json(NULL, &json, &error));
+    NULLS(layerfi_business_token_session_json(NULL, &json, &error));
     NULLS(layerfi_business_token_layer_provider_props_json(NULL, NULL, &json, &error));
     NULLS(layerfi_client_invalidate(NULL, NULL, NULL, &error));
     NULLS(layerfi_client_invalidate(client, NULL, NULL, &error));

@@ -123,6 +123,9 @@ static void calls() {
     CHECK(minted.remaining() > 0s && minted.remaining() <= 15min);
     CHECK(client.mint_business_token(business, {60s}).expires_in() == 1min);
     const auto json = minted.json();
+    CHECK(minted.session_json().text().find("\"renew_in\":4") != std::string_view::npos);
+    CHECK(client.renew_business_token(business, "another token", options).session_duration() ==
+          15min);
     CHECK(json.text().find(minted.secret()) != std::string_view::npos);
     CHECK(minted.layer_provider_props_json().text().find("\"environment\":\"sandbox\"") !=
           std::string_view::npos);

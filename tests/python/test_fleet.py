@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import subprocess
+import sys
 import time
 
 import pytest
 
-from conftest import BUSINESS, TIMEOUT
+from conftest import BUSINESS, ROOT, TIMEOUT
 from fleet import LEASE, POLL, Fleet
 from layerfi_auth.testing import CLIENT_ID, CLIENT_SECRET, Emulator
 from redis_server import RedisServer
@@ -121,6 +124,22 @@ def test_b30_killed_holder_of_the_lease_costs_one_request_and_one_lease(tmp_path
         no_call_fails(totals)
         check_requests(requests, kills + 1, totals)
         assert len(set(fleet.tokens().values())) == 1
+
+
+def test_b30_demo_shows_fewer_requests_with_a_store_and_no_failed_call():
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/demo-fleet", "--processes", "12", "--lifetime", "3"],
+        capture_output=True,
+        text=True,
+        timeout=3 * TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout} {done.stderr}"
+    figures = re.findall(r"(\d+) token requests, (\d+) failed", done.stdout)
+    assert len(figures) == 2, done.stdout
+    (shared, _), (alone, _) = [map(int, one) for one in figures]
+    # 12 processes have 5 lifetimes.
+    assert shared < 60 <= alone, done.stdout
 
 
 def random_trouble(store, dice):

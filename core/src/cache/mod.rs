@@ -20,9 +20,9 @@ mod tests;
 
 pub(crate) use entry::{Entry, Fetched};
 pub(crate) use keyed::Keyed;
-pub(crate) use policy::{REFUSED_AGE, may_be_fixed_by_credentials};
+pub(crate) use policy::may_be_fixed_by_credentials;
 #[cfg(feature = "redis")]
-pub(crate) use policy::{oldest, quiet_time};
+pub(crate) use policy::{REFUSED_AGE, oldest, quiet_time};
 pub(crate) use reader::Reader;
 pub(crate) use slot::{Borrowed, Slot};
 pub(crate) use source::{Context, Failed, FetchParams, Mode, Outcome, Source, Spawn};

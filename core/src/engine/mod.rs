@@ -10,6 +10,8 @@ mod prepare;
 pub(crate) mod runtime;
 #[cfg(feature = "redis")]
 mod shared;
+#[cfg(feature = "redis")]
+mod shared_keys;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -20,7 +22,7 @@ use self::credentials::CredentialsReader;
 use self::key::Key;
 use self::runtime::EngineThread;
 #[cfg(feature = "redis")]
-use self::shared::Shared;
+use self::shared_keys::Shared;
 use crate::cache::{Context, Keyed, Slot};
 use crate::config::Config;
 use crate::credentials::Credentials;

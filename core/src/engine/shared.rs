@@ -1,125 +1,22 @@
-//! The shared cache in an engine: derives the keys of its tokens, and runs fetches
-//! through the store.
+//! Fetches of tokens through the shared cache.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-
 use super::Engine;
+use super::shared_keys::{Shared, principal};
 use crate::business_id::BusinessId;
 use crate::cache::FetchParams;
-use crate::config::Config;
-use crate::credentials::{BasicEncoding, Credentials};
+use crate::credentials::Credentials;
 use crate::deadline::Deadline;
 use crate::error::{Details, Error};
 use crate::secret::Secret;
 use crate::session_duration::SessionDuration;
-use crate::shared_cache::SharedCacheConfig;
-use crate::stats::{Counters, SharedCacheState};
-use crate::store::TokenStore;
-use crate::store::fetch::{Kind, SharedCache, SharedFetch, SharedToken, Wanted};
-use crate::store::redis::RedisStore;
-use crate::store::seal::{BusinessScope, Principal, RootKey, SealKeys};
+use crate::stats::SharedCacheState;
+use crate::store::fetch::{Kind, SharedFetch, Wanted};
+use crate::store::seal::BusinessScope;
 use crate::sys::clock::Now;
 use crate::token::{AccessToken, BusinessToken, Life, RESERVE};
-
-/// Shared cache of an engine.
-pub(super) struct Shared {
-    cache: SharedCache,
-    key: Option<Secret>,
-    prefix: Arc<str>,
-    business_tokens: bool,
-    /// Of the credentials that were used last.
-    derived: ArcSwapOption<Derived>,
-}
-
-/// Keys of one client secret.
-pub(super) struct Derived {
-    credentials: Credentials,
-    root: RootKey,
-    access: Arc<SealKeys>,
-}
-
-impl SharedToken for AccessToken {
-    fn secret_text(&self) -> &str {
-        self.secret()
-    }
-}
-
-impl SharedToken for BusinessToken {
-    fn secret_text(&self) -> &str {
-        self.secret()
-    }
-}
-
-impl Shared {
-    /// The shared cache of these settings, if there is one.
-    pub(super) fn of(config: &Config, stats: &Arc<Counters>) -> Option<Self> {
-        let settings = config.shared_cache.as_ref()?;
-        let store = RedisStore::new(settings.server.clone(), Arc::clone(&config.http.trust));
-        Some(Self::new(settings, store, config, stats))
-    }
-
-    fn new(
-        settings: &SharedCacheConfig,
-        store: Arc<dyn TokenStore>,
-        config: &Config,
-        stats: &Arc<Counters>,
-    ) -> Self {
-        Self {
-            cache: SharedCache::new(
-                store,
-                config.clock.clone(),
-                Arc::clone(stats),
-                config.http.attempt_timeout,
-                config.timeout,
-            ),
-            key: settings.key.clone(),
-            prefix: Arc::clone(&settings.prefix),
-            business_tokens: settings.business_tokens,
-            derived: ArcSwapOption::empty(),
-        }
-    }
-
-    pub(super) fn state(&self) -> SharedCacheState {
-        if self.cache.is_up() {
-            SharedCacheState::Up
-        } else {
-            SharedCacheState::Down
-        }
-    }
-
-    /// Keys of these credentials, derived once for the same ones.
-    fn derive(&self, config: &Config, credentials: &Credentials) -> Arc<Derived> {
-        if let Some(derived) = self.derived.load_full()
-            && derived.credentials == *credentials
-        {
-            return derived;
-        }
-        let root = RootKey::new(credentials.client_secret(), self.key.as_ref());
-        let access = root.access_token(&self.prefix, &principal(config, credentials));
-        let derived = Arc::new(Derived {
-            credentials: credentials.clone(),
-            root,
-            access: Arc::new(access),
-        });
-        self.derived.store(Some(Arc::clone(&derived)));
-        derived
-    }
-}
-
-fn principal<'a>(config: &'a Config, credentials: &'a Credentials) -> Principal<'a> {
-    Principal {
-        auth_url: config.endpoints.auth_url.as_str(),
-        scope: &config.endpoints.scope,
-        client_id: credentials.client_id(),
-        basic_encoding: match config.basic_encoding {
-            BasicEncoding::Raw => "raw",
-            BasicEncoding::Form => "form",
-        },
-    }
-}
 
 impl Engine {
     /// Whether this client has a shared cache, and whether it answered last.
@@ -140,7 +37,7 @@ impl Engine {
         let derived = shared.derive(&self.config, credentials);
         let kind = Kind {
             reserve: 0.0,
-            shares_permanent_failures: true,
+            is_access: true,
             name: "access",
         };
         let make = |text: &Secret, requested_at, lifetime| {
@@ -183,7 +80,7 @@ impl Engine {
         let kind = Kind {
             reserve: RESERVE,
             // It is quick and local to this business.
-            shares_permanent_failures: false,
+            is_access: false,
             name: "business",
         };
         let make = move |text: &Secret, requested_at, lifetime| {

@@ -23,8 +23,8 @@ export interface LayerSession {
   readonly token_type: 'Bearer'
   /** Seconds that the token lives from now on. */
   readonly expires_in: number
-  /** The same as seconds since 1970, by the backend's clock. The clock of a user may be wrong. */
-  readonly expires_at: number
+  /** The same as a point in time (RFC 3339). The clock of a user may be wrong. */
+  readonly expires_at: string
   readonly business_id: string
   /** Seconds that the token was asked for. */
   readonly session_duration: number

@@ -40,7 +40,7 @@ export interface LayerTokenSource {
   readonly getServerSnapshot: () => LayerTokenState
   /** Calls `listener` after each change. The source works while there is a listener. */
   readonly subscribe: (listener: () => void) => () => void
-  /** Waits for a token that is alive. Fails if the next attempt fails or is far away. */
+  /** Waits for a token that is alive. Fails after two attempts, or if the next one is far away. */
   readonly getToken: () => Promise<string>
   /**
    * Says that the API answered HTTP 401 to this token. Resolves with another token, or with
@@ -60,6 +60,8 @@ interface Held {
 }
 
 interface Waiter {
+  /** Attempts that have failed since it waits. */
+  failures: number
   resolve(token: string): void
   reject(error: LayerTokenError): void
 }
@@ -146,7 +148,7 @@ class Source implements LayerTokenSource {
         reject(this.#state.error ?? new LayerTokenError('signed_out', 'nobody is signed in'))
         return
       }
-      this.#waiters.push({ resolve, reject })
+      this.#waiters.push({ failures: 0, resolve, reject })
       this.#look()
       if (
         !this.#flight &&
@@ -322,8 +324,11 @@ class Source implements LayerTokenSource {
     }
     this.#failures += 1
     this.#retry = new Pause(backoff(this.#failures, Math.random(), error.retryAfter))
+    const isFar = this.#retry.length > WORTH_WAITING
+    const failed = this.#waiters.filter((waiter) => (waiter.failures += 1) > 1 || isFar)
+    this.#waiters = this.#waiters.filter((waiter) => !failed.includes(waiter))
     this.#set({ ...this.#state, error })
-    this.#rejectWaiters(error)
+    for (const waiter of failed) waiter.reject(error)
   }
 
   #signOut(error: LayerTokenError): void {

@@ -140,11 +140,10 @@ describe('2: one flight, timeout and back-off', () => {
     }
     const source = createLayerTokenSource(backend.ask)
     watch(source)
-    const token = source.getToken().catch((error: unknown) => error)
     await seconds(9.9)
     expect(signals[0]?.aborted).toBe(false)
     await seconds(0.1)
-    expect(await token).toMatchObject({ kind: 'timeout' })
+    expect(source.getSnapshot().error?.kind).toBe('timeout')
     expect(signals[0]?.aborted).toBe(true)
     await seconds(0.3)
     expect(source.getSnapshot()).toMatchObject({ status: 'loading', session: null })
@@ -214,6 +213,27 @@ describe('2: one flight, timeout and back-off', () => {
     backend.answer = () => backend.next()
     await seconds(5)
     await expect(soon).resolves.toBe('token-6')
+  })
+
+  test('b29_caller_survives_one_failed_attempt_and_no_second_one', async () => {
+    const backend = new Backend()
+    backend.answer = unavailable
+    const source = createLayerTokenSource(backend.ask)
+    watch(source)
+    const first = source.getToken()
+    await seconds(0)
+    backend.answer = () => backend.next()
+    await seconds(1)
+    await expect(first).resolves.toBe('token-2')
+
+    backend.answer = unavailable
+    await seconds(99)
+    const second = createLayerTokenSource(backend.ask)
+    watch(second)
+    const failed = second.getToken().catch((error: unknown) => error)
+    await seconds(0)
+    await seconds(1)
+    expect(await failed).toMatchObject({ kind: 'status' })
   })
 
   test('b29_network_that_comes_back_ends_the_back_off', async () => {

@@ -12,7 +12,7 @@ export function session(token: string, fields: Partial<LayerSession> = {}): Laye
     access_token: token,
     token_type: 'Bearer',
     expires_in: expiresIn,
-    expires_at: 0,
+    expires_at: '2026-11-27T00:00:00Z',
     business_id: business,
     session_duration: expiresIn,
     renew_in: expiresIn / 2,

@@ -71,7 +71,7 @@ function session(token: string, business = BUSINESS): LayerSession {
     access_token: token,
     token_type: 'Bearer',
     expires_in: 100,
-    expires_at: 0,
+    expires_at: '2026-11-27T00:00:00Z',
     business_id: business,
     session_duration: 100,
     renew_in: 50,
