@@ -10,17 +10,16 @@ happen to a backend, and tells what it has seen.
 from __future__ import annotations
 
 import json
-import math
 import mimetypes
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from layerfi_auth import BusinessToken
 from layerfi_auth.testing import BUSINESS_ID, CLIENT_SECRET, Emulator
 
 OTHER_BUSINESS_ID = "9b2d7f0e-58c1-4e0a-8f1d-3c6a5b4e7d21"
@@ -44,15 +43,16 @@ class Application:
         self.tokens: list[str] = []
         self.server: ThreadingHTTPServer | None = None
 
-    def session(self, refused: str | None) -> dict[str, Any]:
-        if refused is not None:
-            self.client.invalidate(refused)
-        token = self.client.business_token(self.business)
+    def session(self, refused: str | None) -> Mapping[str, Any]:
+        if refused is None:
+            token = self.client.business_token(self.business)
+        else:
+            token = self.client.renew_business_token(self.business, refused)
         if token.secret not in self.tokens:
             self.tokens.append(token.secret)
-        return to_session(token)
+        return token.to_session()
 
-    def answer(self, request: dict[str, Any]) -> tuple[int, dict[str, str], dict[str, Any]]:
+    def answer(self, request: dict[str, Any]) -> tuple[int, dict[str, str], Mapping[str, Any]]:
         with self.lock:
             refused = request.get("refused")
             self.asked.append({"at": time.monotonic(), "refused": refused is not None})
@@ -99,16 +99,6 @@ class Application:
             self.server.shutdown()
             self.server.server_close()
             self.server = None
-
-
-def to_session(token: BusinessToken) -> dict[str, Any]:
-    """Return what a page must know about its token."""
-    return {
-        **token.to_dict(),
-        "session_duration": token.session_duration,
-        "renew_in": math.ceil(max(0.0, token.remaining - token.expires_in / 2)),
-        "layer_provider_props": token.layer_provider_props(),
-    }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -174,7 +164,7 @@ def serve(handler: type[Handler], app: Application, port: int = 0) -> ThreadingH
 
 
 def main() -> None:
-    with Emulator(rate_limit=None) as layer:
+    with Emulator(rate_limit=None, demo_data=True) as layer:
         app = Application(Path(sys.argv[1]).resolve(), layer)
         app.set_life(8)
         app.listen()

@@ -89,8 +89,9 @@ export class Stack {
     assert.ok(left.length > 0, 'the page sent no API call')
     const dead = left.filter((milliseconds) => !(milliseconds > 0))
     assert.equal(dead.length, 0, `of ${left.length} calls with a dead token`)
-    const { fingerprints } = await this.backend()
     const calls = await this.calls()
+    // After the calls, because the page may go on with a newer token.
+    const { fingerprints } = await this.backend()
     assert.ok(calls.length > 0, 'the components sent no API call')
     for (const { path, status, authorization } of calls) {
       assert.equal(status, 200, `${path} was answered with HTTP ${status}`)
