@@ -26,7 +26,7 @@ check-js: lint-js test-js
 
 lint-js: setup-js ## Run tsc, ESLint and Prettier
 	cd $(JS) && npx tsc --build $(JS_PACKAGES) && npx tsc --project tsconfig.json
-	cd $(JS) && npx eslint . && npx prettier --check --log-level warn . \
+	cd $(JS) && npx eslint . && npx prettier --config .prettierrc.json --check --log-level warn . \
 		'../$(BROWSER)/*.mjs' '../$(BROWSER)/*/*.jsx'
 
 # The names have no version, so that a command can name them.
