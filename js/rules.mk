@@ -24,9 +24,10 @@ test-js: setup-js ## Test the npm packages with React 18 and 19
 
 check-js: lint-js test-js
 
-lint-js: setup-js ## Run tsc, ESLint and Prettier
+# After the packing, because both write the compiled files.
+lint-js: $(JS)/build/.packed ## Run tsc, ESLint and Prettier
 	cd $(JS) && npx tsc --build $(JS_PACKAGES) && npx tsc --project tsconfig.json
-	cd $(JS) && npx eslint . && npx prettier --check --log-level warn . \
+	cd $(JS) && npx eslint . && npx prettier --config .prettierrc.json --check --log-level warn . \
 		'../$(BROWSER)/*.mjs' '../$(BROWSER)/*/*.jsx'
 
 # The names have no version, so that a command can name them.

@@ -30,6 +30,7 @@ $(BROWSER)/node_modules/.ready: $(BROWSER)/package.json | browser-tools
 
 # The packed packages, as users install them. npm removes them when it installs others.
 $(BROWSER)/node_modules/.packages: $(JS)/build/.packed $(BROWSER)/node_modules/.ready
+	rm -rf $(JS_PACKAGES:%=$(BROWSER)/node_modules/%)
 	cd $(BROWSER) && $(NPM_INSTALL) --no-save $(JS_PACKAGES:%=$(abspath $(JS))/build/%.tgz)
 	touch $@
 
