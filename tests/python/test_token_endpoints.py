@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, TIMEOUT, eventually, free_port
 from layerfi_auth.testing import Emulator
 
-TABLE = json.loads((ROOT / "tests/vectors/token_endpoint.json").read_text())
+TABLE = json.loads((ROOT / "tests/token_endpoints/cases.json").read_text())
 UVICORN = ["uvicorn", "--no-access-log", "--log-level", "warning"]
 SERVERS = {
     "fastapi": (UVICORN, "fastapi_app:app", ""),
