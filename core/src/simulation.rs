@@ -341,7 +341,7 @@ impl Process {
         };
         let kind = Kind {
             reserve: 0.0,
-            shares_permanent_failures: true,
+            is_access: true,
             name: "access",
         };
         let make = |text: &Secret, requested_at, lifetime| {

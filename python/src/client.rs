@@ -121,9 +121,11 @@ async fn renew_business_token(
 
 /// The business token that a page reports as refused, from an argument.
 fn refused_business_token(refused: &Bound<'_, PyAny>) -> PyResult<layerfi_auth::Secret> {
+    let argument = Arg::of_call("refused", refused);
     match refused.cast::<BusinessToken>() {
         Ok(refused) => Ok(refused.get().token.secret().into()),
-        Err(_) => Ok(Arg::of_call("refused", refused).text()?.into()),
+        Err(_) if refused.is_instance_of::<PyString>() => Ok(argument.text()?.into()),
+        Err(_) => Err(argument.expected("a BusinessToken or a token's text")),
     }
 }
 

@@ -27,7 +27,7 @@ demo-fleet: setup-redis python-dev-wheel fleet-programs ## Run 50 processes agai
 # Runs on a test clock: its figures do not depend on the machine.
 fleet-simulation: setup venv ## Simulate 10,000 processes and write docs/fleet-simulation.md
 	$(CARGO) build --quiet --profile $(PROFILE) --package layerfi-auth \
-		--example fleet_simulation --features redis,test-util
+		--example fleet_simulation --features blocking,redis,test-util
 	$(BUILT)/examples/fleet_simulation > $(BUILT)/fleet-simulation.json
 	mv $(BUILT)/fleet-simulation.json docs/fleet-simulation.json
 	scripts/fleet-simulation

@@ -160,6 +160,11 @@ BATCHES = [
       for value, shown in ((0, "0"), (-1, "-1"), (2**64, str(2**64)), (HUGE, "an int of"))),
 ]  # fmt: skip
 
+REFUSED_TEXTS = [
+    ("refused", None, TypeError, "refused must be a BusinessToken or a token's text, not None"),
+    ("refused", CANARY_BYTES, TypeError, "or a token's text, not bytes"),
+]
+
 # Calls of a client, each with the arguments that make it valid.
 CALLS = {
     "token": ({}, TIMEOUTS),
@@ -168,6 +173,10 @@ CALLS = {
     # The timeout is checked first, so no token is needed for its rows.
     "renew_token": ({"refused": None}, REFUSED + TIMEOUTS),
     "business_token": ({"business_id": BUSINESS}, IDS + DURATIONS + MINIMUMS + TIMEOUTS),
+    "renew_business_token": (
+        {"business_id": BUSINESS, "refused": "x"},
+        IDS + REFUSED_TEXTS + DURATIONS + TIMEOUTS,
+    ),
     "mint_business_token": ({"business_id": BUSINESS}, IDS + DURATIONS + TIMEOUTS),
 }
 

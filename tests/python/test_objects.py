@@ -79,6 +79,25 @@ def test_business_token_fields(client):
     assert client.mint_business_token(BUSINESS, session_duration=900) != token
 
 
+def test_b29_session_of_a_page(client):
+    token = client.business_token(BUSINESS, session_duration=900)
+    session = json.loads(json.dumps(token.to_session()))
+    assert session.pop("layer_provider_props") == token.layer_provider_props()
+    assert session.pop("session_duration") == 900
+    # Half of its lifetime.
+    assert 390 <= session.pop("renew_in") <= 450
+    plain = token.to_dict()
+    assert session.pop("expires_in") <= 900
+    del plain["expires_in"]
+    assert session == plain
+    # It is new: a page that refuses it would refuse another one too.
+    for refused in (token, token.secret, token.authorization, "another"):
+        renewed = client.renew_business_token(BUSINESS, refused, session_duration=900)
+        assert renewed == token
+        call = client.renew_business_token_async(BUSINESS, refused, session_duration=900)
+        assert asyncio.run(call) == token
+
+
 def test_layer_provider_props_of_a_custom_environment(layer, client):
     token = client.business_token(BUSINESS)
     assert token.layer_provider_props() == {

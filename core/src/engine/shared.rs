@@ -37,7 +37,7 @@ impl Engine {
         let derived = shared.derive(&self.config, credentials);
         let kind = Kind {
             reserve: 0.0,
-            shares_permanent_failures: true,
+            is_access: true,
             name: "access",
         };
         let make = |text: &Secret, requested_at, lifetime| {
@@ -80,7 +80,7 @@ impl Engine {
         let kind = Kind {
             reserve: RESERVE,
             // It is quick and local to this business.
-            shares_permanent_failures: false,
+            is_access: false,
             name: "business",
         };
         let make = move |text: &Secret, requested_at, lifetime| {

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     /// `None` when it is closed.
     open: Mutex<Option<Open>>,
     received: Arc<Received>,
+    /// Whether a command was answered.
+    has_answered: AtomicBool,
     last_used: Mutex<Instant>,
 }
 
@@ -45,7 +48,7 @@ struct Open {
 impl Connection {
     /// Drives a stream in a task of its own.
     pub(super) async fn new(node: Arc<str>, stream: Box<dyn Io>) -> Result<Arc<Self>, StoreError> {
-        let received = Arc::new(Received::default());
+        let received = Arc::new(Received::new());
         let stream = Limited {
             stream,
             received: Arc::clone(&received),
@@ -62,6 +65,7 @@ impl Connection {
             node,
             open: Mutex::new(None),
             received,
+            has_answered: AtomicBool::new(false),
             last_used: Mutex::new(Instant::now()),
         });
         let task = tokio::spawn(drive(driver, Arc::downgrade(&connection))).abort_handle();
@@ -97,7 +101,10 @@ impl Connection {
         }
         self.touch();
         let error = match answered {
-            Ok(Ok(value)) => return Ok(value),
+            Ok(Ok(value)) => {
+                self.has_answered.store(true, Ordering::Relaxed);
+                return Ok(value);
+            }
             Ok(Err(error)) => Some(error),
             Err(_) => None,
         };
@@ -121,7 +128,8 @@ impl Connection {
     }
 
     fn closed(&self) -> StoreError {
-        if let Some(error) = self.received.greeting(&self.node) {
+        let greeting = self.received.greeting(&self.node);
+        if let Some(error) = greeting.filter(|_| !self.has_answered.load(Ordering::Relaxed)) {
             return error;
         }
         let what = format!("{} closed the connection", self.node);

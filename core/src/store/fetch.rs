@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::policy::{self, Answer, Held, Needs, Situation, Step};
 use super::seal::{Note, OpenEntry, Rejected, SealKeys};
 use super::{Found, LookUp, Mark, Owner, Published, StoreError, StoreErrorKind, TokenStore};
-use crate::cache::{Entry, Failed, FetchParams, Fetched, Outcome, oldest, quiet_time};
+use crate::cache::{Entry, Failed, FetchParams, Fetched, Outcome, REFUSED_AGE, oldest, quiet_time};
 use crate::error::Result;
 use crate::secret::Secret;
 use crate::stats::{Counters, Event};
@@ -32,6 +32,8 @@ pub(crate) struct SharedCache {
     /// When a rejected entry was last logged, by the monotonic clock.
     logged_rejection: AtomicU64,
     logged_skew: AtomicBool,
+    /// When a fetch with a refused token last began, by the monotonic clock.
+    last_refusal: AtomicU64,
 }
 
 /// A token that can be stored.
@@ -49,6 +51,8 @@ pub(crate) struct SharedFetch<'a, V> {
     wanted: Wanted<V>,
     deadline: Instant,
     make: Box<Make<'a, V>>,
+    /// Whether a refused token is replaced although it is young.
+    replaces_young: bool,
     owner: Owner,
 }
 
@@ -77,8 +81,9 @@ impl<V> Wanted<V> {
 pub(crate) struct Kind {
     /// Share of the lifetime that must be left for callers.
     pub(crate) reserve: f64,
-    /// Whether other processes are told of permanent failures.
-    pub(crate) shares_permanent_failures: bool,
+    /// Whether it is the token of all calls: other processes are told of permanent
+    /// failures, and a refused one may be replaced at any age, once in ten seconds.
+    pub(crate) is_access: bool,
     /// For logs.
     pub(crate) name: &'static str,
 }
@@ -106,6 +111,7 @@ impl SharedCache {
             timeout,
             logged_rejection: AtomicU64::new(0),
             logged_skew: AtomicBool::new(false),
+            last_refusal: AtomicU64::new(0),
         }
     }
 
@@ -136,6 +142,21 @@ impl SharedCache {
                 "an entry of the shared cache was not accepted"
             );
         }
+    }
+
+    /// Whether no fetch with a refused token has begun within the age up to which a
+    /// refused token is kept. Such a fetch may replace a younger one: after a revocation,
+    /// calls must not fail until the token is old enough.
+    fn claim_refusal(&self) -> bool {
+        let now = self.clock.now().mono;
+        let before = self.last_refusal.load(Ordering::Relaxed);
+        let age = Duration::from_nanos(now.saturating_sub(before));
+        let is_due = before == 0 || age > REFUSED_AGE;
+        is_due
+            && self
+                .last_refusal
+                .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     fn failed(&self, error: &StoreError) {
@@ -171,7 +192,9 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
     ) -> Option<Self> {
         let mut owner = [0; 16];
         SystemRandom::new().fill(&mut owner).ok()?;
+        let replaces_young = wanted.refused.is_some() && kind.is_access && cache.claim_refusal();
         Some(Self {
+            replaces_young,
             cache,
             keys,
             kind,
@@ -361,11 +384,9 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
 
     fn fits(&self, found: &Candidate) -> bool {
         let lifetime = found.entry.lifetime;
-        let is_refused = self
-            .wanted
-            .refused
-            .as_ref()
-            .is_some_and(|refused| self.mark_is(found.entry.mark, refused));
+        let refused = self.wanted.refused.as_ref();
+        let is_refused = refused.is_some_and(|refused| self.mark_is(found.entry.mark, refused))
+            && (self.replaces_young || found.age > REFUSED_AGE);
         let now = self.cache.clock.now();
         let needs = Needs {
             younger_than: self.wanted.held.as_ref().map(|held| held.age(now)),
@@ -489,7 +510,7 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
                 let failures = before.map_or(1, |note| u32::from(note.failures) + 1);
                 let permanent = self
                     .kind
-                    .shares_permanent_failures
+                    .is_access
                     .then(|| Duration::from_nanos(quiet_time(failures, error, random())));
                 policy::note(error, before, permanent, random())
             }

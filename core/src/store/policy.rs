@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::seal::Note;
-use crate::cache::REFUSED_AGE;
 use crate::error::{Details, Error, ErrorKind};
 use crate::retry;
 
@@ -213,7 +212,8 @@ pub(crate) struct Needs {
     pub(crate) oldest: Duration,
 }
 
-/// Whether an entry of this age is adopted.
+/// Whether an entry of this age is adopted. `is_refused`: a server refused it, and it is
+/// to be replaced.
 pub(crate) fn fits(age: Duration, lifetime: Duration, is_refused: bool, needs: &Needs) -> bool {
     let most = match needs.younger_than {
         Some(held) if age >= held => return false,
@@ -221,9 +221,7 @@ pub(crate) fn fits(age: Duration, lifetime: Duration, is_refused: bool, needs: &
         Some(_) => needs.oldest.mul_f64(0.75),
         None => needs.oldest.min(lifetime.mul_f64(0.95)),
     };
-    // A token that was refused soon after it was issued is returned again, so that a
-    // client to which everything answers 401 takes it from nobody else.
-    !(is_refused && age > REFUSED_AGE) && age < most
+    !is_refused && age < most
 }
 
 /// How long the store keeps a token. `reserve` is the share of the lifetime that must be
@@ -672,8 +670,7 @@ mod tests {
                 &refresh_of_half,
                 false,
             ),
-            ("refused at once", 10, true, &miss, true),
-            ("refused later", 11, true, &miss, false),
+            ("refused", 10, true, &miss, false),
         ] {
             let found = fits(secs(age), secs(1_000), is_refused, needs);
             assert_eq!(found, fits_it, "a token that is {what}");

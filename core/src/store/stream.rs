@@ -357,7 +357,6 @@ async fn read_line(stream: &mut dyn Io, received: &mut Vec<u8>) -> io::Result<St
 }
 
 /// Bytes that a server has sent, and may have sent.
-#[derive(Default)]
 pub(super) struct Received {
     bytes: AtomicU64,
     limit: AtomicU64,
@@ -372,6 +371,17 @@ pub(super) struct Received {
 const HEAD: usize = 64;
 
 impl Received {
+    pub(super) fn new() -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            // An error may come before the first command.
+            limit: AtomicU64::new(MAX_ANSWER),
+            in_flight: AtomicU64::new(0),
+            has_too_many: AtomicBool::new(false),
+            head: OnceLock::new(),
+        }
+    }
+
     /// Allows the answer to one more command, until the result is dropped.
     pub(super) fn expect_answer(&self) -> Expected<'_> {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;

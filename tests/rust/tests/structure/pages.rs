@@ -55,7 +55,15 @@ fn pages(repository: &Path) -> Vec<PathBuf> {
 /// The text of the Makefile and of all files that it includes.
 fn makefiles(repository: &Path) -> String {
     let mut text = std::fs::read_to_string(repository.join("Makefile")).unwrap();
-    for folder in ["benches", "ffi", "python", "tests", "tests/browser", "js"] {
+    for folder in [
+        "benches",
+        "ffi",
+        "python",
+        "tests",
+        "tests/browser",
+        "tests/fleet",
+        "js",
+    ] {
         let rules = repository.join(folder).join("rules.mk");
         text += &std::fs::read_to_string(rules).unwrap_or_default();
     }
