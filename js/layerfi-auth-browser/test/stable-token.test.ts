@@ -192,6 +192,17 @@ describe('9: the stable token', () => {
     expect(backend.refused).toEqual([undefined, 'token-1', 'token-2'])
   })
 
+  test('b29_second_401_alone_refuses_the_second_token', async () => {
+    const backend = new Backend()
+    const source = await readySource(backend)
+    install(source)
+    await seconds(5)
+    statuses = [401, 401]
+    expect((await call(source, `${API}/v1/a`)).status).toBe(401)
+    await seconds(10)
+    expect(backend.refused).toEqual([undefined, 'token-1', 'token-2'])
+  })
+
   test('b29_body_that_can_be_read_once_is_not_sent_twice', async () => {
     const source = await readySource(new Backend())
     install(source)

@@ -107,6 +107,11 @@ function mount(element: ReactNode): { text: () => string; render: (next: ReactNo
   return { text: () => container.innerHTML, render }
 }
 
+/** Keeps a source at work without a component. */
+function listen(source: LayerTokenSource): void {
+  unmount.push(source.subscribe(() => undefined))
+}
+
 async function seconds(duration: number): Promise<void> {
   await act(async () => {
     await vi.advanceTimersByTimeAsync(duration * 1000)
@@ -184,11 +189,11 @@ describe('LayerAuthProvider', () => {
 
   test('b29_provider_that_mounts_with_a_session_has_wrapped_fetch_in_time', async () => {
     const source = newSource()
-    mount(<LayerAuthProvider source={source} />)
+    listen(source)
     await seconds(0)
     mount(<LayerAuthProvider source={source} />)
     await seconds(0)
-    expect(sent).toEqual(['Bearer token-1', 'Bearer token-1'])
+    expect(sent).toEqual(['Bearer token-1'])
     expect(asked).toHaveLength(1)
   })
 
@@ -329,6 +334,21 @@ describe('LayerAuthProvider', () => {
     expect(signedOut).toBe(1)
   })
 
+  test('b29_strict_mode_calls_on_signed_out_once_for_a_source_that_is_signed_out', async () => {
+    let signedOut = 0
+    const source = newSource()
+    answer = nobody
+    listen(source)
+    await seconds(0)
+    mount(
+      <StrictMode>
+        <LayerAuthProvider source={source} onSignedOut={() => (signedOut += 1)} />
+      </StrictMode>,
+    )
+    await seconds(0)
+    expect(signedOut).toBe(1)
+  })
+
   test('b29_two_providers_with_two_sources_do_not_know_each_other', async () => {
     const sources = [newSource(), newSource()] as const
     mount(
@@ -342,9 +362,13 @@ describe('LayerAuthProvider', () => {
   })
 
   test('b29_another_source_starts_the_components_anew', async () => {
-    const page = mount(<LayerAuthProvider source={newSource()}>page</LayerAuthProvider>)
+    const sources = [newSource(), newSource()] as const
+    listen(sources[0])
+    listen(sources[1])
     await seconds(0)
-    page.render(<LayerAuthProvider source={newSource()}>page</LayerAuthProvider>)
+    const page = mount(<LayerAuthProvider source={sources[0]}>page</LayerAuthProvider>)
+    await seconds(0)
+    page.render(<LayerAuthProvider source={sources[1]}>page</LayerAuthProvider>)
     await seconds(0)
     expect(recorded).toMatchObject({ mounts: 2, unmounts: 1 })
     expect(sent).toEqual(['Bearer token-1', 'Bearer token-2'])
