@@ -113,7 +113,10 @@ async function main() {
 
     await check('requests and tokens appear', async () => {
       await until('a row per request', async () => (await page.locator('#log tr').count()) >= 3)
-      await until('a row per token', async () => (await page.locator('#tokens tr').count()) === 2)
+      await until(
+        'a row per token',
+        async () => (await page.locator('#tokens tr').count()) === 2,
+      )
       const text = await bodyText()
       expect(text.includes('live'), 'the page does not say that it is live')
       expect(/#2 business/.test(text), 'the business token is not listed')
@@ -135,12 +138,19 @@ async function main() {
       await page.locator('#h-tokens').click()
       await tabTo('Revoke token 2')
       await page.waitForTimeout(2500)
-      const focused = await page.evaluate(() => document.activeElement.getAttribute('aria-label'))
+      const focused = await page.evaluate(() =>
+        document.activeElement.getAttribute('aria-label'),
+      )
       expect(focused === 'Revoke token 2', `the focus moved to ${focused}`)
       await page.keyboard.press('Enter')
-      await until('the token is revoked', async () =>
-        (await command('GET', '/tokens')).tokens.find(({ number }) => number === 2).revoked)
-      await until('the page says so', async () => (await bodyText()).includes('Token 2 revoked'))
+      await until(
+        'the token is revoked',
+        async () =>
+          (await command('GET', '/tokens')).tokens.find(({ number }) => number === 2).revoked,
+      )
+      await until('the page says so', async () =>
+        (await bodyText()).includes('Token 2 revoked'),
+      )
     })
 
     await check('a fault is added and cleared with the keyboard', async () => {
@@ -151,10 +161,13 @@ async function main() {
       await page.keyboard.press('Space')
       await tabTo('Add fault')
       await page.keyboard.press('Enter')
-      const { fault } = await until('the fault', async () =>
-        (await command('GET', '/faults')).faults[0])
+      const { fault } = await until(
+        'the fault',
+        async () => (await command('GET', '/faults')).faults[0],
+      )
       expect(
-        fault.resource === 'reports/balance-sheet' && fault.status === 503 &&
+        fault.resource === 'reports/balance-sheet' &&
+          fault.status === 503 &&
           fault.times === 'forever',
         `wrong fault: ${JSON.stringify(fault)}`,
       )
@@ -167,15 +180,21 @@ async function main() {
       await page.getByText('Add a fault as JSON').click()
       await page.locator('#f-json').fill('{"statsu": 503}')
       await page.getByRole('button', { name: 'Add fault from JSON' }).press('Enter')
-      await until('the reason', async () => (await bodyText()).includes('unknown field `statsu`'))
+      await until('the reason', async () =>
+        (await bodyText()).includes('unknown field `statsu`'),
+      )
     })
 
     await check('the clock is moved, and tokens expire', async () => {
       const before = (await command('GET', '/clock')).now_ms
       await page.getByRole('button', { name: '+1 day' }).press('Enter')
-      await until('the clock', async () =>
-        (await command('GET', '/clock')).now_ms >= before + 86_400_000)
-      await until('the token', async () => (await page.locator('#tokens').innerText()).includes('expired'))
+      await until(
+        'the clock',
+        async () => (await command('GET', '/clock')).now_ms >= before + 86_400_000,
+      )
+      await until('the token', async () =>
+        (await page.locator('#tokens').innerText()).includes('expired'),
+      )
       await page.getByRole('button', { name: 'Stop the clock' }).press('Enter')
       await until('a stopped clock', async () => (await command('GET', '/clock')).stopped)
     })
@@ -183,9 +202,15 @@ async function main() {
     await check('a secret is rotated and not shown', async () => {
       await page.getByLabel('New secret').fill(`${secret}-new`)
       await page.getByRole('button', { name: 'Rotate secret' }).press('Enter')
-      await until('the new secret', async () =>
-        (await command('GET', '/credentials')).clients[0].client_secret === `${secret}-new`)
-      expect((await page.getByLabel('New secret').inputValue()) === '', 'the field is not empty')
+      await until(
+        'the new secret',
+        async () =>
+          (await command('GET', '/credentials')).clients[0].client_secret === `${secret}-new`,
+      )
+      expect(
+        (await page.getByLabel('New secret').inputValue()) === '',
+        'the field is not empty',
+      )
     })
 
     await check('the filter and the pause work', async () => {
@@ -206,30 +231,45 @@ async function main() {
       for (const text of [secret, ...tokens]) expect(!html.includes(text), 'the page shows one')
     })
 
-    await check('the texts can be read in light and dark, on a desktop and on a phone', async () => {
-      const backgrounds = new Set()
-      for (const colorScheme of ['light', 'dark']) {
-        for (const [device, width, height] of [['desktop', 1280, 900], ['phone', 360, 740]]) {
-          await page.emulateMedia({ colorScheme })
-          await page.setViewportSize({ width, height })
-          if (shots) {
-            const path = join(shots, `console-${device}-${colorScheme}.png`)
-            await page.screenshot({ path, fullPage: device === 'phone' })
+    await check(
+      'the texts can be read in light and dark, on a desktop and on a phone',
+      async () => {
+        const backgrounds = new Set()
+        for (const colorScheme of ['light', 'dark']) {
+          for (const [device, width, height] of [
+            ['desktop', 1280, 900],
+            ['phone', 360, 740],
+          ]) {
+            await page.emulateMedia({ colorScheme })
+            await page.setViewportSize({ width, height })
+            if (shots) {
+              const path = join(shots, `console-${device}-${colorScheme}.png`)
+              await page.screenshot({ path, fullPage: device === 'phone' })
+            }
+            const { ratio, text } = await page.evaluate(lowestContrast)
+            expect(
+              ratio >= 4.5,
+              `contrast ${ratio.toFixed(2)} of "${text}", ${colorScheme}, ${device}`,
+            )
+            const overflow = await page.evaluate(
+              () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+            )
+            expect(overflow <= 0, `the page is ${overflow} px wider than the ${device}`)
+            backgrounds.add(
+              await page.evaluate(() => getComputedStyle(document.body).backgroundColor),
+            )
           }
-          const { ratio, text } = await page.evaluate(lowestContrast)
-          expect(ratio >= 4.5, `contrast ${ratio.toFixed(2)} of "${text}", ${colorScheme}, ${device}`)
-          const overflow = await page.evaluate(() =>
-            document.documentElement.scrollWidth - document.documentElement.clientWidth)
-          expect(overflow <= 0, `the page is ${overflow} px wider than the ${device}`)
-          backgrounds.add(await page.evaluate(() => getComputedStyle(document.body).backgroundColor))
         }
-      }
-      expect(backgrounds.size === 2, 'light and dark are the same')
-    })
+        expect(backgrounds.size === 2, 'light and dark are the same')
+      },
+    )
 
     await check('the page asked no other host and had no error', async () => {
       expect(otherHosts.length === 0, `another host: ${otherHosts[0]}`)
-      expect(problems.filter((text) => !text.includes('400')).length === 0, `error: ${problems}`)
+      expect(
+        problems.filter((text) => !text.includes('400')).length === 0,
+        `error: ${problems}`,
+      )
     })
 
     await check('a page of another origin cannot use the control API', async () => {
@@ -251,7 +291,12 @@ async function main() {
           ]
           const results = []
           for (const [path, options] of attempts) {
-            results.push(await fetch(url + path, options).then((done) => done.text(), () => ''))
+            results.push(
+              await fetch(url + path, options).then(
+                (done) => done.text(),
+                () => '',
+              ),
+            )
           }
           return results.join('')
         }, control)
@@ -260,8 +305,16 @@ async function main() {
         expect(faults.length === 1, 'the other page removed the fault')
         await other.goto(`data:text/html,<iframe src="${control}/"></iframe>`)
         await other.waitForTimeout(1000)
-        const framed = await Promise.all(other.frames().slice(1).map((frame) => frame.content()))
-        expect(!framed.join('').includes('Layer emulator'), 'another page can frame the console')
+        const framed = await Promise.all(
+          other
+            .frames()
+            .slice(1)
+            .map((frame) => frame.content()),
+        )
+        expect(
+          !framed.join('').includes('Layer emulator'),
+          'another page can frame the console',
+        )
       } finally {
         server.closeAllConnections()
         server.close()
