@@ -2,7 +2,8 @@
 //
 //   node render.mjs < cases.json
 //
-// `cases.json` is a list of {name, props, components, expect}. `props` are the props of
+// `cases.json` is a list of {name, props, components, expect, texts}. `texts` is optional: a
+// text that each of its components must show. `props` are the props of
 // `<LayerProvider>`, with `environmentConfigOverride.apiUrl` on loopback. `expect` is
 // "renders" or "crashes". The script prints one line per case. It exits with 1 if a case
 // ends differently than expected, and with 2 if it cannot run the cases.
@@ -46,7 +47,7 @@ async function serve(folder) {
 }
 
 /** Loads the page with the props of one case and returns what happened. */
-async function observe(browser, origin, { props, components }) {
+async function observe(browser, origin, { props, components, texts = {} }) {
   const api = new URL(props.environmentConfigOverride.apiUrl).origin
   const seen = { pageErrors: [], consoleErrors: [], layerErrors: [], calls: [], otherHosts: [] }
   const context = await browser.newContext()
@@ -70,7 +71,9 @@ async function observe(browser, origin, { props, components }) {
     const calls = new Map()
     page.on('request', (request) => {
       const url = new URL(request.url())
-      if (isOtherHost(url) && !['stylesheet', 'font'].includes(request.resourceType())) {
+      const isExpected = ['stylesheet', 'font'].includes(request.resourceType())
+      // Components that link bank accounts load Plaid's script.
+      if (isOtherHost(url) && !isExpected && url.hostname !== 'cdn.plaid.com') {
         seen.otherHosts.push(url.origin)
       }
       if (url.origin !== api) return
@@ -115,13 +118,21 @@ async function observe(browser, origin, { props, components }) {
     seen.timedOut = !isFinished()
     seen.layerErrors = await page.evaluate(() => window.layerErrors)
     // A component is on the page if it has elements with text that take up space.
-    seen.texts = await page.evaluate(() =>
-      Object.fromEntries(
-        [...document.querySelectorAll('[data-component]')]
-          .filter((section) => section.getBoundingClientRect().height > 0)
-          .map((section) => [section.dataset.component, section.innerText.trim()]),
-      ),
-    )
+    const readTexts = () =>
+      page.evaluate(() =>
+        Object.fromEntries(
+          [...document.querySelectorAll('[data-component]')]
+            .filter((section) => section.getBoundingClientRect().height > 0)
+            .map((section) => [section.dataset.component, section.innerText.trim()]),
+        ),
+      )
+    const isSilent = (name) => !seen.texts[name]?.includes(texts[name])
+    seen.texts = await readTexts()
+    // A component may still render a response after the last call has ended.
+    while (Object.keys(texts).some(isSilent) && Date.now() < deadline) {
+      await page.waitForTimeout(50)
+      seen.texts = await readTexts()
+    }
     seen.isWhite = await page.evaluate(
       () => document.getElementById('root').childElementCount === 0,
     )
@@ -132,7 +143,7 @@ async function observe(browser, origin, { props, components }) {
 }
 
 /** The first reason why the page did not render as it should, or undefined. */
-function whyNotRendered({ props, components }, seen) {
+function whyNotRendered({ props, components, texts = {} }, seen) {
   if (seen.pageErrors.length > 0) {
     const page = seen.isWhite ? 'the page is white' : 'the page still has content'
     return `uncaught error "${seen.pageErrors[0]}"; ${page}`
@@ -140,6 +151,8 @@ function whyNotRendered({ props, components }, seen) {
   if (seen.isWhite) return 'the page is white'
   const missing = components.find((name) => !seen.texts[name])
   if (missing) return `the component ${missing} is not on the page`
+  const silent = Object.keys(texts).find((name) => !seen.texts[name].includes(texts[name]))
+  if (silent) return `the component ${silent} does not show "${texts[silent]}"`
   if (seen.otherHosts.length > 0) return `the page asked another host: ${seen.otherHosts[0]}`
   if (seen.calls.length === 0) return 'the components sent no API call'
   const stray = seen.calls.find(

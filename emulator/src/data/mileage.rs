@@ -10,7 +10,7 @@ use crate::data::json::{one_page, with_times};
 /// Age in days, miles, purpose, and the two places of each trip.
 const TRIPS: [(i64, i64, &str, &str, &str); 6] = [
     (
-        2,
+        0,
         18,
         "BUSINESS",
         "12 Mission Street",

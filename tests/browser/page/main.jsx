@@ -2,11 +2,13 @@
 // It has no error boundary, so an error while rendering empties the page.
 
 import { createRoot } from 'react-dom/client'
-import { AccountingOverview, LayerProvider, ProfitAndLoss } from '@layerfi/components'
+import * as Layer from '@layerfi/components'
 import '@layerfi/components/index.css'
 
+const { LayerProvider, ProfitAndLoss } = Layer
+
+// Components that need more than their name.
 const COMPONENTS = {
-  AccountingOverview: () => <AccountingOverview />,
   ProfitAndLoss: () => (
     <ProfitAndLoss>
       <ProfitAndLoss.Summaries />
@@ -16,6 +18,11 @@ const COMPONENTS = {
   ),
 }
 
+function component(name) {
+  const Component = Layer[name]
+  return COMPONENTS[name]?.() ?? <Component />
+}
+
 // render.mjs sets this before the page loads.
 const { props, components } = window.testCase
 
@@ -23,7 +30,7 @@ createRoot(document.getElementById('root')).render(
   <LayerProvider {...props} onError={(error) => window.layerErrors.push(error.type)}>
     {components.map((name) => (
       <section key={name} data-component={name}>
-        {COMPONENTS[name]()}
+        {component(name)}
       </section>
     ))}
   </LayerProvider>,
