@@ -55,9 +55,15 @@ fn guarantees(name: &str) -> Vec<u32> {
 }
 
 /// The functions that a source file defines; in C and C++, the names before a
-/// parenthesis.
+/// parenthesis; in JavaScript, the texts of tests that begin with a guarantee.
 fn functions(file: &str, text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c == '_' || c.is_alphanumeric();
+    if file.ends_with(".mjs") || file.ends_with(".ts") || file.ends_with(".tsx") {
+        let quoted = text.split(['\'', '"', '`']).map(str::to_owned);
+        return quoted
+            .filter(|text| !guarantees(text).is_empty() && !text.contains('\n'))
+            .collect();
+    }
     let keyword = match file.rsplit('.').next() {
         Some("rs") => "fn ",
         Some("py") => "def ",
@@ -93,14 +99,16 @@ fn read_folder(folder: &Path, tests: &mut BTreeSet<Test>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() {
-            if !matches!(name, "target" | "node_modules" | "dist") && !name.starts_with('.') {
+            if !matches!(name, "target" | "node_modules" | "dist" | "build")
+                && !name.starts_with('.')
+            {
                 read_folder(&path, tests);
             }
             continue;
         }
         if !matches!(
             path.extension().and_then(|end| end.to_str()),
-            Some("rs" | "py" | "c" | "h" | "cpp" | "hpp")
+            Some("rs" | "py" | "c" | "h" | "cpp" | "hpp" | "mjs" | "ts" | "tsx")
         ) {
             continue;
         }
