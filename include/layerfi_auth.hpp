@@ -908,6 +908,10 @@ class Client {
     Token token(Timeout timeout = default_timeout) const {
         return token(std::nothrow, timeout).value();
     }
+    BusinessToken renew_business_token(ZString business_id, ZString refused,
+                                       const BusinessTokenOptions &options = {}) const {
+        return renew_business_token(std::nothrow, business_id, refused, options).value();
+    }
     Token renew_token(const Token &refused, Timeout timeout = default_timeout) const {
         return renew_token(std::nothrow, refused, timeout).value();
     }

@@ -85,6 +85,11 @@ class TokenEndpoint:
         headers["Allow"] = ", ".join(self.methods)
         return Answer(204, "", headers)
 
+    def forbidden(self, origin: str | None) -> Answer:
+        """Answer a user whom the application's own code refuses."""
+        body = json.dumps({"error": "forbidden"})
+        return Answer(403, body, self._json_headers(origin))
+
     def answer(
         self, business_id: str | UUID | None, body: bytes, origin: str | None = None
     ) -> Answer:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -38,8 +39,9 @@ def layer_token_view(
     cannot read its answer.
 
     :param business_id: a function of the request that returns the id of the signed-in user's
-        business, or ``None`` if nobody is signed in (401). With ``async def`` the view is
-        async. The business is never taken from the request's body or address.
+        business, or ``None`` if nobody is signed in (401). It may raise ``PermissionDenied``
+        (403). With ``async def`` the view is async. The business is never taken from the
+        request's body or address.
     :param session_duration: 1 to 86400 seconds; 28800 (8 hours) by default, because a new token
         makes all components fetch their data again. A shorter one limits how long a page that
         was open at sign-out can still be used.
@@ -71,8 +73,11 @@ def layer_token_view(
         async def layer_token_async(request: HttpRequest) -> HttpResponse:
             if (answered := early(request)) is not None:
                 return answered
-            business = await business_id(request)
             origin = request.headers.get("Origin")
+            try:
+                business = await business_id(request)
+            except PermissionDenied:
+                return _response(endpoint.forbidden(origin))
             return _response(await endpoint.answer_async(business, request.body, origin))
 
         return csrf_exempt(layer_token_async)
@@ -80,8 +85,12 @@ def layer_token_view(
     def layer_token(request: HttpRequest) -> HttpResponse:
         if (answered := early(request)) is not None:
             return answered
-        business: Any = business_id(request)
-        return _response(endpoint.answer(business, request.body, request.headers.get("Origin")))
+        origin = request.headers.get("Origin")
+        try:
+            business: Any = business_id(request)
+        except PermissionDenied:
+            return _response(endpoint.forbidden(origin))
+        return _response(endpoint.answer(business, request.body, origin))
 
     return csrf_exempt(layer_token)
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -54,23 +54,8 @@ def layer_token_router(
     is_dependency = hasattr(business_id, "dependency")
     current_business = business_id if is_dependency else Depends(business_id)
 
-    class NoStoreRoute(APIRoute):
-        """Puts the endpoint's headers on errors of dependencies too, such as a 401."""
-
-        def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-            handle = super().get_route_handler()
-
-            async def with_headers(request: Request) -> Response:
-                try:
-                    return await handle(request)
-                except HTTPException as error:
-                    headers = endpoint.headers(request.headers.get("origin"))
-                    error.headers = {**(error.headers or {}), **headers}
-                    raise
-
-            return with_headers
-
-    router = APIRouter(route_class=NoStoreRoute)
+    router_headers = {"answer_headers": staticmethod(endpoint.headers)}
+    router = APIRouter(route_class=type("LayerTokenRoute", (_LayerTokenRoute,), router_headers))
 
     async def layer_token(
         request: Request, business: str | UUID | None = current_business
@@ -92,6 +77,25 @@ def layer_token_router(
     router.add_api_route(path, layer_token, methods=methods, include_in_schema=False)
     router.add_api_route(path, preflight, methods=["OPTIONS"], include_in_schema=False)
     return router
+
+
+class _LayerTokenRoute(APIRoute):
+    """Puts the endpoint's headers on errors of dependencies too, such as a 401."""
+
+    answer_headers: Callable[[str | None], dict[str, str]]
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def with_headers(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except HTTPException as error:
+                headers = self.answer_headers(request.headers.get("origin"))
+                error.headers = {**(error.headers or {}), **headers}
+                raise
+
+        return with_headers
 
 
 def _response(answer: Answer) -> Response:

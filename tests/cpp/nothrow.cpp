@@ -65,6 +65,7 @@ static void business_tokens(const layerfi::Client &client) {
     CHECK(minted.secret() != token.secret());
     CHECK(get(minted.json(std::nothrow)).text().front() == '{');
     CHECK(get(minted.layer_provider_props_json(std::nothrow)).text().front() == '{');
+    CHECK(get(minted.session_json(std::nothrow)).text().front() == '{');
     CHECK(get(client.invalidate(std::nothrow, token)));
     int reports = 0;
     layerfi::BatchOptions batch;

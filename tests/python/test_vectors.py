@@ -55,7 +55,7 @@ ERROR_FIELDS = {
 }  # fmt: skip
 VARIABLES = {
     "environment", "client_id", "client_secret", "client_secret_file", "api_url", "auth_url",
-    "scope", "ca_file", "trust", "allow_http_loopback",
+    "scope", "ca_file", "trust", "shared_cache", "shared_cache_key", "allow_http_loopback",
 }  # fmt: skip
 EMULATOR_FIELDS = {"basic_decoding", "invalid_client_status", "clients", "businesses"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import PermissionDenied
 from django.core.wsgi import get_wsgi_application
 from django.urls import path
 
@@ -24,11 +25,14 @@ client = Client.from_env()
 
 
 def current_business(request):
-    return request.headers.get("X-Business")
+    business = request.headers.get("X-Business")
+    if business == "refuse":
+        raise PermissionDenied
+    return business
 
 
 async def current_business_async(request):
-    return request.headers.get("X-Business")
+    return current_business(request)
 
 
 def views(prefix, business_id):

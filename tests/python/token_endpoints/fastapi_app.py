@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import Depends, FastAPI, Header
+from fastapi import Depends, FastAPI, Header, HTTPException
 
 from layerfi_auth import Client
 from layerfi_auth.fastapi import layer_token_router
@@ -14,6 +14,8 @@ app = FastAPI()
 
 
 def current_business(x_business: str | None = Header(default=None)):
+    if x_business == "refuse":
+        raise HTTPException(403)
     return x_business
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, request
+from flask import Flask, abort, request
 
 from layerfi_auth import Client
 from layerfi_auth.flask import layer_token_blueprint
@@ -14,7 +14,10 @@ app = Flask(__name__)
 
 
 def current_business():
-    return request.headers.get("X-Business")
+    business = request.headers.get("X-Business")
+    if business == "refuse":
+        abort(403)
+    return business
 
 
 app.register_blueprint(
