@@ -57,7 +57,7 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SharedCacheState {
-    /// There is none.
+    /// The client has no shared cache.
     #[default]
     Off,
     /// It is used. It answered last, or was not asked yet.

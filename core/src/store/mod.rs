@@ -28,8 +28,8 @@ use futures_util::future::BoxFuture;
 
 /// A store that processes share. Each operation is atomic at the store.
 pub(crate) trait TokenStore: Send + Sync {
-    /// Looks for an entry with another mark than `seen` (empty for any entry). If there
-    /// is none and no failure note forbids it, takes the lease for `lease`; with a lease
+    /// Looks for an entry with another mark than `seen` (empty for any entry). If no
+    /// entry is there and no failure note forbids it, takes the lease for `lease`; with a lease
     /// of zero, only looks.
     fn look_up<'a>(
         &'a self,

@@ -45,7 +45,7 @@ pub(crate) enum Answer {
     Lease,
     /// A failure note forbids requests for this long.
     Note(Rest),
-    /// A failure note that does not open, or that no process of ours would write.
+    /// A failure note that does not open, or forbids requests for too long.
     UnknownNote,
     /// Another process has the lease for this long.
     Held(Option<Duration>),
