@@ -10,3 +10,8 @@ pub use business::IntoBusiness;
 pub use error::LayerError;
 pub use options::{InvalidOrigin, LayerTokenOptions};
 pub use route::{layer_token_route, layer_token_route_with};
+
+/// The code of the guide to the Rust crates, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rust.md")]
+struct Guide;
