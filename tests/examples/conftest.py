@@ -6,8 +6,9 @@
         assert shop.get("/whoami").json()["name"] == "Layer Example"
         assert layer.count("token") == 1
 
-A program runs in its own folder, with the emulator's environment variables and a free port in
-``PORT``. It is stopped at the end of the test, with all processes that it started.
+A program runs in its own folder, with the emulator's environment variables, and a free port in
+``PORT`` and ``UVICORN_PORT``. It is stopped at the end of the test, with all processes that it
+started.
 """
 
 from __future__ import annotations
@@ -168,7 +169,10 @@ def run_example(layer, tmp_path):
             process = subprocess.Popen(
                 arguments,
                 cwd=EXAMPLES / example,
-                env=environment(layer, {"PORT": str(port), **(env or {})}),
+                # uvicorn has a name of its own for the variable.
+                env=environment(
+                    layer, {"PORT": str(port), "UVICORN_PORT": str(port), **(env or {})}
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
