@@ -222,6 +222,21 @@ def command(example: str, program: str) -> str:
     return found[0]
 
 
+def run_command(line: str | Sequence[str | Path], example: str, env: Mapping[str, str]) -> str:
+    """Run a command in an example's folder to its end, and return what it printed."""
+    done = subprocess.run(
+        shlex.split(line) if isinstance(line, str) else line,
+        cwd=EXAMPLES / example,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=2 * TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, f"{line}: exit code {done.returncode}: {done.stderr}"
+    return done.stdout
+
+
 def eventually(condition, describe=None, timeout: float = TIMEOUT) -> None:
     """Wait until a condition is true."""
     until = time.monotonic() + timeout

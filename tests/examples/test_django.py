@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from urllib.parse import urlencode
 
 import pytest
 
-from conftest import EXAMPLES, TIMEOUT, command, environment, eventually
+from conftest import command, environment, eventually, run_command
 from layerfi_auth.testing import Emulator
 
 WORKERS = 3
@@ -33,16 +32,8 @@ def env(tmp_path_factory):
     create = command("django", "python manage.py createsuperuser").split()[2:]
     with Emulator() as layer:
         for arguments in (["migrate", "--verbosity", "0"], [*create, "--noinput"]):
-            done = subprocess.run(
-                [sys.executable, "manage.py", *arguments],
-                cwd=EXAMPLES / "django",
-                env=environment(layer, env),
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT,
-                check=False,
-            )
-            assert done.returncode == 0, f"{arguments}: {done.stderr}"
+            line = [sys.executable, "manage.py", *arguments]
+            run_command(line, "django", environment(layer, env))
         assert layer.count("token") == 0, "a command of manage.py needs no token"
     return env
 
