@@ -61,6 +61,7 @@ fn makefiles(repository: &Path) -> String {
         "python",
         "tests",
         "tests/browser",
+        "tests/examples",
         "tests/fleet",
         "js",
     ] {
