@@ -94,7 +94,7 @@ pub fn library_without_hooks() -> &'static Path {
     LIBRARY.get_or_init(|| build_library("lib-as-installed", &[]))
 }
 
-/// The same with the shared cache, as `make install SHARED_CACHE=1` installs it.
+/// The same with the shared cache, as `make lib SHARED_CACHE=1` installs it.
 pub fn library_with_shared_cache() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| build_library("lib-with-shared-cache", &["--features", "redis"]))
