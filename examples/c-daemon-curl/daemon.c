@@ -14,7 +14,7 @@
 
 struct settings {
     layerfi_client *client;
-    char path[256];
+    char path[512];
     long interval_ms;
 };
 
