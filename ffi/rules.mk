@@ -15,7 +15,7 @@ test-ffi: setup ## Test the C and C++ bindings: programs, sanitizers, valgrind, 
 
 # Without the slow programs: valgrind and sanitizers.
 check-ffi: lint-ffi ## Run the quick tests of the C and C++ bindings
-	$(CARGO_TEST) --test $(FFI_TEST) -- --skip valgrind --skip sanitizer --skip memory --skip install
+	$(CARGO_TEST) --test $(FFI_TEST) -- --skip valgrind --skip sanitizer --skip memory --skip install --skip services
 
 lint-ffi: setup ## Check the formatting of the C and C++ code
 	clang-format --style=file:ffi/.clang-format --dry-run --Werror $(FFI_C_SOURCES)
