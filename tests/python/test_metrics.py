@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import gc
+import http.client
 import os
+import sys
 import weakref
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Sum
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
-from conftest import BUSINESS, run_python
+from conftest import BUSINESS, TIMEOUT, business, eventually, free_port, run_python
 from layerfi_auth import OAuthError
 from layerfi_auth._native import Stats
-from layerfi_auth.metrics import LEFT_OUT, METRICS, LayerAuthCollector, instrument
+from layerfi_auth.metrics import (
+    LEFT_OUT,
+    METRICS,
+    LayerAuthCollector,
+    MultiprocessExporter,
+    instrument,
+)
+from test_servers import running
 
 
 def prometheus(registry):
@@ -263,3 +273,99 @@ except ImportError as error:
 """
     )
     assert out.strip() == f"{name} needs {library}: pip install 'layerfi-auth[{extra}]'"
+
+
+SHOP = """
+import os
+from layerfi_auth import Client
+from layerfi_auth.metrics import MultiprocessExporter
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.multiprocess import MultiProcessCollector
+
+client = Client.from_env()
+MultiprocessExporter(client)
+client.token()
+
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+metrics = make_wsgi_app(registry)
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/metrics":
+        return metrics(environ, start_response)
+    client.business_token(environ["PATH_INFO"][1:])
+    start_response("200 OK", [("x-pid", str(os.getpid()))])
+    return [b""]
+"""
+
+
+def fetch(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.headers["x-pid"], answer.read().decode()
+    except OSError:
+        return None
+    finally:
+        connection.close()
+
+
+def test_b24_gunicorn_exports_the_sum_of_all_workers(layer, tmp_path):
+    """What the master counted before the fork is counted once."""
+    (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
+    files = tmp_path / "prometheus"
+    files.mkdir()
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "3"]
+    command += ["--bind", f"127.0.0.1:{port}", "shop:app"]
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(files)}
+    with running(command, tmp_path, layer, tmp_path / "log", environment):
+        eventually(lambda: fetch(port, f"/{BUSINESS}"))
+        workers = set()
+
+        def all_workers_answered():
+            workers.add(fetch(port, f"/{business(len(workers))}")[0])
+            return len(workers) == 3
+
+        eventually(all_workers_answered)
+
+        def exported():
+            samples = {}
+            for family in text_string_to_metric_families(fetch(port, "/metrics")[1]):
+                samples |= {sample.name: sample.value for sample in family.samples}
+            return samples
+
+        mints = layer.count("auth_token")
+        assert mints >= 3
+        eventually(lambda: exported()["layerfi_auth_business_token_requests_total"] == mints)
+        samples = exported()
+        assert samples["layerfi_auth_token_requests_total"] == 1 == layer.count("token")
+        # All see the master's token.
+        assert 0 < samples["layerfi_auth_token_remaining_seconds"] <= 3600
+        assert "layerfi_auth_shared_cache_up" not in samples
+
+
+def test_b24_last_counts_of_a_process_are_written_at_its_end(layer, tmp_path):
+    run_python(
+        """
+from layerfi_auth import Client
+from layerfi_auth.metrics import MultiprocessExporter
+client = Client.from_env()
+MultiprocessExporter(client, name="us")
+client.token()
+""",
+        layer,
+        PROMETHEUS_MULTIPROC_DIR=str(tmp_path),
+    )
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(tmp_path))
+    name = "layerfi_auth_token_requests_total"
+    assert prometheus(registry)[(name, ("client", "us"))] == 1
+
+
+def test_multiprocess_exporter_needs_its_directory(client, monkeypatch):
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    with pytest.raises(RuntimeError, match="PROMETHEUS_MULTIPROC_DIR is not set"):
+        MultiprocessExporter(client)

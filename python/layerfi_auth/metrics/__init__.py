@@ -20,6 +20,7 @@ from layerfi_auth.metrics._table import LEFT_OUT, METRICS, Metric
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from layerfi_auth.metrics._multiprocess import MultiprocessExporter
     from layerfi_auth.metrics._opentelemetry import instrument
     from layerfi_auth.metrics._prometheus import LayerAuthCollector
 
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
         "METRICS",
         "LayerAuthCollector",
         "Metric",
+        "MultiprocessExporter",
         "instrument",
     ]
 
-# The name in this module, and the extra with the package that it imports.
+# Module, extra, and the library that the extra installs.
 _EXTRAS = {
-    "LayerAuthCollector": ("prometheus", "prometheus_client"),
-    "instrument": ("opentelemetry", "opentelemetry"),
+    "LayerAuthCollector": ("_prometheus", "prometheus", "prometheus_client"),
+    "MultiprocessExporter": ("_multiprocess", "prometheus", "prometheus_client"),
+    "instrument": ("_opentelemetry", "opentelemetry", "opentelemetry"),
 }
 
 
@@ -44,13 +47,13 @@ def __getattr__(name: str) -> object:
 
     if name == "__all__":
         # `import *` skips those whose library is not installed.
-        found = [one for one, (_, library) in _EXTRAS.items() if util.find_spec(library)]
+        found = [one for one, (*_, library) in _EXTRAS.items() if util.find_spec(library)]
         return ["LEFT_OUT", "METRICS", "Metric", *found]
     if name not in _EXTRAS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    extra, library = _EXTRAS[name]
+    module, extra, library = _EXTRAS[name]
     try:
-        return getattr(import_module(f"layerfi_auth.metrics._{extra}"), name)
+        return getattr(import_module(f"layerfi_auth.metrics.{module}"), name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if missing.partition(".")[0] != library:

@@ -19,7 +19,9 @@ class LayerAuthCollector(Collector):
     """A Prometheus collector of the metrics of one or more clients.
 
     It reads `Client.stats` at each scrape, and does not keep the clients alive. It works in
-    forked workers, where each counts for itself.
+    forked workers, where each counts for itself. With ``PROMETHEUS_MULTIPROC_DIR`` use
+    `MultiprocessExporter` instead.
+
     :param client: the client.
     :param name: the value of the label ``client``, for programs with several clients. Without
         a name there is no such label.
