@@ -103,3 +103,7 @@ struct Guide;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/fleets.md")]
 struct Fleets;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
