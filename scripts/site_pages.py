@@ -46,7 +46,8 @@ def on_page_markdown(markdown: str, page, **_: object) -> str:
     def link(found: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(source), found[2]))
         if path == "CHANGELOG.md":
-            return f"{found[1]}{posixpath.relpath('changelog.md', posixpath.dirname(source) or '.')}{found[4]}"
+            page_here = posixpath.relpath("changelog.md", posixpath.dirname(source) or ".")
+            return f"{found[1]}{page_here}{found[4]}"
         if path.startswith("docs/"):
             return found[0]
         if not (ROOT / path).exists():
@@ -70,21 +71,27 @@ def doc_comment(comment: str) -> str:
 def c_functions() -> str:
     """The types and functions of the header, grouped by the object that they belong to."""
     header = read("include/layerfi_auth.h")
-    conventions = re.search(r"CONVENTIONS for every function in this file:\n(.*?)\*/", header, re.DOTALL)
+    conventions = re.search(
+        r"CONVENTIONS for every function in this file:\n(.*?)\*/", header, re.DOTALL
+    )
     text = ["## Conventions", "", "```text"]
     text += [re.sub(r"^ \* ?", "", line) for line in conventions[1].strip("\n").splitlines()]
     text = [line.rstrip() for line in text] + ["```", ""]
     entry = re.compile(r"^/\*\*\n(.*?)^ \*/\n(.*?;)\n(?=\n|#|$)", re.MULTILINE | re.DOTALL)
     groups: dict[str, list[tuple[str, str, str]]] = {}
     for comment, declaration in entry.findall(header):
-        names = re.findall(r"\b(layerfi_\w+)\(", declaration) or re.findall(
-            r"\b(?:struct|enum|typedef [^;]*?)\s*(layerfi_\w+)", declaration
+        # Comments inside of an enum name functions too.
+        bare = re.sub(r"/\*.*?\*/", "", declaration, flags=re.DOTALL).partition("{")[0]
+        names = re.findall(r"\b(layerfi_\w+)\(", bare) or re.findall(
+            r"\b(?:struct|enum|typedef [^;]*?)\s*\(?\*?(layerfi_\w+)", bare
         )
         if not names:
             continue
         name = names[0]
-        is_function = f"{name}(" in declaration
-        word = re.match(r"layerfi_(client_builder|business_token|client_authorization|\w+?)(_|$)", name)
+        is_function = f"{name}(" in bare
+        word = re.match(
+            r"layerfi_(client_builder|business_token|client_authorization|\w+?)(_|$)", name
+        )
         group = f"`layerfi_{word[1]}`" if is_function else "Types"
         groups.setdefault(group, []).append((name, doc_comment(comment), declaration))
     for group in sorted(groups, key=lambda one: (one != "Types", one)):
@@ -104,7 +111,9 @@ def configuration() -> str:
     )
     text = []
     for comment, name in re.findall(
-        r"((?:^    ///[^\n]*\n)+)(?:^    #\[[^\n]*\n)*^    pub fn (\w+)\(\s*mut self", builder, re.MULTILINE
+        r"((?:^    ///[^\n]*\n)+)(?:^    #\[[^\n]*\n)*^    pub fn (\w+)\(\s*mut self",
+        builder,
+        re.MULTILINE,
     ):
         if name == "test_clock":
             continue
@@ -115,7 +124,14 @@ def configuration() -> str:
         if re.search(rf"^    {option}:", python, re.MULTILINE) and name != "credentials":
             rows.append(("Python", f"`{option}=`"))
         rows.append(("variable", f"`{variables[name]}`" if name in variables else ""))
-        text += [f"## {name}", "", rustdoc(doc_comment(comment)), "", "| in | name |", "| --- | --- |"]
+        text += [
+            f"## {name}",
+            "",
+            rustdoc(doc_comment(comment)),
+            "",
+            "| in | name |",
+            "| --- | --- |",
+        ]
         text += [f"| {where} | {what} |" for where, what in rows if what]
         text += [""]
     return "\n".join(text)
