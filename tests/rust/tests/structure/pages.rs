@@ -66,6 +66,7 @@ fn makefiles(repository: &Path) -> String {
         "python",
         "tests",
         "tests/browser",
+        "tests/examples",
         "tests/fleet",
         "tests/stranger",
         "js",
