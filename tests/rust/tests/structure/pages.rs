@@ -63,6 +63,7 @@ fn makefiles(repository: &Path) -> String {
         "tests/browser",
         "tests/fleet",
         "js",
+        "examples",
     ] {
         let rules = repository.join(folder).join("rules.mk");
         text += &std::fs::read_to_string(rules).unwrap_or_default();
