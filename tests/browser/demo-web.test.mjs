@@ -35,7 +35,6 @@ test('b29_demo_page_shows_figures_and_nothing_of_the_renewals', async () => {
     await page.mouse.move(5, 5) // Away from the chart, which shows more under the mouse.
     const before = (await demo.quiet()).length
     const figures = await visit.figures()
-    await pause(2_000) // The chart moves at first.
     if (process.env.DEMO_WEB_SHOT) {
       await page.screenshot({ path: process.env.DEMO_WEB_SHOT })
     }

@@ -14,6 +14,8 @@ export const CLIENT_SECRET = 'emulator-client-secret-not-a-secret'
 const JWT = /eyJ[\w-]+\.[\w-]+\.[\w-]+/g
 // A page is quiet when it has had no open API call for this time.
 const QUIET_MS = 1_000
+// A page is still when it has not changed for this time.
+const STILL_MS = 2_000
 
 /** A running example with an emulator, and what they have printed. */
 export class Demo {
@@ -180,11 +182,17 @@ export class Visit {
     await this.page.waitForSelector('form', { timeout: 60_000 })
   }
 
-  /** What the page shows, when it shows amounts of money. */
+  /** What the page shows, when it shows amounts of money and no longer moves. */
   async figures() {
+    let last = ''
+    let since = Date.now()
     return await until('the page shows figures', async () => {
+      const html = await this.page.innerHTML('main')
+      if (html !== last) since = Date.now()
+      last = html
       const text = await this.page.innerText('main')
-      return /\$[1-9][\d,]*\.\d\d/.test(text) ? text : undefined
+      const shows = /\$[1-9][\d,]*\.\d\d/.test(text)
+      return shows && Date.now() - since >= STILL_MS ? text : undefined
     })
   }
 
