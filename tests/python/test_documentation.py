@@ -117,6 +117,10 @@ CLAIMS = [
     ("docs/c.md", "sh", "make install", ('ffi/tests/binding/install.rs', 'make("install"')),
     ("docs/cli.md", "sh", "", (CLI, "the_shell_blocks_of_the_cli_page_run")),
     ("docs/cli.md", "console", "", "samples of output; cli/tests compares the texts"),
+    *(("docs/browser.md", language, "", ("tests/browser/test_guide.py", "in_programs_that_tests"))
+      for language in ("python", "rust", "jsx")),
+    ("docs/browser.md", "json", "", ("tests/browser/test_guide.py", "fields_of_a_real_one")),
+    ("docs/browser.md", "sh", "", ("tests/browser/test_guide.py", "guide_starts")),
     ("docs/cli.md", "json", "", "a sample of output; cli/tests compares its fields"),
     ("docs/emulator.md", "rust,no_run", "", ("emulator/src/lib.rs", "docs/emulator.md")),
     ("docs/emulator.md", "json", "", ("emulator/tests/guide.rs", 'blocks("json")')),
