@@ -942,7 +942,7 @@ layerfi_result layerfi_client_builder_set_keep_warm(struct layerfi_client_builde
  * then each process fetches its own tokens. The URL is treated as a secret: it is
  * in no error and no log.
  *
- * Needs a library that was built with `make install SHARED_CACHE=1`. With any
+ * Needs a library that was built with `make lib SHARED_CACHE=1`. With any
  * other, layerfi_client_builder_build() fails with LAYERFI_RESULT_CONFIG.
  */
 layerfi_result layerfi_client_builder_set_shared_cache(struct layerfi_client_builder *builder,

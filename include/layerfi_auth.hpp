@@ -1139,7 +1139,7 @@ class ClientBuilder {
     /**
      * Shares tokens with other processes through a Redis or Valkey server,
      * `redis://[user:password@]host[:port][/database]`. Needs a library that was built with
-     * `make install SHARED_CACHE=1`.
+     * `make lib SHARED_CACHE=1`.
      */
     ClientBuilder &shared_cache(ZString url) {
         return set(layerfi_client_builder_set_shared_cache, url);

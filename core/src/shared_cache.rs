@@ -46,7 +46,7 @@ impl SharedCacheSettings {
             Err(Error::config(
                 "shared_cache",
                 "this build of layerfi-auth has no support for Redis and Valkey",
-                "build it with the Cargo feature redis (for C: make install SHARED_CACHE=1), or do \
+                "build it with the Cargo feature redis (for C: make lib SHARED_CACHE=1), or do \
                  not set {shared_cache}",
             ))
         }

@@ -9,6 +9,7 @@ mod command;
 mod emulator;
 mod errors;
 mod event_loop;
+mod fork;
 mod gil;
 mod greenlets;
 mod hit_methods;
@@ -58,6 +59,7 @@ mod native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::lifecycle::check_first_interpreter()?;
+        crate::fork::watch();
         crate::hit_methods::install(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         crate::lifecycle::register_hooks(module)

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 use tokio::sync::oneshot;
 
+use crate::fork::Inside;
 use crate::gil;
 use crate::worker::in_thread;
 
@@ -197,11 +198,13 @@ impl CredentialsProvider for PythonProvider {
             provider: self.clone(),
             thread: Arc::clone(&thread),
             _running: running,
+            _inside: Inside::now(),
         };
         let provider = self.clone();
         // Starting a Python thread waits for the GIL, which the engine's own
         // thread must not do.
         start_thread("layerfi-creds", move || {
+            let _inside = Inside::enter();
             if gil::is_open() {
                 Python::try_attach(|py| {
                     let callable = provider.callable().as_ref().map(|one| one.clone_ref(py));
@@ -230,6 +233,7 @@ impl CredentialsProvider for PythonProvider {
             let (reply, check) = oneshot::channel();
             // Without a thread, the next check follows.
             let _ = start_thread("layerfi-provider", move || {
+                let _inside = Inside::enter();
                 let failure = Python::try_attach(|py| provider.import_failure(py, thread));
                 let _ = reply.send(failure.flatten());
             });
@@ -248,6 +252,7 @@ pub(crate) struct ProviderAnswer {
     /// The thread of the callable; 0 before it has started.
     thread: Arc<AtomicU64>,
     _running: RunningCall,
+    _inside: Inside,
 }
 
 impl ProviderAnswer {

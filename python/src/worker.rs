@@ -18,6 +18,7 @@ use layerfi_auth::blocking::process_generation;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyTuple};
 
+use crate::fork::{self, Inside};
 use crate::gil;
 
 /// Longest time that `stop` waits for the jobs that were submitted before it.
@@ -68,6 +69,8 @@ enum Message<T> {
 struct JobQueue<T> {
     receiver: mpsc::Receiver<Message<T>>,
     to_call: ToCall<T>,
+    /// While the thread does not wait for a job.
+    inside: Option<Inside>,
 }
 
 /// A worker's channel, with its queue if this caller has to start the thread.
@@ -171,6 +174,7 @@ impl<T: Send + 'static> Worker<T> {
         let queue = JobQueue {
             receiver,
             to_call: self.to_call,
+            inside: None,
         };
         Some((opened, Some(queue)))
     }
@@ -182,6 +186,7 @@ impl<T: Send + 'static> Worker<T> {
         let started = std::thread::Builder::new()
             .name(self.name.to_owned())
             .spawn(move || {
+                let _inside = Inside::enter();
                 let started = Python::try_attach(|py| {
                     let jobs = Bound::new(py, Jobs::new(queue))?;
                     let started = run_jobs(&jobs);
@@ -264,14 +269,28 @@ enum Wait {
 impl<T: Send> NextCall for JobQueue<T> {
     fn next_call(&mut self, py: Python<'_>, wait: Wait) -> Option<Call> {
         loop {
-            // Jobs that are already queued are run without releasing the GIL.
+            // Jobs that are already queued are run without releasing the GIL, unless
+            // a fork waits for it.
+            if fork::is_forking() && wait == Wait::Yes {
+                let inside = &mut self.inside;
+                gil::WORKERS.released(py, || {
+                    drop(inside.take());
+                    *inside = Some(Inside::enter());
+                });
+            }
             let message = match self.receiver.try_recv() {
                 Ok(message) => message,
                 Err(mpsc::TryRecvError::Disconnected) => return None,
                 Err(mpsc::TryRecvError::Empty) if wait == Wait::No => return None,
                 Err(mpsc::TryRecvError::Empty) => {
-                    let receiver = &mut self.receiver;
-                    gil::WORKERS.released(py, move || receiver.recv()).ok()?
+                    let (receiver, inside) = (&mut self.receiver, &mut self.inside);
+                    let received = gil::WORKERS.released(py, move || {
+                        drop(inside.take());
+                        let received = receiver.recv();
+                        *inside = Some(Inside::enter());
+                        received
+                    });
+                    received.ok()?
                 }
             };
             match message {
@@ -294,7 +313,8 @@ impl<T: Send> NextCall for JobQueue<T> {
 pub(crate) struct Jobs(Mutex<Box<dyn NextCall>>);
 
 impl Jobs {
-    fn new<T: Send + 'static>(queue: JobQueue<T>) -> Self {
+    fn new<T: Send + 'static>(mut queue: JobQueue<T>) -> Self {
+        queue.inside = Some(Inside::now());
         Self(Mutex::new(Box::new(queue)))
     }
 

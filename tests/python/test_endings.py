@@ -109,12 +109,17 @@ from layerfi_auth import Client, LayerAuthError
 def vault():
     import socket, urllib.request
     server = socket.create_server(("127.0.0.1", 0))
+    imported.append(True)
     urllib.request.urlopen("http://127.0.0.1:%d" % server.getsockname()[1])
+imported = []
 client = Client.from_env(client_id=None, credentials=vault, proxy=False, timeout=0.3)
 try:
     client.token()
 except LayerAuthError as error:
     print(type(error).__name__)
+# CPython may crash if it ends while another thread still loads OpenSSL.
+while not imported:
+    time.sleep(0.01)
 """,
     "provider_that_raises": """
 from layerfi_auth import Client, LayerAuthError

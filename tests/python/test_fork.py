@@ -331,3 +331,46 @@ print("end")
         layer,
     )
     assert out == "end\n"
+
+
+def test_b13_fork_without_the_gil(layer, tmp_path):
+    """As uWSGI forks: the child waits for the GIL forever if another thread has it."""
+    source, library = tmp_path / "fork.c", tmp_path / "fork.so"
+    source.write_text("""
+#include <unistd.h>
+int fork_after_a_pause(void) { usleep(2000); return fork(); }
+""")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    out = run_python(
+        """
+import ctypes, logging, os, signal, sys, time
+from layerfi_auth import Client
+
+class SlowHandler(logging.Handler):
+    def emit(self, record):
+        for _ in range(500_000):  # Holds the GIL, except when another thread asks for it.
+            pass
+
+logging.getLogger("layerfi_auth").addHandler(SlowHandler())
+logging.getLogger("layerfi_auth").setLevel(logging.DEBUG)
+# Without the GIL, which the library's threads then take.
+fork = ctypes.CDLL(os.environ["FORK"]).fork_after_a_pause
+for number in range(20):
+    for _ in range(3):
+        Client.from_env(proxy=False).token()
+    pid = fork()
+    if pid == 0:
+        os._exit(0)
+    until = time.monotonic() + 60
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
+            sys.exit(f"child {number} waits for the GIL")
+        time.sleep(0.001)
+print("end")
+""",
+        layer,
+        timeout=3 * TIMEOUT,
+        FORK=str(library),
+    )
+    assert out == "end\n"

@@ -1,4 +1,4 @@
-"""Runs the README's quickstarts as printed and all code of docs/python.md."""
+"""Runs the README's quickstarts as printed. `test_documentation.py` runs all other code."""
 
 from __future__ import annotations
 
@@ -112,33 +112,6 @@ def test_readme_servers_run(layer, quickstarts, tmp_path, server, monkeypatch):
         assert 0 < answer["expires_in"] <= 3600
     assert layer.count("token") == 1
     assert layer.count("auth_token") <= (1 if server == "uvicorn" else 4)
-
-
-def test_python_guide_runs(layer, monkeypatch):
-    for name, value in layer.env().items():
-        monkeypatch.setenv(name, value)
-    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    blocks = [code for language, code in BLOCK.findall(text) if language == "python"]
-    assert len(blocks) > 10
-
-    async def run():
-        names = {}
-        for code in blocks:
-            if FILE.match(code):
-                compile(code, "docs/python.md", "exec")
-                continue
-            line = text[: text.index(code)].count("\n")
-            program = compile(
-                "\n" * line + code,
-                "docs/python.md",
-                "exec",
-                flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-            )
-            waiting = eval(program, names)
-            if waiting is not None:
-                await waiting
-
-    asyncio.run(run())
 
 
 def test_package_readme_runs(layer, monkeypatch):

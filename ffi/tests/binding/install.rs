@@ -1,13 +1,15 @@
 //! The files of `make install`, and projects that use only them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use layerfi_auth_emulator::Emulator;
 
 use crate::support::{
-    STRICT, library_with_shared_cache, library_without_hooks, root, run, scratch, set_environment,
+    STRICT, library_with_shared_cache, library_without_hooks, output, root, run, scratch,
+    set_environment,
 };
 
 /// An installed prefix, created once.
@@ -25,12 +27,40 @@ fn prefix_with_shared_cache() -> &'static Path {
 fn install(name: &str, built: &Path, shared_cache: &str) -> PathBuf {
     let prefix = scratch().join(name);
     let _ = std::fs::remove_dir_all(&prefix);
-    run(Command::new(root().join("ffi/install.sh"))
-        .env("BUILT", built)
-        .env("PREFIX", &prefix)
-        .env("SHARED_CACHE", shared_cache)
-        .env_remove("DESTDIR"));
+    let built = make_lib(built, shared_cache);
+    run(make("install", &built).arg(argument("PREFIX", &prefix)));
     prefix
+}
+
+/// The part of `make lib` after Cargo's, with a library that is built already. Returns what is
+/// `C_LIBRARY` for `make install`.
+fn make_lib(built: &Path, shared_cache: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let out = built.with_extension("made");
+    let mut done = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if done.insert(out.clone()) {
+        run(Command::new(root().join("ffi/build.sh"))
+            .env("FROM", built)
+            .env("OUT", &out)
+            .env("SHARED_CACHE", shared_cache));
+    }
+    out
+}
+
+/// `make` with a target, as a user's shell runs it.
+fn make(target: &str, built: &Path) -> Command {
+    let mut make = Command::new("make");
+    make.current_dir(root())
+        .args(["--no-print-directory", target])
+        .arg(argument("C_LIBRARY", built));
+    for name in ["MAKEFLAGS", "DESTDIR", "PREFIX", "SHARED_CACHE"] {
+        make.env_remove(name);
+    }
+    make
+}
+
+fn argument(name: &str, path: &Path) -> String {
+    format!("{name}={}", path.display())
 }
 
 pub fn pkg_config(args: &[&str]) -> Vec<String> {
@@ -193,11 +223,9 @@ fn cmake_links_both_libraries() {
 fn destdir_and_absolute_libdir_are_used() {
     let stage = scratch().join("stage");
     let _ = std::fs::remove_dir_all(&stage);
-    run(Command::new(root().join("ffi/install.sh"))
-        .env("BUILT", library_without_hooks())
-        .env("DESTDIR", &stage)
-        .env("PREFIX", "/usr")
-        .env("LIBDIR", "/usr/lib/x86_64-linux-gnu"));
+    run(make("install", &make_lib(library_without_hooks(), "0"))
+        .arg(argument("DESTDIR", &stage))
+        .args(["PREFIX=/usr", "LIBDIR=/usr/lib/x86_64-linux-gnu"]));
     let lib = stage.join("usr/lib/x86_64-linux-gnu");
     let pc = std::fs::read_to_string(lib.join("pkgconfig/layerfi_auth.pc")).unwrap();
     assert!(pc.contains("prefix=/usr\n") && !pc.contains("stage"));
@@ -233,12 +261,10 @@ fn absolute_directories_are_kept() {
         directory.join("elsewhere/lib"),
         directory.join("prefix/include/layer"),
     );
-    run(Command::new(root().join("ffi/install.sh"))
-        .env("BUILT", library_without_hooks())
-        .env("PREFIX", directory.join("prefix"))
-        .env("LIBDIR", &lib)
-        .env("INCLUDEDIR", &include)
-        .env_remove("DESTDIR"));
+    run(make("install", &make_lib(library_without_hooks(), "0"))
+        .arg(argument("PREFIX", &directory.join("prefix")))
+        .arg(argument("LIBDIR", &lib))
+        .arg(argument("INCLUDEDIR", &include)));
     assert!(include.join("layerfi_auth.hpp").exists());
     assert!(lib.join("liblayerfi_auth.so.1").exists());
     let pc = std::fs::read_to_string(lib.join("pkgconfig/layerfi_auth.pc")).unwrap();
@@ -286,7 +312,7 @@ fn b30_library_without_shared_cache_says_how_to_build_it() {
     assert_eq!(pkg_config(&["--variable=shared_cache"]), ["0"]);
     let printed = use_shared_cache(prefix(), "without");
     assert!(printed.starts_with("shared_cache: "), "{printed}");
-    for part in ["no support for Redis", "make install SHARED_CACHE=1"] {
+    for part in ["no support for Redis", "make lib SHARED_CACHE=1"] {
         assert!(
             printed.contains(part),
             "not in the error: {part}: {printed}"
@@ -304,30 +330,166 @@ fn b30_installed_library_with_shared_cache_gets_tokens_while_the_store_is_down()
 }
 
 #[test]
-fn b30_make_install_builds_the_shared_cache_only_on_request() {
-    let build = |argument: &str| {
-        let mut make = Command::new("make");
-        make.current_dir(root())
-            .args(["--dry-run", "--no-print-directory", "install", argument])
-            .env_remove("MAKEFLAGS")
-            .env_remove("SHARED_CACHE");
-        run(&mut make)
-    };
-    for (argument, is_built) in [
-        ("PREFIX=/usr", false),
-        ("SHARED_CACHE=0", false),
-        ("SHARED_CACHE=1", true),
-        ("SHARED_CACHE=yes", true),
+fn b30_make_lib_builds_the_shared_cache_only_on_request() {
+    for (argument, builds_it) in [
+        ("PREFIX=/usr", "0"),
+        ("SHARED_CACHE=0", "0"),
+        ("SHARED_CACHE=1", "1"),
+        ("SHARED_CACHE=yes", "1"),
     ] {
-        let commands = build(argument);
+        let commands = run(make("lib", Path::new("out")).args(["--dry-run", argument]));
         assert!(
-            commands.contains("--package layerfi-auth-ffi"),
-            "{commands}"
-        );
-        assert_eq!(
-            commands.contains("--features redis"),
-            is_built,
-            "{commands}"
+            commands.contains(&format!("SHARED_CACHE=\"{builds_it}\" ffi/build.sh")),
+            "{argument}: {commands}"
         );
     }
+}
+
+/// Directories with all that a script may use, except Rust and the tools of a build.
+fn path_without_rust(directory: &Path) -> String {
+    let _ = std::fs::remove_dir_all(directory);
+    std::fs::create_dir_all(directory).unwrap();
+    for tool in [
+        "sh",
+        "make",
+        "sed",
+        "install",
+        "ln",
+        "mkdir",
+        "chmod",
+        "id",
+        "dirname",
+        "grep",
+        "expand",
+        "pkg-config",
+    ] {
+        let path = run(Command::new("sh").args(["-c", &format!("command -v {tool}")]));
+        std::os::unix::fs::symlink(path.trim(), directory.join(tool)).unwrap();
+    }
+    directory.display().to_string()
+}
+
+#[test]
+fn make_install_only_copies_and_needs_no_rust() {
+    let directory = scratch().join("without-rust");
+    let path = path_without_rust(&directory.join("bin"));
+    let built = make_lib(library_without_hooks(), "0");
+    let before = modification_times(&built);
+    let prefix = directory.join("a prefix");
+    let mut install = make("install", &built);
+    install
+        .env_clear()
+        .env("PATH", &path)
+        .arg(argument("PREFIX", &prefix));
+    let printed = run(&mut install);
+    assert!(
+        prefix.join("lib/liblayerfi_auth.so.1").exists(),
+        "{printed}"
+    );
+    assert_eq!(
+        modification_times(&built),
+        before,
+        "make install changed a file of the build"
+    );
+    // The prefix is not one of the loader's directories, so the user must do something.
+    for part in [
+        format!("-Wl,-rpath,{}/lib", prefix.display()),
+        format!("PKG_CONFIG_PATH={}/lib/pkgconfig", prefix.display()),
+    ] {
+        assert!(printed.contains(&part), "not printed: {part}: {printed}");
+    }
+}
+
+fn modification_times(directory: &Path) -> Vec<(PathBuf, std::time::SystemTime)> {
+    let mut times: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.path(), entry.metadata().unwrap().modified().unwrap()))
+        .collect();
+    times.sort();
+    times
+}
+
+/// What a command prints that must fail.
+fn failure(command: &mut Command) -> String {
+    let output = output(command);
+    assert!(!output.status.success(), "{command:?} did not fail");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn make_install_says_what_to_do_if_the_library_is_not_built() {
+    let prefix = scratch().join("never-installed");
+    let prefix = argument("PREFIX", &prefix);
+    let missing = failure(make("install", Path::new("/nonexistent")).arg(&prefix));
+    assert!(missing.contains("Run make lib, without sudo"), "{missing}");
+    let built = make_lib(library_without_hooks(), "0");
+    let other = failure(make("install", &built).args([&prefix, "SHARED_CACHE=1"]));
+    assert!(other.contains("Run make lib SHARED_CACHE=1"), "{other}");
+    let no_access = failure(make("install", &built).arg("PREFIX=/proc/nobody-may-write-here"));
+    assert!(no_access.contains("sudo make install"), "{no_access}");
+}
+
+#[test]
+fn make_lib_names_the_missing_tools() {
+    let directory = scratch().join("without-binutils");
+    let path = path_without_rust(&directory);
+    let mut lib = make("lib", &directory.join("out"));
+    lib.env_clear()
+        .env("PATH", path)
+        .arg("CARGO=/nonexistent/cargo");
+    let printed = failure(&mut lib);
+    assert!(
+        printed.contains("is missing. The build needs Rust 1.89"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn relocated_library_works_in_another_folder() {
+    let here = scratch().join("packed");
+    let there = scratch().join("unpacked elsewhere");
+    for directory in [&here, &there] {
+        let _ = std::fs::remove_dir_all(directory);
+    }
+    run(make("install", &make_lib(library_without_hooks(), "0"))
+        .args(["PREFIX=/layerfi", "LIBDIR=lib/deep", "RELOCATABLE=1"])
+        .arg(argument("DESTDIR", &here)));
+    std::fs::rename(here.join("layerfi"), &there).unwrap();
+    let lib = there.join("lib/deep");
+    // A folder without a space, because shells and make split the output of pkg-config.
+    let link = scratch().join("unpacked");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(&there, &link).unwrap();
+    let mut flags = Command::new("pkg-config");
+    flags
+        .env("PKG_CONFIG_PATH", link.join("lib/deep/pkgconfig"))
+        .args(["--cflags", "--libs", "layerfi_auth"]);
+    let flags: Vec<_> = run(&mut flags)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        !flags.concat().contains("/layerfi/"),
+        "layerfi_auth.pc has the path of the installation: {flags:?}"
+    );
+    let program = consume("gcc", &flags, "relocated");
+    assert!(program.exists());
+    let directory = scratch().join("cmake-relocated");
+    let _ = std::fs::remove_dir_all(&directory);
+    run(Command::new("cmake")
+        .arg("-S")
+        .arg(root().join("ffi/tests/consumer"))
+        .arg("-B")
+        .arg(&directory)
+        .arg(format!(
+            "-Dlayerfi_auth_DIR={}",
+            lib.join("cmake/layerfi_auth").display()
+        )));
+    run(Command::new("cmake").arg("--build").arg(&directory));
+    // Built programs have an rpath to the folder, so LD_LIBRARY_PATH is not needed.
+    let layer = Emulator::builder().start_blocking().unwrap();
+    let mut command = Command::new(directory.join("cpp"));
+    command.env_remove("LD_LIBRARY_PATH");
+    assert_eq!(run(set_environment(&mut command, &layer)), "ok\n");
 }

@@ -15,5 +15,6 @@ mod header;
 mod install;
 mod memory;
 mod programs;
+mod services;
 mod support;
 mod vectors;

@@ -94,7 +94,7 @@ pub fn library_without_hooks() -> &'static Path {
     LIBRARY.get_or_init(|| build_library("lib-as-installed", &[]))
 }
 
-/// The same with the shared cache, as `make install SHARED_CACHE=1` installs it.
+/// The same with the shared cache, as `make lib SHARED_CACHE=1` installs it.
 pub fn library_with_shared_cache() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| build_library("lib-with-shared-cache", &["--features", "redis"]))
@@ -117,7 +117,10 @@ fn build_library(name: &str, features: &[&str]) -> PathBuf {
     // run again.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+        if name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_MANIFEST_")
+            || name == "OUT_DIR"
+        {
             build.env_remove(name);
         }
     }

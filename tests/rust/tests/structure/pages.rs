@@ -36,14 +36,18 @@ pub fn missing(repository: &Path) -> Vec<String> {
     missing
 }
 
-/// The Markdown files of the root and of `docs`.
+/// The Markdown files of the root, and of `docs` and its folders.
 fn pages(repository: &Path) -> Vec<PathBuf> {
     let mut pages = Vec::new();
-    for folder in ["", "docs"] {
-        for entry in std::fs::read_dir(repository.join(folder)).unwrap() {
-            let name = entry.unwrap().file_name();
-            if Path::new(&name).extension().is_some_and(|end| end == "md") {
-                pages.push(Path::new(folder).join(name));
+    let mut folders = vec![PathBuf::new(), PathBuf::from("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(repository.join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = folder.join(entry.file_name());
+            if path.extension().is_some_and(|end| end == "md") {
+                pages.push(path);
+            } else if path.starts_with("docs") && entry.file_type().unwrap().is_dir() {
+                folders.push(path);
             }
         }
     }
@@ -57,12 +61,16 @@ fn makefiles(repository: &Path) -> String {
     let mut text = std::fs::read_to_string(repository.join("Makefile")).unwrap();
     for folder in [
         "benches",
+        "docs",
         "ffi",
         "python",
         "tests",
         "tests/browser",
+        "tests/examples",
         "tests/fleet",
+        "tests/stranger",
         "js",
+        "scripts",
     ] {
         let rules = repository.join(folder).join("rules.mk");
         text += &std::fs::read_to_string(rules).unwrap_or_default();
