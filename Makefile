@@ -19,6 +19,7 @@ help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: ## Run the main use case against the emulator, without an account or a network
+	@$(CARGO) build --package layerfi-auth-cli
 	@$(CARGO) run --quiet --package layerfi-auth-cli -- demo
 
 # Each part of the project adds its own to these lists in its rules.mk.

@@ -609,7 +609,7 @@ impl Endpoint {
     fn new(scenario: &Scenario, rng: &mut Rng) -> Self {
         let url = "https://auth.simulated/oauth2/token";
         let Ok(url) = Url::parse(url) else {
-            unreachable!("{url} is no URL");
+            unreachable!("{url} is not a URL");
         };
         Self {
             lifetime: scenario.lifetime,

@@ -71,7 +71,8 @@ class BusinessTokens:
 
     Iterate with ``for`` or, in a task, ``async for``. Each item is a `BusinessToken` or a
     `LayerAuthError`, also for an id that is not valid. Both have a ``business_id``. A failure
-    does not end the batch.
+    does not end the batch. ``len`` is the number of inputs, so that a progress bar such as
+    ``tqdm`` shows a total.
     """
 
     __slots__ = ("_batch",)
@@ -87,6 +88,10 @@ class BusinessTokens:
     def close(self) -> None:
         """End the batch: no more requests are sent, and missing results never arrive."""
         self._batch.close()
+
+    def __len__(self) -> int:
+        """Return the number of inputs, however many results were already read."""
+        return self._batch.progress()[0]
 
     def __iter__(self) -> BusinessTokens:
         return self

@@ -112,7 +112,7 @@ impl<'a, 'py> Arg<'a, 'py> {
         if self.value.is_instance_of::<PyString>() {
             return self.text().map(String::into_bytes);
         }
-        // A list of numbers can be converted to bytes too, and is none.
+        // A list of numbers can be converted to bytes too, but is not an id.
         let is_list =
             self.value.is_instance_of::<PyList>() || self.value.is_instance_of::<PyTuple>();
         let bytes = (!is_list).then(|| self.value.extract().ok()).flatten();

@@ -621,6 +621,15 @@ def test_b17_interrupted_wait_loses_no_batch_result(layer, client):
     assert [token.business_id for token in batch] == ids
 
 
+def test_b17_length_of_a_batch_is_the_number_of_inputs(client):
+    batch = client.business_tokens([BUSINESS, BUSINESS, "not an id"])
+    assert len(batch) == 3
+    next(batch)
+    assert len(batch) == 3, "reading a result changed the length"
+    assert len(list(batch)) == 2
+    assert len(client.business_tokens([])) == 0
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="requires /proc")
 def test_b28_background_threads_block_the_programs_signals(layer):
     out = run_python(

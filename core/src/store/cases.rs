@@ -454,7 +454,7 @@ async fn values_that_are_not_entries(store: &dyn TokenStore, prefix: &str) {
         assert_eq!(result.unwrap(), Published::Stored, "{case}: publication");
         let found = Found::Entry(junk.to_vec());
         // What is passed over is known by its bytes in the place of the mark. A value
-        // that ends before it is none.
+        // that ends before it has no mark.
         let mark = junk.get(2..junk.len().min(18)).unwrap_or_default();
         if !mark.is_empty() {
             let look = store.look_up(&names, &[], &owner(1), LONG).await.unwrap();
