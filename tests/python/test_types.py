@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -145,3 +146,29 @@ def test_type_checker_accepts_correct_code_and_finds_mistakes(tmp_path):
         f"missing errors: {sorted(expected - found)}; "
         f"other errors: {sorted(found - expected)}; mypy printed {done.stdout} {done.stderr}"
     )
+
+
+def test_pyright_accepts_correct_code_and_finds_mistakes(tmp_path):
+    pytest.importorskip("basedpyright", reason="pyright is only installed for one interpreter")
+    config = {"typeCheckingMode": "strict", "reportUnusedExpression": False}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
+    (tmp_path / CASES.name).write_text(CASES.read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable,
+         "--project", tmp_path],
+        capture_output=True, text=True, check=False, timeout=250,
+    )  # fmt: skip
+    found = {
+        one["range"]["start"]["line"] + 1: one["message"]
+        for one in json.loads(done.stdout)["generalDiagnostics"]
+        if one["severity"] == "error"
+    }
+    expected = {
+        number
+        for number, line in enumerate(CASES.read_text().splitlines(), 1)
+        if re.search(r"# E: [\w, -]+$", line)
+    }
+    assert len(expected) > 30
+    others = {number: text for number, text in found.items() if number not in expected}
+    assert others == {}, f"pyright does not accept correct code: {others}"
+    assert set(found) == expected, f"pyright misses lines {sorted(expected - set(found))}"
