@@ -17,6 +17,7 @@ from types import TracebackType
 import pytest
 
 import layerfi_auth
+from conftest import BUSINESS
 from layerfi_auth import Client, LayerAuthError, _native, types
 from layerfi_auth.testing import Emulator
 
@@ -58,6 +59,23 @@ def test_stubs_have_the_docstrings_of_the_native_module():
                 wrong.append(where)
     assert wrong == [], f"_native.pyi has other docstrings than the module: {wrong}"
     assert compared > 70, f"only {compared} docstrings were compared"
+
+
+EXAMPLE = re.compile(r"^For example:\n\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
+
+
+def test_examples_that_editors_show_run(layer, monkeypatch):
+    for name, value in layer.env().items():
+        monkeypatch.setenv(name, value)
+    shown = []
+    for name in dir(Client):
+        doc = inspect.getdoc(getattr(Client, name)) or ""
+        for example in EXAMPLE.findall(f"{doc}\n"):
+            shown.append(name)
+            names = {"Client": Client, "client": layer.client(), "business_id": BUSINESS}
+            exec(compile(inspect.cleandoc(f"\n{example}"), name, "exec"), names)
+    main = {"authorization", "business_token", "from_env", "prepare", "renew_token", "token"}
+    assert main <= set(shown), f"no example is shown for {sorted(main - set(shown))}"
 
 
 def public_functions():
