@@ -95,11 +95,12 @@ pub use token::{AccessToken, BusinessToken};
 pub use trust::Trust;
 pub use whoami::WhoAmI;
 
-/// The code of the guides, compiled.
-#[cfg(all(doctest, feature = "blocking"))]
-#[doc = include_str!("../../docs/rust.md")]
-struct Guide;
-
+/// The code of a guide, compiled. `layerfi-auth-axum` compiles that of `docs/rust.md`, which
+/// uses it.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/fleets.md")]
 struct Fleets;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -27,6 +27,8 @@ MODULES = {
     "layerfi_auth": None,
     "layerfi_auth.auth": None,
     "layerfi_auth.auth._httpx": "httpx",
+    "layerfi_auth.auth._httpx2": "httpx2",
+    "layerfi_auth.auth._httpx_flow": None,
     "layerfi_auth.auth._requests": "requests",
     "layerfi_auth.auth._aiohttp": "aiohttp",
     "layerfi_auth.exceptions": None,

@@ -205,6 +205,19 @@ fn crates_depend_only_on_lower_crates() {
             );
         }
     }
+    // An example is a program of a user, who has what is published.
+    for folder in crates()
+        .iter()
+        .filter(|folder| folder.starts_with("examples"))
+    {
+        for used in dependencies(folder) {
+            assert!(
+                ["layerfi-auth", "layerfi-auth-axum", "layerfi-auth-tower"].contains(&&*used),
+                "{} must not depend on {used}",
+                folder.display()
+            );
+        }
+    }
 }
 
 /// The graph that `scripts/architecture-picture` draws, as JSON.
@@ -244,7 +257,10 @@ fn picture_data() -> String {
         .collect();
     let crates: BTreeMap<String, Vec<&String>> = names
         .values()
-        .filter(|folder| !folder.starts_with("tests") && !folder.starts_with("bench"))
+        .filter(|folder| {
+            let is_shown = |part| !folder.starts_with(part);
+            ["tests", "bench", "examples"].into_iter().all(is_shown)
+        })
         .map(|folder| {
             let used = dependencies(Path::new(folder));
             (
