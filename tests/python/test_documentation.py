@@ -56,6 +56,8 @@ PROGRAMS = {
         rf'failed: not-a-uuid business_id "not-a-uuid" is not a UUID: .*\n'
         rf"{ID} BatchProgress\(.*, failed=1\)\n{ID}\n",
     ),
+    ("docs/python.md", "show_progress.py"): ({}, r"(?s).*2/2 .*failed=1.*"),
+    ("docs/python.md", "show_progress_async.py"): ({}, rf"(?s){ID}\n.*1/1 .*"),
     ("docs/python.md", "handle_errors.py"): (WRONG_SECRET, r"invalid_client 400\n"),
     ("docs/python.md", "with_httpx.py"): ({}, WHOAMI * 2),
     ("docs/python.md", "with_requests.py"): ({}, WHOAMI),
@@ -99,7 +101,7 @@ CLAIMS = [
     ("README.md", "sh", "--data-urlencode", (CLI, "--data-urlencode")),
     ("README.md", "sh", "make demo", "this is what runs these tests"),
     ("README.md", "sh", "cargo install --path cli", "the tests run the same program"),
-    ("README.md", "sh", "make install", ('ffi/tests/binding/install.rs', 'make("install"')),
+    ("README.md", "sh", "make install", ("ffi/tests/binding/install.rs", "make install")),
     ("python/README.md", "python", "", ("tests/python/test_quickstarts.py", "package_readme")),
     ("python/README.md", "sh", "", "the package is not published yet"),
     ("docs/rust.md", "rust", "", (RUST_DOC, "docs/rust.md")),
@@ -114,7 +116,9 @@ CLAIMS = [
     ("docs/fleets.md", "console", "", "the same; cli/tests/doctor.rs runs the command"),
     ("docs/fleets.md", "yaml", "", (HERE, "def test_manifests")),
     ("docs/c.md", "c", "", ("ffi/tests/binding/header.rs", "blocks_of_the_guide_compile")),
-    ("docs/c.md", "sh", "make install", ('ffi/tests/binding/install.rs', 'make("install"')),
+    ("docs/c.md", "sh", "make install", ("ffi/tests/binding/install.rs", "make install")),
+    ("docs/c.md", "text", "cannot open shared object", "a message to be recognized"),
+    ("docs/reference/rust.md", "sh", "", "opens a browser; see `make docs RUSTDOC=1`"),
     ("docs/cli.md", "sh", "", (CLI, "the_shell_blocks_of_the_cli_page_run")),
     ("docs/cli.md", "console", "", "samples of output; cli/tests compares the texts"),
     *(("docs/browser.md", language, "", ("tests/browser/test_guide.py", "in_programs_that_tests"))
