@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = "https://github.com/layerfi/layerfi-auth/blob/main/"
-UNWRITTEN = {"browser.md", "metrics.md", "reference/cli.md"}
+UNWRITTEN = {"browser.md", "reference/cli.md"}
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 LINK = re.compile(r"(\]\()(\.\.?/[^)#\s]+)(#[^)\s]*)?(\))")
 
