@@ -31,7 +31,7 @@ use crate::engine::{Engine, keep_warm};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::protocol::layer_api;
-use crate::protocol::message::Request;
+use crate::protocol::message::{Request, Response};
 use crate::secret::Secret;
 use crate::session_duration::SessionDuration;
 use crate::stats::Stats;
@@ -514,8 +514,17 @@ impl Client {
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the URI is not one of
     /// the API.
     pub async fn execute(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>> {
+        let request = self.api_request(request)?;
+        let received = self
+            .run(|engine, deadline| async move { engine.execute(request, &deadline).await })
+            .await?;
+        Ok(api_response(received))
+    }
+
+    /// The request in the engine's form, if its URI is one of the API.
+    fn api_request(&self, request: http::Request<Bytes>) -> Result<Request> {
         let (parts, body) = request.into_parts();
-        let request = Request {
+        Ok(Request {
             url: self.request_url(&parts.uri)?,
             peer: self.engine.config.endpoints.api.clone(),
             method: parts.method,
@@ -524,15 +533,7 @@ impl Client {
             max_body: MAX_EXECUTE_BODY,
             bounded_attempt: false,
             secret: Secret::new(""),
-        };
-        let received = self
-            .run(|engine, deadline| async move { engine.execute(request, &deadline).await })
-            .await?;
-        let body = Bytes::from(received.body.into_vec());
-        let mut response = http::Response::new(body);
-        *response.status_mut() = received.status;
-        *response.headers_mut() = received.headers;
-        Ok(response)
+        })
     }
 
     /// Sends a `GET` of a path by [`execute`](Self::execute).
@@ -651,6 +652,14 @@ impl Client {
     {
         pending::run(&self.engine, self.timeout, call).await
     }
+}
+
+fn api_response(received: Response) -> http::Response<Bytes> {
+    let body = Bytes::from(received.body.into_vec());
+    let mut response = http::Response::new(body);
+    *response.status_mut() = received.status;
+    *response.headers_mut() = received.headers;
+    response
 }
 
 fn wanted(business: &BusinessId, options: BusinessTokenOptions) -> Wanted {
