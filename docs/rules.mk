@@ -1,13 +1,12 @@
 # The documentation site. MkDocs and its theme come from PyPI, into an environment of their own.
 
 SITE = build/site
-# Written out, because this file is read before python/rules.mk.
-SITE_VENV = $(abspath .venv)/docs
+SITE_VENV = $(VENV)/docs
 
 .PHONY: docs docs-serve test-docs
 TESTS += test-docs
 
-$(SITE_VENV)/.ready: docs/requirements.txt $(abspath .venv)/.ready
+$(SITE_VENV)/.ready: docs/requirements.txt $(VENV)/.ready
 	$(VENV_PYTHON) -m venv $(SITE_VENV)
 	$(VENV)/bin/uv pip install --quiet --python $(SITE_VENV)/bin/python -r docs/requirements.txt
 	touch $@

@@ -29,6 +29,7 @@ FILE = re.compile(r"# (\w+\.py)\n")
 START = "docs/start/"
 FOLLOWED = "tests/stranger/follow.py"
 
+METRICS = "docs/metrics.md"
 FRAMEWORKS = "docs/guides/frameworks.md"
 
 WRONG_SECRET = {"LAYER_CLIENT_SECRET": "wrong"}
@@ -119,11 +120,16 @@ CLAIMS = [
     ("docs/c.md", "sh", "make install", ("ffi/tests/binding/install.rs", "make install")),
     ("docs/c.md", "text", "cannot open shared object", "a message to be recognized"),
     ("docs/reference/rust.md", "sh", "", "opens a browser; see `make docs RUSTDOC=1`"),
-    ("docs/cli.md", "sh", "", (CLI, "the_shell_blocks_of_the_cli_page_run")),
+    ("docs/cli.md", "sh", "layerfi-auth emulator\n", (CLI, "layerfi-auth emulator\\n")),
+    ("docs/cli.md", "sh", "layerfi-auth doctor", (CLI, "of_the_cli_page_run")),
+    ("docs/cli.md", "sh", "--from - ", (CLI, "about_lists_and_the_api_run")),
+    ("docs/cli.md", "sh", "--from ids.txt", (CLI, "about_lists_and_the_api_run")),
+    ("docs/cli.md", "sh", "layerfi-auth api GET", (CLI, "about_lists_and_the_api_run")),
+    ("docs/cli.md", "sh", "layerfi-auth completions", (CLI, "about_lists_and_the_api_run")),
+    ("docs/reference/cli.md", "text", "", "generated from the command's arguments"),
     ("docs/cli.md", "console", "", "samples of output; cli/tests compares the texts"),
-    ("docs/browser.md", "python", "", ("tests/browser/test_guide.py", "in_programs_that_tests")),
-    ("docs/browser.md", "rust", "", ("tests/browser/test_guide.py", "in_programs_that_tests")),
-    ("docs/browser.md", "jsx", "", ("tests/browser/test_guide.py", "in_programs_that_tests")),
+    *(("docs/browser.md", language, "", ("tests/browser/test_guide.py", "programs_that_tests"))
+      for language in ("python", "rust", "jsx")),
     ("docs/browser.md", "json", "", ("tests/browser/test_guide.py", "fields_of_a_real_one")),
     ("docs/browser.md", "sh", "", ("tests/browser/test_guide.py", "guide_starts")),
     ("docs/cli.md", "json", "", "a sample of output; cli/tests compares its fields"),
@@ -140,6 +146,11 @@ CLAIMS = [
     ("docs/guides/containers.md", "yaml", "",
      (HERE, "def test_manifests")),
     ("docs/operations/runbook.md", "sh", "", (CLI, "layerfi-auth doctor")),
+    (METRICS, "python", "", ("tests/python/test_metrics.py", "programs_of_the_page_run")),
+    (METRICS, "sh", "pip install", "the names of the package's extras; see pyproject.toml"),
+    (METRICS, "sh", "gunicorn", ("tests/python/test_metrics.py", "servers_of_the_page_export")),
+    (METRICS, "rust", "", (HERE, "def test_excerpts_are_lines_of_a_tested_program")),
+    ("docs/releasing.md", "sh", "", "builds everything; CI and whoever releases run it"),
     ("docs/performance.md", "sh", "", "takes half an hour; `make bench` wrote the page"),
 ]  # fmt: skip
 
@@ -335,6 +346,20 @@ def test_commands_of_the_dependencies_page_run(layer):
     done = run(["sh", "-e", "-c", code], layer, ROOT)
     assert done.returncode == 0, f"the commands failed: {done.stderr}"
     assert "layerfi-auth v" in done.stdout
+
+
+# Blocks that are lines of a program, which has its own test.
+EXCERPTS = {(METRICS, "rust"): "examples/rust-opentelemetry/src/main.rs"}
+
+
+@pytest.mark.parametrize("where", EXCERPTS, ids="-".join)
+def test_excerpts_are_lines_of_a_tested_program(where):
+    def words(text):
+        return " ".join(text.split())
+
+    program = words((ROOT / EXCERPTS[where]).read_text(encoding="utf-8"))
+    for code in of_language(*where):
+        assert words(code) in program, f"{EXCERPTS[where]} has other lines than {where[0]}"
 
 
 def known_variables() -> set[str]:
