@@ -23,7 +23,7 @@ use layerfi_auth::{BusinessId, Client, Environment, ErrorKind, SessionDuration, 
 use layerfi_auth_emulator::{
     DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint, Fault, TokenKind,
 };
-use layerfi_auth_test_support::{assert_requests, emulator, multi_thread_runtime};
+use layerfi_auth_test_support::{MAX_WAIT, assert_requests, emulator, multi_thread_runtime};
 use layerfi_auth_tower::{AuthError, LayerAuthLayer};
 use tower_layer::Layer as _;
 use tower_service::Service;
@@ -62,7 +62,9 @@ fn get(layer: &Emulator, path: &str) -> Request<Full<Bytes>> {
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
-    multi_thread_runtime(2).block_on(test)
+    let bounded = async { tokio::time::timeout(MAX_WAIT, test).await };
+    let result = multi_thread_runtime(2).block_on(bounded);
+    result.expect("a request was never answered")
 }
 
 /// Sends a request as a `tower` program does: waits until the service is ready.
