@@ -141,6 +141,28 @@ fn b11_hundred_calls_with_a_revoked_token_make_one_token_request() {
 }
 
 #[test]
+fn b11_other_calls_keep_their_token_while_a_401_is_healed() {
+    let layer = emulator();
+    let client = client(&layer);
+    run(async {
+        let token = client.token().await.unwrap();
+        layer.fault(Endpoint::Whoami, Fault::status(401)).unwrap();
+        layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+        let api = LayerAuthLayer::new(client.clone()).layer(http());
+        let call = tokio::spawn(send(api, get(&layer, "/whoami")));
+        let renewing = |counters: &layerfi_auth_emulator::Counters| {
+            counters.endpoint(Endpoint::Token).in_flight == 1
+        };
+        tokio::task::block_in_place(|| layerfi_auth_test_support::eventually(&layer, renewing));
+        let others = client.borrow_token().map(|token| token.clone());
+        assert!(others == Some(token), "other calls must wait");
+        layer.release();
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    });
+    assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
+}
+
+#[test]
 fn b11_second_401_is_the_response() {
     let layer = emulator();
     layer
