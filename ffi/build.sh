@@ -2,10 +2,12 @@
 # Builds the C library as `make install` installs it. `make lib` runs this.
 #   OUT           the directory for the result
 #   SHARED_CACHE  1 to build with the Cargo feature redis
+#   GLIBC         the glibc that it must work with, such as 2.17, instead of this system's.
+#                 Needs ziglang and cargo-zigbuild
 #   FROM          a directory with a built liblayerfi_auth.so and .a, instead of a build
 set -eu
 cd "$(dirname "$0")/.."
-: "${OUT:?must be the directory for the result}" "${FROM:=}"
+: "${OUT:?must be the directory for the result}" "${FROM:=}" "${GLIBC:=}"
 [ "${SHARED_CACHE:=0}" = 0 ] || SHARED_CACHE=1
 : "${CARGO:=cargo}" "${LD:=ld}" "${OBJCOPY:=objcopy}" "${AR:=ar}"
 
@@ -19,10 +21,17 @@ done
 
 if [ -z "$FROM" ]; then
     FROM=${CARGO_TARGET_DIR:-target}/release
-    features=
-    [ "$SHARED_CACHE" = 0 ] || features="--features redis"
+    command=build
+    options=
+    [ "$SHARED_CACHE" = 0 ] || options="--features redis"
+    if [ -n "$GLIBC" ]; then
+        host=$(rustc -vV | sed -n 's/^host: //p')
+        FROM=${CARGO_TARGET_DIR:-target}/$host/release
+        command=zigbuild
+        options="$options --locked --target $host.$GLIBC"
+    fi
     # shellcheck disable=SC2086 # A list of options: splitting is intended.
-    "$CARGO" build --release --package layerfi-auth-ffi $features
+    "$CARGO" $command --release --package layerfi-auth-ffi $options
 fi
 
 mkdir -p "$OUT"

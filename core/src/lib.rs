@@ -100,3 +100,7 @@ pub use whoami::WhoAmI;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/fleets.md")]
 struct Fleets;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

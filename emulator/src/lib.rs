@@ -67,3 +67,7 @@ pub use tls::options::{HttpVersions, TlsTrouble, TlsVersions};
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/emulator.md")]
 struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -148,20 +148,27 @@ class Program:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
 
 
 @pytest.fixture
 def run_example(layer, tmp_path):
     """Return a function that starts a program in the folder of an example.
 
-    Its arguments are the example's name; the command, a text as in a README or a list; and
-    variables for its environment. Programs that the test has not stopped are stopped at its
-    end, and must then end with exit code 0 or by the signal.
+    Its arguments are the example's name; the command, a text as in a README or a list;
+    variables for its environment; and ``stdin=subprocess.PIPE`` for a program that reads.
+    Programs that the test has not stopped are stopped at its end, and must then end with exit
+    code 0 or by the signal.
     """
     programs: list[Program] = []
 
     def run(
-        example: str, command: str | Sequence[str | Path], env: Mapping[str, str] | None = None
+        example: str,
+        command: str | Sequence[str | Path],
+        env: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> Program:
         arguments = shlex.split(command) if isinstance(command, str) else list(command)
         port, log = free_port(), tmp_path / f"program-{len(programs)}.log"
@@ -173,7 +180,7 @@ def run_example(layer, tmp_path):
                 env=environment(
                     layer, {"PORT": str(port), "UVICORN_PORT": str(port), **(env or {})}
                 ),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # Its own process group, so that `kill` finds its children.

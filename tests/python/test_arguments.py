@@ -489,13 +489,16 @@ HELPERS = [
 ]
 
 
-@pytest.mark.parametrize("helper", ["HttpxAuth", "RequestsAuth", "aiohttp_middleware"])
+@pytest.mark.parametrize(
+    "helper", ["HttpxAuth", "Httpx2Auth", "RequestsAuth", "aiohttp_middleware"]
+)
 @pytest.mark.parametrize(("argument", "value", "kind", "text"), HELPERS)
 def test_b18_wrong_argument_of_an_http_helper_is_refused(
     client, helper, argument, value, kind, text
 ):
     library = {
         "HttpxAuth": "httpx",
+        "Httpx2Auth": "httpx2",
         "RequestsAuth": "requests",
         "aiohttp_middleware": "aiohttp",
     }

@@ -1,4 +1,4 @@
-"""Authentication for httpx, requests and aiohttp."""
+"""Authentication for httpx, httpx2, requests and aiohttp."""
 
 from __future__ import annotations
 
@@ -11,31 +11,37 @@ from typing import get_type_hints
 
 import aiohttp
 import httpx
+import httpx2
 import pytest
 import requests
 
 from conftest import BUSINESS, TIMEOUT, run_python
 from layerfi_auth import Client, InvalidArgumentError
-from layerfi_auth.auth import HttpxAuth, RequestsAuth, aiohttp_middleware
+from layerfi_auth.auth import Httpx2Auth, HttpxAuth, RequestsAuth, aiohttp_middleware
 
 PATH = f"/v1/businesses/{BUSINESS}/auth-token"
 BODY = {"session_duration": 60}
+AUTH = {httpx: HttpxAuth, httpx2: Httpx2Auth}
 
 
-def httpx_sync(client, method, url, origins=(), stream=None, data=None, **kwargs):
-    auth = HttpxAuth(client, origins=origins)
+def httpx_sync(
+    client, method, url, origins=(), stream=None, data=None, library=httpx, **kwargs
+):
+    auth = AUTH[library](client, origins=origins)
     if stream is not None:
         kwargs["content"] = stream()
     if data is not None:
         kwargs["content"] = data
-    with httpx.Client(auth=auth, trust_env=False, follow_redirects=True) as session:
+    with library.Client(auth=auth, trust_env=False, follow_redirects=True) as session:
         answer = session.request(method, url, **kwargs)
         return answer.status_code, answer.text
 
 
-def httpx_async(client, method, url, origins=(), stream=None, data=None, **kwargs):
+def httpx_async(
+    client, method, url, origins=(), stream=None, data=None, library=httpx, **kwargs
+):
     async def call():
-        auth = HttpxAuth(client, origins=origins)
+        auth = AUTH[library](client, origins=origins)
         if stream is not None:
 
             async def parts():
@@ -45,13 +51,21 @@ def httpx_async(client, method, url, origins=(), stream=None, data=None, **kwarg
             kwargs["content"] = parts()
         if data is not None:
             kwargs["content"] = data
-        async with httpx.AsyncClient(
+        async with library.AsyncClient(
             auth=auth, trust_env=False, follow_redirects=True
         ) as session:
             answer = await session.request(method, url, **kwargs)
             return answer.status_code, answer.text
 
     return asyncio.run(call())
+
+
+def httpx2_sync(*arguments, **kwargs):
+    return httpx_sync(*arguments, library=httpx2, **kwargs)
+
+
+def httpx2_async(*arguments, **kwargs):
+    return httpx_async(*arguments, library=httpx2, **kwargs)
 
 
 def requests_sync(client, method, url, origins=(), stream=None, data=None, **kwargs):
@@ -88,7 +102,8 @@ def aiohttp_async(client, method, url, origins=(), stream=None, data=None, **kwa
 
 
 every_library = pytest.mark.parametrize(
-    "send", [httpx_sync, httpx_async, requests_sync, aiohttp_async]
+    "send",
+    [httpx_sync, httpx_async, httpx2_sync, httpx2_async, requests_sync, aiohttp_async],
 )
 
 
@@ -238,10 +253,12 @@ def test_b11_hundred_401s_cost_one_token_request(layer, client):
     assert 101 <= layer.count("whoami") <= 200
 
 
-def test_dir_lists_the_three_names():
+def test_dir_lists_the_names():
     import layerfi_auth.auth
 
-    assert dir(layerfi_auth.auth) == ["HttpxAuth", "RequestsAuth", "aiohttp_middleware"]
+    assert dir(layerfi_auth.auth) == [
+        *("Httpx2Auth", "HttpxAuth", "RequestsAuth", "aiohttp_middleware")
+    ]
     with pytest.raises(AttributeError):
         _ = layerfi_auth.auth.UrllibAuth
     assert get_type_hints(HttpxAuth.__init__)["client"] is Client
@@ -249,7 +266,7 @@ def test_dir_lists_the_three_names():
     assert get_type_hints(aiohttp_middleware)
 
 
-@pytest.mark.parametrize("library", ["httpx", "requests", "aiohttp"])
+@pytest.mark.parametrize("library", ["httpx", "httpx2", "requests", "aiohttp"])
 def test_missing_library_names_the_extra_to_install(library):
     out = run_python(
         f"""

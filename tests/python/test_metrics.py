@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import http.client
+import json
 import os
+import re
+import shutil
+import subprocess
 import sys
+import urllib.parse
 import weakref
 
 import pytest
+import yaml
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Sum
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
-from conftest import BUSINESS, TIMEOUT, business, eventually, free_port, run_python
-from layerfi_auth import OAuthError
+from conftest import BUSINESS, ROOT, TIMEOUT, business, eventually, free_port, run_python
+from layerfi_auth import LayerAuthError, OAuthError
 from layerfi_auth._native import Stats
 from layerfi_auth.metrics import (
     LEFT_OUT,
@@ -25,6 +33,7 @@ from layerfi_auth.metrics import (
     MultiprocessExporter,
     instrument,
 )
+from redis_server import WITH_PARENT, RedisServer
 from test_servers import running
 
 
@@ -369,3 +378,268 @@ def test_multiprocess_exporter_needs_its_directory(client, monkeypatch):
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     with pytest.raises(RuntimeError, match="PROMETHEUS_MULTIPROC_DIR is not set"):
         MultiprocessExporter(client)
+
+
+def page():
+    return (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+
+
+def alerts():
+    rules = yaml.safe_load((ROOT / "docs/metrics/alerts.yml").read_text(encoding="utf-8"))
+    return [rule for group in rules["groups"] for rule in group["rules"]]
+
+
+def row(*cells):
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def tables():
+    metrics = row("Prometheus", "OpenTelemetry", "`stats()`", "kind", "unit", "meaning")
+    metrics += row(*["---"] * 6)
+    for metric in METRICS:
+        kind = {"sum": "up-down counter"}.get(metric.kind, metric.kind)
+        unit = f"`{metric.unit}`" if metric.unit else ""
+        names = (metric.prometheus_name, metric.name, metric.field)
+        metrics += row(*(f"`{name}`" for name in names), kind, unit, metric.help.rstrip("."))
+    rules = row("alert", "severity", "after", "what to do") + row(*["---"] * 4)
+    for rule in alerts():
+        after, runbook = rule.get("for", "at once"), rule["annotations"]["runbook"]
+        runbook = re.sub(r"docs/(\w+\.md)", r"[\1](\1)", runbook)
+        rules += row(f"`{rule['alert']}`", rule["labels"]["severity"], after, runbook)
+    return {"metrics": metrics, "alerts": rules}
+
+
+def test_page_lists_all_metrics_and_alerts():
+    text = page()
+    for name, table in tables().items():
+        text, count = re.subn(
+            rf"(<!-- {name}: .*? -->\n)(.*?)(<!-- end -->)",
+            lambda found, table=table: found[1] + "\n" + table + "\n" + found[3],
+            text,
+            count=1,
+            flags=re.DOTALL,
+        )
+        assert count == 1, f"docs/metrics.md has no place for the table of {name}"
+    if os.environ.get("UPDATE_METRICS"):
+        (ROOT / "docs/metrics.md").write_text(text, encoding="utf-8")
+    assert page() == text, (
+        "a table of docs/metrics.md is not up to date; run "
+        "UPDATE_METRICS=1 .venv/bin/python -m pytest tests/python/test_metrics.py -k page"
+    )
+
+
+def test_page_dashboard_and_alerts_name_only_metrics_that_exist():
+    exported = {metric.prometheus_name for metric in METRICS}
+    dotted = {metric.name for metric in METRICS}
+    for path in ["metrics.md", "metrics/dashboard.json", "metrics/alerts.yml"]:
+        text = (ROOT / "docs" / path).read_text(encoding="utf-8")
+        names = set(re.findall(r"\blayerfi_auth_[a-z_]+\b", text))
+        assert len(names) > 5, f"{path} names no metrics"
+        assert names <= exported, f"{path} names {names - exported}, which no client exports"
+        found = set(re.findall(r"\blayerfi\.auth\.[a-z_.]+[a-z]", text))
+        assert found <= dotted, f"{path} names {found - dotted}, which no client exports"
+    shown = set(re.findall(r"layerfi_auth_[a-z_]+", json.dumps(dashboard())))
+    assert shown == exported - {"layerfi_auth_token_expiry_timestamp_seconds"}
+
+
+def test_dashboard_and_alerts_use_only_labels_that_exist():
+    known = {"job", "instance", "client"} | {one for metric in METRICS for one in metric.labels}
+    for path in ["metrics/dashboard.json", "metrics/alerts.yml"]:
+        text = (ROOT / "docs" / path).read_text(encoding="utf-8").replace('\\"', '"')
+        groups = re.findall(r"\b(?:by|on) \(([^)]*)\)", text)
+        used = {label for group in groups for label in group.split(", ")}
+        used |= set(re.findall(r'\b(\w+)(?:=~|!~|=|!=)"', text))
+        used |= set(re.findall(r"\{\{ ?(?:\$labels\.)?(\w+) ?\}\}", text))
+        assert "error_type" in used
+        assert used <= known, f"{path} uses labels that no metric has: {used - known}"
+
+
+def dashboard():
+    return json.loads((ROOT / "docs/metrics/dashboard.json").read_text(encoding="utf-8"))
+
+
+def queries():
+    """The queries of the dashboard by panel, with the variables as Grafana fills them."""
+    for panel in dashboard()["panels"]:
+        for target in panel.get("targets", ()):
+            expr = target["expr"].replace("$__rate_interval", "1m")
+            expr = re.sub(r"\$(job|instance|client)\b", ".*", expr)
+            assert "$" not in expr, f"{panel['title']} has an unknown variable: {expr}"
+            yield panel["title"], expr
+
+
+def program(name):
+    """A program of Debian's package prometheus, which is installed if this runs as root."""
+    if shutil.which(name) is None:
+        setup = [ROOT / "scripts/setup", "prometheus"]
+        done = subprocess.run(setup, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, f"{name} is missing: {done.stderr}"
+    return shutil.which(name)
+
+
+def test_alerts_fire_when_they_should_and_only_then():
+    tests = ROOT / "tests/python/alerts_test.yml"
+    done = subprocess.run(
+        [program("promtool"), "test", "rules", tests],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for rule in alerts():
+        tested = f'alertname="{rule["alert"]}", alertstate="firing"'
+        assert tested in tests.read_text(), f"no test lets {rule['alert']} fire"
+        assert rule["annotations"]["summary"]
+        assert len(rule["annotations"]["runbook"]) > 50, f"{rule['alert']} has no runbook"
+
+
+@contextlib.contextmanager
+def scraping(folder, target):
+    """A Prometheus that scrapes a port every second; yields a function that queries it."""
+    port = free_port()
+    alerts = ROOT / "docs/metrics/alerts.yml"
+    config = f"""
+global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: ["{alerts}"]
+scrape_configs:
+  - job_name: shop
+    static_configs: [{{targets: ["127.0.0.1:{target}"]}}]
+"""
+    (folder / "prometheus.yml").write_text(config, encoding="utf-8")
+
+    def get(path, **parameters):
+        query = urllib.parse.urlencode(parameters)
+        try:
+            _, answer = fetch(port, f"/api/v1/{path}?{query}")
+            return json.loads(answer)
+        except (TypeError, ValueError):
+            return None  # It has not started yet.
+
+    command = [program("prometheus"), f"--config.file={folder / 'prometheus.yml'}"]
+    command += [f"--web.listen-address=127.0.0.1:{port}"]
+    command += [f"--storage.tsdb.path={folder / 'data'}"]
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(
+            [*WITH_PARENT, *command], stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield get
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_b24_dashboard_and_alerts_work_in_a_real_prometheus(layer, tmp_path):
+    with RedisServer(tmp_path / "store", "valkey") as store:
+        good = layer.client(shared_cache=store.url)
+        bad = layer.client(client_secret="wrong", max_attempts=1)
+        collector_registry = CollectorRegistry()
+        collector = LayerAuthCollector(good, name="good", registry=collector_registry)
+        collector.add(bad, name="bad")
+        server, thread = start_http_server(0, "127.0.0.1", collector_registry)
+        try:
+            with scraping(tmp_path, server.server_port) as get:
+
+                def use():
+                    good.business_token(BUSINESS)
+                    with contextlib.suppress(LayerAuthError):
+                        bad.token()
+
+                def answered(expr):
+                    use()
+                    answer = get("query", query=expr)
+                    if answer is None:
+                        return False
+                    assert answer["status"] == "success", f"{expr}: {answer}"
+                    return answer["data"]["result"]
+
+                panels = list(queries())
+                assert len(panels) > 20
+                for _, expr in panels:
+                    eventually(lambda expr=expr: answered(expr))
+                (sample,) = answered('layerfi_auth_token_requests_total{client="good"}')
+                assert float(sample["value"][1]) == good.stats().token_requests
+                for rule in alerts():
+                    answer = get("query", query=rule["expr"])
+                    assert answer["status"] == "success", f"{rule['alert']}: {answer}"
+                # The rule sees that the credentials are refused.
+                refused = 'ALERTS{alertname="LayerAuthCredentialsRefused", client="bad"}'
+                eventually(lambda: answered(refused))
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join(TIMEOUT)
+
+
+def test_b24_opentelemetrys_exporter_makes_the_same_prometheus_names(used):
+    registry = CollectorRegistry()
+    exporter = PrometheusMetricReader()  # Registers with the global registry.
+    REGISTRY.unregister(exporter._collector)
+    registry.register(exporter._collector)
+    provider = MeterProvider([exporter], shutdown_on_exit=False)
+    instrument(used, name="us", meter_provider=provider)
+    other = CollectorRegistry()
+    LayerAuthCollector(used, name="us", registry=other)
+
+    def names(registry):
+        return {
+            (name, *(label for label in labels if not label[0].startswith("otel_")))
+            for name, *labels in prometheus(registry)
+            if name.startswith("layerfi")
+        }
+
+    assert names(registry) == names(other)
+
+
+PROGRAM = re.compile(r"# (\w+(?:\.conf)?\.py)\n")
+
+
+def programs():
+    found = {"": ""}
+    for code in re.findall(r"^```python\n(.*?)^```$", page(), re.MULTILINE | re.DOTALL):
+        name = PROGRAM.match(code)
+        if name:
+            found[name[1]] = code
+        else:
+            found[""] += code
+    return found
+
+
+def test_programs_of_the_page_run(layer):
+    code = programs()[""]
+    assert code.count("start_http_server(9464)") == 1
+    port = free_port()
+    code = code.replace("9464", str(port))
+    code += f"""
+import urllib.request
+client.token()
+with urllib.request.urlopen("http://127.0.0.1:{port}/metrics") as answer:
+    print(answer.read().decode())
+"""
+    out = run_python(code, layer)
+    assert "layerfi_auth_token_requests_total 1.0" in out
+    assert '"name": "layerfi.auth.token.requests"' in out
+
+
+@pytest.mark.parametrize("server", ["shop_metrics", "shop_workers"])
+def test_servers_of_the_page_export_metrics(layer, tmp_path, server):
+    for name, code in programs().items():
+        if name:
+            (tmp_path / name).write_text(code, encoding="utf-8")
+    port = free_port()
+    files = tmp_path / "files"
+    files.mkdir()
+    commands = {
+        "shop_metrics": ["uvicorn", "--port", str(port), "shop_metrics:app"],
+        "shop_workers": (
+            f"gunicorn --bind 127.0.0.1:{port} --preload --workers 4 shop_workers:app"
+        ).split(),
+    }
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(files)} if server == "shop_workers" else {}
+    command = [sys.executable, "-m", *commands[server]]
+    with running(command, tmp_path, layer, tmp_path / "log", environment):
+        eventually(lambda: fetch(port, "/"))
+        line = "layerfi_auth_token_requests_total 1.0"
+        eventually(lambda: line in fetch(port, "/metrics/")[1])
+    assert layer.count("token") == 1

@@ -1,4 +1,4 @@
-"""Authentication for httpx, requests and aiohttp, each an optional extra.
+"""Authentication for httpx, httpx2, requests and aiohttp, each an optional extra.
 
     import httpx
     from layerfi_auth.auth import HttpxAuth
@@ -9,8 +9,8 @@ Each adds the header with a valid token. After a 401 it invalidates the token an
 request once more with a new one, unless the request's body was a stream. The token is sent only
 to the API and to the ``origins`` that you name.
 
-Each requires its library: ``pip install 'layerfi-auth[httpx]'``, or ``[requests]`` or
-``[aiohttp]``.
+Each requires its library: ``pip install 'layerfi-auth[httpx]'``, or ``[httpx2]``,
+``[requests]`` or ``[aiohttp]``. `Httpx2Auth` is for httpx2, which the MCP SDK uses.
 """
 
 from __future__ import annotations
@@ -19,14 +19,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from layerfi_auth.auth._aiohttp import aiohttp_middleware
     from layerfi_auth.auth._httpx import HttpxAuth
+    from layerfi_auth.auth._httpx2 import Httpx2Auth
     from layerfi_auth.auth._requests import RequestsAuth
 
-    __all__ = ["HttpxAuth", "RequestsAuth", "aiohttp_middleware"]
+    __all__ = ["Httpx2Auth", "HttpxAuth", "RequestsAuth", "aiohttp_middleware"]
 
-_LIBRARIES = {"HttpxAuth": "httpx", "RequestsAuth": "requests", "aiohttp_middleware": "aiohttp"}
+_LIBRARIES = {
+    "Httpx2Auth": "httpx2",
+    "HttpxAuth": "httpx",
+    "RequestsAuth": "requests",
+    "aiohttp_middleware": "aiohttp",
+}
 
 
-# Imported when first used: few programs have all three libraries, and they are slow to import.
+# Imported when first used: few programs have all libraries, and they are slow to import.
 def __getattr__(name: str) -> object:
     from importlib import import_module, util
 

@@ -6,10 +6,11 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from threading import Lock
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from layerfi_auth._client import Client
 from layerfi_auth._native import Stats
+from layerfi_auth._types import ErrorKind
 
 __all__ = ["ERROR_TYPE", "LEFT_OUT", "METRICS", "Clients", "Metric", "measure"]
 
@@ -141,7 +142,8 @@ def measure(metric: Metric, stats: Stats) -> Iterable[tuple[dict[str, str], floa
     """Return the attributes and values of a metric; none if there is nothing to measure."""
     value = getattr(stats, metric.field)
     if metric.field == "failures":
-        return [({ERROR_TYPE: kind}, count) for kind, count in value.items()]
+        # Kinds that did not occur are 0, because Prometheus sees no increase in a new series.
+        return [({ERROR_TYPE: kind}, value.get(kind, 0)) for kind in get_args(ErrorKind)]
     if metric.field == "shared_cache":
         return [] if value == "off" else [({}, int(value == "up"))]
     if metric.field == "expires_at":

@@ -70,6 +70,8 @@ fn makefiles(repository: &Path) -> String {
         "tests/fleet",
         "tests/stranger",
         "js",
+        "examples",
+        "scripts",
     ] {
         let rules = repository.join(folder).join("rules.mk");
         text += &std::fs::read_to_string(rules).unwrap_or_default();
