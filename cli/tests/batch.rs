@@ -136,9 +136,9 @@ fn the_summary_is_json_on_request_and_missing_with_quiet() {
 }
 
 #[test]
-fn ten_thousand_businesses_cost_one_token_request_and_few_connections() {
+fn b02_ten_thousand_businesses_cost_one_token_request_and_few_connections() {
     let layer = start(Emulator::builder().rate_limit(None));
-    // Some fail, and one is slow: the others do not wait for it.
+    // Some fail, and do not end the list.
     layer
         .fault(Endpoint::AuthToken, Fault::status(403).times(3))
         .unwrap();
@@ -167,6 +167,24 @@ fn ten_thousand_businesses_cost_one_token_request_and_few_connections() {
     assert!(
         at_once <= 32,
         "{at_once} requests were in flight at the same time"
+    );
+}
+
+#[test]
+fn b17_a_list_stays_within_the_rate_limit() {
+    let layer = start(Emulator::builder().rate_limit(Some(50)));
+    let list = file(&ids(0..120));
+    let outcome = run(at(
+        &layer,
+        &["business-token", "--from", list.path().to_str().unwrap()],
+    ));
+    outcome.assert_code(0);
+    outcome.assert_stderr_contains("120 minted, 0 failed");
+    assert_eq!(mint_requests(&layer), 120, "a business was repeated");
+    let refused = layer.counters().rate_limited;
+    assert!(
+        refused <= 2,
+        "the server's rate limit refused {refused} of 120 requests"
     );
 }
 
