@@ -117,7 +117,7 @@ CLAIMS = [
     ("docs/c.md", "sh", "make install", ("ffi/tests/binding/install.rs", "install.sh")),
     ("docs/cli.md", "sh", "", (CLI, "the_shell_blocks_of_the_cli_page_run")),
     ("docs/cli.md", "console", "", "samples of output; cli/tests compares the texts"),
-    *(("docs/browser.md", language, "", ("tests/browser/test_guide.py", "in_programs_that_tests"))
+    *(("docs/browser.md", language, "", ("tests/browser/test_guide.py", "browser_guide_are_in"))
       for language in ("python", "rust", "jsx")),
     ("docs/browser.md", "json", "", ("tests/browser/test_guide.py", "fields_of_a_real_one")),
     ("docs/browser.md", "sh", "", ("tests/browser/test_guide.py", "guide_starts")),
