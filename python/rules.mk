@@ -1,9 +1,6 @@
 # Commands for the Python package. They need Rust, Python 3.10 or later and a C
 # compiler; everything else is installed in .venv.
 
-PYTHON ?= python3
-VENV = $(abspath .venv)
-VENV_PYTHON = $(VENV)/bin/python
 # More processes than processors, because most tests wait for a clock or a server.
 # `make test-fleet` runs the tests of fleets.
 PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python --ignore tests/python/test_fleet.py
