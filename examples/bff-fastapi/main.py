@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import compare_digest
+from typing import Annotated
 
 import httpx
 from fastapi import Depends, FastAPI, HTTPException, Request
@@ -70,6 +71,9 @@ def current_user(request: Request) -> User:
     return user
 
 
+CurrentUser = Annotated[User, Depends(current_user)]
+
+
 class BusinessAuth(httpx.Auth):
     """Sends a business token, which can do nothing at any other business."""
 
@@ -90,7 +94,7 @@ class BusinessAuth(httpx.Auth):
 
 
 @app.api_route("/layer/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def pass_on(path: str, request: Request, user: User = Depends(current_user)):
+async def pass_on(path: str, request: Request, user: CurrentUser):
     # The business of the session. No dot and no percent sign, so no way out of its folder.
     if not re.fullmatch(rf"v1/businesses/{user.business_id}(/[A-Za-z0-9_-]+)*", path):
         raise HTTPException(403, "not a path of your business")
@@ -147,7 +151,7 @@ def sign_out(request: Request) -> None:
 
 
 @app.get("/me")
-def me(user: User = Depends(current_user)) -> dict[str, str]:
+def me(user: CurrentUser) -> dict[str, str]:
     return {"company": user.company, "businessId": user.business_id}
 
 

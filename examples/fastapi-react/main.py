@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import compare_digest
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.staticfiles import StaticFiles
@@ -44,7 +45,10 @@ def current_user(request: Request) -> User:
     return user
 
 
-def current_business(user: User = Depends(current_user)) -> str:
+CurrentUser = Annotated[User, Depends(current_user)]
+
+
+def current_business(user: CurrentUser) -> str:
     return user.business_id
 
 
@@ -70,7 +74,7 @@ def sign_out(request: Request) -> None:
 
 
 @app.get("/me")
-def me(user: User = Depends(current_user)) -> dict[str, str]:
+def me(user: CurrentUser) -> dict[str, str]:
     return {"company": user.company}
 
 

@@ -23,7 +23,10 @@ RUN_BY = {
     "examples/bff-fastapi/": ("tests/browser/bff.test.mjs", "'bff-fastapi'"),
     "examples/flask-gunicorn/": ("tests/examples/test_flask_gunicorn.py", "flask-gunicorn"),
     "examples/django/": ("tests/examples/test_django.py", "django"),
-    "examples/axum/": ("examples/axum/tests/load.rs", "CARGO_BIN_EXE_layerfi-auth-example-axum"),
+    "examples/axum/": (
+        "examples/axum/tests/load.rs",
+        "CARGO_BIN_EXE_layerfi-auth-example-axum",
+    ),
 }
 
 
