@@ -1,12 +1,13 @@
 # The documentation site. MkDocs and its theme come from PyPI, into an environment of their own.
 
 SITE = build/site
-SITE_VENV = $(VENV)/docs
+# Written out, because this file is read before python/rules.mk.
+SITE_VENV = $(abspath .venv)/docs
 
 .PHONY: docs docs-serve test-docs
 TESTS += test-docs
 
-$(SITE_VENV)/.ready: docs/requirements.txt $(VENV)/.ready
+$(SITE_VENV)/.ready: docs/requirements.txt $(abspath .venv)/.ready
 	$(VENV_PYTHON) -m venv $(SITE_VENV)
 	$(VENV)/bin/uv pip install --quiet --python $(SITE_VENV)/bin/python -r docs/requirements.txt
 	touch $@

@@ -164,7 +164,7 @@ class Stranger:
         self.substitutes = {
             "pip install ./layerfi-auth/python": f"pip install --quiet --no-index {wheel}",
             "make -C layerfi-auth npm-packages": "true  # the packages are packed already",
-            'make -C layerfi-auth install PREFIX="$HOME/layerfi"': (
+            'make -C layerfi-auth lib install PREFIX="$HOME/layerfi"': (
                 f'sh {self.given}/install "$HOME/layerfi"'
             ),
             "uvicorn shop:app --port 8000": f"uvicorn shop:app --port {self.port}",
