@@ -121,8 +121,9 @@ CLAIMS = [
     ("docs/reference/rust.md", "sh", "", "opens a browser; see `make docs RUSTDOC=1`"),
     ("docs/cli.md", "sh", "", (CLI, "the_shell_blocks_of_the_cli_page_run")),
     ("docs/cli.md", "console", "", "samples of output; cli/tests compares the texts"),
-    *(("docs/browser.md", language, "", ("tests/browser/test_guide.py", "in_programs_that_tests"))
-      for language in ("python", "rust", "jsx")),
+    ("docs/browser.md", "python", "", ("tests/browser/test_guide.py", "in_programs_that_tests")),
+    ("docs/browser.md", "rust", "", ("tests/browser/test_guide.py", "in_programs_that_tests")),
+    ("docs/browser.md", "jsx", "", ("tests/browser/test_guide.py", "in_programs_that_tests")),
     ("docs/browser.md", "json", "", ("tests/browser/test_guide.py", "fields_of_a_real_one")),
     ("docs/browser.md", "sh", "", ("tests/browser/test_guide.py", "guide_starts")),
     ("docs/cli.md", "json", "", "a sample of output; cli/tests compares its fields"),
