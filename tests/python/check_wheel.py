@@ -17,6 +17,7 @@ FILES = {
     "layerfi_auth/_native.pyi",
     "layerfi_auth/auth/__init__.py",
     "layerfi_auth/exceptions.py",
+    "layerfi_auth/metrics/__init__.py",
     "layerfi_auth/py.typed",
     "layerfi_auth/testing.py",
     "layerfi_auth_pytest/__init__.py",

@@ -23,7 +23,6 @@ _LOGGER = logging.getLogger("layerfi_auth")
 INTERVAL = 5.0
 """Seconds between two writes."""
 
-_Mode = Literal["livesum", "livemax"]
 _Sample = tuple[Metric, tuple[str, ...]]
 
 
@@ -113,7 +112,8 @@ def _family(metric: Metric, *, is_named: bool) -> Counter | Gauge:
         if metric.kind == "counter":
             family = Counter(name, metric.help, labels, registry=None)
         else:
-            mode: _Mode = "livesum" if metric.kind == "sum" else "livemax"
+            is_sum = metric.kind == "sum"
+            mode: Literal["livesum", "livemax"] = "livesum" if is_sum else "livemax"
             family = Gauge(name, metric.help, labels, registry=None, multiprocess_mode=mode)
         _FAMILIES[key] = family
     return family

@@ -177,7 +177,8 @@ class Clients:
                 raise ValueError(
                     f"another client has the name {name!r}; give each client its own name="
                 )
-            self._clients[name] = weakref.ref(client)
+            alive = {key: one for key, one in self._clients.items() if one() is not None}
+            self._clients = {**alive, name: weakref.ref(client)}
 
     def __iter__(self) -> Iterator[tuple[dict[str, str], Client]]:
         """Attributes and client of those that still exist."""
