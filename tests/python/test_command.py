@@ -138,7 +138,9 @@ def assert_fits(text):
         )
 
 
-@pytest.mark.parametrize("command", ["", "token", "business-token", "api", "doctor", "emulator"])
+@pytest.mark.parametrize(
+    "command", ["", "token", "business-token", "api", "doctor", "emulator"]
+)
 def test_help_fits_into_a_terminal_of_60_columns(command):
     arguments = [command, "--help"] if command else ["--help"]
     code, shown = terminal(*arguments)
@@ -207,7 +209,7 @@ def mint_list(tmp_path, count):
 
 def test_list_shows_progress_in_a_terminal_and_a_summary(layer, tmp_path):
     # Held, so that the bar is seen while it is not full.
-    layer.fault("auth_token", business=business(40), hold=True)
+    layer.fault("auth_token", business_id=business(40), hold=True)
 
     def release(process, shown):
         if b" 40/50" not in shown:
@@ -235,9 +237,12 @@ def test_list_shows_no_bar_with_quiet_or_in_ci(layer, tmp_path, flags, variables
 def test_ctrl_c_ends_a_list_and_resume_continues_it(layer, tmp_path):
     arguments = mint_list(tmp_path, 400)
     for number in range(100, 400):
-        layer.fault("auth_token", business=business(number), hold=True, times="forever")
+        layer.fault("auth_token", business_id=business(number), hold=True, times="forever")
     process = subprocess.Popen(
-        [SCRIPT, *arguments], env={**os.environ, **layer.env()}, stderr=subprocess.PIPE, text=True
+        [SCRIPT, *arguments],
+        env={**os.environ, **layer.env()},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         in_flight = lambda: layer.counters()["endpoints"]["auth_token"]["in_flight"]  # noqa: E731
@@ -260,7 +265,9 @@ def test_ctrl_c_ends_a_list_and_resume_continues_it(layer, tmp_path):
     assert summary.startswith(f"{written} minted, 0 failed, 0 skipped, {400 - written} left, ")
     done = run(*arguments, "--resume", layer=layer)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith(f"{400 - written} minted, 0 failed, {written} skipped, 0 left")
+    assert done.stderr.startswith(
+        f"{400 - written} minted, 0 failed, {written} skipped, 0 left"
+    )
     assert layer.count("auth_token") == 400, "a business was minted twice"
 
 
@@ -290,7 +297,7 @@ def status(report):
     return {check["name"]: check["status"] for check in report["checks"]}
 
 
-def test_reports_of_doctor_have_the_schema(layer, monkeypatch):
+def test_reports_of_doctor_have_the_schema(layer):
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     report = doctor(layer)
     assert report["ok"]
@@ -314,7 +321,7 @@ def test_reports_of_doctor_have_the_schema(layer, monkeypatch):
     assert failed["credentials"]["error"]["oauth_error"] == "invalid_client"
     assert failed["configuration"]["error"]["field"] == "api_url"
 
-    layer.fault("whoami", status=403)
+    layer.fault("whoami", status=403, times="forever")
     assert status(doctor(layer))["whoami"] == "failed"
     layer.advance(3600)
     assert status(doctor(layer))["clock"] in {"failed", "warning"}
@@ -347,7 +354,9 @@ def test_schema_of_doctor_refuses_other_reports(layer):
 
 
 def test_new_commands_are_in_the_wheel(layer):
-    done = run("api", "GET", f"/v1/businesses/{BUSINESS_ID}", "--business", BUSINESS_ID, layer=layer)
+    done = run(
+        "api", "GET", f"/v1/businesses/{BUSINESS_ID}", "--business", BUSINESS_ID, layer=layer
+    )
     assert json.loads(done.stdout)["data"]["id"] == BUSINESS_ID, done.stderr
     assert run("api", "GET", "/v1/nothing", layer=layer).returncode == 6
     assert "_layerfi__auth" in run("completions", "bash").stdout
