@@ -2,6 +2,10 @@
 # `make check` and `make test` first install what they need.
 
 CARGO ?= cargo
+PYTHON ?= python3
+# Here, because the lists of prerequisites in all rules.mk are expanded as they are read.
+VENV = $(abspath .venv)
+VENV_PYTHON = $(VENV)/bin/python
 # All Rust tests build the whole workspace with these features and then select
 # what to run. With fewer packages or other features, Cargo would compile most
 # dependencies again.

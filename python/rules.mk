@@ -1,9 +1,6 @@
 # Commands for the Python package. They need Rust, Python 3.10 or later and a C
 # compiler; everything else is installed in .venv.
 
-PYTHON ?= python3
-VENV = $(abspath .venv)
-VENV_PYTHON = $(VENV)/bin/python
 # More processes than processors, because most tests wait for a clock or a server.
 # `make test-fleet` runs the tests of fleets.
 PYTEST = -m pytest -p no:cacheprovider -n 4 tests/python --ignore tests/python/test_fleet.py
@@ -13,7 +10,8 @@ MANYLINUX = manylinux2014
 PYTHON_SCRIPTS = tests/soak/soak.py tests/fleet/worker.py scripts/architecture-picture \
 	scripts/check scripts/sbom scripts/demo-fleet scripts/fleet-simulation \
 	scripts/instructions scripts/bench scripts/performance-page \
-	scripts/release-check scripts/third-party-licences benches/*.py
+	scripts/release-check scripts/third-party-licences benches/*.py \
+	scripts/site-check scripts/site_pages.py tests/stranger/*.py
 # Optimized for size, as the C library; Cargo.toml has an exception for the package's own crate.
 WHEEL_SIZE = CARGO_PROFILE_RELEASE_OPT_LEVEL=s
 OTHER_PYTHONS = 3.10 3.11 3.12 3.13

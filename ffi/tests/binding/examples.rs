@@ -1,5 +1,6 @@
 //! The examples, built with the command in their own comments, and their copies in the README.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault};
@@ -61,6 +62,59 @@ fn cpp_threads_example_shares_one_token() {
         output.ends_with(": 1 token request, 1 minted\n"),
         "{output}"
     );
+}
+
+/// The rows of the table on the page about metrics: HELP and TYPE lines by Prometheus name.
+fn metrics_of_the_page() -> BTreeMap<String, [String; 2]> {
+    let page = std::fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    page.lines()
+        .filter(|line| line.starts_with("| `layerfi_auth_") && line.contains("`layerfi.auth."))
+        .map(|line| {
+            let row: Vec<_> = line.split('|').map(|cell| cell.trim()).collect();
+            let name = row[1].replace('`', "");
+            let kind = if row[4] == "counter" {
+                "counter"
+            } else {
+                "gauge"
+            };
+            let lines = [
+                format!("# HELP {name} {}.", row[6].replace('`', "")),
+                format!("# TYPE {name} {kind}"),
+            ];
+            (name, lines)
+        })
+        .collect()
+}
+
+#[test]
+fn b24_c_metrics_example_writes_the_metrics_of_the_page() {
+    let mut example = build("gcc", "metrics.c", "-std=c11", &[]);
+    let layer = Emulator::builder().start_blocking().unwrap();
+    let output = run(set_environment(&mut example, &layer));
+    let mut expected = metrics_of_the_page();
+    assert!(expected.len() > 15, "docs/metrics.md lists too few metrics");
+    // The example has no shared cache.
+    expected.remove("layerfi_auth_shared_cache_up");
+    let comments: BTreeSet<_> = output
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .collect();
+    let wanted = expected.values().flatten().map(String::as_str).collect();
+    assert_eq!(comments, wanted);
+    let samples: Vec<_> = output
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    for name in expected.keys() {
+        let has_sample = |line: &&str| line.split([' ', '{']).next() == Some(name);
+        assert!(samples.iter().any(has_sample), "{name} has no value");
+    }
+    for sample in [
+        "layerfi_auth_token_requests_total 1",
+        "layerfi_auth_failures_total{error_type=\"oauth\"} 0",
+    ] {
+        assert!(samples.contains(&sample), "{sample} is missing in {output}");
+    }
 }
 
 #[test]
