@@ -24,6 +24,7 @@ pub(crate) fn wrap(text: &str, start: usize, indent: usize, width: Option<usize>
         if !is_first {
             // A word that is wider than a line begins on a line of its own.
             if column + 1 + length > width && column > indent {
+                out.truncate(out.trim_end_matches(' ').len());
                 out.push('\n');
                 out.extend(std::iter::repeat_n(' ', indent));
                 column = indent;
@@ -53,6 +54,7 @@ mod tests {
         );
         // Two spaces are kept.
         assert_eq!(wrap("a  b", 0, 0, Some(10)), "a  b");
+        assert_eq!(wrap("a  b", 0, 0, Some(3)), "a\nb");
         assert_eq!(wrap("", 0, 0, Some(10)), "");
     }
 }

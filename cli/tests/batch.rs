@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use common::{MAX_WAIT, Running, at, run, run_with_input, start};
+use common::{MAX_WAIT, Running, at, run, run_with_input, run_within, start};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_SECRET, Emulator, Endpoint, Fault};
 use serde_json::Value;
 
@@ -143,10 +143,9 @@ fn b02_ten_thousand_businesses_cost_one_token_request_and_few_connections() {
         .fault(Endpoint::AuthToken, Fault::status(403).times(3))
         .unwrap();
     let list = file(&ids(0..10_000));
-    let outcome = run(at(
-        &layer,
-        &["business-token", "--from", list.path().to_str().unwrap()],
-    ));
+    let path = list.path().to_str().unwrap();
+    let command = at(&layer, &["business-token", "--from", path]);
+    let outcome = run_within(10 * MAX_WAIT, command, None);
     outcome.assert_code(21);
     let found = lines(&outcome.stdout);
     let expected: Vec<_> = (0..10_000).map(id).collect();

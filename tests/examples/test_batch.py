@@ -32,7 +32,11 @@ def test_b02_batch_of_10000_sends_one_token_request_and_10000_mints(layer):
     line = next(one for one in commands("batch") if "uuid4" in one)
     program = line.removeprefix("python -c '").partition("' >")[0]
     made = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=LONG
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=LONG,
     )
     ids = made.stdout.split()
     assert len(set(ids)) == 10_000, "the README's command does not print 10,000 ids"

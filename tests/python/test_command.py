@@ -209,7 +209,7 @@ def mint_list(tmp_path, count):
 
 def test_list_shows_progress_in_a_terminal_and_a_summary(layer, tmp_path):
     # Held, so that the bar is seen while it is not full.
-    layer.fault("auth_token", business=business(40), hold=True)
+    layer.fault("auth_token", business_id=business(40), hold=True)
 
     def release(process, shown):
         if b" 40/50" not in shown:
@@ -237,7 +237,7 @@ def test_list_shows_no_bar_with_quiet_or_in_ci(layer, tmp_path, flags, variables
 def test_ctrl_c_ends_a_list_and_resume_continues_it(layer, tmp_path):
     arguments = mint_list(tmp_path, 400)
     for number in range(100, 400):
-        layer.fault("auth_token", business=business(number), hold=True, times="forever")
+        layer.fault("auth_token", business_id=business(number), hold=True, times="forever")
     process = subprocess.Popen(
         [SCRIPT, *arguments],
         env={**os.environ, **layer.env()},
@@ -297,7 +297,7 @@ def status(report):
     return {check["name"]: check["status"] for check in report["checks"]}
 
 
-def test_reports_of_doctor_have_the_schema(layer, monkeypatch):
+def test_reports_of_doctor_have_the_schema(layer):
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     report = doctor(layer)
     assert report["ok"]
@@ -321,7 +321,7 @@ def test_reports_of_doctor_have_the_schema(layer, monkeypatch):
     assert failed["credentials"]["error"]["oauth_error"] == "invalid_client"
     assert failed["configuration"]["error"]["field"] == "api_url"
 
-    layer.fault("whoami", status=403)
+    layer.fault("whoami", status=403, times="forever")
     assert status(doctor(layer))["whoami"] == "failed"
     layer.advance(3600)
     assert status(doctor(layer))["clock"] in {"failed", "warning"}

@@ -84,10 +84,11 @@ impl<'a> Report<'a> {
         let title_lines = wrap(title, 0, 0, Some(title_width));
         let mut text = String::from(clear);
         for (index, line) in title_lines.lines().enumerate() {
-            let title = self.style.bold(&format!("{line:<title_width$}"));
-            match index {
-                0 => text.push_str(&format!(" {number}  {title}{:>9}\n", short(took))),
-                _ => text.push_str(&format!("    {title}\n")),
+            if index == 0 {
+                let title = self.style.bold(&format!("{line:<title_width$}"));
+                text.push_str(&format!(" {number}  {title}{:>9}\n", short(took)));
+            } else {
+                text.push_str(&format!("    {}\n", self.style.bold(line)));
             }
         }
         for fact in &facts {
