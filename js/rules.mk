@@ -1,5 +1,5 @@
 # Commands for the npm packages. They need Node.js 18.17 or later and npm, which
-# `make setup-browser` installs together with Chromium.
+# `make setup-js` installs.
 
 JS = js
 JS_PACKAGES = layerfi-auth-browser layerfi-auth-react
@@ -14,7 +14,7 @@ TESTS += test-js
 setup-js: $(JS)/node_modules/.ready ## Install the tools of the npm packages
 
 $(JS)/node_modules/.ready: $(JS)/package.json $(JS)/react-19/package.json \
-		$(JS_PACKAGES:%=$(JS)/%/package.json) | browser-tools
+		$(JS_PACKAGES:%=$(JS)/%/package.json) | node-tools
 	cd $(JS) && $(NPM_INSTALL)
 	cd $(JS)/react-19 && $(NPM_INSTALL)
 	touch $@
@@ -28,7 +28,8 @@ check-js: lint-js test-js
 lint-js: $(JS)/build/.packed ## Run tsc, ESLint and Prettier
 	cd $(JS) && npx tsc --build $(JS_PACKAGES) && npx tsc --project tsconfig.json
 	cd $(JS) && npx eslint . && npx prettier --config .prettierrc.json --check --log-level warn . \
-		'../$(BROWSER)/*.mjs' '../$(BROWSER)/*/*.jsx'
+		'../$(BROWSER)/*.mjs' '../$(BROWSER)/*/*.jsx' \
+		'../$(EXAMPLES)/*/page/*.{html,js,json}' '../$(EXAMPLES)/*/page/src/*'
 
 # The names have no version, so that a command can name them.
 npm-packages: $(JS)/build/.packed ## Pack the npm packages in js/build/

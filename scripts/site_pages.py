@@ -11,23 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = "https://github.com/layerfi/layerfi-auth/blob/main/"
-UNWRITTEN = {"browser.md", "metrics.md", "reference/cli.md"}
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 LINK = re.compile(r"(\]\()(\.\.?/[^)#\s]+)(#[^)\s]*)?(\))")
-
-
-def on_config(config, **_: object):
-    """Leave out pages of the navigation that are not written yet."""
-    for section in config["nav"]:
-        for pages in section.values():
-            pages[:] = [
-                page
-                for page in pages
-                if isinstance(page, str)
-                or (ROOT / "docs" / next(iter(page.values()))).exists()
-                or next(iter(page.values())) not in UNWRITTEN
-            ]
-    return config
 
 
 def read(path: str) -> str:

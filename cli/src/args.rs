@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use http::{HeaderName, HeaderValue, Method, header};
 use layerfi_auth::{BasicEncoding, Environment, SessionDuration, Trust};
 use layerfi_auth_emulator::{Fault, HttpVersions, TlsTrouble, TlsVersions};
 
@@ -49,20 +51,45 @@ pub(crate) enum Command {
     Header,
     /// Print the client that the credentials belong to.
     Whoami,
-    /// Mint a token for one business, for use in a browser.
+    /// Mint a token for one business, or one for each business of a list.
     BusinessToken(BusinessTokenArgs),
+    /// Send a request to the API, with the token in its header.
+    Api(ApiArgs),
     /// Check configuration, network, TLS, clock and credentials.
     Doctor,
     /// Run an emulator of Layer on this machine until it is stopped.
     Emulator(EmulatorArgs),
     /// Demonstrate the engine against an emulator; needs no account and no network.
     Demo,
+    /// Print the completion script of a shell.
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them to a folder.
+    Man(ManArgs),
 }
 
 #[derive(Args)]
+#[command(override_usage = "layerfi-auth business-token [OPTIONS] <BUSINESS_ID>
+       layerfi-auth business-token [OPTIONS] --from <FILE>")]
 pub(crate) struct BusinessTokenArgs {
     /// The id of the business, a UUID.
-    pub(crate) business_id: String,
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    pub(crate) business_id: Option<String>,
+    /// Mint a token for each id in this file, one id per line; - is standard
+    /// input. Empty lines and lines that begin with # are ignored. Prints one line
+    /// of JSON per business.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// Write the lines to this file, which only its owner can read, and not to
+    /// standard output.
+    #[arg(long, value_name = "FILE", conflicts_with = "business_id")]
+    pub(crate) output: Option<PathBuf>,
+    /// Continue the file of --output: skip the businesses that have a token in it
+    /// that has not expired.
+    #[arg(long, requires = "output", conflicts_with = "business_id")]
+    pub(crate) resume: bool,
+    /// Show neither the progress nor the summary.
+    #[arg(short, long, conflicts_with = "business_id")]
+    pub(crate) quiet: bool,
     /// The session duration, 1 to 86400 seconds.
     #[arg(
         long,
@@ -72,6 +99,53 @@ pub(crate) struct BusinessTokenArgs {
         default_value = "3600"
     )]
     pub(crate) session_duration: SessionDuration,
+}
+
+#[derive(Args)]
+pub(crate) struct ApiArgs {
+    /// The HTTP method, such as GET.
+    #[arg(value_parser = method)]
+    pub(crate) method: Method,
+    /// A path of the API, such as /v1/businesses. The token is sent to no other
+    /// server.
+    pub(crate) path: String,
+    /// The body: JSON, @FILE for the content of a file, or - for standard input.
+    #[arg(short, long, value_name = "JSON")]
+    pub(crate) data: Option<String>,
+    /// A header of the request, such as "Accept: text/csv"; the flag can be repeated.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Use a token of this business and not the access token.
+    #[arg(long, value_name = "ID")]
+    pub(crate) business: Option<String>,
+    /// The session duration of that token, 1 to 86400 seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = session_duration,
+        default_value = "3600",
+        requires = "business"
+    )]
+    pub(crate) session_duration: SessionDuration,
+    /// Print the status and the headers of the response too.
+    #[arg(short, long)]
+    pub(crate) include: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell that reads the script.
+    pub(crate) shell: Shell,
+}
+
+#[derive(Args)]
+pub(crate) struct ManArgs {
+    /// The command whose page is printed; without it, the page of layerfi-auth.
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub(crate) page: Option<String>,
+    /// Write the pages of all commands to this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Settings of the client. `settings.rs` combines them with the environment.
@@ -266,6 +340,39 @@ fn session_duration(text: &str) -> Result<SessionDuration, String> {
         .ok()
         .and_then(|seconds| SessionDuration::from_secs(seconds).ok())
         .ok_or_else(|| format!("it must be 1 to 86400 seconds, got {text}"))
+}
+
+/// Parses an HTTP method, in any case.
+fn method(text: &str) -> Result<Method, String> {
+    Method::from_bytes(text.to_ascii_uppercase().as_bytes())
+        .map_err(|_| "it must be an HTTP method such as GET or POST".to_owned())
+}
+
+/// Parses `Name: value`. Headers that the client sets are refused.
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("it must be a name, a colon and a value")?;
+    let name: HeaderName = name
+        .trim()
+        .parse()
+        .map_err(|_| "the name of the header is not valid")?;
+    let is_own = [
+        header::AUTHORIZATION,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::HOST,
+        header::TRANSFER_ENCODING,
+    ]
+    .contains(&name);
+    if is_own {
+        return Err(format!("layerfi-auth sets the header {name} itself"));
+    }
+    let value = value
+        .trim()
+        .parse()
+        .map_err(|_| "the value of the header is not valid")?;
+    Ok((name, value))
 }
 
 fn port(text: &str) -> Result<u16, String> {

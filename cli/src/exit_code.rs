@@ -10,6 +10,7 @@ const INTERNAL: u8 = 1;
 const USAGE: u8 = 2;
 const LOCAL: u8 = 12;
 const CHECKS_FAILED: u8 = 20;
+const SOME_FAILED: u8 = 21;
 /// What a shell reports for a program that SIGPIPE terminated: 128 + 13.
 const BROKEN_PIPE: u8 = 141;
 
@@ -24,6 +25,11 @@ pub(crate) fn of(failure: &Failure) -> u8 {
             CommandErrorKind::Internal => INTERNAL,
         },
         Failure::ChecksFailed => CHECKS_FAILED,
+        Failure::SomeFailed => SOME_FAILED,
+        Failure::Status(response) if response.status == 429 => of_kind(ErrorKind::RateLimited),
+        Failure::Status(_) => of_kind(ErrorKind::Api),
+        // What a shell reports for a program that the signal terminated.
+        Failure::Stopped(signal) => u8::try_from(128 + signal).unwrap_or(INTERNAL),
         Failure::BrokenPipe => BROKEN_PIPE,
         Failure::Help(_) => OK,
     }
@@ -64,7 +70,7 @@ mod tests {
     #[test]
     fn every_error_kind_has_its_own_exit_code() {
         let mut codes = ErrorKind::ALL.map(of_kind).to_vec();
-        codes.extend([OK, LOCAL, CHECKS_FAILED, BROKEN_PIPE]);
+        codes.extend([OK, LOCAL, CHECKS_FAILED, SOME_FAILED, BROKEN_PIPE]);
         codes.sort_unstable();
         let all = codes.len();
         codes.dedup();
@@ -81,6 +87,9 @@ mod tests {
         for (code, name) in [
             (LOCAL, "local"),
             (CHECKS_FAILED, "doctor"),
+            (SOME_FAILED, "business-token"),
+            (130, "Ctrl-C"),
+            (143, "SIGTERM"),
             (BROKEN_PIPE, "pipe"),
         ] {
             assert!(

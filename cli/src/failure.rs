@@ -19,6 +19,12 @@ pub(crate) enum Failure {
     Command(CommandError),
     /// At least one check of `doctor` failed; its report is already printed.
     ChecksFailed,
+    /// At least one business of a batch failed; its line is already printed.
+    SomeFailed,
+    /// The API answered `api` with an error status; its body is already printed.
+    Status(StatusFailure),
+    /// A signal, given by its number, stopped the command.
+    Stopped(i32),
     /// The reader of standard output closed the pipe.
     BrokenPipe,
     /// Help or version text to print. Not an error.
@@ -31,6 +37,16 @@ pub(crate) struct EngineFailure {
     pub(crate) error: Error,
     message: String,
     remedy: String,
+}
+
+/// A response whose status is 400 or above.
+#[derive(Debug)]
+pub(crate) struct StatusFailure {
+    pub(crate) status: u16,
+    pub(crate) message: String,
+    pub(crate) remedy: &'static str,
+    pub(crate) request_id: Option<String>,
+    pub(crate) retry_after: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -172,7 +188,25 @@ impl Failure {
                 field: error.field.as_deref(),
                 ..ErrorReport::default()
             }),
-            Self::ChecksFailed | Self::BrokenPipe | Self::Help(_) => None,
+            Self::Status(response) => Some(ErrorReport {
+                kind: if response.status == 429 {
+                    "rate_limited"
+                } else {
+                    "api"
+                },
+                message: &response.message,
+                remedy: response.remedy,
+                retryable: response.status == 429 || response.status >= 500,
+                http_status: Some(response.status),
+                retry_after: response.retry_after,
+                request_id: response.request_id.as_deref(),
+                ..ErrorReport::default()
+            }),
+            Self::ChecksFailed
+            | Self::SomeFailed
+            | Self::Stopped(_)
+            | Self::BrokenPipe
+            | Self::Help(_) => None,
         }
     }
 }

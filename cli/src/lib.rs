@@ -18,11 +18,14 @@ mod flag_names;
 mod logging;
 mod net;
 mod output;
+#[cfg(test)]
+mod reference;
 mod runtime;
 mod settings;
 mod signals;
 mod terminal;
 mod time_format;
+mod wrap;
 
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
@@ -36,8 +39,8 @@ use crate::output::Output;
 /// Runs the command and returns its exit code.
 ///
 /// `arguments` starts with the program's name. The function uses the process's
-/// standard streams and environment variables. Only `emulator` installs signal
-/// handlers (SIGINT, SIGTERM, SIGHUP). A panic does not cross this function.
+/// standard streams and environment variables. `emulator` and
+/// `business-token --from` install signal handlers. A panic does not cross this function.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // Read before clap parses: clap's own errors are printed as JSON too.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::terminal::{Style, sanitize};
+use crate::wrap;
 
 /// The output format of a command: text or JSON.
 pub(crate) struct Output {
@@ -25,8 +26,13 @@ impl Output {
 
     /// Writes text to standard output and flushes it.
     pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Writes bytes to standard output and flushes it.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
+        out.write_all(bytes)?;
         out.flush()?;
         Ok(())
     }
@@ -61,16 +67,19 @@ impl Output {
             json!({ "error": report }).to_string()
         } else {
             let style = Style::of(&io::stderr());
-            let mut text = format!("{} {}", style.red("error:"), sanitize(report.message()));
+            let width = wrap::width_of(&io::stderr());
+            let labelled = |indent: &str, label: &str, styled: String, text: &str| {
+                let start = indent.len() + label.len() + 1;
+                let text = wrap::wrap(&sanitize(text), start, 2, width);
+                format!("{indent}{styled} {text}")
+            };
+            let mut text = labelled("", "error:", style.red("error:"), report.message());
             if let Some(id) = report.request_id() {
                 text.push_str(&format!("\n  {} {id}", style.bold("request id:")));
             }
             if !report.remedy().is_empty() {
-                text.push_str(&format!(
-                    "\n  {} {}",
-                    style.bold("try:"),
-                    sanitize(report.remedy())
-                ));
+                let remedy = labelled("  ", "try:", style.bold("try:"), report.remedy());
+                text.push_str(&format!("\n{remedy}"));
             }
             text
         };

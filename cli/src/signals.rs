@@ -9,15 +9,27 @@ use std::io;
 use signal_hook::iterator::{Handle, Signals};
 use tokio::sync::oneshot;
 
-/// Handlers of signals. Dropping it ends its thread.
+use crate::failure::Failure;
+
+/// Handlers of signals. The first signal is reported; a second one ends the process
+/// at once. Dropping it ends its thread.
 pub(crate) struct StopSignals {
     handle: Handle,
-    received: oneshot::Receiver<()>,
+    received: oneshot::Receiver<i32>,
 }
 
 impl StopSignals {
     /// Installs handlers of these signals.
-    pub(crate) fn install(signals: &[i32]) -> io::Result<Self> {
+    pub(crate) fn install(signals: &[i32]) -> Result<Self, Failure> {
+        Self::try_install(signals).map_err(|error| {
+            Failure::local(
+                format!("cannot install a signal handler: {error}"),
+                "check the process's limits on threads and file descriptors",
+            )
+        })
+    }
+
+    fn try_install(signals: &[i32]) -> io::Result<Self> {
         let mut signals = Signals::new(signals)?;
         let handle = signals.handle();
         let (sender, received) = oneshot::channel();
@@ -25,18 +37,24 @@ impl StopSignals {
             .name("signals".to_owned())
             .spawn(move || {
                 // `None` after `Handle::close`.
-                if signals.forever().next().is_some() {
-                    let _ = sender.send(());
+                let mut signals = signals.forever();
+                if let Some(signal) = signals.next() {
+                    let _ = sender.send(signal);
+                }
+                if let Some(signal) = signals.next() {
+                    signal_hook::low_level::exit(128 + signal);
                 }
             })?;
         Ok(Self { handle, received })
     }
 
-    /// Waits for the first of the signals.
-    pub(crate) async fn received(&mut self) {
-        if (&mut self.received).await.is_err() {
+    /// Waits for the first of the signals and returns its number. Call it again only if
+    /// it was cancelled.
+    pub(crate) async fn received(&mut self) -> i32 {
+        match (&mut self.received).await {
+            Ok(signal) => signal,
             // The thread has ended without a signal, which only `drop` causes.
-            std::future::pending().await
+            Err(_) => std::future::pending().await,
         }
     }
 }

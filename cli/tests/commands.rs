@@ -260,7 +260,7 @@ fn invalid_arguments_have_conventional_messages() {
         (
             &["business-token"][..],
             "the following required arguments were not provided: <BUSINESS_ID>",
-            "run layerfi-auth business-token <BUSINESS_ID>, or see layerfi-auth --help",
+            "run layerfi-auth business-token [OPTIONS] <BUSINESS_ID>, or see layerfi-auth --help",
         ),
         (
             &["business-token", "x", "--session-duration", "1h"],

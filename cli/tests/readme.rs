@@ -174,6 +174,40 @@ fn the_shell_blocks_of_the_cli_page_run() {
 }
 
 #[test]
+fn the_blocks_of_the_cli_page_about_lists_and_the_api_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids = "3fa85f64-5717-4562-b3fc-2c963f66afa6\n7d444840-9dc0-11d1-b245-5ffdce74fad2\n";
+    std::fs::write(folder.path().join("ids.txt"), ids).unwrap();
+    let prepare = format!("cd '{}'; export HOME=$PWD\n", folder.path().display());
+    let blocks = [
+        "--from -",
+        "--resume",
+        "layerfi-auth api",
+        "layerfi-auth completions",
+    ]
+    .map(|text| prepare.clone() + &shell_block(CLI_PAGE, text));
+    let outcomes = run_in_second_terminal(CLI_PAGE, &blocks.each_ref().map(String::as_str));
+    assert_eq!(
+        outcomes[0].stdout.lines().count(),
+        2,
+        "not one line per business: {}",
+        outcomes[0].all()
+    );
+    outcomes[1].assert_stderr_contains("2 minted, 0 failed, 0 skipped, 0 left, ");
+    outcomes[2].assert_stdout_contains("\"clientName\":\"Layer Example\"");
+    outcomes[2].assert_stdout_contains("HTTP 200 OK\n");
+    outcomes[2].assert_stdout_contains("\"token_type\":\"Bearer\"");
+    for path in [
+        "tokens.jsonl",
+        ".local/share/bash-completion/completions/layerfi-auth",
+        ".local/share/man/man1/layerfi-auth-token.1",
+    ] {
+        let length = std::fs::metadata(folder.path().join(path)).unwrap().len();
+        assert!(length > 100, "the blocks have not written {path}");
+    }
+}
+
+#[test]
 fn the_emulator_prints_the_calls_of_the_readme() {
     let mut emulator = Running::spawn(bare(&["emulator"]));
     let printed = emulator.read_until(|line| line.contains("auth-token"));
@@ -198,7 +232,11 @@ fn links_of_the_readme_and_the_cli_page_exist() {
                 continue;
             }
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target = root.join(folder).join(path);
+            // A link without a path leads to a heading of the same page.
+            let target = match path {
+                "" => root.join(file),
+                _ => root.join(folder).join(path),
+            };
             assert!(target.exists(), "{file} links to a missing file: {link}");
             if !anchor.is_empty() {
                 let heading = anchor.replace('-', " ");

@@ -92,6 +92,11 @@ class Client:
         LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE,
         LAYER_TRUST, LAYER_SHARED_CACHE, LAYER_SHARED_CACHE_KEY and LAYER_ALLOW_HTTP_LOOPBACK.
         Arguments, which are those of ``Client``, replace them.
+
+        For example:
+
+            client = Client.from_env()
+            client = Client.from_env(timeout=5)
         """
     @property
     def environment(self) -> Environment:
@@ -115,12 +120,21 @@ class Client:
 
         A failed request is logged as a warning, and raised by the next call that needs a
         token. Raises `TransportError` only if the engine's threads cannot be started.
+
+        For example:
+
+            client = Client.from_env()
+            client.prepare()
         """
     def authorization(self, *, timeout: float | None = None) -> str:
         """Return the value of the ``Authorization`` header, ``Bearer <token>``.
 
         A valid token in the cache is used at once; otherwise all callers wait for one
         request.
+
+        For example:
+
+            headers = {"Authorization": client.authorization()}
 
         :param timeout: this call's timeout in seconds; by default the client's.
         """
@@ -130,6 +144,11 @@ class Client:
         A cached one is returned at once; otherwise all callers wait for one request. A
         token that is about to expire is returned at once and replaced in the background.
 
+        For example:
+
+            token = client.token()
+            print(token.remaining, "seconds left")
+
         :param timeout: this call's timeout in seconds; by default the client's.
         """
     def try_token(self) -> AccessToken | None:
@@ -137,6 +156,12 @@ class Client:
 
         If there is none, a request for one starts in the background. After a failed
         request, its error is raised until the next request is allowed.
+
+        For example:
+
+            token = client.try_token()
+            if token is None:
+                print("not ready yet")
         """
     def renew_token(self, refused: AccessToken, *, timeout: float | None = None) -> AccessToken:
         """Return a token other than one that a server refused with 401.
@@ -146,11 +171,22 @@ class Client:
         resource only. Returns ``refused`` itself if new tokens do not help; the 401 is
         then final.
 
+        For example:
+
+            token = client.token()
+            fresh = client.renew_token(token)  # after a 401
+            if fresh != token:
+                headers = {"Authorization": fresh.authorization}  # send it once more
+
         :param refused: the token that was sent.
         :param timeout: this call's timeout in seconds; by default the client's.
         """
     def whoami(self, *, timeout: float | None = None) -> WhoAmI:
         """Ask Layer which client the credentials belong to.
+
+        For example:
+
+            print(client.whoami().client_name)
 
         :param timeout: this call's timeout in seconds; by default the client's.
         """
@@ -163,6 +199,11 @@ class Client:
         timeout: float | None = None,
     ) -> BusinessToken:
         """Return a token for one business, for a browser: a cached one, or a new one.
+
+        For example:
+
+            token = client.business_token(business_id, session_duration=900)
+            answer = token.to_session()  # JSON for the page
 
         :param business_id: the UUID of the business.
         :param session_duration: 1 to 86400 seconds; 3600 by default.
@@ -199,6 +240,10 @@ class Client:
     ) -> BusinessToken:
         """Mint a new token for one business. It is not cached.
 
+        For example:
+
+            token = client.mint_business_token(business_id)
+
         :param business_id: the UUID of the business.
         :param session_duration: 1 to 86400 seconds; 3600 by default.
         :param timeout: this call's timeout in seconds; by default the client's.
@@ -208,6 +253,11 @@ class Client:
 
         The next call gets a new token. Returns ``False`` if it is not the current one, or
         if tokens are invalidated so often that new ones do not help.
+
+        For example:
+
+            token = client.token()
+            client.invalidate(token)  # after a 401
 
         :param token: an access token or a business token, as an object or as text: the token
             itself, or its ``Authorization`` header.

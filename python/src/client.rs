@@ -195,6 +195,11 @@ impl ClientBase {
     /// LAYER_CLIENT_SECRET_FILE, LAYER_API_URL, LAYER_AUTH_URL, LAYER_SCOPE, LAYER_CA_FILE,
     /// LAYER_TRUST, LAYER_SHARED_CACHE, LAYER_SHARED_CACHE_KEY and LAYER_ALLOW_HTTP_LOOPBACK.
     /// Arguments, which are those of ``Client``, replace them.
+    ///
+    /// For example:
+    ///
+    ///     client = Client.from_env()
+    ///     client = Client.from_env(timeout=5)
     #[classmethod]
     #[pyo3(signature = (**options))]
     fn from_env<'py>(
@@ -218,6 +223,11 @@ impl ClientBase {
     ///
     /// A failed request is logged as a warning, and raised by the next call that needs a
     /// token. Raises `TransportError` only if the engine's threads cannot be started.
+    ///
+    /// For example:
+    ///
+    ///     client = Client.from_env()
+    ///     client.prepare()
     fn prepare(&self, py: Python<'_>) -> PyResult<()> {
         gil::released(py, || self.state.client.prepare())
             .map_err(|error| self.state.raise(py, &error))
@@ -227,6 +237,10 @@ impl ClientBase {
     ///
     /// A valid token in the cache is used at once; otherwise all callers wait for one
     /// request.
+    ///
+    /// For example:
+    ///
+    ///     headers = {"Authorization": client.authorization()}
     ///
     /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
@@ -244,6 +258,11 @@ impl ClientBase {
     /// A cached one is returned at once; otherwise all callers wait for one request. A
     /// token that is about to expire is returned at once and replaced in the background.
     ///
+    /// For example:
+    ///
+    ///     token = client.token()
+    ///     print(token.remaining, "seconds left")
+    ///
     /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
     fn token(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<AccessToken>> {
@@ -258,6 +277,12 @@ impl ClientBase {
     ///
     /// If there is none, a request for one starts in the background. After a failed
     /// request, its error is raised until the next request is allowed.
+    ///
+    /// For example:
+    ///
+    ///     token = client.try_token()
+    ///     if token is None:
+    ///         print("not ready yet")
     fn try_token(&self, py: Python<'_>) -> PyResult<Option<Py<AccessToken>>> {
         if let Some(token) = self.state.cached_token(py)? {
             return Ok(Some(token));
@@ -310,6 +335,13 @@ impl ClientBase {
     /// resource only. Returns ``refused`` itself if new tokens do not help; the 401 is
     /// then final.
     ///
+    /// For example:
+    ///
+    ///     token = client.token()
+    ///     fresh = client.renew_token(token)  # after a 401
+    ///     if fresh != token:
+    ///         headers = {"Authorization": fresh.authorization}  # send it once more
+    ///
     /// :param refused: the token that was sent.
     /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (refused, *, timeout=None))]
@@ -344,6 +376,10 @@ impl ClientBase {
 
     /// Ask Layer which client the credentials belong to.
     ///
+    /// For example:
+    ///
+    ///     print(client.whoami().client_name)
+    ///
     /// :param timeout: this call's timeout in seconds; by default the client's.
     #[pyo3(signature = (*, timeout=None))]
     fn whoami(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<Py<WhoAmI>> {
@@ -367,6 +403,11 @@ impl ClientBase {
     }
 
     /// Return a token for one business, for a browser: a cached one, or a new one.
+    ///
+    /// For example:
+    ///
+    ///     token = client.business_token(business_id, session_duration=900)
+    ///     answer = token.to_session()  # JSON for the page
     ///
     /// :param business_id: the UUID of the business.
     /// :param session_duration: 1 to 86400 seconds; 3600 by default.
@@ -485,6 +526,10 @@ impl ClientBase {
 
     /// Mint a new token for one business. It is not cached.
     ///
+    /// For example:
+    ///
+    ///     token = client.mint_business_token(business_id)
+    ///
     /// :param business_id: the UUID of the business.
     /// :param session_duration: 1 to 86400 seconds; 3600 by default.
     /// :param timeout: this call's timeout in seconds; by default the client's.
@@ -558,6 +603,11 @@ impl ClientBase {
     ///
     /// The next call gets a new token. Returns ``False`` if it is not the current one, or
     /// if tokens are invalidated so often that new ones do not help.
+    ///
+    /// For example:
+    ///
+    ///     token = client.token()
+    ///     client.invalidate(token)  # after a 401
     ///
     /// :param token: an access token or a business token, as an object or as text: the token
     ///     itself, or its ``Authorization`` header.

@@ -4,24 +4,30 @@
 BROWSER = tests/browser
 BROWSER_APT = apt-get -qq -o DPkg::Lock::Timeout=300
 
-.PHONY: setup-browser browser-tools test-browser check-browser lint-browser
+.PHONY: setup-browser browser-tools node-tools test-browser check-browser lint-browser
 LINTS += lint-browser
 TESTS += test-browser
 
 setup-browser: $(BROWSER)/node_modules/.ready ## Install the tools that the browser tests need
 
-browser-tools:
-	@missing=""; \
-	test -n "$$CHROMIUM" || command -v chromium >/dev/null || missing="chromium"; \
-	command -v node >/dev/null || missing="$$missing nodejs"; \
-	command -v npm >/dev/null || missing="$$missing npm"; \
+# Installs the Debian packages of missing programs, or lists them: program:package.
+define require
+	missing=""; \
+	for pair in $(1); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
 	test -z "$$missing" || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
-			echo "make setup-browser: please install:" $$missing >&2; exit 1; }; \
+			echo "make $@: please install:$$missing" >&2; exit 1; }; \
 		$(BROWSER_APT) update && \
 			$(BROWSER_APT) install -y --no-install-recommends $$missing; }
+endef
+
+browser-tools: node-tools
+	@test -n "$$CHROMIUM" || { $(call require,chromium:chromium); }
+
+node-tools:
+	@$(call require,node:nodejs npm:npm)
 	@node --eval 'process.exit(typeof URL.canParse === "function" ? 0 : 1)' || { \
-		echo "make setup-browser: Node.js 18.17 or later is needed; found $$(node --version)" >&2; \
+		echo "make $@: Node.js 18.17 or later is needed; found $$(node --version)" >&2; \
 		exit 1; }
 
 $(BROWSER)/node_modules/.ready: $(BROWSER)/package.json | browser-tools
@@ -34,9 +40,10 @@ $(BROWSER)/node_modules/.packages: $(JS)/build/.packed $(BROWSER)/node_modules/.
 	cd $(BROWSER) && $(NPM_INSTALL) --no-save $(JS_PACKAGES:%=$(abspath $(JS))/build/%.tgz)
 	touch $@
 
-test-browser: $(BROWSER)/node_modules/.packages python-dev-wheel ## Test the pages of users in Chromium
+test-browser: $(BROWSER)/node_modules/.packages $(EXAMPLE_PAGES) python-dev-wheel ## Test the pages of users in Chromium
 	$(VENV_PYTHON) -m pytest -p no:cacheprovider $(BROWSER)
-	cd $(BROWSER) && PYTHON=$(VENV_PYTHON) node --test stay-signed-in.test.mjs
+	cd $(BROWSER) && PYTHON=$(VENV_PYTHON) node --test \
+		stay-signed-in.test.mjs demo-web.test.mjs bff.test.mjs
 
 check-browser: lint-browser test-browser
 

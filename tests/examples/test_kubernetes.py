@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import kubernetes_validate
 import pytest
 import yaml
+from redis_server import RedisServer
 
 from conftest import EXAMPLES, ROOT, command, eventually
 from layerfi_auth.testing import BUSINESS_ID, CLIENT_ID
@@ -191,6 +192,19 @@ def test_secret_that_is_rotated_under_load_fails_no_call(layer, run_example, tmp
     assert layer.counters()["endpoints"]["token"]["by_status"] == {"200": 3}
     for secret in (first, "the-second-secret", "the-third-secret"):
         assert secret not in service.output()
+
+
+def test_b30_pods_with_the_shared_cache_send_one_token_request(layer, run_example, tmp_path):
+    assert variables()["LAYER_SHARED_CACHE"]["valueFrom"]["secretKeyRef"]["optional"]
+    SecretVolume(tmp_path / "layer", "client-secret", layer.env()["LAYER_CLIENT_SECRET"])
+    path = f"/businesses/{BUSINESS_ID}"
+    with RedisServer(tmp_path / "store", kind="valkey") as store, store.client() as keys:
+        for _ in range(2):
+            pod = start(run_example, tmp_path / "layer", LAYER_SHARED_CACHE=store.url)
+            assert pod.get(path).status == 200
+            eventually(lambda: keys.dbsize() > 0, lambda: "no token was stored")
+    assert layer.count("business") == 2
+    assert layer.count("token") == 1, f"{layer.count('token')} token requests, not one"
 
 
 def test_failure_of_layer_is_502_and_leaves_the_pod_ready(layer, run_example, tmp_path):

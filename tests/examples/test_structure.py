@@ -12,7 +12,7 @@ from conftest import EXAMPLES, ROOT
 
 LONGEST_README = 25
 SUFFIXES = {".py", ".rs", ".mjs", ".ts", ".tsx"}
-FOLDERS = [one for one in EXAMPLES.iterdir() if one.is_dir()]
+FOLDERS = [one for one in EXAMPLES.iterdir() if one.is_dir() and one.name != "node_modules"]
 NAMES = sorted(one.name for one in FOLDERS if not one.name.startswith((".", "_")))
 
 

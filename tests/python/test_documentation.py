@@ -29,6 +29,7 @@ FILE = re.compile(r"# (\w+\.py)\n")
 START = "docs/start/"
 FOLLOWED = "tests/stranger/follow.py"
 
+METRICS = "docs/metrics.md"
 FRAMEWORKS = "docs/guides/frameworks.md"
 
 WRONG_SECRET = {"LAYER_CLIENT_SECRET": "wrong"}
@@ -56,6 +57,8 @@ PROGRAMS = {
         rf'failed: not-a-uuid business_id "not-a-uuid" is not a UUID: .*\n'
         rf"{ID} BatchProgress\(.*, failed=1\)\n{ID}\n",
     ),
+    ("docs/python.md", "show_progress.py"): ({}, r"(?s).*2/2 .*failed=1.*"),
+    ("docs/python.md", "show_progress_async.py"): ({}, rf"(?s){ID}\n.*1/1 .*"),
     ("docs/python.md", "handle_errors.py"): (WRONG_SECRET, r"invalid_client 400\n"),
     ("docs/python.md", "with_httpx.py"): ({}, WHOAMI * 2),
     ("docs/python.md", "with_requests.py"): ({}, WHOAMI),
@@ -99,7 +102,7 @@ CLAIMS = [
     ("README.md", "sh", "--data-urlencode", (CLI, "--data-urlencode")),
     ("README.md", "sh", "make demo", "this is what runs these tests"),
     ("README.md", "sh", "cargo install --path cli", "the tests run the same program"),
-    ("README.md", "sh", "make install", ("ffi/tests/binding/install.rs", "install.sh")),
+    ("README.md", "sh", "make install", ("ffi/tests/binding/install.rs", "make install")),
     ("python/README.md", "python", "", ("tests/python/test_quickstarts.py", "package_readme")),
     ("python/README.md", "sh", "", "the package is not published yet"),
     ("docs/rust.md", "rust", "", (RUST_DOC, "docs/rust.md")),
@@ -114,9 +117,22 @@ CLAIMS = [
     ("docs/fleets.md", "console", "", "the same; cli/tests/doctor.rs runs the command"),
     ("docs/fleets.md", "yaml", "", (HERE, "def test_manifests")),
     ("docs/c.md", "c", "", ("ffi/tests/binding/header.rs", "blocks_of_the_guide_compile")),
-    ("docs/c.md", "sh", "make install", ("ffi/tests/binding/install.rs", "install.sh")),
-    ("docs/cli.md", "sh", "", (CLI, "the_shell_blocks_of_the_cli_page_run")),
+    ("docs/c.md", "sh", "make install", ("ffi/tests/binding/install.rs", "make install")),
+    ("docs/c.md", "text", "cannot open shared object", "a message to be recognized"),
+    ("docs/reference/rust.md", "sh", "", "opens a browser; see `make docs RUSTDOC=1`"),
+    ("docs/cli.md", "sh", "layerfi-auth emulator\n", (CLI, "layerfi-auth emulator\\n")),
+    ("docs/cli.md", "sh", "layerfi-auth doctor", (CLI, "of_the_cli_page_run")),
+    ("docs/cli.md", "sh", "--from - ", (CLI, "about_lists_and_the_api_run")),
+    ("docs/cli.md", "sh", "--from ids.txt", (CLI, "about_lists_and_the_api_run")),
+    ("docs/cli.md", "sh", "layerfi-auth api GET", (CLI, "about_lists_and_the_api_run")),
+    ("docs/cli.md", "sh", "layerfi-auth completions", (CLI, "about_lists_and_the_api_run")),
+    ("docs/reference/cli.md", "text", "", "generated from the command's arguments"),
     ("docs/cli.md", "console", "", "samples of output; cli/tests compares the texts"),
+    ("docs/browser.md", "python", "", ("tests/browser/test_guide.py", "guide_are_in_programs")),
+    ("docs/browser.md", "rust", "", ("tests/browser/test_guide.py", "guide_are_in_programs")),
+    ("docs/browser.md", "jsx", "", ("tests/browser/test_guide.py", "guide_are_in_programs")),
+    ("docs/browser.md", "json", "", ("tests/browser/test_guide.py", "fields_of_a_real_one")),
+    ("docs/browser.md", "sh", "", ("tests/browser/test_guide.py", "guide_starts")),
     ("docs/cli.md", "json", "", "a sample of output; cli/tests compares its fields"),
     ("docs/emulator.md", "rust,no_run", "", ("emulator/src/lib.rs", "docs/emulator.md")),
     ("docs/emulator.md", "json", "", ("emulator/tests/guide.rs", 'blocks("json")')),
@@ -131,6 +147,11 @@ CLAIMS = [
     ("docs/guides/containers.md", "yaml", "",
      (HERE, "def test_manifests")),
     ("docs/operations/runbook.md", "sh", "", (CLI, "layerfi-auth doctor")),
+    (METRICS, "python", "", ("tests/python/test_metrics.py", "programs_of_the_page_run")),
+    (METRICS, "sh", "pip install", "the names of the package's extras; see pyproject.toml"),
+    (METRICS, "sh", "gunicorn", ("tests/python/test_metrics.py", "servers_of_the_page_export")),
+    (METRICS, "rust", "", (HERE, "def test_excerpts_are_lines_of_a_tested_program")),
+    ("docs/releasing.md", "sh", "", "builds everything; CI and whoever releases run it"),
     ("docs/performance.md", "sh", "", "takes half an hour; `make bench` wrote the page"),
 ]  # fmt: skip
 
@@ -326,6 +347,20 @@ def test_commands_of_the_dependencies_page_run(layer):
     done = run(["sh", "-e", "-c", code], layer, ROOT)
     assert done.returncode == 0, f"the commands failed: {done.stderr}"
     assert "layerfi-auth v" in done.stdout
+
+
+# Blocks that are lines of a program, which has its own test.
+EXCERPTS = {(METRICS, "rust"): "examples/rust-opentelemetry/src/main.rs"}
+
+
+@pytest.mark.parametrize("where", EXCERPTS, ids="-".join)
+def test_excerpts_are_lines_of_a_tested_program(where):
+    def words(text):
+        return " ".join(text.split())
+
+    program = words((ROOT / EXCERPTS[where]).read_text(encoding="utf-8"))
+    for code in of_language(*where):
+        assert words(code) in program, f"{EXCERPTS[where]} has other lines than {where[0]}"
 
 
 def known_variables() -> set[str]:

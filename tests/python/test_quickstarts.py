@@ -65,16 +65,25 @@ def test_readme_script_runs(layer, quickstarts, tmp_path):
     assert layer.count("token") == 1
 
 
-def get(port, cookie=None):
+def ask(port, cookie=None):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
         headers = {"cookie": f"session={cookie}"} if cookie else {}
         # The server must ignore the business id of a request.
-        connection.request("GET", f"/layer-token?business_id={BUSINESS}", headers=headers)
+        connection.request("POST", f"/layer-token?business_id={BUSINESS}", headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.headers["cache-control"], answer.read()
     except OSError:
         return None
+    finally:
+        connection.close()
+
+
+def sign_in(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    try:
+        connection.request("POST", "/sign-in")
+        return connection.getresponse().status
     finally:
         connection.close()
 
@@ -98,18 +107,19 @@ def test_readme_servers_run(layer, quickstarts, tmp_path, server, monkeypatch):
     monkeypatch.setenv("UVICORN_PORT", str(port))
     monkeypatch.setenv("GUNICORN_CMD_ARGS", f"--bind 127.0.0.1:{port}")
     with running(quickstarts[server], tmp_path, layer, log):
-        eventually(lambda: get(port))
+        eventually(lambda: ask(port))
         # Without a valid session there is no token.
         forged = signed_in(server, BUSINESS, key="another")
-        assert [get(port, cookie)[0] for cookie in (None, forged)] == [401, 401]
+        assert [ask(port, cookie)[0] for cookie in (None, forged)] == [401, 401]
         assert layer.count("auth_token") == 0
-        assert get(port, signed_in(server, "../whoami"))[0] == 404
-        answers = [get(port, signed_in(server, BUSINESS)) for _ in range(20)]
+        assert ask(port, signed_in(server, "../whoami"))[0] == 404
+        assert sign_in(port) == 200
+        answers = [ask(port, signed_in(server, BUSINESS)) for _ in range(20)]
     assert {answer[:2] for answer in answers} == {(200, "no-store")}
     for answer in (json.loads(body) for *_, body in answers):
         assert answer["business_id"] == BUSINESS
         assert answer["token_type"] == "Bearer"
-        assert 0 < answer["expires_in"] <= 3600
+        assert 0 < answer["expires_in"] <= 28_800
     assert layer.count("token") == 1
     assert layer.count("auth_token") <= (1 if server == "uvicorn" else 4)
 

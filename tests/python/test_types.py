@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from types import TracebackType
 import pytest
 
 import layerfi_auth
+from conftest import BUSINESS
 from layerfi_auth import Client, LayerAuthError, _native, types
 from layerfi_auth.testing import Emulator
 
@@ -59,6 +61,23 @@ def test_stubs_have_the_docstrings_of_the_native_module():
                 wrong.append(where)
     assert wrong == [], f"_native.pyi has other docstrings than the module: {wrong}"
     assert compared > 70, f"only {compared} docstrings were compared"
+
+
+EXAMPLE = re.compile(r"^For example:\n\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
+
+
+def test_examples_that_editors_show_run(layer, monkeypatch):
+    for name, value in layer.env().items():
+        monkeypatch.setenv(name, value)
+    shown = []
+    for name in dir(Client):
+        doc = inspect.getdoc(getattr(Client, name)) or ""
+        for example in EXAMPLE.findall(f"{doc}\n"):
+            shown.append(name)
+            names = {"Client": Client, "client": layer.client(), "business_id": BUSINESS}
+            exec(compile(inspect.cleandoc(f"\n{example}"), name, "exec"), names)
+    main = {"authorization", "business_token", "from_env", "prepare", "renew_token", "token"}
+    assert main <= set(shown), f"no example is shown for {sorted(main - set(shown))}"
 
 
 def public_functions():
@@ -147,3 +166,29 @@ def test_type_checker_accepts_correct_code_and_finds_mistakes(tmp_path):
         f"missing errors: {sorted(expected - found)}; "
         f"other errors: {sorted(found - expected)}; mypy printed {done.stdout} {done.stderr}"
     )
+
+
+def test_pyright_accepts_correct_code_and_finds_mistakes(tmp_path):
+    pytest.importorskip("basedpyright", reason="pyright is only installed for one interpreter")
+    config = {"typeCheckingMode": "strict", "reportUnusedExpression": False}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
+    (tmp_path / CASES.name).write_text(CASES.read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable,
+         "--project", tmp_path],
+        capture_output=True, text=True, check=False, timeout=250,
+    )  # fmt: skip
+    found = {
+        one["range"]["start"]["line"] + 1: one["message"]
+        for one in json.loads(done.stdout)["generalDiagnostics"]
+        if one["severity"] == "error"
+    }
+    expected = {
+        number
+        for number, line in enumerate(CASES.read_text().splitlines(), 1)
+        if re.search(r"# E: [\w, -]+$", line)
+    }
+    assert len(expected) > 30
+    others = {number: text for number, text in found.items() if number not in expected}
+    assert others == {}, f"pyright does not accept correct code: {others}"
+    assert set(found) == expected, f"pyright misses lines {sorted(expected - set(found))}"

@@ -92,7 +92,7 @@ async def async_calls(client: Client) -> None:
 
 
 def batch(client: Client) -> list[BusinessToken]:
-    tokens = []
+    tokens: list[BusinessToken] = []
     results = client.business_tokens([BUSINESS_ID, UUID(BUSINESS_ID)], max_in_flight=8)
     for result in results:
         result.secret  # E: union-attr

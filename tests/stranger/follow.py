@@ -164,19 +164,25 @@ class Stranger:
         self.substitutes = {
             "pip install ./layerfi-auth/python": f"pip install --quiet --no-index {wheel}",
             "make -C layerfi-auth npm-packages": "true  # the packages are packed already",
-            'make -C layerfi-auth install PREFIX="$HOME/layerfi"': (
+            'make -C layerfi-auth lib install PREFIX="$HOME/layerfi"': (
                 f'sh {self.given}/install "$HOME/layerfi"'
             ),
             "uvicorn shop:app --port 8000": f"uvicorn shop:app --port {self.port}",
         }  # fmt: skip
         if self.page in ("c", "cpp"):
-            # The development build, installed as root would, and copied into the HOME.
-            installed = self.given / "layerfi"
-            subprocess.run(
-                ["sh", ROOT / "ffi/install.sh"], check=True, stdout=subprocess.DEVNULL,
-                env={**os.environ, "BUILT": str(self.options.target), "PREFIX": str(installed),
-                     "LIBDIR": "lib", "INCLUDEDIR": "include", "SHARED_CACHE": "1"},
-            )  # fmt: skip
+            # The development build, installed for the stranger's prefix in a folder that is
+            # copied there.
+            built, prefix = self.given / "built", self.directory / "home/layerfi"
+            places = {"OUT": built, "BUILT": built, "FROM": self.options.target,
+                      "PREFIX": prefix, "DESTDIR": self.given / "root"}  # fmt: skip
+            environment = {**os.environ, "SHARED_CACHE": "1"}
+            environment |= {name: str(place) for name, place in places.items()}
+            for script in ("build.sh", "install.sh"):
+                subprocess.run(
+                    ["sh", ROOT / "ffi" / script],
+                    check=True, stdout=subprocess.DEVNULL, env=environment,
+                )  # fmt: skip
+            installed = f"{self.given / 'root'}{prefix}"
             (self.given / "install").write_text(f'cp -r {installed} "$1"\n')
         if self.page == "browser":
             packed = self.work / "layerfi-auth/js/build"

@@ -1,6 +1,7 @@
 //! The command `business-token`.
 
-use serde_json::json;
+use layerfi_auth::BusinessToken;
+use serde_json::{Value, json};
 
 use crate::args::{BusinessTokenArgs, SettingsArgs};
 use crate::failure::Failure;
@@ -15,20 +16,22 @@ pub(super) fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     let client = settings::client(settings)?;
-    let business = client.business_id(&args.business_id)?;
+    let business = client.business_id(args.business_id.as_deref().unwrap_or_default())?;
     let token = block_on(async {
         Ok(client
             .mint_business_token(&business, args.session_duration)
             .await?)
     })?;
-    output.result(
-        &json!({
-            "access_token": token.secret(),
-            "token_type": "Bearer",
-            "expires_in": token.remaining().as_secs(),
-            "expires_at": rfc3339(token.expires_at()),
-            "business_id": business.as_str(),
-        }),
-        || token.secret().to_owned(),
-    )
+    output.result(&to_json(&token), || token.secret().to_owned())
+}
+
+/// The JSON of a business token.
+pub(super) fn to_json(token: &BusinessToken) -> Value {
+    json!({
+        "access_token": token.secret(),
+        "token_type": "Bearer",
+        "expires_in": token.remaining().as_secs(),
+        "expires_at": rfc3339(token.expires_at()),
+        "business_id": token.business_id().as_str(),
+    })
 }

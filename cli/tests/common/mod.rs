@@ -130,7 +130,11 @@ pub fn run(command: Command) -> Outcome {
     run_with_input(command, None)
 }
 
-pub fn run_with_input(mut command: Command, input: Option<&str>) -> Outcome {
+pub fn run_with_input(command: Command, input: Option<&str>) -> Outcome {
+    run_within(MAX_WAIT, command, input)
+}
+
+pub fn run_within(limit: Duration, mut command: Command, input: Option<&str>) -> Outcome {
     let start = Instant::now();
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     if input.is_some() {
@@ -142,7 +146,7 @@ pub fn run_with_input(mut command: Command, input: Option<&str>) -> Outcome {
     }
     let stdout = collect(child.0.stdout.take().unwrap());
     let stderr = collect(child.0.stderr.take().unwrap());
-    let code = child.wait();
+    let code = child.wait_within(limit);
     Outcome {
         code,
         stdout: stdout.recv_timeout(MAX_WAIT).unwrap(),
@@ -179,14 +183,18 @@ impl Running {
 
     /// Waits until it ends and returns its exit code, or -1 after a signal.
     pub fn wait(&mut self) -> i32 {
+        self.wait_within(MAX_WAIT)
+    }
+
+    fn wait_within(&mut self, limit: Duration) -> i32 {
         let start = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status.code().unwrap_or(-1);
             }
             assert!(
-                start.elapsed() < MAX_WAIT,
-                "the program did not end within {MAX_WAIT:?}"
+                start.elapsed() < limit,
+                "the program did not end within {limit:?}"
             );
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -31,7 +31,7 @@ use crate::engine::{Engine, keep_warm};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::protocol::layer_api;
-use crate::protocol::message::Request;
+use crate::protocol::message::{Request, Response};
 use crate::secret::Secret;
 use crate::session_duration::SessionDuration;
 use crate::stats::Stats;
@@ -67,6 +67,15 @@ impl Client {
     }
 
     /// Makes a client from environment variables; see [`ClientBuilder::from_env`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example() -> Result<(), layerfi_auth::Error> {
+    /// let client = layerfi_auth::Client::from_env()?; // LAYER_ENVIRONMENT, LAYER_CLIENT_ID, …
+    /// println!("{}", client.api_url());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming what is missing or invalid.
@@ -104,6 +113,15 @@ impl Client {
     /// A failed request is logged as a warning. It is returned by calls that need a
     /// token, as if they had sent it.
     ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example() -> Result<(), layerfi_auth::Error> {
+    /// let client = layerfi_auth::Client::from_env()?;
+    /// client.prepare()?; // returns at once; the first call finds the token
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Transport`](crate::ErrorKind::Transport), retryable, if the
     /// background thread cannot be started.
@@ -114,6 +132,17 @@ impl Client {
     /// Returns a valid access token: at once if one is cached, otherwise from a
     /// request that all callers share. A token that is about to expire is returned
     /// at once and refreshed in the background.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: layerfi_auth::Client) -> Result<(), layerfi_auth::Error> {
+    /// let token = client.token().await?;
+    /// let request = layerfi_auth::reexports::http::Request::get(format!("{}/whoami", client.api_url()))
+    ///     .header("authorization", token.authorization());
+    /// # let _ = request;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The failure of the token request, after its retries. All callers
@@ -139,6 +168,17 @@ impl Client {
 
     /// Returns the access token if one is cached, and never waits. `None` means
     /// that a request is under way and a later call may succeed.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example(client: layerfi_auth::Client) -> Result<(), layerfi_auth::Error> {
+    /// match client.try_token()? {
+    ///     Some(token) => println!("{} s left", token.remaining().as_secs()),
+    ///     None => println!("not ready yet"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The failure of the last token request, during the quiet time
@@ -181,6 +221,15 @@ impl Client {
 
     /// Asks Layer which client the credentials belong to: `GET /whoami`.
     ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: layerfi_auth::Client) -> Result<(), layerfi_auth::Error> {
+    /// let me = client.whoami().await?;
+    /// println!("{} ({})", me.client_name, me.client_id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`token`](Self::token), and [`ErrorKind::Api`](crate::ErrorKind::Api).
     pub async fn whoami(&self) -> Result<WhoAmI> {
@@ -192,6 +241,15 @@ impl Client {
     /// with at least half of its lifetime left, or newly minted. The session
     /// duration is one hour; see [`business_token_with`](Self::business_token_with)
     /// for options.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: layerfi_auth::Client, business: layerfi_auth::BusinessId) -> Result<(), layerfi_auth::Error> {
+    /// let token = client.business_token(&business).await?;
+    /// println!("{token:?}"); // The token itself is not shown.
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`whoami`](Self::whoami). If minting fails with a retryable
@@ -356,6 +414,19 @@ impl Client {
     /// resource only. After too many refusals (allowed are five at once, then one per
     /// ten seconds) it returns `refused` itself: the 401 is then final.
     ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: layerfi_auth::Client) -> Result<(), layerfi_auth::Error> {
+    /// let token = client.token().await?;
+    /// // … the API answers 401 to this token …
+    /// let fresh = client.renew_token(&token).await?;
+    /// if fresh != token {
+    ///     // Send the request once more, with `fresh.authorization()`.
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`token`](Self::token).
     pub async fn renew_token(&self, refused: &AccessToken) -> Result<AccessToken> {
@@ -397,6 +468,15 @@ impl Client {
     /// if it is still the current one; the next call gets a new one. Returns `false`
     /// if it is not, or after too many invalidations (allowed are five at once, then
     /// one per ten seconds).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: layerfi_auth::Client) -> Result<(), layerfi_auth::Error> {
+    /// let token = client.token().await?;
+    /// client.invalidate(&token); // The next call gets a new one.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn invalidate(&self, token: &AccessToken) -> bool {
         self.engine
             .invalidate_access_token(|current| current == token)
@@ -434,8 +514,17 @@ impl Client {
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the URI is not one of
     /// the API.
     pub async fn execute(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>> {
+        let request = self.api_request(request)?;
+        let received = self
+            .run(|engine, deadline| async move { engine.execute(request, &deadline).await })
+            .await?;
+        Ok(api_response(received))
+    }
+
+    /// The request in the engine's form, if its URI is one of the API.
+    fn api_request(&self, request: http::Request<Bytes>) -> Result<Request> {
         let (parts, body) = request.into_parts();
-        let request = Request {
+        Ok(Request {
             url: self.request_url(&parts.uri)?,
             peer: self.engine.config.endpoints.api.clone(),
             method: parts.method,
@@ -444,18 +533,19 @@ impl Client {
             max_body: MAX_EXECUTE_BODY,
             bounded_attempt: false,
             secret: Secret::new(""),
-        };
-        let received = self
-            .run(|engine, deadline| async move { engine.execute(request, &deadline).await })
-            .await?;
-        let body = Bytes::from(received.body.into_vec());
-        let mut response = http::Response::new(body);
-        *response.status_mut() = received.status;
-        *response.headers_mut() = received.headers;
-        Ok(response)
+        })
     }
 
     /// Sends a `GET` of a path by [`execute`](Self::execute).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: layerfi_auth::Client) -> Result<(), layerfi_auth::Error> {
+    /// let answer = client.get("/whoami").await?; // After a 401, once more with a new token.
+    /// println!("{}", answer.status());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`execute`](Self::execute).
@@ -562,6 +652,14 @@ impl Client {
     {
         pending::run(&self.engine, self.timeout, call).await
     }
+}
+
+fn api_response(received: Response) -> http::Response<Bytes> {
+    let body = Bytes::from(received.body.into_vec());
+    let mut response = http::Response::new(body);
+    *response.status_mut() = received.status;
+    *response.headers_mut() = received.headers;
+    response
 }
 
 fn wanted(business: &BusinessId, options: BusinessTokenOptions) -> Wanted {

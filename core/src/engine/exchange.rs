@@ -104,13 +104,20 @@ impl Engine {
             let authorization = token.authorization().clone();
             request.headers.insert(header::AUTHORIZATION, authorization);
             request.secret = token.shared_secret();
-            async move {
-                let sent = self.http.send(&request, deadline).await;
-                sent.map_err(|error| error.naming(self.config.variables))
-                    .inspect_err(|error| deadline.progress().failed(error))
-            }
+            async move { self.send_as_is(&request, deadline).await }
         };
         self.authorized(deadline, is_unauthorized, send).await
+    }
+
+    /// Sends a request of the user once, with the headers that it has.
+    pub(crate) async fn send_as_is(
+        &self,
+        request: &Request,
+        deadline: &Deadline,
+    ) -> Result<Response> {
+        let sent = self.http.send(request, deadline).await;
+        sent.map_err(|error| error.naming(self.config.variables))
+            .inspect_err(|error| deadline.progress().failed(error))
     }
 }
 

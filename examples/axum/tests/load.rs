@@ -13,7 +13,7 @@ use std::sync::Barrier;
 
 use layerfi_auth_emulator::Endpoint;
 use layerfi_auth_test_support::{
-    MAX_WAIT, emulator, emulator_variables, remove_settings, wait_for,
+    MAX_WAIT, emulator, emulator_variables, eventually, remove_settings, wait_for,
 };
 
 const REQUESTS: usize = 100;
@@ -65,6 +65,8 @@ fn b02_b29_example_makes_one_token_request_under_load() {
     }
     let address = log.rsplit("http://").next().unwrap().trim();
 
+    // Before any request: `prepare`.
+    eventually(&layer, |counters| counters.access_tokens == 1);
     let (head, _) = ask(address, "POST", "/layer-token", "");
     assert!(
         head.starts_with("HTTP/1.1 401 "),

@@ -23,7 +23,7 @@ use layerfi_auth::{BusinessId, Client, Environment, ErrorKind, SessionDuration, 
 use layerfi_auth_emulator::{
     DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint, Fault, TokenKind,
 };
-use layerfi_auth_test_support::{assert_requests, emulator, multi_thread_runtime};
+use layerfi_auth_test_support::{MAX_WAIT, assert_requests, emulator, multi_thread_runtime};
 use layerfi_auth_tower::{AuthError, LayerAuthLayer};
 use tower_layer::Layer as _;
 use tower_service::Service;
@@ -62,7 +62,9 @@ fn get(layer: &Emulator, path: &str) -> Request<Full<Bytes>> {
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
-    multi_thread_runtime(2).block_on(test)
+    let bounded = async { tokio::time::timeout(MAX_WAIT, test).await };
+    let result = multi_thread_runtime(2).block_on(bounded);
+    result.expect("a request was never answered")
 }
 
 /// Sends a request as a `tower` program does: waits until the service is ready.
@@ -136,6 +138,28 @@ fn b11_hundred_calls_with_a_revoked_token_make_one_token_request() {
         &layer,
         &[(Endpoint::Token, 2), (Endpoint::Whoami, 2 * CALLS as u64)],
     );
+}
+
+#[test]
+fn b11_other_calls_keep_their_token_while_a_401_is_healed() {
+    let layer = emulator();
+    let client = client(&layer);
+    run(async {
+        let token = client.token().await.unwrap();
+        layer.fault(Endpoint::Whoami, Fault::status(401)).unwrap();
+        layer.fault(Endpoint::Token, Fault::hold()).unwrap();
+        let api = LayerAuthLayer::new(client.clone()).layer(http());
+        let call = tokio::spawn(send(api, get(&layer, "/whoami")));
+        let renewing = |counters: &layerfi_auth_emulator::Counters| {
+            counters.endpoint(Endpoint::Token).in_flight == 1
+        };
+        tokio::task::block_in_place(|| layerfi_auth_test_support::eventually(&layer, renewing));
+        let others = client.borrow_token().map(|token| token.clone());
+        assert!(others == Some(token), "other calls must wait");
+        layer.release();
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    });
+    assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn binding(file: &str, name: &str) -> &'static str {
         ["ffi", ..] | ["tests", "c", ..] => "c",
         ["tests", "cpp", ..] => "cpp",
         ["js", ..] | ["tests", "browser", ..] => "browser",
-        ["python", ..] | ["tests", "python", ..] => "python",
+        ["python", ..] | ["tests", "python" | "examples", ..] => "python",
         ["cli", ..] => "command",
         _ => "rust",
     }

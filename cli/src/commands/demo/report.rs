@@ -1,5 +1,6 @@
 //! The output of `demo`: text in 80 columns, or one JSON object.
 
+use std::io;
 use std::time::Duration;
 
 use layerfi_auth::BusinessToken;
@@ -10,9 +11,12 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::terminal::Style;
 use crate::time_format::short;
+use crate::wrap::{self, wrap};
 
-/// The width of titles; the times follow, right-aligned, before column 80.
-const TITLE_WIDTH: usize = 66;
+/// The most columns that are used; a terminal may have fewer.
+const MAX_WIDTH: usize = 80;
+/// Columns of a title's line around the title: the number before it, and the time.
+const AROUND_TITLE: usize = 14;
 
 #[derive(Serialize)]
 struct Step {
@@ -25,6 +29,7 @@ struct Step {
 pub(super) struct Report<'a> {
     output: &'a Output,
     style: Style,
+    width: usize,
     steps: Vec<Step>,
 }
 
@@ -33,6 +38,9 @@ impl<'a> Report<'a> {
         Self {
             output,
             style: Style::stdout(),
+            width: wrap::width_of(&io::stdout())
+                .unwrap_or(MAX_WIDTH)
+                .clamp(AROUND_TITLE + 20, MAX_WIDTH),
             steps: Vec::new(),
         }
     }
@@ -45,10 +53,14 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn start(&self, url: &str) -> Result<(), Failure> {
+        let about = format!(
+            "This process runs an emulator of Layer with TLS at {url}. No account and no \
+             network are needed."
+        );
         self.text(&format!(
-            "{}\n\nThis process runs an emulator of Layer with TLS at {url}.\n\
-             No account and no network are needed.\n\n",
+            "{}\n\n{}\n\n",
             self.style.bold("layerfi-auth demo"),
+            wrap(&about, 0, 0, Some(self.width)),
         ))
     }
 
@@ -68,12 +80,19 @@ impl<'a> Report<'a> {
     ) -> Result<(), Failure> {
         let number = self.steps.len() + 1;
         let clear = if self.style.is_on() { "\x1b[K" } else { "" };
-        let mut text = format!(
-            "{clear} {number}  {}{:>9}\n",
-            self.style.bold(&format!("{title:<TITLE_WIDTH$}")),
-            short(took)
-        );
+        let title_width = self.width - AROUND_TITLE;
+        let title_lines = wrap(title, 0, 0, Some(title_width));
+        let mut text = String::from(clear);
+        for (index, line) in title_lines.lines().enumerate() {
+            if index == 0 {
+                let title = self.style.bold(&format!("{line:<title_width$}"));
+                text.push_str(&format!(" {number}  {title}{:>9}\n", short(took)));
+            } else {
+                text.push_str(&format!("    {}\n", self.style.bold(line)));
+            }
+        }
         for fact in &facts {
+            let fact = wrap(fact, 4, 4, Some(self.width));
             text.push_str(&format!("    {fact}\n"));
         }
         self.text(&text)?;
@@ -91,15 +110,22 @@ impl<'a> Report<'a> {
         let start: String = token.secret().chars().take(8).collect();
         let props = token.layer_provider_props();
         let (api_url, auth_url, scope) = props.urls().unwrap_or_default();
+        let next = wrap(
+            "Next: layerfi-auth emulator --demo-data keeps an emulator running and prints the \
+             address of its console, a page that shows each request. README.md and \
+             layerfi-auth --help show the rest.",
+            0,
+            0,
+            Some(self.width),
+        );
         self.text(&format!(
             "\n{}\n\n  <LayerProvider\n    businessId=\"{}\"\n    \
-             businessAccessToken=\"{start}...\"  /* {} characters, redacted */\n    \
+             businessAccessToken=\"{start}...\"  /* shortened */\n    \
              environmentConfigOverride={{{{\n      environment: \"{}\",\n      \
              apiUrl: \"{}\",\n      authUrl: \"{}\",\n      scope: \"{}\",\n    }}}}\n  >\n\n\
-             Next: read README.md, or run layerfi-auth --help.\n",
+             {next}\n",
             self.style.bold("In the browser:"),
             token.business_id(),
-            token.secret().len(),
             props.environment(),
             api_url,
             auth_url,

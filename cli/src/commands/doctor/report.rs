@@ -1,5 +1,6 @@
 //! The report of `doctor`: a line per check, or one JSON object.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::terminal::{Style, sanitize};
 use crate::time_format::short;
+use crate::wrap::{self, wrap};
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -129,7 +131,12 @@ impl<'a> Report<'a> {
         let printed = if self.output.json() {
             Ok(())
         } else {
-            self.output.line(&line(&check, took, self.style))
+            self.output.line(&line(
+                &check,
+                took,
+                self.style,
+                wrap::width_of(&io::stdout()),
+            ))
         };
         self.checks.push(check);
         printed
@@ -173,7 +180,10 @@ impl<'a> Report<'a> {
     }
 }
 
-fn line(check: &Check, took: Duration, style: Style) -> String {
+/// Where the status begins, after the name. Further lines of a check begin there too.
+const STATUS_COLUMN: usize = 15;
+
+fn line(check: &Check, took: Duration, style: Style, width: Option<usize>) -> String {
     // Padded before escape codes are added, since they have no width.
     let status = match check.status {
         Status::Passed => style.green("ok     "),
@@ -181,22 +191,33 @@ fn line(check: &Check, took: Duration, style: Style) -> String {
         Status::Failed => style.red("FAILED "),
         Status::Skipped => style.dim("skipped"),
     };
-    let mut text = format!("{:<14} {status} ", check.name);
+    let mut text = String::new();
     if let Some(host) = &check.host {
         text.push_str(&format!("{host}: "));
     }
     text.push_str(&sanitize(&check.detail));
-    if took >= Duration::from_millis(1) && check.status == Status::Passed {
-        text.push_str(&style.dim(&format!(" ({})", short(took))));
+    let took = if took >= Duration::from_millis(1) && check.status == Status::Passed {
+        // Not broken between number and unit.
+        format!("({})", short(took)).replace(' ', "\u{a0}")
+    } else {
+        String::new()
+    };
+    if !took.is_empty() {
+        text.push_str(&format!(" {took}"));
+    }
+    let mut text = wrap(&text, STATUS_COLUMN + 8, STATUS_COLUMN, width);
+    if let Some(rest) = text.strip_suffix(&took) {
+        text = format!("{rest}{}", style.dim(&took.replace('\u{a0}', " ")));
     }
     if let Some(remedy) = &check.remedy {
+        let remedy = wrap(&sanitize(remedy), STATUS_COLUMN + 8, STATUS_COLUMN, width);
         text.push_str(&format!(
-            "\n{:<14} {} {}",
+            "\n{:STATUS_COLUMN$}{} {remedy}",
             "",
             style.bold("-> try:"),
-            sanitize(remedy)
         ));
     }
+    let text = format!("{:<14} {status} {text}", check.name);
     text
 }
 
@@ -216,7 +237,7 @@ mod tests {
             error: None,
         };
         assert_eq!(
-            line(&check, Duration::ZERO, Style::off()),
+            line(&check, Duration::ZERO, Style::off(), None),
             "tcp            FAILED  h:1: no connection\n               -> try: check the port"
         );
     }

@@ -27,12 +27,7 @@ pub(super) fn run(
     let (builder, public_secret) = builder(settings, args)?;
     block_on(async {
         // Installed before the output is written: its reader may send a signal at once.
-        let mut signals = StopSignals::install(&[SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
-            Failure::local(
-                format!("cannot install a signal handler: {error}"),
-                "check the process's limits on threads and file descriptors",
-            )
-        })?;
+        let mut signals = StopSignals::install(&[SIGINT, SIGTERM, SIGHUP])?;
         let emulator = builder.start().await?;
         for fault in &args.faults {
             emulator.add_fault(fault.clone())?;
@@ -45,7 +40,7 @@ pub(super) fn run(
         };
         output.result(&description.json(), || description.text(Style::stdout()))?;
         tokio::select! {
-            () = signals.received() => {}
+            _ = signals.received() => {}
             () = emulator.stopped() => {}
         }
         Ok(())

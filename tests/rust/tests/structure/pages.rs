@@ -70,6 +70,7 @@ fn makefiles(repository: &Path) -> String {
         "tests/fleet",
         "tests/stranger",
         "js",
+        "examples",
         "scripts",
     ] {
         let rules = repository.join(folder).join("rules.mk");
