@@ -12,7 +12,6 @@ use std::path::Path;
 use futures_util::StreamExt as _;
 use layerfi_auth::{BatchOptions, BusinessToken, Error, ErrorKind};
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::{BusinessTokenArgs, SettingsArgs};
 use crate::commands::batch::progress::{Counts, Progress};
@@ -22,7 +21,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::runtime::block_on;
 use crate::settings;
-use crate::signals::StopSignals;
+use crate::signals::{self, StopSignals};
 
 pub(super) fn run(
     settings: &SettingsArgs,
@@ -57,7 +56,7 @@ pub(super) fn run(
     let options = BatchOptions::default().session_duration(args.session_duration);
 
     let end = block_on(async {
-        let mut signals = StopSignals::install(&[SIGINT, SIGTERM])?;
+        let mut signals = StopSignals::install(signals::STOP)?;
         let mut batch = client.business_tokens_for_ids(ids.iter().cloned(), options);
         let stop = batch.stopper();
         let mut end = Ok(());

@@ -7,7 +7,6 @@ use layerfi_auth::Environment as Layer;
 use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, EmulatorBuilder, Environment,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::args::{EmulatorArgs, Encoding, SettingsArgs};
 use crate::commands::emulator::ca_file::CaFile;
@@ -16,7 +15,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::runtime::block_on;
 use crate::settings;
-use crate::signals::StopSignals;
+use crate::signals::{self, StopSignals};
 use crate::terminal::Style;
 
 pub(super) fn run(
@@ -27,7 +26,7 @@ pub(super) fn run(
     let (builder, public_secret) = builder(settings, args)?;
     block_on(async {
         // Installed before the output is written: its reader may send a signal at once.
-        let mut signals = StopSignals::install(&[SIGINT, SIGTERM, SIGHUP])?;
+        let mut signals = StopSignals::install(signals::STOP_OR_HANG_UP)?;
         let emulator = builder.start().await?;
         for fault in &args.faults {
             emulator.add_fault(fault.clone())?;

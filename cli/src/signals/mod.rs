@@ -4,48 +4,51 @@
 //! opens more descriptors, and panics if it gets none. The Python package contains
 //! this command, so its engine would have the feature too.
 
-use std::io;
+#[cfg(unix)]
+mod iterate;
+#[cfg(any(not(unix), test))]
+mod poll;
 
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::oneshot;
 
 use crate::failure::Failure;
 
+#[cfg(unix)]
+use iterate::Watch;
+#[cfg(not(unix))]
+use poll::Watch;
+
+/// Signals that stop a command.
+pub(crate) const STOP: &[i32] = &[SIGINT, SIGTERM];
+
+/// The same, and the end of the terminal where it is a signal.
+#[cfg(unix)]
+pub(crate) const STOP_OR_HANG_UP: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+#[cfg(not(unix))]
+pub(crate) const STOP_OR_HANG_UP: &[i32] = STOP;
+
 /// Handlers of signals. The first signal is reported; a second one ends the process
 /// at once. Dropping it ends its thread.
 pub(crate) struct StopSignals {
-    handle: Handle,
     received: oneshot::Receiver<i32>,
+    _watch: Watch,
 }
 
 impl StopSignals {
     /// Installs handlers of these signals.
     pub(crate) fn install(signals: &[i32]) -> Result<Self, Failure> {
-        Self::try_install(signals).map_err(|error| {
-            Failure::local(
+        let (sender, received) = oneshot::channel();
+        match Watch::start(signals, sender) {
+            Ok(watch) => Ok(Self {
+                received,
+                _watch: watch,
+            }),
+            Err(error) => Err(Failure::local(
                 format!("cannot install a signal handler: {error}"),
                 "check the process's limits on threads and file descriptors",
-            )
-        })
-    }
-
-    fn try_install(signals: &[i32]) -> io::Result<Self> {
-        let mut signals = Signals::new(signals)?;
-        let handle = signals.handle();
-        let (sender, received) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                // `None` after `Handle::close`.
-                let mut signals = signals.forever();
-                if let Some(signal) = signals.next() {
-                    let _ = sender.send(signal);
-                }
-                if let Some(signal) = signals.next() {
-                    signal_hook::low_level::exit(128 + signal);
-                }
-            })?;
-        Ok(Self { handle, received })
+            )),
+        }
     }
 
     /// Waits for the first of the signals and returns its number. Call it again only if
@@ -59,8 +62,7 @@ impl StopSignals {
     }
 }
 
-impl Drop for StopSignals {
-    fn drop(&mut self) {
-        self.handle.close();
-    }
+/// Ends the process at the second signal, as a shell reports it.
+fn exit(signal: i32) -> ! {
+    signal_hook::low_level::exit(128 + signal)
 }
