@@ -243,6 +243,8 @@ def test_b20_metrics_contain_no_secret(layer, used):
         assert value not in text
 
 
+# Of Python, because the process has threads, and of eventlet, if another test imported it.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_b13_forked_child_exports_its_own_statistics(layer, client, provider, reader):
     client.token()
     registry = CollectorRegistry()
