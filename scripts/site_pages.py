@@ -44,6 +44,8 @@ def on_page_markdown(markdown: str, page, **_: object) -> str:
 
 def changelog() -> str:
     text = read("CHANGELOG.md").split("\n", 1)[1]
+    # Its links begin at the root of the repository, and those of a page in docs/.
+    text = re.sub(r"\]\((?!docs/|https?:|#)", "](../", text)
     return re.sub(r"\]\(docs/", "](", text)
 
 
