@@ -258,8 +258,11 @@ ENDS_MEANWHILE = """
 import logging, sys, threading, time
 from layerfi_auth import Client, LayerAuthError
 
+started = []
+
 def busy():
     # Takes the GIL again and again, also while Python ends threads that do.
+    started.append(True)
     while True:
         time.sleep(0.0001)
 
@@ -282,6 +285,10 @@ else:
     logging.getLogger("layerfi_auth").addHandler(Slow())
     logging.getLogger("layerfi_auth").setLevel(1)
     print(type(Client.from_env(proxy=False).token()).__name__)
+# From 3.12 on, no thread starts once the interpreter ends: the main thread would call the
+# handler.
+while not started:
+    time.sleep(0.001)
 """
 
 
