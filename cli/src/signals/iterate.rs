@@ -5,8 +5,6 @@ use std::io;
 use signal_hook::iterator::{Handle, Signals};
 use tokio::sync::oneshot;
 
-use super::exit;
-
 /// Dropping it ends the thread.
 pub(super) struct Watch(Handle);
 
@@ -23,7 +21,8 @@ impl Watch {
                     let _ = sender.send(signal);
                 }
                 if let Some(signal) = signals.next() {
-                    exit(signal);
+                    // As a shell reports it.
+                    signal_hook::low_level::exit(128 + signal);
                 }
             })?;
         Ok(Self(handle))

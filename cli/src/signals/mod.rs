@@ -61,8 +61,3 @@ impl StopSignals {
         }
     }
 }
-
-/// Ends the process at the second signal, as a shell reports it.
-fn exit(signal: i32) -> ! {
-    signal_hook::low_level::exit(128 + signal)
-}

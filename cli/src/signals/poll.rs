@@ -9,8 +9,6 @@ use std::time::Duration;
 use signal_hook::SigId;
 use tokio::sync::oneshot;
 
-use super::exit;
-
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Dropping it ends the thread.
@@ -44,7 +42,7 @@ impl Watch {
                     match (number, sender.take()) {
                         (Ok(0) | Err(_), unused) => sender = unused,
                         (Ok(number), Some(sender)) => drop(sender.send(number)),
-                        (Ok(number), None) => exit(number),
+                        (Ok(number), None) => signal_hook::low_level::exit(128 + number),
                     }
                 }
             })?;
