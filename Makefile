@@ -37,7 +37,7 @@ include $(sort $(wildcard */rules.mk */*/rules.mk))
 # Two parts at a time, because many tests wait for timeouts. The output of a part is
 # printed when it ends. JOBS=1 runs one part at a time and prints as it goes.
 JOBS = 2
-test: setup venv ## Run all lints and tests, as CI does (about 15 minutes)
+test: setup venv ## Run all lints and tests, as CI does (about 40 minutes in a fresh clone)
 	@$(MAKE) $(MFLAGS) $(MAKEOVERRIDES) --no-print-directory --jobs=$(JOBS) \
 		$(if $(filter 1,$(JOBS)),,--output-sync=target) \
 		STRESS_SECONDS=30 FUZZ_SECONDS=20 $(LINTS) $(TESTS)
