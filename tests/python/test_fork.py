@@ -333,14 +333,20 @@ print("end")
     assert out == "end\n"
 
 
-def test_b13_fork_without_the_gil(layer, tmp_path):
-    """As uWSGI forks: the child waits for the GIL forever if another thread has it."""
+@pytest.fixture
+def fork_without_the_gil(tmp_path):
+    """A library whose function forks a moment after it released the GIL, as uWSGI does."""
     source, library = tmp_path / "fork.c", tmp_path / "fork.so"
     source.write_text("""
 #include <unistd.h>
 int fork_after_a_pause(void) { usleep(2000); return fork(); }
 """)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    return str(library)
+
+
+def test_b13_fork_without_the_gil(layer, fork_without_the_gil):
+    """As uWSGI forks: the child waits for the GIL forever if another thread has it."""
     out = run_python(
         """
 import ctypes, logging, os, signal, sys, time
@@ -371,6 +377,37 @@ print("end")
 """,
         layer,
         timeout=3 * TIMEOUT,
-        FORK=str(library),
+        FORK=fork_without_the_gil,
+    )
+    assert out == "end\n"
+
+
+def test_b13_fork_without_the_gil_does_not_wait_for_a_handler(layer, fork_without_the_gil):
+    """The handler may wait for hours, without the GIL; the fork waits for a second."""
+    out = run_python(
+        """
+import ctypes, logging, os, threading
+from layerfi_auth import Client
+
+begun, ended = threading.Event(), threading.Event()
+
+class Waits(logging.Handler):
+    def emit(self, record):
+        begun.set()
+        ended.wait()
+
+logging.getLogger("layerfi_auth").addHandler(Waits())
+logging.getLogger("layerfi_auth").setLevel(logging.DEBUG)
+Client.from_env(proxy=False).token()
+begun.wait()
+pid = ctypes.CDLL(os.environ["FORK"]).fork_after_a_pause()
+if pid == 0:
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+ended.set()
+print("end")
+""",
+        layer,
+        FORK=fork_without_the_gil,
     )
     assert out == "end\n"

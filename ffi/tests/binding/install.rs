@@ -98,6 +98,17 @@ fn consume(compiler: &str, flags: &[String], name: &str) -> PathBuf {
     program
 }
 
+/// Builds the consumer's programs in `directory`, with a variable that says where the library is.
+fn build_with_cmake(directory: &Path, variable: &str, library: &Path) {
+    run(Command::new("cmake")
+        .arg("-S")
+        .arg(root().join("ffi/tests/consumer"))
+        .arg("-B")
+        .arg(directory)
+        .arg(format!("-D{variable}={}", library.display())));
+    run(Command::new("cmake").arg("--build").arg(directory));
+}
+
 fn run_consumer(program: &Path) {
     let layer = Emulator::builder().start_blocking().unwrap();
     let mut command = Command::new(program);
@@ -199,13 +210,7 @@ fn pkg_config_links_the_static_library() {
 fn cmake_links_both_libraries() {
     let directory = scratch().join("cmake");
     let _ = std::fs::remove_dir_all(&directory);
-    run(Command::new("cmake")
-        .arg("-S")
-        .arg(root().join("ffi/tests/consumer"))
-        .arg("-B")
-        .arg(&directory)
-        .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix().display())));
-    run(Command::new("cmake").arg("--build").arg(&directory));
+    build_with_cmake(&directory, "CMAKE_PREFIX_PATH", prefix());
     for program in ["c", "cpp", "c_static", "cpp_static"] {
         run_consumer(&directory.join(program));
     }
@@ -240,16 +245,11 @@ fn destdir_and_absolute_libdir_are_used() {
     assert!(stage.join("usr/include/layerfi_auth.hpp").exists());
     let directory = scratch().join("cmake-staged");
     let _ = std::fs::remove_dir_all(&directory);
-    run(Command::new("cmake")
-        .arg("-S")
-        .arg(root().join("ffi/tests/consumer"))
-        .arg("-B")
-        .arg(&directory)
-        .arg(format!(
-            "-Dlayerfi_auth_DIR={}",
-            lib.join("cmake/layerfi_auth").display()
-        )));
-    run(Command::new("cmake").arg("--build").arg(&directory));
+    build_with_cmake(
+        &directory,
+        "layerfi_auth_DIR",
+        &lib.join("cmake/layerfi_auth"),
+    );
     run_consumer(&directory.join("c_static"));
 }
 
@@ -271,16 +271,7 @@ fn absolute_directories_are_kept() {
     assert!(pc.contains(&format!("libdir={}\n", lib.display())), "{pc}");
     assert!(pc.contains("includedir=${prefix}/include/layer\n"), "{pc}");
     let build = directory.join("cmake");
-    run(Command::new("cmake")
-        .arg("-S")
-        .arg(root().join("ffi/tests/consumer"))
-        .arg("-B")
-        .arg(&build)
-        .arg(format!(
-            "-Dlayerfi_auth_DIR={}",
-            lib.join("cmake/layerfi_auth").display()
-        )));
-    run(Command::new("cmake").arg("--build").arg(&build));
+    build_with_cmake(&build, "layerfi_auth_DIR", &lib.join("cmake/layerfi_auth"));
     run_consumer(&build.join("cpp_static"));
 }
 
@@ -477,16 +468,11 @@ fn relocated_library_works_in_another_folder() {
     assert!(program.exists());
     let directory = scratch().join("cmake-relocated");
     let _ = std::fs::remove_dir_all(&directory);
-    run(Command::new("cmake")
-        .arg("-S")
-        .arg(root().join("ffi/tests/consumer"))
-        .arg("-B")
-        .arg(&directory)
-        .arg(format!(
-            "-Dlayerfi_auth_DIR={}",
-            lib.join("cmake/layerfi_auth").display()
-        )));
-    run(Command::new("cmake").arg("--build").arg(&directory));
+    build_with_cmake(
+        &directory,
+        "layerfi_auth_DIR",
+        &lib.join("cmake/layerfi_auth"),
+    );
     // Built programs have an rpath to the folder, so LD_LIBRARY_PATH is not needed.
     let layer = Emulator::builder().start_blocking().unwrap();
     let mut command = Command::new(directory.join("cpp"));
