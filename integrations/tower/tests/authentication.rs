@@ -43,6 +43,9 @@ fn client_with_clock(layer: &Emulator, clock: TestClock) -> Client {
         .scope(layer.scope())
         .allow_http_loopback(true)
         .max_attempts(1)
+        // While the emulator holds a response, no attempt may end.
+        .timeout(Duration::from_secs(120))
+        .attempt_timeout(Duration::from_secs(120))
         .no_proxy()
         .test_clock(clock)
         .build()

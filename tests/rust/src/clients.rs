@@ -1,12 +1,19 @@
 //! Clients for an emulator, business ids, and comparisons of tokens.
 
+use std::time::Duration;
+
 use layerfi_auth::{AccessToken, BusinessId, BusinessToken, Client, ClientBuilder, Environment};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
 
 /// A business id. The emulator's default client owns every UUID.
 pub const BUSINESS: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
 
-/// A builder for a client of this emulator, independent of the environment.
+/// Longer than a test may take on a slow machine. The emulator may hold a response for as
+/// long, and no second request must be sent meanwhile.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A builder for a client of this emulator, independent of the environment, with long
+/// timeouts.
 pub fn client_builder(layer: &Emulator) -> ClientBuilder {
     let builder = Client::builder()
         .environment(Environment::Custom)
@@ -15,14 +22,16 @@ pub fn client_builder(layer: &Emulator) -> ClientBuilder {
         .auth_url(layer.token_url())
         .scope(layer.scope())
         .allow_http_loopback(true)
-        .no_proxy();
+        .no_proxy()
+        .timeout(PATIENCE)
+        .attempt_timeout(PATIENCE);
     match layer.ca_pem() {
         Some(pem) => builder.ca_pem(pem),
         None => builder,
     }
 }
 
-/// A client of this emulator with default settings.
+/// A client of this emulator, otherwise with default settings.
 pub fn client(layer: &Emulator) -> Client {
     client_builder(layer).build().unwrap()
 }
