@@ -37,7 +37,7 @@ use crate::session_duration::SessionDuration;
 use crate::stats::Stats;
 use crate::sys::fork;
 use crate::token::{AccessToken, BusinessToken};
-use crate::url::parse_url;
+use crate::url::{is_below, parse_request_url};
 use crate::whoami::WhoAmI;
 
 /// Largest response that [`Client::execute`] accepts, in bytes.
@@ -571,20 +571,10 @@ impl Client {
         let url = if uri.authority().is_none() {
             layer_api::api_url(endpoints, path).ok()
         } else {
-            parse_url(&uri.to_string()).ok()
+            parse_request_url(&uri.to_string())
         };
-        let api = layer_api::api_url(endpoints, "")?;
-        // The same origin, and below the same path.
-        url.filter(|url| {
-            url.origin() == api.origin()
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url
-                    .path()
-                    .strip_prefix(api.path().trim_end_matches('/'))
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
-        .ok_or_else(|| {
+        let url = url.filter(|url| is_below(url, &endpoints.base));
+        url.ok_or_else(|| {
             Error::invalid_argument(
                 "uri",
                 format!("uri is not a URL of {}", endpoints.api_url),
