@@ -323,6 +323,23 @@ impl Client {
         self.run(|client| async move { client.execute(request).await })
     }
 
+    /// As [`crate::Client::execute_for_business`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::execute_for_business`].
+    pub fn execute_for_business(
+        &self,
+        business: &BusinessId,
+        options: impl Into<BusinessTokenOptions>,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>> {
+        let (business, options) = (business.clone(), options.into());
+        self.run(|client| async move {
+            let sent = client.execute_for_business(&business, options, request);
+            sent.await
+        })
+    }
+
     /// As [`crate::Client::get`].
     ///
     /// # Errors
