@@ -104,7 +104,9 @@ impl Process {
         let keys = Arc::clone(&self.world.keys);
         let ends = deadline.at().into();
         let wanted = Wanted::new(params);
-        let Some(fetch) = SharedFetch::new(shared, keys, kind, wanted, ends, make) else {
+        let progress = deadline.progress();
+        let fetch = SharedFetch::new(shared, keys, kind, wanted, ends, progress, make);
+        let Some(fetch) = fetch else {
             return Err(Error::attempt_timeout("no random numbers"));
         };
         let attempt = || async {

@@ -37,8 +37,25 @@ pub enum Event {
     StoreClockIs(i64),
 }
 
+impl Event {
+    /// Whether it happens to the store, which a fleet without one does not notice.
+    #[cfg(test)]
+    pub(super) fn is_of_the_store(self) -> bool {
+        matches!(
+            self,
+            Self::StoreIsDown(_)
+                | Self::StoreIsUnreachable(_)
+                | Self::StoreIsPaused(_)
+                | Self::StoreIsWiped
+                | Self::StoreIsReadOnly(_)
+                | Self::StoreLies(_)
+                | Self::StoreClockIs(_)
+        )
+    }
+}
+
 /// What is simulated.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// Short name, in `snake_case`.
     pub name: &'static str,
@@ -88,8 +105,9 @@ impl Scenario {
     #[must_use]
     pub fn all(processes: u32, seed: u64) -> Vec<Self> {
         use Event::{
-            EndpointFails, EndpointIsSilent, EndpointRecovers, HolderIsKilled, StoreClockIs,
-            StoreIsDown, StoreIsPaused, StoreIsReadOnly, StoreIsWiped, StoreLies, TokensAreRevoked,
+            EndpointFails, EndpointIsSilent, EndpointIsUnreachable, EndpointRecovers,
+            HolderIsKilled, StoreClockIs, StoreIsDown, StoreIsPaused, StoreIsReadOnly,
+            StoreIsUnreachable, StoreIsWiped, StoreLies, TokensAreRevoked,
         };
         let with = |name, title, events: &[(u64, Event)]| Self {
             name,
@@ -131,6 +149,19 @@ impl Scenario {
                 &[(0, EndpointIsSilent), (60, EndpointRecovers)],
             ),
             with(
+                "endpoint_is_silent_at_the_refresh",
+                "the token endpoint does not answer for 10 min when the first refresh is due",
+                &[(2_700, EndpointIsSilent), (3_300, EndpointRecovers)],
+            ),
+            with(
+                "endpoint_is_unreachable",
+                "90 % of the processes do not reach the token endpoint for the first 60 s",
+                &[
+                    (0, EndpointIsUnreachable(90)),
+                    (60, EndpointIsUnreachable(0)),
+                ],
+            ),
+            with(
                 "holder_is_killed",
                 "the process that gets the first token is killed",
                 &[(0, HolderIsKilled)],
@@ -149,6 +180,11 @@ impl Scenario {
                 "store_is_away_10_min",
                 "the store is down for 10 min when the first refresh is due",
                 &[(2_700, StoreIsDown(true)), (3_300, StoreIsDown(false))],
+            ),
+            with(
+                "store_is_unreachable",
+                "half of the processes do not reach the store",
+                &[(0, StoreIsUnreachable(50))],
             ),
             with(
                 "store_is_paused",

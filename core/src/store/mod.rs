@@ -11,6 +11,7 @@ mod breaker;
 mod cases;
 pub(crate) mod check;
 mod connection;
+mod failure;
 pub(crate) mod fetch;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) mod memory;

@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use super::seal::Note;
-use crate::error::{Details, Error, ErrorKind};
-use crate::retry;
+use super::failure::Rest;
 
 /// Time of a lease. It is a promise to be quick, not a lock: after it, another process
 /// sends the request too. It is never renewed.
@@ -17,15 +15,9 @@ pub(crate) const OVERDUE_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest time of a lease that one of us has taken; a longer one is not ours.
 const MAX_LEASE: Duration = Duration::from_millis(3_500);
 
-/// Longest time for which a note of one of us forbids requests, with a second for clocks.
-const MAX_REST: Duration = Duration::from_secs(61);
-
-/// How long a note stays after the time for which it forbids requests, so that the next
-/// failure is counted on.
-pub(crate) const NOTE_KEEP: Duration = Duration::from_secs(60);
-
-/// From this many failures of the fleet on, a fetch fails with the note's error.
-const FAILURES_TO_SHARE: u8 = 4;
+/// For how long a request without an answer tells a process that others would get none for
+/// it either. Alone, it would ask each 10 to 15 s.
+pub(crate) const UNANSWERED_AGE: Duration = Duration::from_secs(60);
 
 /// How far ahead of the store's time an entry may have been requested.
 const MAX_AHEAD: u64 = 2_000;
@@ -53,14 +45,6 @@ pub(crate) enum Answer {
     Fault,
 }
 
-/// For how long a note forbids requests, and whether its error is that of all processes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Rest {
-    pub(crate) left: Duration,
-    pub(crate) is_shared: bool,
-    pub(crate) note: Note,
-}
-
 /// State of the fetch.
 #[derive(Clone, Debug)]
 pub(crate) struct Situation {
@@ -73,6 +57,11 @@ pub(crate) struct Situation {
     pub(crate) left: Duration,
     /// Time before the deadline from which the fetch waits for no other process.
     pub(crate) reserve: Duration,
+    /// Whether another request of the fleet failed since the fetch began.
+    pub(crate) has_news: bool,
+    /// Whether a request of this process had no answer lately: it is not the one that
+    /// could tell the fleet more.
+    pub(crate) is_unanswered: bool,
     /// Entries that did not fit.
     pub(crate) passed: u32,
 }
@@ -127,19 +116,36 @@ pub(crate) fn decide(answer: &Answer, situation: &Situation, random: f64) -> Ste
             }
             _ => Step::Alone,
         },
-        Answer::Note(rest) if situation.refresh.is_some() => {
-            Step::Postpone(rest.left + Duration::from_secs(1).mul_f64(random))
-        }
-        // A wait until the deadline would only delay the failure.
-        Answer::Note(rest) if rest.is_shared || rest.left >= situation.left => {
-            Step::Fail(rest.clone())
-        }
-        Answer::Note(rest) => Step::Wait(rest.left + Duration::from_millis(250).mul_f64(random)),
+        Answer::Note(rest) => resting(rest, situation, random),
         Answer::Held(left) => match left {
             Some(left) if *left <= MAX_LEASE => held(*left, situation, random),
             _ => Step::Alone,
         },
     }
+}
+
+/// What a fetch does while a note forbids requests. No call fails by a failure of the time
+/// before it: it waits for the next request of the fleet, as it would send one itself.
+fn resting(rest: &Rest, situation: &Situation, random: f64) -> Step {
+    if situation.refresh.is_some() {
+        return Step::Postpone(rest.left + Duration::from_secs(1).mul_f64(random));
+    }
+    let is_told = situation.has_news && rest.is_answered() && rest.has_failed_often();
+    if is_told || rest.is_permanent() {
+        return Step::Fail(rest.clone());
+    }
+    if rest.left >= situation.left {
+        // A wait until the deadline would only delay the failure.
+        let is_failure = rest.is_by_the_server() || situation.has_news || situation.is_unanswered;
+        return match is_failure {
+            true => Step::Fail(rest.clone()),
+            false => Step::Alone,
+        };
+    }
+    if !rest.is_answered() && is_last_moment(situation) {
+        return Step::Alone;
+    }
+    Step::Wait(rest.left + Duration::from_millis(250).mul_f64(random))
 }
 
 /// What a fetch does while another process has the lease.
@@ -151,10 +157,17 @@ fn held(left: Duration, situation: &Situation, random: f64) -> Step {
         let wait = left + Duration::from_secs(1).mul_f64(random);
         return Step::Postpone(wait.min(late.max(Duration::from_millis(250))));
     }
-    if situation.silence > situation.patience || situation.left <= situation.reserve {
+    if situation.silence > situation.patience || is_last_moment(situation) {
         return Step::Alone;
     }
     Step::Wait(poll(left, random))
+}
+
+/// Whether a fetch asks the server itself before its deadline. Where the server answers
+/// no process, it cannot be told from machines that do not reach it, and the one that does
+/// may be this one. Not if it has just found that it is not.
+fn is_last_moment(situation: &Situation) -> bool {
+    situation.left <= situation.reserve && !situation.is_unanswered
 }
 
 /// Time until the next look while another process has the lease for `left`: about half
@@ -174,9 +187,10 @@ pub(crate) fn patience(attempt_timeout: Duration, timeout: Duration, random: f64
         .mul_f64(1.0 + 0.2 * random)
 }
 
-/// Time before the deadline from which a fetch waits for no other process.
-pub(crate) fn own_time(timeout: Duration) -> Duration {
-    LEASE.min(timeout / 4)
+/// Time before the deadline from which a fetch waits for no other process. Differs, so that
+/// the first one that is answered spares the others their requests. `random` is in 0..1.
+pub(crate) fn own_time(timeout: Duration, random: f64) -> Duration {
+    LEASE.min(timeout / 4).mul_f64(1.0 + 2.0 * random)
 }
 
 /// Longest time for an operation of the store, so that a slow store leaves most of the
@@ -235,92 +249,6 @@ fn share(age: Duration, lifetime: Duration) -> f64 {
         return 1.0;
     }
     age.as_secs_f64() / lifetime.as_secs_f64()
-}
-
-/// What a note that forbids requests until then means at the store's time `now`.
-pub(crate) fn rest(until: u64, note: Note, now: u64) -> Answer {
-    let left = Duration::from_millis(until.saturating_sub(now));
-    if left > MAX_REST {
-        return Answer::UnknownNote;
-    }
-    Answer::Note(Rest {
-        left,
-        is_shared: note.failures >= FAILURES_TO_SHARE || !error_of(&note, left).is_retryable(),
-        note,
-    })
-}
-
-/// Note about a failure, and for how long it forbids requests. `None` if the failure says
-/// nothing about the requests of other processes. `permanent` is the quiet time after a
-/// permanent failure, if other processes are told of one.
-pub(crate) fn note(
-    error: &Error,
-    before: Option<&Note>,
-    permanent: Option<Duration>,
-    random: f64,
-) -> Option<(Note, Duration)> {
-    let failures = before.map_or(0, |note| note.failures).saturating_add(1);
-    // Without an answer the fault may be this machine's, so no other process fails by it.
-    let failures = match error.http_status() {
-        Some(_) => failures,
-        None => failures.min(FAILURES_TO_SHARE - 1),
-    };
-    let rest = if error.is_retryable() {
-        let doubled = Duration::from_millis(250) * (1 << failures.saturating_sub(1).min(8));
-        let rest = doubled.min(Duration::from_secs(5));
-        rest.mul_f64(0.5 + 0.5 * random)
-            .max(retry::retry_after(error))
-    } else {
-        // Other refusals, such as a proxy's, may be this machine's.
-        permanent.filter(|_| error.oauth_error().is_some())?
-    };
-    let note = Note {
-        failures,
-        kind: kind_number(error.kind()),
-        status: error.http_status().unwrap_or(0),
-        oauth_error: error.oauth_error().unwrap_or_default().to_owned(),
-    };
-    Some((note, rest.min(Duration::from_secs(60))))
-}
-
-/// Error of the request that another process noted.
-pub(crate) fn error_of(note: &Note, left: Duration) -> Error {
-    let kind = ErrorKind::ALL.get(usize::from(note.kind)).copied();
-    let kind = kind.unwrap_or(ErrorKind::Transport);
-    let status = (note.status != 0).then_some(note.status);
-    let oauth_error = (!note.oauth_error.is_empty()).then(|| note.oauth_error.clone());
-    let reason = match (&oauth_error, status) {
-        (Some(code), Some(status)) => format!("{code} (HTTP {status})"),
-        (Some(code), None) => code.clone(),
-        (None, Some(status)) => format!("HTTP {status}"),
-        (None, None) => format!("error kind {kind}"),
-    };
-    let plural = if note.failures == 1 { "" } else { "s" };
-    let what = format!(
-        "the last token request of the processes that share this cache failed: {reason}, \
-         {} failure{plural} in a row",
-        note.failures
-    );
-    let permanent = oauth_error.is_some();
-    let remedy = if permanent {
-        "check {client_id}, {client_secret} and {scope} with Layer; other processes have the same ones"
-            .to_owned()
-    } else {
-        format!("retry in {} s", left.as_secs().max(1))
-    };
-    let details = Details {
-        http_status: status,
-        oauth_error,
-        retry_after: Some(left),
-        attempts: 0,
-        ..Details::default()
-    };
-    Error::with_details(kind, what, remedy, details)
-}
-
-fn kind_number(kind: ErrorKind) -> u8 {
-    let at = ErrorKind::ALL.iter().position(|other| *other == kind);
-    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 use super::*;
+use crate::error::ErrorKind;
+use crate::store::tests::a_note;
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -8,18 +10,13 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-fn a_note(failures: u8, kind: ErrorKind, status: u16, oauth_error: &str) -> Note {
-    Note {
-        failures,
-        kind: kind_number(kind),
-        status,
-        oauth_error: oauth_error.to_owned(),
-    }
-}
-
-fn rest_of(left: Duration, failures: u8) -> Answer {
-    let note = a_note(failures, ErrorKind::Api, 503, "");
-    rest(1_000 + left.as_millis() as u64, note, 1_000)
+fn rest_of(left: Duration, failures: u8, status: u16) -> Rest {
+    let kind = match status {
+        0 => ErrorKind::Timeout,
+        _ => ErrorKind::Api,
+    };
+    let note = a_note(failures, kind, status, "");
+    Rest { left, note }
 }
 
 const MISS: Situation = Situation {
@@ -28,6 +25,8 @@ const MISS: Situation = Situation {
     patience: Duration::from_secs(13),
     left: Duration::from_secs(30),
     reserve: Duration::from_secs(3),
+    has_news: false,
+    is_unanswered: false,
     passed: 0,
 };
 
@@ -60,18 +59,11 @@ fn b30_each_answer_of_the_store_has_one_next_step() {
         left: secs(3),
         ..MISS
     };
-    let passed = |passed| Situation { passed, ..MISS };
-    let fails = |answer: &Answer| match answer {
-        Answer::Note(rest) => Step::Fail(rest.clone()),
-        _ => panic!("this is not a note: {answer:?}"),
+    let unanswered = Situation {
+        is_unanswered: true,
+        ..hurried.clone()
     };
-    let many = rest_of(secs(2), 4);
-    let too_late = rest_of(secs(30), 1);
-    let refused_id = rest(
-        6_000,
-        a_note(1, ErrorKind::OAuth, 401, "invalid_client"),
-        1_000,
-    );
+    let passed = |passed| Situation { passed, ..MISS };
     for (what, answer, situation, step) in [
         (
             "an entry that fits",
@@ -130,33 +122,6 @@ fn b30_each_answer_of_the_store_has_one_next_step() {
             MISS,
             Step::Alone,
         ),
-        ("a note", rest_of(secs(2), 3), MISS, Step::Wait(ms(2_125))),
-        (
-            "a note, during a refresh",
-            rest_of(secs(2), 3),
-            refresh(800),
-            Step::Postpone(ms(2_500)),
-        ),
-        ("many failures", many.clone(), MISS, fails(&many)),
-        (
-            "many failures, during a refresh",
-            many.clone(),
-            refresh(800),
-            Step::Postpone(ms(2_500)),
-        ),
-        ("a refusal", refused_id.clone(), MISS, fails(&refused_id)),
-        (
-            "a note beyond the deadline",
-            too_late.clone(),
-            MISS,
-            fails(&too_late),
-        ),
-        (
-            "a note beyond any of ours",
-            rest_of(secs(62), 1),
-            MISS,
-            Step::Alone,
-        ),
         ("a new lease", held(3_000), MISS, Step::Wait(ms(50))),
         (
             "a lease of a second ago",
@@ -195,6 +160,12 @@ fn b30_each_answer_of_the_store_has_one_next_step() {
             hurried,
             Step::Alone,
         ),
+        (
+            "the same after a request without an answer",
+            held(2_000),
+            unanswered,
+            Step::Wait(ms(500)),
+        ),
         ("a lease that is too long", held(3_501), MISS, Step::Alone),
         (
             "the same, during a refresh",
@@ -209,14 +180,106 @@ fn b30_each_answer_of_the_store_has_one_next_step() {
             Step::Alone,
         ),
     ] {
-        let decided = decide(&answer, &situation, 0.5);
-        let same = match (&decided, &step) {
-            // A share of a float is rarely a whole number of nanoseconds.
-            (Step::Postpone(a), Step::Postpone(b)) => a.abs_diff(*b) < ms(1),
-            (a, b) => a == b,
-        };
-        assert!(same, "{what}: {decided:?} in place of {step:?}");
+        assert_decides(what, &answer, &situation, &step);
     }
+}
+
+fn assert_decides(what: &str, answer: &Answer, situation: &Situation, step: &Step) {
+    let decided = decide(answer, situation, 0.5);
+    let same = match (&decided, step) {
+        // A share of a float is rarely a whole number of nanoseconds.
+        (Step::Postpone(a), Step::Postpone(b)) => a.abs_diff(*b) < ms(1),
+        (a, b) => a == b,
+    };
+    assert!(same, "{what}: {decided:?} in place of {step:?}");
+}
+
+/// Each row of what failure notes say.
+#[test]
+fn b30_call_fails_by_a_failure_of_others_only_if_it_was_after_its_start() {
+    let few = rest_of(secs(2), 3, 503);
+    let many = rest_of(secs(2), 4, 503);
+    let silent = rest_of(secs(2), 9, 0);
+    let told_to_wait = rest_of(secs(20), 1, 429);
+    let refused_id = Rest {
+        left: secs(5),
+        note: a_note(1, ErrorKind::OAuth, 401, "invalid_client"),
+    };
+    let news = Situation {
+        has_news: true,
+        ..MISS
+    };
+    let left = |seconds, situation: &Situation| Situation {
+        left: secs(seconds),
+        ..situation.clone()
+    };
+    let unanswered = Situation {
+        is_unanswered: true,
+        ..news.clone()
+    };
+    let wait = Step::Wait(ms(2_125));
+    let fail = |rest: &Rest| Step::Fail(rest.clone());
+    for (what, rest, situation, step) in [
+        ("a note", &few, MISS, wait.clone()),
+        ("another note", &few, news.clone(), wait.clone()),
+        ("many failures before the call", &many, MISS, wait.clone()),
+        ("many failures", &many, news.clone(), fail(&many)),
+        (
+            "during a refresh",
+            &many,
+            refresh(800),
+            Step::Postpone(ms(2_500)),
+        ),
+        (
+            "a refusal before the call",
+            &refused_id,
+            MISS,
+            fail(&refused_id),
+        ),
+        ("no answers", &silent, news.clone(), wait.clone()),
+        (
+            "no answers, at the end",
+            &silent,
+            left(3, &news),
+            Step::Alone,
+        ),
+        (
+            "no answer to this process either",
+            &silent,
+            unanswered.clone(),
+            wait,
+        ),
+        (
+            "the same, at the end",
+            &silent,
+            left(3, &unanswered),
+            Step::Wait(ms(2_125)),
+        ),
+        (
+            "the same, at the very end",
+            &silent,
+            left(2, &unanswered),
+            fail(&silent),
+        ),
+        ("Retry-After", &told_to_wait, MISS, Step::Wait(ms(20_125))),
+        (
+            "Retry-After beyond the deadline",
+            &told_to_wait,
+            left(20, &MISS),
+            fail(&told_to_wait),
+        ),
+        (
+            "a call with a short time",
+            &many,
+            left(2, &MISS),
+            Step::Alone,
+        ),
+        ("the same after a failure", &few, left(2, &news), fail(&few)),
+    ] {
+        assert_decides(what, &Answer::Note(rest.clone()), &situation, &step);
+    }
+    let beyond_any_of_ours = Rest::new(63_001, few.note, 1_000);
+    assert_eq!(beyond_any_of_ours, None);
 }
 
 #[test]
@@ -242,7 +305,11 @@ fn b30_patience_leaves_half_of_the_call() {
     ] {
         assert_eq!(patience(attempt, timeout, random), expected);
     }
-    assert_eq!((own_time(secs(30)), own_time(secs(4))), (secs(3), secs(1)));
+    assert_eq!(
+        (own_time(secs(30), 0.0), own_time(secs(4), 0.0)),
+        (secs(3), secs(1))
+    );
+    assert_eq!(own_time(secs(30), 1.0), secs(9));
     assert_eq!(
         (store_time(secs(30)), store_time(secs(1))),
         (secs(2), ms(250))
@@ -352,123 +419,6 @@ fn b30_entry_must_be_young_enough() {
         !fits(Duration::ZERO, Duration::ZERO, false, &miss),
         "no life"
     );
-}
-
-#[test]
-fn b30_note_counts_failures_and_forbids_requests_for_a_while() {
-    let error = |kind, status: u16, oauth: Option<&str>, retry_after: Option<u64>| {
-        let details = Details {
-            http_status: (status != 0).then_some(status),
-            oauth_error: oauth.map(str::to_owned),
-            retry_after: retry_after.map(secs),
-            ..Details::default()
-        };
-        Error::with_details(kind, "x", "", details)
-    };
-    let quiet = Some(secs(2));
-    let unavailable = error(ErrorKind::Api, 503, None, None);
-    let before = |failures| Some(a_note(failures, ErrorKind::Api, 503, ""));
-    for (what, error, before, permanent, expected) in [
-        (
-            "the first failure",
-            unavailable.clone(),
-            None,
-            quiet,
-            Some((1, ms(250))),
-        ),
-        (
-            "the third",
-            unavailable.clone(),
-            before(2),
-            quiet,
-            Some((3, ms(1_000))),
-        ),
-        (
-            "the tenth",
-            unavailable.clone(),
-            before(9),
-            quiet,
-            Some((10, secs(5))),
-        ),
-        (
-            "the last that is counted",
-            unavailable,
-            before(255),
-            quiet,
-            Some((255, secs(5))),
-        ),
-        (
-            "Retry-After",
-            error(ErrorKind::RateLimited, 429, None, Some(20)),
-            None,
-            quiet,
-            Some((1, secs(20))),
-        ),
-        (
-            "an hour's Retry-After",
-            error(ErrorKind::RateLimited, 429, None, Some(3_600)),
-            None,
-            quiet,
-            Some((1, secs(60))),
-        ),
-        (
-            "no answer, which may be this machine's fault",
-            error(ErrorKind::Transport, 0, None, None),
-            before(9),
-            quiet,
-            Some((3, ms(1_000))),
-        ),
-        (
-            "wrong credentials",
-            error(ErrorKind::OAuth, 401, Some("invalid_client"), None),
-            None,
-            quiet,
-            Some((1, secs(2))),
-        ),
-        (
-            "wrong credentials, of a business token",
-            error(ErrorKind::OAuth, 401, Some("invalid_client"), None),
-            None,
-            None,
-            None,
-        ),
-        (
-            "a proxy's refusal",
-            error(ErrorKind::Api, 403, None, None),
-            None,
-            quiet,
-            None,
-        ),
-    ] {
-        let noted = note(&error, before.as_ref(), permanent, 1.0);
-        let found = noted.map(|(note, rest)| (note.failures, rest));
-        assert_eq!(found, expected, "{what}");
-    }
-}
-
-#[test]
-fn b30_error_of_a_note_tells_what_failed() {
-    let refused = error_of(&a_note(2, ErrorKind::OAuth, 401, "invalid_client"), secs(7));
-    assert_eq!(refused.kind(), ErrorKind::OAuth);
-    assert_eq!(refused.oauth_error(), Some("invalid_client"));
-    assert_eq!(refused.retry_after(), Some(secs(7)));
-    assert!(!refused.is_retryable());
-    let text = refused.to_string();
-    assert!(
-        text.contains("invalid_client (HTTP 401), 2 failures"),
-        "{text}"
-    );
-
-    let limited = error_of(&a_note(1, ErrorKind::RateLimited, 429, ""), secs(20));
-    assert!(limited.is_retryable());
-    assert_eq!(limited.http_status(), Some(429));
-    assert!(limited.to_string().contains("retry in 20 s"), "{limited}");
-
-    let unknown = Note {
-        kind: 200,
-        ..a_note(1, ErrorKind::Api, 0, "")
-    };
-    assert!(error_of(&unknown, secs(1)).is_retryable());
 }
 
 #[test]
