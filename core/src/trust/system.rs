@@ -61,8 +61,7 @@ fn cached(
         return (Arc::clone(roots), true);
     }
     let found = read();
-    let mut roots = RootCertStore::empty();
-    let (added, ignored) = roots.add_parsable_certificates(found.certificates);
+    let (added, ignored) = (found.roots.len(), found.ignored);
     for place in &found.places {
         let place = tracing::field::debug(place);
         debug!(
@@ -76,9 +75,9 @@ fn cached(
     let has_all = found.errors.is_empty();
     match known {
         // An empty file may be one that is being written.
-        Some(known) if !has_all || roots.is_empty() => (known, false),
+        Some(known) if !has_all || found.roots.is_empty() => (known, false),
         _ => {
-            let roots = Arc::new(roots);
+            let roots = Arc::new(found.roots);
             if has_all && !roots.is_empty() {
                 cache.store(Some(Arc::clone(&roots)));
             }
@@ -118,11 +117,12 @@ struct Places {
 }
 
 /// What was read.
-#[derive(Default)]
 struct Found {
     /// Where it was read.
     places: Vec<PathBuf>,
-    certificates: Vec<CertificateDer<'static>>,
+    roots: RootCertStore,
+    /// Certificates that cannot be roots.
+    ignored: usize,
     errors: Vec<String>,
 }
 
@@ -164,10 +164,10 @@ impl Places {
             return read_bundle(file);
         }
         if cfg!(all(unix, not(target_os = "macos"))) || !self.are_none() {
-            return Found::default();
+            return Found::new();
         }
-        let mut found = Found::default();
-        found.add(
+        let mut found = Found::new();
+        found.add_all(
             "the system's store".into(),
             rustls_native_certs::load_native_certs(),
         );
@@ -175,19 +175,37 @@ impl Places {
     }
 
     fn folders(&self) -> Found {
-        let mut found = Found::default();
+        let mut found = Found::new();
         for folder in &self.folders {
             let read = rustls_native_certs::load_certs_from_paths(None, Some(folder));
-            found.add(folder.clone(), read);
+            found.add_all(folder.clone(), read);
         }
         found
     }
 }
 
 impl Found {
-    fn add(&mut self, place: PathBuf, read: rustls_native_certs::CertificateResult) {
+    fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            roots: RootCertStore::empty(),
+            ignored: 0,
+            errors: Vec::new(),
+        }
+    }
+
+    /// Keeps of a certificate what a root needs: name and key.
+    fn add(&mut self, certificate: CertificateDer<'_>) {
+        if self.roots.add(certificate).is_err() {
+            self.ignored += 1;
+        }
+    }
+
+    fn add_all(&mut self, place: PathBuf, read: rustls_native_certs::CertificateResult) {
         self.places.push(place);
-        self.certificates.extend(read.certs);
+        for certificate in read.certs {
+            self.add(certificate);
+        }
         let errors = read.errors.iter().map(ToString::to_string);
         self.errors.extend(errors);
     }
@@ -195,10 +213,11 @@ impl Found {
 
 /// Reads the bundle of a system, which has some 150 certificates.
 fn read_bundle(path: &Path) -> Found {
-    let mut found = Found {
+    let empty = || Found {
         places: vec![path.to_owned()],
-        ..Found::default()
+        ..Found::new()
     };
+    let mut found = empty();
     let pem = match std::fs::read(path) {
         Ok(pem) => pem,
         Err(error) => {
@@ -206,13 +225,19 @@ fn read_bundle(path: &Path) -> Found {
             return found;
         }
     };
-    if let Some(certificates) = std::str::from_utf8(&pem).ok().and_then(strict_pem) {
-        found.certificates = certificates;
+    // Each becomes a root at once: all of them together would be 150 kB, which stay in the
+    // memory of the process.
+    let text = std::str::from_utf8(&pem).ok();
+    if text
+        .and_then(|text| strict_pem(text, |certificate| found.add(certificate)))
+        .is_some()
+    {
         return found;
     }
+    let mut found = empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         match certificate {
-            Ok(certificate) => found.certificates.push(certificate),
+            Ok(certificate) => found.add(certificate),
             Err(error) => found
                 .errors
                 .push(format!("{path:?}: {}", malformed(&error))),
