@@ -11,7 +11,7 @@ PYTHON_SCRIPTS = tests/soak/soak.py tests/fleet/worker.py scripts/architecture-p
 	scripts/check scripts/sbom scripts/demo-fleet scripts/fleet-simulation \
 	scripts/instructions scripts/bench scripts/performance-page \
 	scripts/release-check scripts/third-party-licences benches/*.py \
-	scripts/site-check scripts/site_pages.py tests/stranger/*.py
+	scripts/site-check scripts/site_pages.py tests/stranger/*.py tests/support/*.py
 # Optimized for size, as the C library; Cargo.toml has an exception for the package's own crate.
 WHEEL_SIZE = CARGO_PROFILE_RELEASE_OPT_LEVEL=s
 OTHER_PYTHONS = 3.10 3.11 3.12 3.13

@@ -15,16 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import inspect
-import itertools
 import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,8 +33,9 @@ from layerfi_auth.testing import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-# Longest wait for anything, in seconds. Only a test that fails waits so long.
-TIMEOUT = 60.0
+sys.path.insert(0, str(ROOT / "tests/support"))
+
+from waiting import TIMEOUT, eventually, port_from  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -244,31 +241,6 @@ def run_command(line: str | Sequence[str | Path], example: str, env: Mapping[str
     return done.stdout
 
 
-def eventually(condition, describe=None, timeout: float = TIMEOUT) -> None:
-    """Wait until a condition is true."""
-    until = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > until:
-            what = describe() if describe else inspect.getsource(condition).strip()
-            pytest.fail(f"this did not become true within {timeout:.0f} s: {what}")
-        time.sleep(0.01)
-
-
-# Below the ports that the system hands out, and apart from those of tests/python. Each process
-# of pytest has a thousand of its own, so that no other test takes a port before the server
-# listens on it.
-_PORTS = itertools.cycle(range(1_000))
-
-
 def free_port() -> int:
-    """Return a free port that no other test gets."""
-    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
-    for number in itertools.islice(_PORTS, 1_000):
-        port = 12_000 + 1_000 * process + number
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    return pytest.fail("none of a thousand ports is free")
+    """Return a free port that no other test gets, and no test in tests/python."""
+    return port_from(10_000)

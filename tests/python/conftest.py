@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import itertools
 import os
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,9 +12,12 @@ import pytest
 from layerfi_auth.testing import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/support"))
+
+from waiting import TIMEOUT, eventually, port_from  # noqa: E402
+
+__all__ = ["TIMEOUT", "eventually"]
 BUSINESS = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
-# Longest wait for anything, in seconds. Only a test that fails waits so long.
-TIMEOUT = 60.0
 
 pytest_plugins = ["pytester"]
 
@@ -48,36 +47,9 @@ def business(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012x}"
 
 
-def eventually(condition, timeout=TIMEOUT):
-    """Wait until a condition is true."""
-    until = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > until:
-            try:
-                source = inspect.getsource(condition).strip()
-            except (OSError, TypeError):
-                source = repr(condition)
-            pytest.fail(f"this did not become true within {timeout:.0f} s: {source}")
-        time.sleep(0.01)
-
-
-# Below the ports that the system hands out, each process of pytest has a thousand of its
-# own. A port of the system could go to another test before the server listens on it.
-_PORTS = itertools.cycle(range(1_000))
-
-
 def free_port() -> int:
     """Return a free port that no other test gets."""
-    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
-    for number in itertools.islice(_PORTS, 1_000):
-        port = 20_000 + 1_000 * process + number
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    return pytest.fail("none of a thousand ports is free")
+    return port_from(20_000)
 
 
 def run_python(code: str, layer: Emulator | None = None, timeout=TIMEOUT, **env: str):
