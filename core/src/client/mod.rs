@@ -9,6 +9,7 @@ pub mod diagnosis;
 pub(crate) mod options;
 mod pending;
 pub(crate) mod reader;
+mod waiting;
 
 use std::fmt;
 use std::future::Future;
@@ -159,7 +160,7 @@ impl Client {
     /// [`token`](Self::token) without a cached one. Boxed, so that the future of a hit
     /// is small.
     #[cold]
-    fn fetch_token(&self) -> Wait<AccessToken> {
+    pub(super) fn fetch_token(&self) -> Wait<AccessToken> {
         let get = |engine: Arc<Engine>, deadline: Deadline| async move {
             engine.access_token(deadline.progress()).await
         };
@@ -431,11 +432,11 @@ impl Client {
     /// As [`token`](Self::token).
     pub async fn renew_token(&self, refused: &AccessToken) -> Result<AccessToken> {
         let refused = refused.clone();
-        self.run(|engine, deadline| async move {
+        let renew = |engine: Arc<Engine>, deadline: Deadline| async move {
             let renewed = engine.renew_access_token(&refused, deadline.progress());
             Ok(renewed.await?.unwrap_or(refused))
-        })
-        .await
+        };
+        pending::run_shared(&self.engine, self.timeout, renew).await
     }
 
     /// Returns another business token than one that a page reports as refused, given as
@@ -455,13 +456,13 @@ impl Client {
         refused: impl Into<Secret>,
     ) -> Result<BusinessToken> {
         let (wanted, refused) = (wanted(business, options), refused.into());
-        self.run(|engine, deadline| async move {
+        let renew = |engine: Arc<Engine>, deadline: Deadline| async move {
             let progress = deadline.progress();
             engine
                 .renew_business_token(&wanted, &refused, progress)
                 .await
-        })
-        .await
+        };
+        pending::run_shared(&self.engine, self.timeout, renew).await
     }
 
     /// Removes the access token from the cache because a server refused it with 401,

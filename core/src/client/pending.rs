@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
+use super::waiting::{GRACE, would_deadlock};
 use crate::deadline::Deadline;
 use crate::engine::runtime::{self, Task, Wait};
 use crate::engine::{Engine, keep_warm};
-use crate::error::{Error, ErrorKind, Result, seconds};
+use crate::error::{Error, Result, seconds};
 
 /// Runs an async call on the engine's thread, until its deadline. The returned
 /// future only waits; dropping it cancels the call, though never a request that
@@ -73,11 +74,7 @@ impl<T: Send + 'static> Pending<T> {
         call: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<Self> {
         if runtime::is_engine_thread() {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "a blocking call on the library's own thread would deadlock",
-                "do not make blocking calls in a log callback or subscriber",
-            ));
+            return Err(would_deadlock());
         }
         let result = Arc::<Place<_>>::default();
         let ending = Ending(Arc::clone(&result));
@@ -93,9 +90,6 @@ impl<T: Send + 'static> Pending<T> {
     /// Waits for at most this long. `None` means that the call is still
     /// running. After the call's deadline it returns an error.
     pub fn wait(&self, at_most: Duration) -> Option<Result<T>> {
-        // The call itself ends at its deadline, with an error that says what it
-        // tried. This limit is for an engine thread that has stopped.
-        const GRACE: Duration = Duration::from_millis(250);
         let left = (self.deadline + GRACE).saturating_duration_since(Instant::now());
         match self.result.take(at_most.min(left)) {
             State::Ended(Some(result)) => Some(result),
@@ -111,7 +105,7 @@ impl<T: Send + 'static> Pending<T> {
     /// Waits for the result.
     ///
     /// # Errors
-    /// The errors of the call, or [`ErrorKind::Timeout`] at its deadline.
+    /// The errors of the call, or [`Timeout`](crate::ErrorKind::Timeout) at its deadline.
     pub fn join(self) -> Result<T> {
         loop {
             if let Some(result) = self.wait(Duration::MAX) {

@@ -22,7 +22,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::cache::Spawn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::resolve;
-use crate::sys::fork::{PerProcess, Stamped};
+use crate::sys::fork::{self, PerProcess, Stamped};
 use crate::sys::{descriptors, threads};
 
 /// The thread of all clients. It runs until the process ends, and sleeps when
@@ -213,6 +213,8 @@ pub(crate) struct Wait<T>(Stamped<BoxFuture<'static, Result<T>>>);
 
 impl<T> Wait<T> {
     pub(crate) fn new(call: BoxFuture<'static, Result<T>>) -> Self {
+        // The first poll would notice it and take the call for one of the parent's.
+        fork::notice();
         Self(Stamped::new(call))
     }
 }
