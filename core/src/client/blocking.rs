@@ -12,7 +12,6 @@ use super::batch::{BatchProgress, BusinessTokens};
 use super::builder::ClientBuilder;
 use super::options::{BatchOptions, BusinessTokenOptions};
 pub use super::pending::Pending;
-
 use super::reader::{BusinessTokenRef, TokenReader, TokenRef};
 #[doc(hidden)]
 pub use super::waiting::Waiting;

@@ -4,11 +4,14 @@ pub(crate) mod batch;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 pub(crate) mod builder;
+mod call;
 #[doc(hidden)]
 pub mod diagnosis;
 pub(crate) mod options;
+#[cfg(feature = "blocking")]
 mod pending;
 pub(crate) mod reader;
+#[cfg(feature = "blocking")]
 mod waiting;
 
 use std::fmt;
@@ -164,7 +167,7 @@ impl Client {
         let get = |engine: Arc<Engine>, deadline: Deadline| async move {
             engine.access_token(deadline.progress()).await
         };
-        pending::run_shared(&self.engine, self.timeout, get)
+        call::run_shared(&self.engine, self.timeout, get)
     }
 
     /// Returns the access token if one is cached, and never waits. `None` means
@@ -283,7 +286,7 @@ impl Client {
             let get = engine.business_token(&wanted, None, deadline.progress());
             Ok(get.await?.value.clone())
         };
-        pending::run_shared(&self.engine, self.timeout, get)
+        call::run_shared(&self.engine, self.timeout, get)
     }
 
     /// Returns a business token if there is one in the cache that meets the options,
@@ -436,7 +439,7 @@ impl Client {
             let renewed = engine.renew_access_token(&refused, deadline.progress());
             Ok(renewed.await?.unwrap_or(refused))
         };
-        pending::run_shared(&self.engine, self.timeout, renew).await
+        call::run_shared(&self.engine, self.timeout, renew).await
     }
 
     /// Returns another business token than one that a page reports as refused, given as
@@ -462,7 +465,7 @@ impl Client {
                 .renew_business_token(&wanted, &refused, progress)
                 .await
         };
-        pending::run_shared(&self.engine, self.timeout, renew).await
+        call::run_shared(&self.engine, self.timeout, renew).await
     }
 
     /// Removes the access token from the cache because a server refused it with 401,
@@ -682,7 +685,7 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        pending::run(&self.engine, self.timeout, call).await
+        call::run(&self.engine, self.timeout, call).await
     }
 }
 

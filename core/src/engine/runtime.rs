@@ -119,6 +119,7 @@ impl BackgroundThread {
         let handle = self.handle.spawn(task);
         Task {
             handle: Some(Stamped::new(handle)),
+            #[cfg(feature = "blocking")]
             thread: self.alive.clone(),
         }
     }
@@ -171,6 +172,7 @@ pub(crate) fn spawn<T: Send + 'static>(
 /// the parent's tasks cannot be reached.
 pub(crate) struct Task<T> {
     handle: Option<Stamped<JoinHandle<T>>>,
+    #[cfg(feature = "blocking")]
     thread: Alive,
 }
 
@@ -185,6 +187,7 @@ impl<T> Task<T> {
     }
 
     /// Error of a task that ended without a result.
+    #[cfg(feature = "blocking")]
     pub(crate) fn lost(&self) -> Error {
         if self.thread.has_ended() {
             thread_ended()
