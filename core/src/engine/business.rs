@@ -187,9 +187,10 @@ impl Engine {
         let is_paced = permit.is_some();
         let first = Mutex::new(permit);
         let first = &first;
-        let endpoints = &self.config.endpoints;
+        let (endpoints, user_agent) = (&self.config.endpoints, &self.config.http.user_agent);
         authorized(self, deadline, is_401, |token| async move {
-            let request = layer_api::mint_request(endpoints, &token, business, session_duration);
+            let request =
+                layer_api::mint_request(endpoints, user_agent, &token, business, session_duration);
             let request = &request;
             let attempt = || async move {
                 let held = lock(first).take();

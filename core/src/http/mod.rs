@@ -21,7 +21,7 @@ use rustls::AlertDescription;
 
 use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, SharedConfig, pools};
 use crate::config::{HttpConfig, ProxyServer};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::message::{Request, Response};
 use crate::secret::SecretBuffer;
@@ -91,9 +91,9 @@ impl Http {
             is_over: false,
         };
         let sent = std::pin::pin!(self.connected_exchange(request, &mut turn));
-        let result = tokio::time::timeout_at(ends.into(), sent).await;
-        silence.is_over = result.is_ok();
-        result.unwrap_or_else(|_| {
+        let result = within(ends, sent).await;
+        silence.is_over = result.is_some();
+        result.unwrap_or_else(|| {
             let waited = began.elapsed().as_secs_f64();
             Err(Error::attempt_timeout(format!(
                 "no complete response from {host} within {waited:.1} s"
@@ -122,9 +122,9 @@ impl Http {
             let (host, size) = (&peer.host, pools().size());
             let waits_for = format!("a connection to {host}, because all {size} are in use");
             deadline.progress().waits_for(&waits_for.into());
-            permit = tokio::time::timeout_at(deadline.at().into(), pools().permit())
+            permit = within(deadline.at(), std::pin::pin!(pools().permit()))
                 .await
-                .map_err(|_| deadline.expired())?;
+                .ok_or_else(|| deadline.expired())?;
             deadline.progress().waits_for(host);
             // It may have been replaced meanwhile.
             pool = self.pool(peer)?;
@@ -275,10 +275,13 @@ impl Http {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
-            .user_agent(&config.user_agent)
+            .user_agent(config.user_agent.clone())
             .no_proxy();
         if protocol != Protocol::Https {
-            builder = builder.http1_only();
+            // By default reqwest keeps a copy of each request, to send it again if a server
+            // refuses it as HTTP/2 allows.
+            let no_copies = reqwest::retry::never().max_retries_per_request(0);
+            builder = builder.http1_only().retry(no_copies);
         }
         if let Some(proxy) = proxy::reqwest_proxy(&config.proxies) {
             builder = builder.proxy(proxy);

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use super::message::{MAX_BODY, Request, Response};
+use super::message::{MAX_BODY, Request, Response, headers};
 use super::token_response::{self, TokenResponse};
 use crate::business_id::BusinessId;
 use crate::environment::Endpoints;
@@ -20,9 +20,13 @@ use crate::url::{host, parse_url};
 use crate::whoami::WhoAmI;
 
 /// Request of `GET /whoami` (Layer's page "Authentication").
-pub(crate) fn whoami_request(endpoints: &Endpoints, token: &AccessToken) -> Request {
+pub(crate) fn whoami_request(
+    endpoints: &Endpoints,
+    user_agent: &HeaderValue,
+    token: &AccessToken,
+) -> Request {
     let url = endpoints.api_path("/whoami");
-    request(endpoints, Method::GET, url, token, Bytes::new())
+    request(endpoints, user_agent, Method::GET, url, token, Bytes::new())
 }
 
 /// Reads the response of `GET /whoami`.
@@ -60,14 +64,16 @@ pub(crate) fn read_whoami(url: &Url, response: &Response) -> Result<WhoAmI> {
 /// business auth token").
 pub(crate) fn mint_request(
     endpoints: &Endpoints,
+    user_agent: &HeaderValue,
     token: &AccessToken,
     business: &BusinessId,
     session_duration: SessionDuration,
 ) -> Request {
-    let path = format!("/v1/businesses/{}/auth-token", business.path_segment());
+    let path = ["/v1/businesses/", &business.path_segment(), "/auth-token"].concat();
     let url = endpoints.api_path(&path);
-    let body = format!(r#"{{"session_duration":{}}}"#, session_duration.as_secs());
-    request(endpoints, Method::POST, url, token, Bytes::from(body))
+    let seconds = session_duration.as_secs().to_string();
+    let body = Bytes::from([r#"{"session_duration":"#, &seconds, "}"].concat());
+    request(endpoints, user_agent, Method::POST, url, token, body)
 }
 
 /// Reads the response of `POST /v1/businesses/{id}/auth-token`.
@@ -87,25 +93,20 @@ pub(crate) fn read_mint<'a>(
 
 fn request(
     endpoints: &Endpoints,
+    user_agent: &HeaderValue,
     method: Method,
     url: Url,
     token: &AccessToken,
     body: Bytes,
 ) -> Request {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::AUTHORIZATION, token.authorization().clone());
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    if !body.is_empty() {
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-    }
+    let peer = &endpoints.api;
+    let authorization = token.authorization().clone();
+    let content = (!body.is_empty()).then_some(("application/json", &body));
     Request {
         method,
         url,
-        peer: endpoints.api.clone(),
-        headers,
+        peer: peer.clone(),
+        headers: headers(peer, user_agent, authorization, content),
         body,
         max_body: MAX_BODY,
         bounded_attempt: true,
@@ -258,6 +259,8 @@ fn remedy(
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
     use crate::secret::Secret;
 

@@ -10,7 +10,7 @@ use super::redact::{repeats, showable};
 use crate::error::Details;
 use crate::retry::parse_retry_after;
 use crate::secret::{Secret, SecretBuffer};
-use crate::url::Peer;
+use crate::url::{Peer, Protocol};
 
 /// Largest response body that this library reads for itself, in bytes. Layer's
 /// have 2 KiB at most.
@@ -32,6 +32,31 @@ pub(crate) struct Request {
     /// The secret in its `Authorization` header. A response may repeat it, so
     /// it must be removed from what is shown of the response.
     pub(crate) secret: Secret,
+}
+
+/// Headers of a request that this library makes for itself. They include those that the
+/// HTTP library would add, for which it would enlarge the table at each attempt.
+pub(crate) fn headers(
+    peer: &Peer,
+    user_agent: &HeaderValue,
+    authorization: HeaderValue,
+    content: Option<(&'static str, &Bytes)>,
+) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(header::AUTHORIZATION, authorization);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::USER_AGENT, user_agent.clone());
+    if let Some((media_type, body)) = content {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+    }
+    // HTTP/2 has a pseudo-header instead.
+    if peer.protocol != Protocol::Https
+        && let Ok(host) = HeaderValue::from_str(&peer.host)
+    {
+        headers.insert(header::HOST, host);
+    }
+    headers
 }
 
 /// Response, read to its end.
