@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::future::{BoxFuture, Either, join_all, pending, select};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -25,7 +26,7 @@ use crate::error::{Details, Error, Result};
 use crate::protocol::message::Response;
 use crate::protocol::oauth;
 use crate::retry::{self, RetryPolicy};
-use crate::secret::{Secret, SecretBuffer};
+use crate::secret::Secret;
 use crate::stats::{Counters, Event as Counted};
 use crate::store::fetch::{Kind, SharedCache, SharedFetch, Wanted};
 use crate::store::memory::{MemoryClient, MemoryStore};
@@ -251,7 +252,7 @@ impl Endpoint {
         Response {
             status: StatusCode::from_u16(status).unwrap_or_default(),
             headers,
-            body: SecretBuffer::from(body.as_bytes()),
+            body: Bytes::copy_from_slice(body.as_bytes()),
             secret: self.credentials.client_secret().clone(),
             authorization: None,
         }
