@@ -690,8 +690,7 @@ impl Client {
 }
 
 fn api_response(received: Response) -> http::Response<Bytes> {
-    let body = Bytes::from(received.body.into_vec());
-    let mut response = http::Response::new(body);
+    let mut response = http::Response::new(received.body);
     *response.status_mut() = received.status;
     *response.headers_mut() = received.headers;
     response

@@ -9,7 +9,7 @@ use url::Url;
 use super::redact::{repeats, showable};
 use crate::error::Details;
 use crate::retry::parse_retry_after;
-use crate::secret::{Secret, SecretBuffer};
+use crate::secret::Secret;
 use crate::url::{Peer, Protocol};
 
 /// Largest response body that this library reads for itself, in bytes. Layer's
@@ -42,7 +42,8 @@ pub(crate) fn headers(
     authorization: HeaderValue,
     content: Option<(&'static str, &Bytes)>,
 ) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(6);
+    // One more than there are: the HTTP library asks for the place of another.
+    let mut headers = HeaderMap::with_capacity(7);
     headers.insert(header::AUTHORIZATION, authorization);
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::USER_AGENT, user_agent.clone());
@@ -63,8 +64,7 @@ pub(crate) fn headers(
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Wiped when dropped, because it may contain a token.
-    pub(crate) body: SecretBuffer,
+    pub(crate) body: Bytes,
     /// The secret or token of the request, and the header value that held it.
     pub(crate) secret: Secret,
     pub(crate) authorization: Option<HeaderValue>,
@@ -151,7 +151,7 @@ mod tests {
             let response = Response {
                 status: StatusCode::UNAUTHORIZED,
                 headers,
-                body: SecretBuffer::default(),
+                body: Bytes::new(),
                 secret: Secret::new("opensesameopensesame"),
                 authorization: HeaderValue::from_str(&format!("Basic {BASIC}")).ok(),
             };
