@@ -30,6 +30,7 @@ __all__ = [
     "Stats",
     "WhoAmI",
     "__version__",
+    "add_hit_methods",
     "run_command",
     "shut_down",
 ]
@@ -668,4 +669,5 @@ class Emulator:
     def _log(self, after: int) -> str: ...
 
 def run_command(arguments: Sequence[str]) -> int: ...
+def add_hit_methods(client_class: type[Client], /) -> None: ...
 def shut_down() -> None: ...

@@ -11,7 +11,7 @@
 use std::ffi::{CString, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::panic::PanicException;
@@ -238,20 +238,26 @@ fn find_business_token(
     Ok(object.transpose()?.map(Py::into_any))
 }
 
-/// Puts the methods of this file in front of those of PyO3.
-pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
-    let class = ClientBase::type_object(py);
-    install_one::<Token>(&class)?;
-    install_one::<Authorization>(&class)?;
-    install_one::<CachedToken>(&class)?;
-    install_one::<CachedAuthorization>(&class)?;
-    install_one::<BusinessToken>(&class)?;
-    install_one::<CachedBusinessToken>(&class)
+/// Adds the methods of this file to `layerfi_auth.Client`. They are methods of that class
+/// and not of its base, because the interpreter has a fast way only for methods of an
+/// object's own class.
+#[pyfunction]
+#[pyo3(signature = (client_class, /))]
+pub(crate) fn add_hit_methods(client_class: &Bound<'_, PyType>) -> PyResult<()> {
+    if !client_class.is_subclass_of::<ClientBase>()? {
+        return Err(PyTypeError::new_err("not a class of clients"));
+    }
+    add::<Token>(client_class)?;
+    add::<Authorization>(client_class)?;
+    add::<CachedToken>(client_class)?;
+    add::<CachedAuthorization>(client_class)?;
+    add::<BusinessToken>(client_class)?;
+    add::<CachedBusinessToken>(client_class)
 }
 
-fn install_one<M: HitMethod>(class: &Bound<'_, PyType>) -> PyResult<()> {
+fn add<M: HitMethod>(class: &Bound<'_, PyType>) -> PyResult<()> {
     let py = class.py();
-    let original = class.getattr(M::NAME)?;
+    let original = ClientBase::type_object(py).getattr(M::NAME)?;
     let signature: String = original.getattr("__text_signature__")?.extract()?;
     let doc: Option<String> = original.getattr("__doc__")?.extract()?;
     // The interpreter takes the signature from the documentation.
