@@ -633,10 +633,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    #[inline]
     pub fn business_id(&self, id: &str) -> Result<BusinessId> {
-        match id.parse() {
-            Err(_) if self.engine.config.allow_opaque_business_ids => BusinessId::opaque(id),
-            result => result,
+        match BusinessId::parse_uuid(id) {
+            Some(id) => Ok(id),
+            None if self.engine.config.allow_opaque_business_ids => BusinessId::opaque(id),
+            None => id.parse(),
         }
     }
 
