@@ -29,6 +29,7 @@ use crate::cache::{Context, Keyed, Slot};
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::environment::Environment;
+use crate::error::Result;
 use crate::http::Http;
 use crate::protocol::message::Request;
 use crate::rate_limit::RateLimiter;
@@ -89,5 +90,10 @@ impl Engine {
             warm_in: AtomicU32::new(0),
             config,
         }
+    }
+
+    /// Fails if a call on this thread would wait for itself.
+    pub(crate) fn check_may_wait(&self) -> Result<()> {
+        self.credentials.check_may_wait()
     }
 }
