@@ -1,7 +1,7 @@
 //! Tests of the slot with a model checker, which runs the real code in
 //! thousands of schedules.
 //!
-//! `make model`, or `RUSTFLAGS="--cfg shuttle" cargo test -p layerfi-auth model`.
+//! `make model`, or `RUSTFLAGS="--cfg shuttle" cargo test -p layerfi-auth --lib model`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
