@@ -126,7 +126,7 @@ pub(crate) struct Endpoints {
     pub(crate) auth_url: Url,
     pub(crate) scope: String,
     /// `api_url`, parsed.
-    base: Url,
+    pub(crate) base: Url,
     /// Server of `api_url`.
     pub(crate) api: Peer,
     /// Server of `auth_url`.

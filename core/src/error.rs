@@ -323,6 +323,25 @@ impl Error {
         is_retryable(self.kind(), &self.0.details)
     }
 
+    /// Whether each further business of a batch would fail in the same way, so that it is
+    /// better to end the batch: the reason is the client's settings or credentials.
+    #[must_use]
+    pub fn ends_batch(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Config
+            | ErrorKind::Credentials
+            | ErrorKind::OAuth
+            | ErrorKind::Tls
+            | ErrorKind::Internal => true,
+            ErrorKind::InvalidArgument
+            | ErrorKind::Transport
+            | ErrorKind::Timeout
+            | ErrorKind::Api
+            | ErrorKind::RateLimited
+            | ErrorKind::Protocol => false,
+        }
+    }
+
     /// HTTP status of the response, if there was one. For a call that timed
     /// out, the status of its last attempt.
     #[must_use]
@@ -534,6 +553,16 @@ mod tests {
                 "{kind} {status:?}"
             );
         }
+    }
+
+    #[test]
+    fn only_failures_of_the_client_end_a_batch() {
+        let ends: Vec<_> = ErrorKind::ALL
+            .into_iter()
+            .filter(|kind| Error::new(*kind, "x", "").ends_batch())
+            .map(ErrorKind::as_str)
+            .collect();
+        assert_eq!(ends, ["config", "credentials", "tls", "oauth", "internal"]);
     }
 
     #[test]

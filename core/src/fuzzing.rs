@@ -232,12 +232,14 @@ pub fn business_id(id: &[u8]) {
 
 /// PEM text of certificate authorities.
 pub fn ca_pem(pem: &[u8]) {
-    let strict = std::str::from_utf8(pem).ok().and_then(trust::strict_pem);
+    let strict = std::str::from_utf8(pem)
+        .ok()
+        .and_then(trust::pem::strict_pem);
     if let Some(strict) = strict {
         let by_library: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         assert_eq!(Some(strict), by_library.ok(), "the bundle's parser differs");
     }
-    match trust::parse_ca(pem, "ca_file") {
+    match trust::pem::parse_ca(pem, "ca_file") {
         Ok(certificates) => assert!(!certificates.is_empty()),
         Err(error) => check(&error),
     }

@@ -28,6 +28,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod allowed_origins;
 mod business_id;
 mod cache;
 mod client;
@@ -70,6 +71,7 @@ pub mod reexports {
     pub use futures_util::stream::Stream;
 }
 
+pub use allowed_origins::AllowedOrigins;
 pub use business_id::BusinessId;
 pub use client::Client;
 pub use client::batch::{BatchProgress, BusinessTokens};

@@ -145,6 +145,10 @@ macro_rules! bearer_methods {
             };
             bearer.token.equals(token.as_bytes())
         }
+
+        pub(crate) fn shared_secret(&self) -> Secret {
+            self.$bearer().token.clone()
+        }
     };
 }
 
@@ -171,10 +175,6 @@ impl AccessToken {
     }
 
     bearer_methods!(bearer);
-
-    pub(crate) fn shared_secret(&self) -> Secret {
-        self.0.token.clone()
-    }
 }
 
 /// Whether both are the same token.

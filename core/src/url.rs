@@ -132,6 +132,27 @@ pub(crate) fn parse_url(text: &str) -> std::result::Result<Url, &'static str> {
     Url::parse(text).map_err(|_| "its host or port is not valid")
 }
 
+/// Parses the URL of a request to which a token may be added. `None` also for a user name, and
+/// for a character that HTTP clients read in different ways: with a backslash in it, a URL
+/// names one host for one of them and another host for another.
+pub(crate) fn parse_request_url(text: &str) -> Option<Url> {
+    let is_ambiguous = |b: u8| b == b'\\' || b.is_ascii_control();
+    if text.bytes().any(is_ambiguous) {
+        return None;
+    }
+    let url = parse_url(text).ok()?;
+    (url.username().is_empty() && url.password().is_none()).then_some(url)
+}
+
+/// Whether a URL has the scheme, host and port of another, and a path below that one's.
+pub(crate) fn is_below(url: &Url, base: &Url) -> bool {
+    let below = url.path().strip_prefix(base.path().trim_end_matches('/'));
+    url.scheme() == base.scheme()
+        && url.host() == base.host()
+        && url.port_or_known_default() == base.port_or_known_default()
+        && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Whether a URL names this machine. Names other than `localhost` are not
 /// resolved: their address can change between the check and the call.
 fn is_loopback(url: &Url) -> bool {

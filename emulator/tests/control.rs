@@ -159,17 +159,17 @@ fn clock_tokens_and_secrets_can_be_changed() {
     assert_eq!(
         command(&layer, "GET", "/credentials", ""),
         json!({"clients": [{"client_id": ID, "client_secret": "new"}]}),
-        "the new secret must be told"
+        "the new secret must be shown"
     );
     assert_eq!(
         layer.client_secret(ID).as_deref(),
         Some("new"),
-        "the handle must tell the new secret"
+        "the handle must have the new secret"
     );
 }
 
 #[test]
-fn secret_that_was_given_at_start_is_not_told() {
+fn secret_that_was_given_at_start_is_not_shown() {
     let layer = start(Emulator::builder().client("a", "s3cr3t"));
     let credentials = command(&layer, "GET", "/credentials", "");
     assert_eq!(
@@ -180,7 +180,7 @@ fn secret_that_was_given_at_start_is_not_told() {
     let public = command(&start(Emulator::builder()), "GET", "/credentials", "");
     assert_eq!(
         public["clients"][0]["client_secret"], SECRET,
-        "the public secret must be told"
+        "the public secret must be shown"
     );
 }
 

@@ -20,6 +20,7 @@ from layerfi_auth.exceptions import LayerAuthError
 
 __all__ = [
     "AccessToken",
+    "AllowedOrigins",
     "Batch",
     "BusinessToken",
     "Client",
@@ -347,6 +348,12 @@ class ProviderAnswer:
     def begin(self, thread: int) -> None: ...
     def take(self, pair: object) -> None: ...
     def fail(self, error: BaseException) -> None: ...
+
+@final
+class AllowedOrigins:
+    def __new__(cls, api_url: str, origins: Iterable[str]) -> Self: ...
+    def allows(self, url: str) -> bool: ...
+    def check(self, url: str) -> None: ...
 
 @final
 class AccessToken:

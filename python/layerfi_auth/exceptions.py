@@ -137,7 +137,7 @@ class OAuthError(LayerAuthError):
 
 
 class ApiError(LayerAuthError):
-    """The Layer API refused the request, or the token endpoint without an OAuth error code.
+    """The Layer API returned an error, or the token endpoint returned one without OAuth code.
 
     See ``http_status`` and ``error_enum``.
     """

@@ -16,6 +16,7 @@ mod hit_methods;
 mod lifecycle;
 mod logging;
 mod options;
+mod origins;
 mod pending;
 mod provider;
 mod references;
@@ -45,6 +46,8 @@ mod native {
     use crate::emulator::EmulatorBase;
     #[pymodule_export]
     use crate::lifecycle::shut_down;
+    #[pymodule_export]
+    use crate::origins::AllowedOrigins;
     #[pymodule_export]
     use crate::pending::PendingCall;
     #[pymodule_export]

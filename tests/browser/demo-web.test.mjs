@@ -57,7 +57,7 @@ test('b29_demo_page_shows_figures_and_nothing_of_the_renewals', async () => {
     assert.equal(await page.evaluate(() => window.scrollY), 300)
     assert.equal((await demo.calls()).length, before, 'a renewal made components fetch again')
 
-    // The components go on with the living token.
+    // The components go on with the current token.
     await page.getByText('Categorized', { exact: true }).first().click()
     const calls = await demo.quiet(before)
     assert.notEqual(

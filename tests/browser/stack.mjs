@@ -83,12 +83,12 @@ export class Stack {
     return entries.filter(({ endpoint }) => ['business', 'business_data'].includes(endpoint))
   }
 
-  /** Fails if a page has sent a call without a living token of this backend. */
+  /** Fails if a page has sent a call without a valid token of this backend. */
   async assertNoDeadCalls(opened) {
     const left = await opened.run(() => app.sent.map((milliseconds) => milliseconds ?? NaN))
     assert.ok(left.length > 0, 'the page sent no API call')
     const dead = left.filter((milliseconds) => !(milliseconds > 0))
-    assert.equal(dead.length, 0, `of ${left.length} calls with a dead token`)
+    assert.equal(dead.length, 0, `of ${left.length} calls with an expired token`)
     const calls = await this.calls()
     // After the calls, because the page may go on with a newer token.
     const { fingerprints } = await this.backend()

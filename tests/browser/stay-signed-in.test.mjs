@@ -80,7 +80,7 @@ describe('a page with a token that is renewed', { concurrency: 4 }, () => {
     assert.equal(await opened.run(() => window.scrollY), 150)
     assert.ok(await opened.page.$('section[data-same]'), 'the components were mounted anew')
     assert.deepEqual(await opened.run(() => app.errors), [])
-    // The components go on with the living token.
+    // The components go on with the current token.
     await opened.run(() => app.show(['ProfitAndLoss']))
     const calls = await until('new calls', async () => {
       const all = await stack.quiet()

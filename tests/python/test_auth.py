@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.server
 import io
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_type_hints
@@ -15,8 +16,9 @@ import httpx2
 import pytest
 import requests
 
-from conftest import BUSINESS, TIMEOUT, run_python
-from layerfi_auth import Client, InvalidArgumentError
+from conftest import BUSINESS, ROOT, TIMEOUT, run_python
+from layerfi_auth import Client, ConfigError, InvalidArgumentError
+from layerfi_auth._native import AllowedOrigins
 from layerfi_auth.auth import Httpx2Auth, HttpxAuth, RequestsAuth, aiohttp_middleware
 
 PATH = f"/v1/businesses/{BUSINESS}/auth-token"
@@ -211,6 +213,22 @@ def test_b19_token_is_not_sent_to_other_origins(client, send, other_server):
             send(client, "GET", other_server.url)
         assert caught.value.field == "url"
     assert set(other_server.received) <= {None}
+
+
+def test_b19_only_urls_below_an_allowed_one_get_the_token():
+    table = json.loads((ROOT / "tests/allowed_origins/cases.json").read_text())
+    origins = AllowedOrigins(table["api_url"], table["added"])
+    for case in table["urls"]:
+        assert origins.allows(case["url"]) is case["is_allowed"], case["url"]
+        if case["is_allowed"]:
+            origins.check(case["url"])
+        else:
+            with pytest.raises(InvalidArgumentError, match="is not below https://gateway"):
+                origins.check(case["url"])
+    for text in table["not_origins"]:
+        with pytest.raises(ConfigError, match=r"^origins\[1\] is not a URL") as caught:
+            AllowedOrigins(table["api_url"], ["https://one.example", text])
+        assert caught.value.field == "origins", text
 
 
 @every_library

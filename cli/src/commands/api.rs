@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Read};
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
-use layerfi_auth::{BusinessTokenOptions, Client, diagnosis};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use layerfi_auth::Client;
 use serde_json::{Map, Value, json};
 
 use crate::args::{ApiArgs, SettingsArgs};
@@ -122,19 +122,8 @@ async fn send(
         return Ok(client.execute(request).await?);
     };
     let business = client.business_id(business)?;
-    let options = BusinessTokenOptions::from(args.session_duration);
-    let token = client.business_token_with(&business, options).await?;
-    let response = diagnosis::execute_with(client, &token, request.clone()).await?;
-    if response.status() != StatusCode::UNAUTHORIZED {
-        return Ok(response);
-    }
-    let renewed = client
-        .renew_business_token(&business, options, token.secret())
-        .await?;
-    if renewed == token {
-        return Ok(response);
-    }
-    Ok(diagnosis::execute_with(client, &renewed, request).await?)
+    let response = client.execute_for_business(&business, args.session_duration, request);
+    Ok(response.await?)
 }
 
 /// The status and the headers, as `--include` prints them.

@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::session_duration::SessionDuration;
 use crate::stats::Stats;
+use crate::sys::queue::{Received, queue};
 use crate::sys::{fork, threads};
 use crate::token::{AccessToken, BusinessToken};
 use crate::whoami::WhoAmI;
@@ -158,7 +159,16 @@ impl Client {
         options: BusinessTokenOptions,
         refused: impl Into<Secret>,
     ) -> Result<BusinessToken> {
-        let (business, refused) = (business.clone(), refused.into());
+        self.renew_refused_business_token(business.clone(), options, refused.into())
+    }
+
+    /// Not generic, so that it is compiled once and not in each crate that calls it.
+    fn renew_refused_business_token(
+        &self,
+        business: BusinessId,
+        options: BusinessTokenOptions,
+        refused: Secret,
+    ) -> Result<BusinessToken> {
         self.run(|client| async move {
             client
                 .renew_business_token(&business, options, refused)
@@ -279,12 +289,12 @@ impl Client {
         &self,
         businesses: impl IntoIterator<Item = BusinessId>,
         options: BatchOptions,
-        progress: impl FnMut(BatchProgress) -> bool,
+        mut progress: impl FnMut(BatchProgress) -> bool,
     ) -> Vec<Result<BusinessToken>> {
         collect(
             self.client.business_tokens_with(businesses, options),
             self.client.timeout(),
-            progress,
+            &mut progress,
         )
     }
 
@@ -294,10 +304,10 @@ impl Client {
         &self,
         ids: impl IntoIterator<Item = impl Into<String>>,
         options: BatchOptions,
-        progress: impl FnMut(BatchProgress) -> bool,
+        mut progress: impl FnMut(BatchProgress) -> bool,
     ) -> Vec<Result<BusinessToken>> {
         let batch = self.client.business_tokens_for_ids(ids, options);
-        collect(batch, self.client.timeout(), progress)
+        collect(batch, self.client.timeout(), &mut progress)
     }
 
     /// As [`crate::Client::invalidate`].
@@ -321,6 +331,23 @@ impl Client {
     /// As [`crate::Client::execute`].
     pub fn execute(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>> {
         self.run(|client| async move { client.execute(request).await })
+    }
+
+    /// As [`crate::Client::execute_for_business`].
+    ///
+    /// # Errors
+    /// As [`crate::Client::execute_for_business`].
+    pub fn execute_for_business(
+        &self,
+        business: &BusinessId,
+        options: impl Into<BusinessTokenOptions>,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>> {
+        let (business, options) = (business.clone(), options.into());
+        self.run(|client| async move {
+            let sent = client.execute_for_business(&business, options, request);
+            sent.await
+        })
     }
 
     /// As [`crate::Client::get`].
@@ -382,16 +409,14 @@ impl Client {
 fn collect(
     mut stream: BusinessTokens,
     timeout: Duration,
-    mut progress: impl FnMut(BatchProgress) -> bool,
+    progress: &mut dyn FnMut(BatchProgress) -> bool,
 ) -> Vec<Result<BusinessToken>> {
-    use std::sync::mpsc::{RecvTimeoutError, channel};
-
     let silence = timeout + 2 * PROGRESS_INTERVAL;
     let count = stream.progress().total;
     let progress_of_batch = stream.observer();
     let stop = stream.stopper();
     let mut results = Vec::with_capacity(count);
-    let (sender, receiver) = channel();
+    let (sender, receiver) = queue();
     let task = runtime::spawn(async move {
         loop {
             // Sent without a result as well, so that the caller knows that the
@@ -401,7 +426,7 @@ fn collect(
                 Ok(None) => return,
                 Err(_) => None,
             };
-            if sender.send(message).is_err() {
+            if !sender.send(message) {
                 return;
             }
         }
@@ -416,14 +441,14 @@ fn collect(
         Ok(_task) => {
             let mut last_message = Instant::now();
             loop {
-                match receiver.recv_timeout(PROGRESS_INTERVAL) {
-                    Ok(message) => {
+                match receiver.receive(PROGRESS_INTERVAL) {
+                    Received::Message(message) => {
                         results.extend(message);
                         last_message = Instant::now();
                     }
-                    Err(RecvTimeoutError::Timeout) if last_message.elapsed() > silence => break,
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => break,
+                    Received::TimedOut if last_message.elapsed() > silence => break,
+                    Received::TimedOut => {}
+                    Received::Closed => break,
                 }
                 if !progress(progress_of_batch()) {
                     // The task below is only cancelled when its thread gets to it.

@@ -1,24 +1,19 @@
-//! For the command only, and not part of the API. For `doctor`: the proxy, the
-//! certificates and the shared cache of a client, and the engine's explanations, so that
-//! both always agree. For `api --business`: a request with a business token.
+//! For the command `doctor` only, and not part of the API: the proxy, the certificates and
+//! the shared cache of a client, and the engine's explanations, so that both always agree.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header;
 use rustls::RootCertStore;
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
-use crate::client::{Client, api_response};
+use crate::client::Client;
 use crate::config::{Config, ProxyServer};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{tls_error, tunnel};
-use crate::secret::Secret;
 use crate::setting_names::FromVariables;
-use crate::token::BusinessToken;
 use crate::trust::Roots;
 #[cfg(feature = "redis")]
 use crate::{
@@ -125,26 +120,6 @@ pub fn without_shared_cache(client: &Client) -> Client {
         engine: Arc::new(Engine::new(config)),
         timeout: client.timeout,
     }
-}
-
-/// Sends a request to the Layer API as [`Client::execute`] does, but with a business
-/// token in its header. A 401 is returned.
-///
-/// # Errors
-/// As [`Client::execute`].
-pub async fn execute_with(
-    client: &Client,
-    token: &BusinessToken,
-    request: http::Request<Bytes>,
-) -> Result<http::Response<Bytes>> {
-    let mut request = client.api_request(request)?;
-    let authorization = token.authorization().clone();
-    request.headers.insert(header::AUTHORIZATION, authorization);
-    request.secret = Secret::new(token.secret());
-    let received = client
-        .run(|engine, deadline| async move { engine.send_as_is(&request, &deadline).await })
-        .await?;
-    Ok(api_response(received))
 }
 
 /// What a check of the shared cache found. Fields that the server does not tell are

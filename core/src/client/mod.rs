@@ -25,7 +25,7 @@ use self::options::{BatchOptions, BusinessTokenOptions};
 use self::reader::{BusinessTokenRef, TokenReader, TokenRef};
 use crate::business_id::BusinessId;
 use crate::deadline::{Deadline, MAX_TIMEOUT};
-use crate::engine::business::Wanted;
+use crate::engine::business::{OfBusiness, Wanted};
 use crate::engine::runtime::Wait;
 use crate::engine::{Engine, keep_warm};
 use crate::environment::Environment;
@@ -37,7 +37,7 @@ use crate::session_duration::SessionDuration;
 use crate::stats::Stats;
 use crate::sys::fork;
 use crate::token::{AccessToken, BusinessToken};
-use crate::url::parse_url;
+use crate::url::{is_below, parse_request_url};
 use crate::whoami::WhoAmI;
 
 /// Largest response that [`Client::execute`] accepts, in bytes.
@@ -516,7 +516,48 @@ impl Client {
     pub async fn execute(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>> {
         let request = self.api_request(request)?;
         let received = self
-            .run(|engine, deadline| async move { engine.execute(request, &deadline).await })
+            .run(
+                |engine, deadline| async move { engine.execute(&engine, request, &deadline).await },
+            )
+            .await?;
+        Ok(api_response(received))
+    }
+
+    /// Sends a request as [`execute`](Self::execute) does, but with a business token: it
+    /// can read this business only. The token comes from the cache, or is minted.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: layerfi_auth::Client) -> Result<(), layerfi_auth::Error> {
+    /// use layerfi_auth::{BusinessTokenOptions, reexports::http};
+    ///
+    /// let business = client.business_id("3fa85f64-5717-4562-b3fc-2c963f66afa6")?;
+    /// let path = format!("/v1/businesses/{business}/invoices");
+    /// let request = http::Request::get(path).body("".into()).unwrap();
+    /// let options = BusinessTokenOptions::default();
+    /// let answer = client.execute_for_business(&business, options, request).await?;
+    /// println!("{}", answer.status());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`business_token`](Self::business_token) and [`execute`](Self::execute).
+    pub async fn execute_for_business(
+        &self,
+        business: &BusinessId,
+        options: impl Into<BusinessTokenOptions>,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>> {
+        let (wanted, request) = (wanted(business, options.into()), self.api_request(request)?);
+        let received = self
+            .run(|engine, deadline| async move {
+                let source = OfBusiness {
+                    engine: &engine,
+                    wanted: &wanted,
+                };
+                engine.execute(&source, request, &deadline).await
+            })
             .await?;
         Ok(api_response(received))
     }
@@ -571,20 +612,10 @@ impl Client {
         let url = if uri.authority().is_none() {
             layer_api::api_url(endpoints, path).ok()
         } else {
-            parse_url(&uri.to_string()).ok()
+            parse_request_url(&uri.to_string())
         };
-        let api = layer_api::api_url(endpoints, "")?;
-        // The same origin, and below the same path.
-        url.filter(|url| {
-            url.origin() == api.origin()
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url
-                    .path()
-                    .strip_prefix(api.path().trim_end_matches('/'))
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
-        .ok_or_else(|| {
+        let url = url.filter(|url| is_below(url, &endpoints.base));
+        url.ok_or_else(|| {
             Error::invalid_argument(
                 "uri",
                 format!("uri is not a URL of {}", endpoints.api_url),

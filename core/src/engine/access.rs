@@ -1,5 +1,6 @@
 //! Slot of the access token.
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use futures_util::TryFutureExt as _;
 use futures_util::future::BoxFuture;
 use tracing::Instrument as _;
 
+use super::exchange::{TokenSource, authorize};
 use super::{Engine, keep_warm};
 #[cfg(feature = "redis")]
 use crate::cache::Failed;
@@ -22,6 +24,27 @@ use crate::protocol::message::Request;
 use crate::protocol::oauth;
 use crate::stats::Event;
 use crate::token::{AccessToken, Life};
+
+/// The access token.
+impl TokenSource for Arc<Engine> {
+    type Token = AccessToken;
+
+    fn token(&self, progress: &Progress) -> impl Future<Output = Result<AccessToken>> + Send {
+        self.access_token(progress)
+    }
+
+    fn renewed(
+        &self,
+        refused: &AccessToken,
+        progress: &Progress,
+    ) -> impl Future<Output = Result<Option<AccessToken>>> + Send {
+        self.renew_access_token(refused, progress)
+    }
+
+    fn authorize(request: &mut Request, token: &AccessToken) {
+        authorize(request, token.authorization(), token.shared_secret());
+    }
+}
 
 impl Engine {
     /// Access token, from the cache or from the fetch that all callers share.

@@ -8,13 +8,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::Engine;
-use super::exchange::is_401;
+use super::exchange::{TokenSource, authorize, authorized, is_401};
 use super::key::{Key, KeyRef};
 use crate::business_id::BusinessId;
 use crate::cache::{Borrowed, Entry, Failed, FetchParams, Fetched, Outcome, Source};
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::layer_api;
+use crate::protocol::message::Request;
 use crate::rate_limit::Permit;
 use crate::secret::Secret;
 use crate::session_duration::SessionDuration;
@@ -28,6 +29,37 @@ pub(crate) struct Wanted {
     pub(crate) business: BusinessId,
     pub(crate) session_duration: SessionDuration,
     pub(crate) min_remaining: Option<Duration>,
+}
+
+/// The business tokens of one business.
+pub(crate) struct OfBusiness<'a> {
+    pub(crate) engine: &'a Arc<Engine>,
+    pub(crate) wanted: &'a Wanted,
+}
+
+impl TokenSource for OfBusiness<'_> {
+    type Token = BusinessToken;
+
+    async fn token(&self, progress: &Progress) -> Result<BusinessToken> {
+        let token = self.engine.business_token(self.wanted, None, progress);
+        Ok(token.await?.value.clone())
+    }
+
+    async fn renewed(
+        &self,
+        refused: &BusinessToken,
+        progress: &Progress,
+    ) -> Result<Option<BusinessToken>> {
+        let secret = refused.shared_secret();
+        let renewed = self
+            .engine
+            .renew_business_token(self.wanted, &secret, progress);
+        renewed.await.map(Some)
+    }
+
+    fn authorize(request: &mut Request, token: &BusinessToken) {
+        authorize(request, token.authorization(), token.shared_secret());
+    }
 }
 
 impl Engine {
@@ -156,7 +188,7 @@ impl Engine {
         let first = Mutex::new(permit);
         let first = &first;
         let endpoints = &self.config.endpoints;
-        self.authorized(deadline, is_401, |token| async move {
+        authorized(self, deadline, is_401, |token| async move {
             let request = layer_api::mint_request(endpoints, &token, business, session_duration);
             let request = &request;
             let attempt = || async move {

@@ -5,47 +5,71 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryFutureExt as _;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use super::Engine;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, Result};
 use crate::protocol::layer_api;
 use crate::protocol::message::{Request, Response};
 use crate::retry::{self, RetryPolicy};
+use crate::secret::Secret;
 use crate::stats::Event;
-use crate::token::AccessToken;
 use crate::whoami::WhoAmI;
 
-impl Engine {
-    /// Runs an API call with the access token. On 401 it gets a new token and
-    /// repeats the call once. If that gets 401 too, or there is no other token, the
-    /// 401 is the result. Other calls never wait for the new token: the API may
-    /// refuse this call only.
-    pub(super) async fn authorized<T, F>(
-        self: &Arc<Self>,
-        deadline: &Deadline,
-        is_unauthorized: impl Fn(&Result<T>) -> bool,
-        mut call: impl FnMut(AccessToken) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = Result<T>>,
-    {
-        let mut token = self.access_token(deadline.progress()).await?;
-        let mut is_first = true;
-        loop {
-            let result = call(token.clone()).await;
-            if !is_first || !is_unauthorized(&result) {
-                return result;
-            }
-            is_first = false;
-            match self.renew_access_token(&token, deadline.progress()).await? {
-                Some(fresh) if fresh != token => token = fresh,
-                _ => return result,
-            }
+/// Where the token of a call comes from, and another one if the API refuses it.
+pub(crate) trait TokenSource {
+    type Token: Clone + PartialEq;
+
+    fn token(&self, progress: &Progress) -> impl Future<Output = Result<Self::Token>> + Send;
+
+    /// Another token than the refused one; `None` if there is no other.
+    fn renewed(
+        &self,
+        refused: &Self::Token,
+        progress: &Progress,
+    ) -> impl Future<Output = Result<Option<Self::Token>>> + Send;
+
+    /// Puts the token into a request.
+    fn authorize(request: &mut Request, token: &Self::Token);
+}
+
+/// Runs an API call with a token. On 401 it gets a new token and repeats the call
+/// once. If that gets 401 too, or there is no other token, the 401 is the result.
+/// Other calls never wait for the new token: the API may refuse this call only.
+pub(super) async fn authorized<S, T, F>(
+    source: &S,
+    deadline: &Deadline,
+    is_unauthorized: impl Fn(&Result<T>) -> bool,
+    mut call: impl FnMut(S::Token) -> F,
+) -> Result<T>
+where
+    S: TokenSource,
+    F: Future<Output = Result<T>>,
+{
+    let mut token = source.token(deadline.progress()).await?;
+    let mut is_first = true;
+    loop {
+        let result = call(token.clone()).await;
+        if !is_first || !is_unauthorized(&result) {
+            return result;
+        }
+        is_first = false;
+        match source.renewed(&token, deadline.progress()).await? {
+            Some(fresh) if fresh != token => token = fresh,
+            _ => return result,
         }
     }
+}
 
+/// Puts a token into a request.
+pub(super) fn authorize(request: &mut Request, authorization: &HeaderValue, secret: Secret) {
+    let header = authorization.clone();
+    request.headers.insert(header::AUTHORIZATION, header);
+    request.secret = secret;
+}
+
+impl Engine {
     /// Runs `attempt` with retries.
     pub(super) async fn retrying<T, F>(
         &self,
@@ -75,7 +99,7 @@ impl Engine {
     /// Calls `GET /whoami`.
     #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all)]
     pub(crate) async fn whoami(self: &Arc<Self>, deadline: &Deadline) -> Result<WhoAmI> {
-        self.authorized(deadline, is_401, |token| async move {
+        authorized(self, deadline, is_401, |token| async move {
             let request = layer_api::whoami_request(&self.config.endpoints, &token);
             let attempt = || async {
                 let response = self.http.send(&request, deadline).await?;
@@ -86,11 +110,12 @@ impl Engine {
         .await
     }
 
-    /// Sends a request of the user with the access token. A response with any
-    /// status is returned; after 401 there is one retry.
+    /// Sends a request of the user with a token. A response with any status is
+    /// returned; after 401 there is one retry.
     #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all, fields(method = %request.method, path = request.url.path()))]
-    pub(crate) async fn execute(
-        self: &Arc<Self>,
+    pub(crate) async fn execute<S: TokenSource>(
+        &self,
+        source: &S,
         request: Request,
         deadline: &Deadline,
     ) -> Result<Response> {
@@ -99,25 +124,16 @@ impl Engine {
                 .as_ref()
                 .is_ok_and(|response| response.status == StatusCode::UNAUTHORIZED)
         };
-        let send = |token: AccessToken| {
+        let send = |token: S::Token| {
             let mut request = request.clone();
-            let authorization = token.authorization().clone();
-            request.headers.insert(header::AUTHORIZATION, authorization);
-            request.secret = token.shared_secret();
-            async move { self.send_as_is(&request, deadline).await }
+            S::authorize(&mut request, &token);
+            async move {
+                let sent = self.http.send(&request, deadline).await;
+                sent.map_err(|error| error.naming(self.config.variables))
+                    .inspect_err(|error| deadline.progress().failed(error))
+            }
         };
-        self.authorized(deadline, is_unauthorized, send).await
-    }
-
-    /// Sends a request of the user once, with the headers that it has.
-    pub(crate) async fn send_as_is(
-        &self,
-        request: &Request,
-        deadline: &Deadline,
-    ) -> Result<Response> {
-        let sent = self.http.send(request, deadline).await;
-        sent.map_err(|error| error.naming(self.config.variables))
-            .inspect_err(|error| deadline.progress().failed(error))
+        authorized(source, deadline, is_unauthorized, send).await
     }
 }
 

@@ -46,7 +46,9 @@ impl Engine {
         };
         let keys = Arc::clone(&derived.access);
         let ends = deadline.at().into();
-        SharedFetch::new(&shared.cache, keys, kind, Wanted::new(params), ends, make)
+        let wanted = Wanted::new(params);
+        let progress = deadline.progress();
+        SharedFetch::new(&shared.cache, keys, kind, wanted, ends, progress, make)
     }
 
     /// A fetch of a business token through the store; `None` without a store, or if the
@@ -95,7 +97,8 @@ impl Engine {
         };
         let ends = deadline.at().into();
         let wanted = Wanted::new(params);
-        SharedFetch::new(&shared.cache, Arc::new(keys), kind, wanted, ends, make)
+        let (keys, progress) = (Arc::new(keys), deadline.progress());
+        SharedFetch::new(&shared.cache, keys, kind, wanted, ends, progress, make)
     }
 
     fn life(&self, requested_at: Now, lifetime: Duration) -> Life {

@@ -7,14 +7,15 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
 use crate::sys::fork::PerProcess;
+use crate::sys::queue::{Received, Sender, queue};
 use crate::sys::{descriptors, threads};
 
 /// Most threads for lookups at the same time, so that slow names do not delay
@@ -30,7 +31,7 @@ static LOOKUPS: PerProcess<Lookups> = PerProcess::new();
 
 /// The thread that was started in advance, and the number of the others.
 struct Lookups {
-    queue: mpsc::Sender<Lookup>,
+    queue: Sender<Lookup>,
     /// Lookups in the queue, including the one that its thread runs.
     queued: Arc<AtomicUsize>,
     /// Threads that run one lookup each.
@@ -70,11 +71,11 @@ pub(crate) fn start() -> io::Result<()> {
 
 fn lookups() -> io::Result<&'static Lookups> {
     LOOKUPS.get_or_try_init(|| {
-        let (queue, lookups) = mpsc::channel::<Lookup>();
+        let (queue, lookups) = queue::<Lookup>();
         let queued = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&queued);
         threads::start("layerfi-dns", move || {
-            for lookup in lookups {
+            while let Received::Message(lookup) = lookups.receive(Duration::MAX) {
                 lookup.run();
                 counted.fetch_sub(1, Ordering::Relaxed);
             }
@@ -104,8 +105,8 @@ impl Lookups {
                 }
             },
         };
-        // Fails only if the thread has ended; then `answer` is dropped.
-        let _ = self.queue.send(lookup);
+        // Not sent only if the thread has ended; then `answer` is dropped.
+        self.queue.send(lookup);
     }
 
     /// Returns the lookup if no thread can be started for it.
@@ -115,22 +116,25 @@ impl Lookups {
             return Some(lookup);
         }
         let extra = Arc::clone(&self.extra);
-        // Given to the thread by a channel, because a closure of a thread that was
-        // not started is lost.
-        let (sender, receiver) = mpsc::channel::<Lookup>();
+        // Shared with the thread, because a closure of a thread that was not started
+        // is lost.
+        let lookup = Arc::new(Mutex::new(Some(lookup)));
+        let take = |lookup: &Mutex<Option<Lookup>>| {
+            let mut lookup = lookup.lock().unwrap_or_else(PoisonError::into_inner);
+            lookup.take()
+        };
+        let threads_lookup = Arc::clone(&lookup);
         let started = threads::start("layerfi-dns", move || {
-            for lookup in receiver {
+            if let Some(lookup) = take(&threads_lookup) {
                 lookup.run();
             }
             extra.fetch_sub(1, Ordering::Relaxed);
         });
-        match started {
-            Ok(()) => sender.send(lookup).err().map(|unsent| unsent.0),
-            Err(_) => {
-                self.extra.fetch_sub(1, Ordering::Relaxed);
-                Some(lookup)
-            }
+        if started.is_ok() {
+            return None;
         }
+        self.extra.fetch_sub(1, Ordering::Relaxed);
+        take(&lookup)
     }
 }
 

@@ -122,7 +122,7 @@ async fn measure(
 /// All that a fetch does: lease, look-up of another process, publication, note.
 async fn write(store: &RedisStore, names: &Names) -> Result<(), StoreCheckFailure> {
     let (own, other) = (Owner([1; 16]), Owner([2; 16]));
-    let taken = store.run(names, LOOK_UP, &[b"", &own.0, b"1000"]).await?;
+    let taken = store.eval(names, LOOK_UP, &[b"", &own.0, b"1000"]).await?;
     let (mut answer, node) = taken;
     match answer.state() {
         "lease" => {}
@@ -143,7 +143,7 @@ async fn write(store: &RedisStore, names: &Names) -> Result<(), StoreCheckFailur
         return Err(unexpected(&node).into());
     }
     let released = store
-        .run(names, RELEASE, &[&own.0, b"doctor", b"1000"])
+        .eval(names, RELEASE, &[&own.0, b"doctor", b"1000"])
         .await?;
     let (mut answer, node) = released;
     match answer.state() {

@@ -13,7 +13,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, Value};
 use tokio::task::AbortHandle;
 
-use super::stream::{self, Io, Limited, Received, fault};
+use super::stream::{self, Io, Limited, Received};
 use super::{StoreError, StoreErrorKind};
 use crate::sys::sync::{Mutex, lock};
 
@@ -59,8 +59,9 @@ impl Connection {
             .set_response_timeout(None)
             .set_connection_timeout(None);
         let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
-        let (redis, driver) =
-            made.map_err(|_| fault(StoreErrorKind::Closed, format!("{node} is not usable")))?;
+        let (redis, driver) = made.map_err(|_| {
+            StoreError::new(StoreErrorKind::Closed, format!("{node} is not usable"))
+        })?;
         let connection = Arc::new(Self {
             node,
             open: Mutex::new(None),
@@ -113,16 +114,16 @@ impl Connection {
         let Some(error) = error else {
             let seconds = ANSWER_TIMEOUT.as_secs_f64();
             let what = format!("{} did not answer within {seconds} s", self.node);
-            return Err(fault(StoreErrorKind::Timeout, what));
+            return Err(StoreError::new(StoreErrorKind::Timeout, what));
         };
         if self.received.has_too_many() {
             let kib = stream::MAX_ANSWER / 1024;
             let what = format!("{} sent an answer of more than {kib} KiB", self.node);
-            return Err(fault(StoreErrorKind::Protocol, what));
+            return Err(StoreError::new(StoreErrorKind::Protocol, what));
         }
         if error.kind() == redis::ErrorKind::Parse {
             let what = format!("{} does not speak the protocol of Redis", self.node);
-            return Err(fault(StoreErrorKind::Protocol, what));
+            return Err(StoreError::new(StoreErrorKind::Protocol, what));
         }
         Err(self.closed())
     }
@@ -133,7 +134,7 @@ impl Connection {
             return error;
         }
         let what = format!("{} closed the connection", self.node);
-        fault(StoreErrorKind::Closed, what)
+        StoreError::new(StoreErrorKind::Closed, what)
     }
 
     fn touch(&self) {

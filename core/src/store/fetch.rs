@@ -12,15 +12,20 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument as _;
 
+use super::failure::{self, Rest};
 use super::policy::{self, Answer, Held, Needs, Situation, Step};
 use super::seal::{Note, OpenEntry, Rejected, SealKeys};
 use super::{Found, LookUp, Mark, Owner, Published, StoreError, StoreErrorKind, TokenStore};
 use crate::cache::{Entry, Failed, FetchParams, Fetched, Outcome, REFUSED_AGE, oldest, quiet_time};
+use crate::deadline::Progress;
 use crate::error::Result;
 use crate::secret::Secret;
 use crate::stats::{Counters, Event};
 use crate::sys::clock::{Clock, Now};
 use crate::sys::jitter::random;
+
+/// What a call waits for, in its error.
+const OTHER_PROCESS: &str = "another process that gets the token for the shared cache";
 
 /// Shared cache of one client.
 pub(crate) struct SharedCache {
@@ -34,6 +39,9 @@ pub(crate) struct SharedCache {
     logged_skew: AtomicBool,
     /// When a fetch with a refused token last began, by the monotonic clock.
     last_refusal: AtomicU64,
+    /// When a request for an access token, and one for a business token, last had no answer,
+    /// by the monotonic clock.
+    unanswered: (AtomicU64, AtomicU64),
 }
 
 /// A token that can be stored.
@@ -50,6 +58,7 @@ pub(crate) struct SharedFetch<'a, V> {
     kind: Kind,
     wanted: Wanted<V>,
     deadline: Instant,
+    progress: Progress,
     make: Box<Make<'a, V>>,
     /// Whether a refused token is replaced although it is young.
     replaces_young: bool,
@@ -88,6 +97,38 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
 }
 
+/// State of one attempt.
+struct Walk {
+    /// Mark of the entry that is passed over.
+    seen: Vec<u8>,
+    passed: u32,
+    patience: Duration,
+    own_time: Duration,
+    /// Start, or when another process last told that it is alive.
+    sign_of_life: Instant,
+    /// Failure note of the last look; `None` before the first one.
+    last_note: Option<Option<Vec<u8>>>,
+    /// Whether a request of another process failed since the start.
+    has_news: bool,
+    has_waited: bool,
+}
+
+impl Walk {
+    /// Whether a look showed another failure note than the one before, which is kept.
+    fn replace_note(&mut self, note: Option<&[u8]>) -> bool {
+        let note = note.map(<[u8]>::to_vec);
+        let before = self.last_note.replace(note);
+        before.is_some_and(|before| Some(before) != self.last_note)
+    }
+}
+
+/// What a look found, opened.
+struct Opened {
+    answer: Answer,
+    candidate: Option<Candidate>,
+    note: Option<Note>,
+}
+
 /// An entry of the store that opened.
 struct Candidate {
     entry: OpenEntry,
@@ -112,6 +153,7 @@ impl SharedCache {
             logged_rejection: AtomicU64::new(0),
             logged_skew: AtomicBool::new(false),
             last_refusal: AtomicU64::new(0),
+            unanswered: Default::default(),
         }
     }
 
@@ -159,6 +201,20 @@ impl SharedCache {
                 .is_ok()
     }
 
+    fn unanswered(&self, kind: Kind) -> &AtomicU64 {
+        match kind.is_access {
+            true => &self.unanswered.0,
+            false => &self.unanswered.1,
+        }
+    }
+
+    /// Whether a request of this process had no answer lately.
+    pub(super) fn is_unanswered(&self, kind: Kind) -> bool {
+        let at = self.unanswered(kind).load(Ordering::Relaxed);
+        let age = self.clock.now().mono.saturating_sub(at);
+        at != 0 && Duration::from_nanos(age) < policy::UNANSWERED_AGE
+    }
+
     fn failed(&self, error: &StoreError) {
         // While the store counts as down, it is not asked.
         if error.kind != StoreErrorKind::Down {
@@ -188,6 +244,7 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
         kind: Kind,
         wanted: Wanted<V>,
         deadline: Instant,
+        progress: &Progress,
         make: impl Fn(&Secret, Now, Duration) -> Result<V> + Send + Sync + 'a,
     ) -> Option<Self> {
         let mut owner = [0; 16];
@@ -200,6 +257,7 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
             kind,
             wanted,
             deadline,
+            progress: progress.clone(),
             make: Box::new(make),
             owner: Owner(owner),
         })
@@ -217,97 +275,157 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
     {
         // Boxed, so that its future is in this one's memory only while it runs.
         let request = || Box::pin(request());
-        let patience = policy::patience(self.cache.attempt_timeout, self.cache.timeout, random());
-        let mut seen = self.first_seen();
-        let mut passed = 0;
-        let mut sign_of_life = Instant::now();
-        let mut last_note = None;
-        let mut has_waited = false;
+        let mut walk = self.start();
         loop {
             let sent = self.cache.clock.now();
-            let look = self.look_up(&seen, policy::LEASE).await;
-            let mut candidate = None;
-            let mut note = None;
-            let answer = match &look {
-                Err(_) => Answer::Fault,
-                Ok(look) => {
-                    self.cache.compare_clocks(look, sent);
-                    note = self.note(look);
-                    if look.note != last_note && note.is_some() {
-                        sign_of_life = Instant::now();
-                    }
-                    last_note.clone_from(&look.note);
-                    match &look.found {
-                        Found::Entry(entry) => {
-                            seen = mark_of(entry).to_vec();
-                            candidate = self.open(entry, look.now, sent);
-                            let fits = candidate.as_ref().is_some_and(|found| self.fits(found));
-                            Answer::Entry { fits }
-                        }
-                        Found::Note => note.clone().map_or(Answer::UnknownNote, |(until, note)| {
-                            policy::rest(until, note, look.now)
-                        }),
-                        Found::Lease => Answer::Lease,
-                        Found::Held(left) => Answer::Held(*left),
-                        Found::Refused => Answer::Refused,
-                    }
-                }
-            };
-            let situation = Situation {
-                refresh: self.held(sent),
-                silence: sign_of_life.elapsed(),
-                patience,
-                left: self.left(),
-                reserve: policy::own_time(self.cache.timeout),
-                passed,
-            };
-            match (policy::decide(&answer, &situation, random()), look) {
+            let look = self.look_up(&walk.seen, policy::LEASE).await;
+            let found = self.read(&mut walk, &look, sent);
+            let situation = self.situation(&walk, sent);
+            match (policy::decide(&found.answer, &situation, random()), look) {
                 (Step::Adopt, _) => {
-                    if let Some(fetched) = candidate.and_then(|found| self.adopt(found)) {
+                    if let Some(fetched) = found.candidate.and_then(|found| self.adopt(found)) {
                         return Ok(Outcome::Fetched(fetched));
                     }
                     // A token that no header can contain.
-                    passed += 1;
+                    walk.passed += 1;
                 }
-                (Step::LookPast, _) => passed += 1,
+                (Step::LookPast, _) => walk.passed += 1,
                 (Step::Fetch, Ok(look)) => {
                     let lease = Lease {
                         look: &look,
                         sent,
-                        seen: &seen,
+                        seen: &walk.seen,
                     };
-                    return self
-                        .fetch(&lease, note.map(|(_, note)| note), request())
-                        .await;
+                    return self.fetch(&lease, found.note, request()).await;
                 }
                 (Step::Fetch | Step::Alone, look) => {
-                    self.cache.stats.count(Event::SharedAlone);
-                    let fetched = request().await?;
-                    // Where the store has not failed, other processes may use it.
-                    return Ok(Outcome::Fetched(match look {
-                        Ok(look) if look.found != Found::Refused => {
-                            self.publish(fetched, look.now, sent).await
-                        }
-                        _ => fetched,
-                    }));
+                    let fetched = self.fetch_alone(look.ok(), sent, request()).await?;
+                    return Ok(Outcome::Fetched(fetched));
                 }
                 (Step::Wait(time), _) => {
-                    if !std::mem::replace(&mut has_waited, true) {
-                        self.cache.stats.count(Event::SharedWait);
-                        tracing::debug!(
-                            target: "layerfi_auth",
-                            token = self.kind.name,
-                            "another process gets the token; waiting for it"
-                        );
+                    if !std::mem::replace(&mut walk.has_waited, true) {
+                        self.waits();
                     }
                     sleep(time).await;
                 }
                 (Step::Postpone(time), _) => return Ok(Outcome::Postponed(time)),
                 (Step::Fail(rest), _) => {
-                    return Ok(Outcome::Failed(policy::error_of(&rest.note, rest.left)));
+                    return Ok(Outcome::Failed(failure::error_of(&rest.note, rest.left)));
                 }
             }
         }
+    }
+
+    fn start(&self) -> Walk {
+        let SharedCache {
+            attempt_timeout,
+            timeout,
+            ..
+        } = *self.cache;
+        Walk {
+            seen: self.first_seen(),
+            passed: 0,
+            patience: policy::patience(attempt_timeout, timeout, random()),
+            own_time: policy::own_time(timeout, random()),
+            sign_of_life: Instant::now(),
+            last_note: None,
+            has_news: false,
+            has_waited: false,
+        }
+    }
+
+    /// Opens what a look found, and what it says about the other processes.
+    fn read(&self, walk: &mut Walk, look: &Result<LookUp, StoreError>, sent: Now) -> Opened {
+        let Ok(look) = look else {
+            return Opened {
+                answer: Answer::Fault,
+                candidate: None,
+                note: None,
+            };
+        };
+        self.cache.compare_clocks(look, sent);
+        let note = self.note(look);
+        let is_first = walk.last_note.is_none();
+        let is_other = walk.replace_note(look.note.as_deref());
+        if let Some((_, note)) = &note
+            && (is_first || is_other)
+        {
+            walk.sign_of_life = Instant::now();
+            walk.has_news = is_other;
+            self.tell(note);
+        }
+        let mut candidate = None;
+        let answer = match &look.found {
+            Found::Entry(entry) => {
+                walk.seen = mark_of(entry).to_vec();
+                candidate = self.open(entry, look.now, sent);
+                let fits = candidate.as_ref().is_some_and(|found| self.fits(found));
+                Answer::Entry { fits }
+            }
+            Found::Note => {
+                let rest = note.clone();
+                let rest = rest.and_then(|(until, note)| Rest::new(until, note, look.now));
+                rest.map_or(Answer::UnknownNote, Answer::Note)
+            }
+            Found::Lease => Answer::Lease,
+            Found::Held(left) => Answer::Held(*left),
+            Found::Refused => Answer::Refused,
+        };
+        Opened {
+            answer,
+            candidate,
+            note: note.map(|(_, note)| note),
+        }
+    }
+
+    fn situation(&self, walk: &Walk, now: Now) -> Situation {
+        Situation {
+            refresh: self.held(now),
+            silence: walk.sign_of_life.elapsed(),
+            patience: walk.patience,
+            left: self.left(),
+            reserve: walk.own_time,
+            has_news: walk.has_news,
+            is_unanswered: self.cache.is_unanswered(self.kind),
+            passed: walk.passed,
+        }
+    }
+
+    /// Records that the fetch waits for another process.
+    fn waits(&self) {
+        self.cache.stats.count(Event::SharedWait);
+        tracing::debug!(
+            target: "layerfi_auth",
+            token = self.kind.name,
+            "another process gets the token; waiting for it"
+        );
+        self.progress.waits_for(&OTHER_PROCESS.into());
+    }
+
+    /// Records a failure of another process, for a call that waits until its deadline.
+    fn tell(&self, note: &Note) {
+        let failure = failure::error_of(note, Duration::ZERO);
+        let waits_for = format!("{OTHER_PROCESS}; {}", failure.message());
+        self.progress.waits_for(&waits_for.into());
+    }
+
+    /// Sends the request without a lease.
+    async fn fetch_alone(
+        &self,
+        look: Option<LookUp>,
+        sent: Now,
+        request: impl Future<Output = Result<Fetched<V>, Failed>>,
+    ) -> Result<Fetched<V>, Failed> {
+        self.cache.stats.count(Event::SharedAlone);
+        let unanswered = Unanswered::new(self.cache, self.kind);
+        let fetched = unanswered.end(request.await)?;
+        // Where the store has not failed, other processes may use it.
+        Ok(match look {
+            Some(look) if look.found != Found::Refused => {
+                self.publish(fetched, look.now, sent).await
+            }
+            _ => fetched,
+        })
     }
 
     /// Mark of the entry that the first look passes over. A refused token is not passed
@@ -427,12 +545,14 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
         &self,
         lease: &Lease<'_>,
         before: Option<Note>,
-        request: impl Future<Output = Result<Fetched<V>, Failed>> + Unpin,
+        request: impl Future<Output = Result<Fetched<V>, Failed>>,
     ) -> Result<Outcome<V>, Failed> {
         let overdue = pin!(self.watch(lease));
+        let request = pin!(request);
+        let unanswered = Unanswered::new(self.cache, self.kind);
         let result = match select(request, overdue).await {
-            Either::Left((result, _)) => result,
-            Either::Right((other, _)) => return Ok(Outcome::Fetched(other)),
+            Either::Left((result, _)) => unanswered.end(result),
+            Either::Right((other, _)) => return unanswered.end(Ok(Outcome::Fetched(other))),
         };
         match result {
             Ok(fetched) => {
@@ -512,7 +632,7 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
                     .kind
                     .is_access
                     .then(|| Duration::from_nanos(quiet_time(failures, error, random())));
-                policy::note(error, before, permanent, random())
+                failure::note(error, before, permanent, random())
             }
         };
         let (sealed, keep) = match noted {
@@ -522,7 +642,7 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
                 let until = u64::try_from((since + rest).as_millis()).unwrap_or(u64::MAX);
                 let until = lease.look.now.saturating_add(until);
                 let sealed = self.keys.seal_note(until, &note);
-                (sealed, rest + policy::NOTE_KEEP)
+                (sealed, rest + failure::NOTE_KEEP)
             }
         };
         let note = sealed.unwrap_or_default();
@@ -530,6 +650,44 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
         let release = self.cache.store.release(names, &self.owner, &note, keep);
         // A store that fails here only keeps the lease until its end.
         let _ = self.bounded(release).await;
+    }
+}
+
+/// A request that has no answer yet. If it ends without one, by the deadline of the call
+/// too, that is remembered.
+struct Unanswered<'a> {
+    cache: &'a SharedCache,
+    kind: Kind,
+    is_answered: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    fn new(cache: &'a SharedCache, kind: Kind) -> Self {
+        Self {
+            cache,
+            kind,
+            is_answered: false,
+        }
+    }
+
+    fn end<T>(mut self, result: Result<T, Failed>) -> Result<T, Failed> {
+        self.is_answered = match &result {
+            Ok(_) | Err(Failed::Upstream(_)) => true,
+            Err(Failed::Own(error)) => error.http_status().is_some() || !error.is_retryable(),
+        };
+        result
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let now = match self.is_answered {
+            true => 0,
+            false => self.cache.clock.now().mono,
+        };
+        self.cache
+            .unanswered(self.kind)
+            .store(now, Ordering::Relaxed);
     }
 }
 

@@ -2,18 +2,19 @@
 //! operations do what the scripts do in Redis and Valkey; the table of cases in
 //! `cases.rs` checks both.
 
+pub(crate) mod client;
+
 use std::collections::HashMap;
-use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use super::breaker::{Breaker, Permit};
-use super::{Found, LookUp, Names, Owner, Published, StoreError, StoreErrorKind, TokenStore};
-use crate::sys::jitter::random;
+use super::{
+    Action, Found, LookUp, Names, Operation, Owner, Published, Reply, StoreError, StoreErrorKind,
+    TokenStore,
+};
 use crate::sys::sync::{Mutex, lock};
 
 /// Store in memory. It uses Tokio's timers only if it has a latency or costs.
@@ -68,7 +69,7 @@ struct State {
     busy_until: u64,
     /// Operations whose callers have given up, with their time of arrival. They are
     /// executed before the next operation, as of that time.
-    given_up: Vec<(u64, Operation)>,
+    given_up: Vec<(u64, Sending)>,
     has_failed: bool,
 }
 
@@ -78,22 +79,41 @@ struct Value {
     expires: u64,
 }
 
-struct Operation {
+/// An operation on its way.
+struct Sending {
     names: Names,
     owner: Owner,
-    action: Action,
+    action: OwnedAction,
 }
 
-enum Action {
+enum OwnedAction {
     LookUp { seen: Vec<u8>, lease: Duration },
     Publish { entry: Vec<u8>, keep: Duration },
     Release { note: Vec<u8>, keep: Duration },
 }
 
-enum Answer {
-    LookUp(LookUp),
-    Published(Published),
-    Released,
+impl From<Operation<'_>> for Sending {
+    fn from(operation: Operation<'_>) -> Self {
+        let action = match operation.action {
+            Action::LookUp { seen, lease } => OwnedAction::LookUp {
+                seen: seen.to_vec(),
+                lease,
+            },
+            Action::Publish { entry, keep } => OwnedAction::Publish {
+                entry: entry.to_vec(),
+                keep,
+            },
+            Action::Release { note, keep } => OwnedAction::Release {
+                note: note.to_vec(),
+                keep,
+            },
+        };
+        Self {
+            names: operation.names.clone(),
+            owner: operation.owner.clone(),
+            action,
+        }
+    }
 }
 
 impl MemoryStore {
@@ -169,25 +189,18 @@ impl MemoryStore {
         let now = (self.clock)();
         let mut state = lock(&self.state);
         if state.faults.is_down {
-            return Err(failure(StoreErrorKind::Connect, "connection refused"));
+            return Err(StoreError::new(
+                StoreErrorKind::Connect,
+                "connection refused",
+            ));
         }
         state.busy(now);
         Ok(())
     }
 
-    async fn run(
-        &self,
-        names: &Names,
-        owner: &Owner,
-        action: Action,
-    ) -> Result<Answer, StoreError> {
-        let operation = Operation {
-            names: names.clone(),
-            owner: owner.clone(),
-            action,
-        };
+    async fn send(&self, operation: Operation<'_>) -> Result<Reply, StoreError> {
         let latency = lock(&self.state).faults.latency;
-        let result = self.deliver(operation, latency).await;
+        let result = self.deliver(operation.into(), latency).await;
         if !latency.is_zero() {
             sleep(latency).await;
         }
@@ -195,7 +208,7 @@ impl MemoryStore {
         result
     }
 
-    async fn deliver(&self, operation: Operation, latency: Duration) -> Result<Answer, StoreError> {
+    async fn deliver(&self, operation: Sending, latency: Duration) -> Result<Reply, StoreError> {
         let mut sent = Sent {
             store: self,
             arrives: (self.clock)().saturating_add(nanos(latency)),
@@ -219,7 +232,12 @@ impl MemoryStore {
                 Some(operation) if !state.faults.is_down => {
                     (state.execute(operation, now)?, state.busy(now))
                 }
-                _ => return Err(failure(StoreErrorKind::Connect, "connection refused")),
+                _ => {
+                    return Err(StoreError::new(
+                        StoreErrorKind::Connect,
+                        "connection refused",
+                    ));
+                }
             }
         };
         // Shorter waits than Tokio's timers have.
@@ -230,22 +248,11 @@ impl MemoryStore {
     }
 }
 
-fn failure(kind: StoreErrorKind, what: &str) -> StoreError {
-    StoreError {
-        kind,
-        what: what.into(),
-    }
-}
-
-fn unexpected() -> StoreError {
-    failure(StoreErrorKind::Protocol, "answer to another operation")
-}
-
 /// Operation on its way to the store. If its caller gives up, it arrives nevertheless.
 struct Sent<'a> {
     store: &'a MemoryStore,
     arrives: u64,
-    operation: Option<Operation>,
+    operation: Option<Sending>,
 }
 
 impl Drop for Sent<'_> {
@@ -290,11 +297,11 @@ impl State {
         Duration::from_nanos(self.busy_until - now)
     }
 
-    fn count(&mut self, action: &Action, now: u64) {
+    fn count(&mut self, action: &OwnedAction, now: u64) {
         *match action {
-            Action::LookUp { .. } => &mut self.counts.look_ups,
-            Action::Publish { .. } => &mut self.counts.publications,
-            Action::Release { .. } => &mut self.counts.releases,
+            OwnedAction::LookUp { .. } => &mut self.counts.look_ups,
+            OwnedAction::Publish { .. } => &mut self.counts.publications,
+            OwnedAction::Release { .. } => &mut self.counts.releases,
         } += 1;
         let second = now / 1_000_000_000;
         if self.second.0 != second {
@@ -317,8 +324,8 @@ impl State {
         }
     }
 
-    fn execute(&mut self, operation: Operation, now: u64) -> Result<Answer, StoreError> {
-        let Operation {
+    fn execute(&mut self, operation: Sending, now: u64) -> Result<Reply, StoreError> {
+        let Sending {
             names,
             owner,
             action,
@@ -327,16 +334,18 @@ impl State {
         let now = self.time(now);
         let is_read_only = self.faults.is_read_only;
         Ok(match action {
-            Action::LookUp { seen, lease } => {
-                Answer::LookUp(self.look_up(&names, &seen, &owner, lease, now))
+            OwnedAction::LookUp { seen, lease } => {
+                Reply::LookUp(self.look_up(&names, &seen, &owner, lease, now))
             }
-            _ if is_read_only => return Err(failure(StoreErrorKind::Protocol, "read-only")),
-            Action::Publish { entry, keep } => {
-                Answer::Published(self.publish(&names, &owner, &entry, keep, now))
+            _ if is_read_only => {
+                return Err(StoreError::new(StoreErrorKind::Protocol, "read-only"));
             }
-            Action::Release { note, keep } => {
+            OwnedAction::Publish { entry, keep } => {
+                Reply::Published(self.publish(&names, &owner, &entry, keep, now))
+            }
+            OwnedAction::Release { note, keep } => {
                 self.release(&names, &owner, &note, keep, now);
-                Answer::Released
+                Reply::Released
             }
         })
     }
@@ -440,181 +449,9 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How long the connection of a process may take, how long an answer may take, and how
-/// long the connection stays without use, as in [`RedisStore`](super::redis::RedisStore).
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A process's connection to a [`MemoryStore`], with the limits and the circuit breaker
-/// of the real one.
-pub(crate) struct MemoryClient {
-    store: Arc<MemoryStore>,
-    breaker: Mutex<Breaker>,
-    last_used: Mutex<Option<Instant>>,
-}
-
-impl MemoryClient {
-    pub(crate) fn new(store: Arc<MemoryStore>) -> Self {
-        Self {
-            store,
-            breaker: Mutex::default(),
-            last_used: Mutex::default(),
-        }
-    }
-
-    async fn limited<T>(
-        &self,
-        operation: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let now = Instant::now();
-        let permit = lock(&self.breaker)
-            .enter(now.into_std())
-            .ok_or_else(|| failure(StoreErrorKind::Down, "it failed shortly before"))?;
-        let mut pass = Pass {
-            client: self,
-            permit: Some(permit),
-        };
-        let result = self.ask(now, operation).await;
-        pass.permit = None;
-        let mut breaker = lock(&self.breaker);
-        if result.is_ok() {
-            breaker.succeed(permit);
-        } else {
-            breaker.fail(permit, Instant::now().into_std(), random());
-        }
-        result
-    }
-
-    async fn ask<T>(
-        &self,
-        now: Instant,
-        operation: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let last_used = *lock(&self.last_used);
-        if last_used.is_none_or(|last| now.saturating_duration_since(last) > IDLE_TIMEOUT) {
-            bounded(CONNECT_TIMEOUT, self.store.connect()).await?;
-        }
-        let result = bounded(ANSWER_TIMEOUT, operation).await;
-        *lock(&self.last_used) = result.is_ok().then(Instant::now);
-        result
-    }
-}
-
-/// Permission to ask, which is given back if the caller is cancelled.
-struct Pass<'a> {
-    client: &'a MemoryClient,
-    permit: Option<Permit>,
-}
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        if let Some(permit) = self.permit {
-            lock(&self.client.breaker).cancel(permit);
-        }
-    }
-}
-
-async fn bounded<T>(
-    limit: Duration,
-    operation: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let result = tokio::time::timeout(limit, operation).await;
-    result.unwrap_or_else(|_| Err(failure(StoreErrorKind::Timeout, "no answer in time")))
-}
-
-impl TokenStore for MemoryClient {
-    fn look_up<'a>(
-        &'a self,
-        names: &'a Names,
-        seen: &'a [u8],
-        owner: &'a Owner,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<LookUp, StoreError>> {
-        Box::pin(self.limited(self.store.look_up(names, seen, owner, lease)))
-    }
-
-    fn publish<'a>(
-        &'a self,
-        names: &'a Names,
-        owner: &'a Owner,
-        entry: &'a [u8],
-        keep: Duration,
-    ) -> BoxFuture<'a, Result<Published, StoreError>> {
-        Box::pin(self.limited(self.store.publish(names, owner, entry, keep)))
-    }
-
-    fn release<'a>(
-        &'a self,
-        names: &'a Names,
-        owner: &'a Owner,
-        note: &'a [u8],
-        keep: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.limited(self.store.release(names, owner, note, keep)))
-    }
-
-    fn is_up(&self) -> bool {
-        lock(&self.breaker).is_up()
-    }
-}
-
 impl TokenStore for MemoryStore {
-    fn look_up<'a>(
-        &'a self,
-        names: &'a Names,
-        seen: &'a [u8],
-        owner: &'a Owner,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<LookUp, StoreError>> {
-        Box::pin(async move {
-            let seen = seen.to_vec();
-            match self
-                .run(names, owner, Action::LookUp { seen, lease })
-                .await?
-            {
-                Answer::LookUp(look) => Ok(look),
-                _ => Err(unexpected()),
-            }
-        })
-    }
-
-    fn publish<'a>(
-        &'a self,
-        names: &'a Names,
-        owner: &'a Owner,
-        entry: &'a [u8],
-        keep: Duration,
-    ) -> BoxFuture<'a, Result<Published, StoreError>> {
-        Box::pin(async move {
-            let entry = entry.to_vec();
-            match self
-                .run(names, owner, Action::Publish { entry, keep })
-                .await?
-            {
-                Answer::Published(published) => Ok(published),
-                _ => Err(unexpected()),
-            }
-        })
-    }
-
-    fn release<'a>(
-        &'a self,
-        names: &'a Names,
-        owner: &'a Owner,
-        note: &'a [u8],
-        keep: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let note = note.to_vec();
-            match self
-                .run(names, owner, Action::Release { note, keep })
-                .await?
-            {
-                Answer::Released => Ok(()),
-                _ => Err(unexpected()),
-            }
-        })
+    fn run<'a>(&'a self, operation: Operation<'a>) -> BoxFuture<'a, Result<Reply, StoreError>> {
+        Box::pin(self.send(operation))
     }
 
     fn is_up(&self) -> bool {
@@ -623,117 +460,4 @@ impl TokenStore for MemoryStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::cases::{entry, names, owner, store_cases};
-
-    const LEASE: Duration = Duration::from_secs(3);
-
-    fn store() -> MemoryStore {
-        let start = Instant::now();
-        MemoryStore::new(move || 1_780_000_000_000_000_000 + nanos(start.elapsed()))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn b30_store_in_memory_passes_the_cases_of_stores() {
-        store_cases(&store(), "memory").await;
-        let slow = store();
-        slow.set_faults(|faults| faults.latency = Duration::from_millis(3));
-        store_cases(&slow, "slow").await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn b30_store_that_is_down_fails_and_recovers() {
-        let store = store();
-        let names = names("memory", "down");
-        store.set_faults(|faults| faults.is_down = true);
-        let look = store.look_up(&names, &[], &owner(1), LEASE).await;
-        assert_eq!(look.unwrap_err().kind, StoreErrorKind::Connect);
-        assert!(!store.is_up());
-        store.set_faults(|faults| faults.is_down = false);
-        let look = store.look_up(&names, &[], &owner(1), LEASE).await;
-        assert_eq!(look.unwrap().found, Found::Lease);
-        assert!(store.is_up());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn b30_read_only_store_shows_values_and_grants_no_lease() {
-        let store = store();
-        let names = names("memory", "read-only");
-        let one = entry(1, 100);
-        store.put(&names.value, &one, LEASE);
-        store.set_faults(|faults| faults.is_read_only = true);
-        let look = store.look_up(&names, &[], &owner(1), LEASE).await;
-        assert_eq!(look.unwrap().found, Found::Entry(one));
-        store.evict(&names.value);
-        let look = store.look_up(&names, &[], &owner(1), LEASE).await;
-        assert_eq!(look.unwrap().found, Found::Refused);
-        let two = entry(2, 200);
-        let published = store.publish(&names, &owner(1), &two, LEASE).await;
-        assert!(published.is_err());
-        assert_eq!(store.get(&names.value), None);
-    }
-
-    /// The ghost of a process that has given up holds a lease.
-    #[tokio::test(start_paused = true)]
-    async fn b30_paused_store_executes_what_was_given_up() {
-        let store = store();
-        let names = names("memory", "paused");
-        store.pause();
-        let ghost = owner(1);
-        let look = store.look_up(&names, &[], &ghost, LEASE);
-        let given_up = tokio::time::timeout(Duration::from_millis(500), look).await;
-        assert!(given_up.is_err());
-        let waiting = owner(2);
-        let waits = store.look_up(&names, &[], &waiting, LEASE);
-        let later = async {
-            sleep(Duration::from_secs(10)).await;
-            store.resume();
-        };
-        let (look, ()) = tokio::join!(waits, later);
-        assert_eq!(look.unwrap().found, Found::Held(Some(LEASE)));
-        sleep(LEASE).await;
-        let look = store.look_up(&names, &[], &waiting, LEASE).await;
-        assert_eq!(look.unwrap().found, Found::Lease);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn b30_store_has_latency_costs_and_a_clock_of_its_own() {
-        let store = store();
-        let names = names("memory", "slow");
-        store.set_faults(|faults| {
-            faults.latency = Duration::from_millis(20);
-            faults.cost = Duration::from_millis(10);
-            faults.clock_ahead = -5_000;
-        });
-        let start = Instant::now();
-        let owners: Vec<_> = (0..10).map(owner).collect();
-        let looks = owners
-            .iter()
-            .map(|owner| store.look_up(&names, &[], owner, LEASE));
-        let looks = futures_util::future::join_all(looks).await;
-        assert_eq!(start.elapsed(), Duration::from_millis(20 + 10 * 10 + 20));
-        let times = looks.into_iter().map(|look| look.unwrap().now);
-        assert!(
-            times.eq([1_779_999_995_020; 10]),
-            "time of the store's clock"
-        );
-        assert_eq!(
-            store.counts(),
-            Counts {
-                look_ups: 10,
-                peak: 10,
-                ..Counts::default()
-            }
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn b30_lying_store_says_that_a_lease_has_no_end() {
-        let store = store();
-        store.set_faults(|faults| faults.has_endless_lease = true);
-        let names = names("memory", "lying");
-        let look = store.look_up(&names, &[], &owner(1), LEASE).await;
-        assert_eq!(look.unwrap().found, Found::Held(None));
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ mod breaker;
 mod cases;
 pub(crate) mod check;
 mod connection;
+mod failure;
 pub(crate) mod fetch;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) mod memory;
@@ -26,41 +27,103 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-/// A store that processes share. Each operation is atomic at the store.
+/// A store that processes share.
 pub(crate) trait TokenStore: Send + Sync {
-    /// Looks for an entry with another mark than `seen` (empty for any entry). If no
-    /// entry is there and no failure note forbids it, takes the lease for `lease`; with a lease
-    /// of zero, only looks.
+    /// Runs an operation on the keys of a token. It is atomic at the store.
+    fn run<'a>(&'a self, operation: Operation<'a>) -> BoxFuture<'a, Result<Reply, StoreError>>;
+
+    /// Whether the store answered last.
+    fn is_up(&self) -> bool;
+
+    /// See [`Action::LookUp`].
     fn look_up<'a>(
         &'a self,
         names: &'a Names,
         seen: &'a [u8],
         owner: &'a Owner,
         lease: Duration,
-    ) -> BoxFuture<'a, Result<LookUp, StoreError>>;
+    ) -> BoxFuture<'a, Result<LookUp, StoreError>> {
+        let action = Action::LookUp { seen, lease };
+        let run = self.run(Operation::new(names, owner, action));
+        Box::pin(async move {
+            match run.await? {
+                Reply::LookUp(look) => Ok(look),
+                _ => Err(StoreError::other_reply()),
+            }
+        })
+    }
 
-    /// Stores an entry for `keep`, if the owner has the lease or the stored entry was not
-    /// requested later (by the time at which its lease was granted). Ends the owner's
-    /// lease, and removes the failure note.
+    /// See [`Action::Publish`].
     fn publish<'a>(
         &'a self,
         names: &'a Names,
         owner: &'a Owner,
         entry: &'a [u8],
         keep: Duration,
-    ) -> BoxFuture<'a, Result<Published, StoreError>>;
+    ) -> BoxFuture<'a, Result<Published, StoreError>> {
+        let action = Action::Publish { entry, keep };
+        let run = self.run(Operation::new(names, owner, action));
+        Box::pin(async move {
+            match run.await? {
+                Reply::Published(published) => Ok(published),
+                _ => Err(StoreError::other_reply()),
+            }
+        })
+    }
 
-    /// Ends the owner's lease. Stores a failure note for `keep`, unless it is empty.
+    /// See [`Action::Release`].
     fn release<'a>(
         &'a self,
         names: &'a Names,
         owner: &'a Owner,
         note: &'a [u8],
         keep: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let action = Action::Release { note, keep };
+        let run = self.run(Operation::new(names, owner, action));
+        Box::pin(async move { run.await.map(drop) })
+    }
+}
 
-    /// Whether the store answered last.
-    fn is_up(&self) -> bool;
+/// An operation on the keys of a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation<'a> {
+    pub(crate) names: &'a Names,
+    pub(crate) owner: &'a Owner,
+    pub(crate) action: Action<'a>,
+}
+
+impl<'a> Operation<'a> {
+    fn new(names: &'a Names, owner: &'a Owner, action: Action<'a>) -> Self {
+        Self {
+            names,
+            owner,
+            action,
+        }
+    }
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action<'a> {
+    /// Looks for an entry with another mark than `seen` (empty for any entry). If no
+    /// entry is there and no failure note forbids it, takes the lease for `lease`; with a lease
+    /// of zero, only looks.
+    LookUp { seen: &'a [u8], lease: Duration },
+    /// Stores an entry for `keep`, if the owner has the lease or the stored entry was not
+    /// requested later (by the time at which its lease was granted). Ends the owner's
+    /// lease, and removes the failure note.
+    Publish { entry: &'a [u8], keep: Duration },
+    /// Ends the owner's lease. Stores a failure note for `keep`, unless it is empty.
+    Release { note: &'a [u8], keep: Duration },
+}
+
+/// Reply to an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    LookUp(LookUp),
+    Published(Published),
+    Released,
 }
 
 /// Names of a token's keys in the store. The part in braces is the same, so that a
@@ -147,6 +210,17 @@ pub(crate) enum StoreErrorKind {
     Protocol,
     /// It failed shortly before, so it was not asked.
     Down,
+}
+
+impl StoreError {
+    pub(crate) fn new(kind: StoreErrorKind, what: impl Into<Arc<str>>) -> Self {
+        let what = what.into();
+        Self { kind, what }
+    }
+
+    fn other_reply() -> Self {
+        Self::new(StoreErrorKind::Protocol, "a reply to another operation")
+    }
 }
 
 impl StoreErrorKind {

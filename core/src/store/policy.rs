@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use super::seal::Note;
-use crate::error::{Details, Error, ErrorKind};
-use crate::retry;
+use super::failure::Rest;
 
 /// Time of a lease. It is a promise to be quick, not a lock: after it, another process
 /// sends the request too. It is never renewed.
@@ -17,15 +15,9 @@ pub(crate) const OVERDUE_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest time of a lease that one of us has taken; a longer one is not ours.
 const MAX_LEASE: Duration = Duration::from_millis(3_500);
 
-/// Longest time for which a note of one of us forbids requests, with a second for clocks.
-const MAX_REST: Duration = Duration::from_secs(61);
-
-/// How long a note stays after the time for which it forbids requests, so that the next
-/// failure is counted on.
-pub(crate) const NOTE_KEEP: Duration = Duration::from_secs(60);
-
-/// From this many failures of the fleet on, a fetch fails with the note's error.
-const FAILURES_TO_SHARE: u8 = 4;
+/// For how long a request without an answer tells a process that others would get none for
+/// it either. Alone, it would ask each 10 to 15 s.
+pub(crate) const UNANSWERED_AGE: Duration = Duration::from_secs(60);
 
 /// How far ahead of the store's time an entry may have been requested.
 const MAX_AHEAD: u64 = 2_000;
@@ -53,14 +45,6 @@ pub(crate) enum Answer {
     Fault,
 }
 
-/// For how long a note forbids requests, and whether its error is that of all processes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Rest {
-    pub(crate) left: Duration,
-    pub(crate) is_shared: bool,
-    pub(crate) note: Note,
-}
-
 /// State of the fetch.
 #[derive(Clone, Debug)]
 pub(crate) struct Situation {
@@ -73,6 +57,11 @@ pub(crate) struct Situation {
     pub(crate) left: Duration,
     /// Time before the deadline from which the fetch waits for no other process.
     pub(crate) reserve: Duration,
+    /// Whether another request of the fleet failed since the fetch began.
+    pub(crate) has_news: bool,
+    /// Whether a request of this process had no answer lately: it is not the one that
+    /// could tell the fleet more.
+    pub(crate) is_unanswered: bool,
     /// Entries that did not fit.
     pub(crate) passed: u32,
 }
@@ -127,19 +116,36 @@ pub(crate) fn decide(answer: &Answer, situation: &Situation, random: f64) -> Ste
             }
             _ => Step::Alone,
         },
-        Answer::Note(rest) if situation.refresh.is_some() => {
-            Step::Postpone(rest.left + Duration::from_secs(1).mul_f64(random))
-        }
-        // A wait until the deadline would only delay the failure.
-        Answer::Note(rest) if rest.is_shared || rest.left >= situation.left => {
-            Step::Fail(rest.clone())
-        }
-        Answer::Note(rest) => Step::Wait(rest.left + Duration::from_millis(250).mul_f64(random)),
+        Answer::Note(rest) => resting(rest, situation, random),
         Answer::Held(left) => match left {
             Some(left) if *left <= MAX_LEASE => held(*left, situation, random),
             _ => Step::Alone,
         },
     }
+}
+
+/// What a fetch does while a note forbids requests. No call fails by a failure of the time
+/// before it: it waits for the next request of the fleet, as it would send one itself.
+fn resting(rest: &Rest, situation: &Situation, random: f64) -> Step {
+    if situation.refresh.is_some() {
+        return Step::Postpone(rest.left + Duration::from_secs(1).mul_f64(random));
+    }
+    let is_told = situation.has_news && rest.is_answered() && rest.has_failed_often();
+    if is_told || rest.is_permanent() {
+        return Step::Fail(rest.clone());
+    }
+    if rest.left >= situation.left {
+        // A wait until the deadline would only delay the failure.
+        let is_failure = rest.is_by_the_server() || situation.has_news || situation.is_unanswered;
+        return match is_failure {
+            true => Step::Fail(rest.clone()),
+            false => Step::Alone,
+        };
+    }
+    if !rest.is_answered() && is_last_moment(situation) {
+        return Step::Alone;
+    }
+    Step::Wait(rest.left + Duration::from_millis(250).mul_f64(random))
 }
 
 /// What a fetch does while another process has the lease.
@@ -151,10 +157,17 @@ fn held(left: Duration, situation: &Situation, random: f64) -> Step {
         let wait = left + Duration::from_secs(1).mul_f64(random);
         return Step::Postpone(wait.min(late.max(Duration::from_millis(250))));
     }
-    if situation.silence > situation.patience || situation.left <= situation.reserve {
+    if situation.silence > situation.patience || is_last_moment(situation) {
         return Step::Alone;
     }
     Step::Wait(poll(left, random))
+}
+
+/// Whether a fetch asks the server itself before its deadline. Where the server answers
+/// no process, it cannot be told from machines that do not reach it, and the one that does
+/// may be this one. Not if it has just found that it is not.
+fn is_last_moment(situation: &Situation) -> bool {
+    situation.left <= situation.reserve && !situation.is_unanswered
 }
 
 /// Time until the next look while another process has the lease for `left`: about half
@@ -174,9 +187,10 @@ pub(crate) fn patience(attempt_timeout: Duration, timeout: Duration, random: f64
         .mul_f64(1.0 + 0.2 * random)
 }
 
-/// Time before the deadline from which a fetch waits for no other process.
-pub(crate) fn own_time(timeout: Duration) -> Duration {
-    LEASE.min(timeout / 4)
+/// Time before the deadline from which a fetch waits for no other process. Differs, so that
+/// the first one that is answered spares the others their requests. `random` is in 0..1.
+pub(crate) fn own_time(timeout: Duration, random: f64) -> Duration {
+    LEASE.min(timeout / 4).mul_f64(1.0 + 2.0 * random)
 }
 
 /// Longest time for an operation of the store, so that a slow store leaves most of the
@@ -237,571 +251,5 @@ fn share(age: Duration, lifetime: Duration) -> f64 {
     age.as_secs_f64() / lifetime.as_secs_f64()
 }
 
-/// What a note that forbids requests until then means at the store's time `now`.
-pub(crate) fn rest(until: u64, note: Note, now: u64) -> Answer {
-    let left = Duration::from_millis(until.saturating_sub(now));
-    if left > MAX_REST {
-        return Answer::UnknownNote;
-    }
-    Answer::Note(Rest {
-        left,
-        is_shared: note.failures >= FAILURES_TO_SHARE || !error_of(&note, left).is_retryable(),
-        note,
-    })
-}
-
-/// Note about a failure, and for how long it forbids requests. `None` if the failure says
-/// nothing about the requests of other processes. `permanent` is the quiet time after a
-/// permanent failure, if other processes are told of one.
-pub(crate) fn note(
-    error: &Error,
-    before: Option<&Note>,
-    permanent: Option<Duration>,
-    random: f64,
-) -> Option<(Note, Duration)> {
-    let failures = before.map_or(0, |note| note.failures).saturating_add(1);
-    // Without an answer the fault may be this machine's, so no other process fails by it.
-    let failures = match error.http_status() {
-        Some(_) => failures,
-        None => failures.min(FAILURES_TO_SHARE - 1),
-    };
-    let rest = if error.is_retryable() {
-        let doubled = Duration::from_millis(250) * (1 << failures.saturating_sub(1).min(8));
-        let rest = doubled.min(Duration::from_secs(5));
-        rest.mul_f64(0.5 + 0.5 * random)
-            .max(retry::retry_after(error))
-    } else {
-        // Other refusals, such as a proxy's, may be this machine's.
-        permanent.filter(|_| error.oauth_error().is_some())?
-    };
-    let note = Note {
-        failures,
-        kind: kind_number(error.kind()),
-        status: error.http_status().unwrap_or(0),
-        oauth_error: error.oauth_error().unwrap_or_default().to_owned(),
-    };
-    Some((note, rest.min(Duration::from_secs(60))))
-}
-
-/// Error of the request that another process noted.
-pub(crate) fn error_of(note: &Note, left: Duration) -> Error {
-    let kind = ErrorKind::ALL.get(usize::from(note.kind)).copied();
-    let kind = kind.unwrap_or(ErrorKind::Transport);
-    let status = (note.status != 0).then_some(note.status);
-    let oauth_error = (!note.oauth_error.is_empty()).then(|| note.oauth_error.clone());
-    let reason = match (&oauth_error, status) {
-        (Some(code), Some(status)) => format!("{code} (HTTP {status})"),
-        (Some(code), None) => code.clone(),
-        (None, Some(status)) => format!("HTTP {status}"),
-        (None, None) => format!("error kind {kind}"),
-    };
-    let plural = if note.failures == 1 { "" } else { "s" };
-    let what = format!(
-        "the last token request of the processes that share this cache failed: {reason}, \
-         {} failure{plural} in a row",
-        note.failures
-    );
-    let permanent = oauth_error.is_some();
-    let remedy = if permanent {
-        "check {client_id}, {client_secret} and {scope} with Layer; other processes have the same ones"
-            .to_owned()
-    } else {
-        format!("retry in {} s", left.as_secs().max(1))
-    };
-    let details = Details {
-        http_status: status,
-        oauth_error,
-        retry_after: Some(left),
-        attempts: 0,
-        ..Details::default()
-    };
-    Error::with_details(kind, what, remedy, details)
-}
-
-fn kind_number(kind: ErrorKind) -> u8 {
-    let at = ErrorKind::ALL.iter().position(|other| *other == kind);
-    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
-    }
-
-    fn a_note(failures: u8, kind: ErrorKind, status: u16, oauth_error: &str) -> Note {
-        Note {
-            failures,
-            kind: kind_number(kind),
-            status,
-            oauth_error: oauth_error.to_owned(),
-        }
-    }
-
-    fn rest_of(left: Duration, failures: u8) -> Answer {
-        let note = a_note(failures, ErrorKind::Api, 503, "");
-        rest(1_000 + left.as_millis() as u64, note, 1_000)
-    }
-
-    const MISS: Situation = Situation {
-        refresh: None,
-        silence: Duration::from_secs(1),
-        patience: Duration::from_secs(13),
-        left: Duration::from_secs(30),
-        reserve: Duration::from_secs(3),
-        passed: 0,
-    };
-
-    fn refresh(age: u64) -> Situation {
-        Situation {
-            refresh: Some(Held {
-                age: secs(age),
-                lifetime: secs(1_000),
-            }),
-            ..MISS
-        }
-    }
-
-    /// Each row of what a fetch may see.
-    #[test]
-    fn b30_each_answer_of_the_store_has_one_next_step() {
-        let held = |ms_left| Answer::Held(Some(ms(ms_left)));
-        let silent = Situation {
-            silence: secs(14),
-            ..MISS
-        };
-        let short = |age| Situation {
-            refresh: Some(Held {
-                age: ms(age),
-                lifetime: secs(10),
-            }),
-            ..MISS
-        };
-        let hurried = Situation {
-            left: secs(3),
-            ..MISS
-        };
-        let passed = |passed| Situation { passed, ..MISS };
-        let fails = |answer: &Answer| match answer {
-            Answer::Note(rest) => Step::Fail(rest.clone()),
-            _ => panic!("this is not a note: {answer:?}"),
-        };
-        let many = rest_of(secs(2), 4);
-        let too_late = rest_of(secs(30), 1);
-        let refused_id = rest(
-            6_000,
-            a_note(1, ErrorKind::OAuth, 401, "invalid_client"),
-            1_000,
-        );
-        for (what, answer, situation, step) in [
-            (
-                "an entry that fits",
-                Answer::Entry { fits: true },
-                MISS,
-                Step::Adopt,
-            ),
-            (
-                "the same, during a refresh",
-                Answer::Entry { fits: true },
-                refresh(800),
-                Step::Adopt,
-            ),
-            (
-                "an entry that does not fit",
-                Answer::Entry { fits: false },
-                passed(2),
-                Step::LookPast,
-            ),
-            (
-                "one more of them",
-                Answer::Entry { fits: false },
-                passed(3),
-                Step::Alone,
-            ),
-            ("the lease", Answer::Lease, MISS, Step::Fetch),
-            (
-                "the lease, during a refresh",
-                Answer::Lease,
-                refresh(800),
-                Step::Fetch,
-            ),
-            ("a full store", Answer::Refused, MISS, Step::Alone),
-            (
-                "a full store, during a refresh",
-                Answer::Refused,
-                refresh(800),
-                Step::Alone,
-            ),
-            ("a store that failed", Answer::Fault, MISS, Step::Alone),
-            (
-                "the same, early in a refresh",
-                Answer::Fault,
-                refresh(800),
-                Step::Postpone(secs(85)),
-            ),
-            (
-                "the same, late in a refresh",
-                Answer::Fault,
-                refresh(850),
-                Step::Alone,
-            ),
-            (
-                "a note that does not open",
-                Answer::UnknownNote,
-                MISS,
-                Step::Alone,
-            ),
-            ("a note", rest_of(secs(2), 3), MISS, Step::Wait(ms(2_125))),
-            (
-                "a note, during a refresh",
-                rest_of(secs(2), 3),
-                refresh(800),
-                Step::Postpone(ms(2_500)),
-            ),
-            ("many failures", many.clone(), MISS, fails(&many)),
-            (
-                "many failures, during a refresh",
-                many.clone(),
-                refresh(800),
-                Step::Postpone(ms(2_500)),
-            ),
-            ("a refusal", refused_id.clone(), MISS, fails(&refused_id)),
-            (
-                "a note beyond the deadline",
-                too_late.clone(),
-                MISS,
-                fails(&too_late),
-            ),
-            (
-                "a note beyond any of ours",
-                rest_of(secs(62), 1),
-                MISS,
-                Step::Alone,
-            ),
-            ("a new lease", held(3_000), MISS, Step::Wait(ms(50))),
-            (
-                "a lease of a second ago",
-                held(2_000),
-                MISS,
-                Step::Wait(ms(500)),
-            ),
-            ("a lease that ends", held(1), MISS, Step::Wait(ms(500))),
-            (
-                "a lease, during a refresh",
-                held(2_000),
-                refresh(800),
-                Step::Postpone(ms(2_500)),
-            ),
-            (
-                "a lease, during a refresh of a short-lived token",
-                held(2_000),
-                short(8_050),
-                Step::Postpone(ms(1_000)),
-            ),
-            (
-                "the same, shortly before it expires",
-                held(2_000),
-                short(9_500),
-                Step::Postpone(ms(250)),
-            ),
-            (
-                "a lease, after a long silence",
-                held(2_000),
-                silent,
-                Step::Alone,
-            ),
-            (
-                "a lease, before the deadline",
-                held(2_000),
-                hurried,
-                Step::Alone,
-            ),
-            ("a lease that is too long", held(3_501), MISS, Step::Alone),
-            (
-                "the same, during a refresh",
-                held(3_501),
-                refresh(800),
-                Step::Alone,
-            ),
-            (
-                "a lease without an end",
-                Answer::Held(None),
-                MISS,
-                Step::Alone,
-            ),
-        ] {
-            let decided = decide(&answer, &situation, 0.5);
-            let same = match (&decided, &step) {
-                // A share of a float is rarely a whole number of nanoseconds.
-                (Step::Postpone(a), Step::Postpone(b)) => a.abs_diff(*b) < ms(1),
-                (a, b) => a == b,
-            };
-            assert!(same, "{what}: {decided:?} in place of {step:?}");
-        }
-    }
-
-    #[test]
-    fn b30_processes_that_wait_look_again_at_different_times() {
-        for (left, random, wait) in [
-            (ms(3_000), 0.0, ms(25)),
-            (ms(3_000), 1.0, ms(75)),
-            (ms(2_400), 0.5, ms(300)),
-            (ms(0), 0.0, ms(250)),
-            (ms(0), 1.0, ms(750)),
-        ] {
-            assert_eq!(poll(left, random), wait, "{left:?} {random}");
-        }
-    }
-
-    #[test]
-    fn b30_patience_leaves_half_of_the_call() {
-        for (attempt, timeout, random, expected) in [
-            (secs(10), secs(30), 0.0, secs(13)),
-            (secs(10), secs(30), 1.0, ms(15_600)),
-            (secs(10), secs(4), 0.0, secs(2)),
-            (secs(1), secs(30), 0.0, secs(4)),
-        ] {
-            assert_eq!(patience(attempt, timeout, random), expected);
-        }
-        assert_eq!((own_time(secs(30)), own_time(secs(4))), (secs(3), secs(1)));
-        assert_eq!(
-            (store_time(secs(30)), store_time(secs(1))),
-            (secs(2), ms(250))
-        );
-    }
-
-    #[test]
-    fn b30_age_is_the_greater_one_of_both_clocks() {
-        const T: u64 = 1_800_000_000_000;
-        for (what, born, wall, store, reader, age) in [
-            ("equal clocks", T, T, T + 5_000, T + 5_000, Some(5_000)),
-            (
-                "a store that stepped back",
-                T,
-                T,
-                T - 1_000,
-                T + 5_000,
-                Some(5_000),
-            ),
-            (
-                "a reader that is behind",
-                T,
-                T,
-                T + 5_000,
-                T - 60_000,
-                Some(5_000),
-            ),
-            (
-                "a publisher that is ahead",
-                T,
-                T + 60_000,
-                T + 5_000,
-                T + 5_000,
-                Some(5_000),
-            ),
-            (
-                "a publisher that is behind",
-                T,
-                T - 60_000,
-                T + 5_000,
-                T + 5_000,
-                Some(65_000),
-            ),
-            ("both behind", T, T, T - 1, T - 1, Some(0)),
-            ("a little ahead of the store", T + 2_000, T, T, T, Some(0)),
-            ("far ahead of the store", T + 2_001, T, T, T, None),
-            ("the end of time", u64::MAX, 0, 0, 0, None),
-        ] {
-            let found = super::age(born, wall, store, reader);
-            assert_eq!(found, age.map(ms), "{what}");
-        }
-    }
-
-    #[test]
-    fn b30_entry_must_be_young_enough() {
-        let miss = Needs {
-            younger_than: None,
-            oldest: secs(1_000),
-        };
-        let half = Needs {
-            oldest: secs(500),
-            ..miss.clone()
-        };
-        let refresh = |held| Needs {
-            younger_than: Some(secs(held)),
-            oldest: secs(1_000),
-        };
-        let refresh_of_half = Needs {
-            oldest: secs(500),
-            ..refresh(499)
-        };
-        for (what, age, is_refused, needs, fits_it) in [
-            ("new", 0, false, &miss, true),
-            ("nearly expired", 950, false, &miss, false),
-            ("not quite", 949, false, &miss, true),
-            ("with half of its life", 499, false, &half, true),
-            (
-                "with less than the caller requires",
-                500,
-                false,
-                &half,
-                false,
-            ),
-            ("younger than the held one", 700, false, &refresh(701), true),
-            ("as old as the held one", 700, false, &refresh(700), false),
-            ("due for a refresh", 750, false, &refresh(900), false),
-            (
-                "young for a caller who requires half",
-                374,
-                false,
-                &refresh_of_half,
-                true,
-            ),
-            (
-                "due for a refresh with a reserve",
-                375,
-                false,
-                &refresh_of_half,
-                false,
-            ),
-            ("refused", 10, true, &miss, false),
-        ] {
-            let found = fits(secs(age), secs(1_000), is_refused, needs);
-            assert_eq!(found, fits_it, "a token that is {what}");
-        }
-        assert!(
-            !fits(Duration::ZERO, Duration::ZERO, false, &miss),
-            "no life"
-        );
-    }
-
-    #[test]
-    fn b30_note_counts_failures_and_forbids_requests_for_a_while() {
-        let error = |kind, status: u16, oauth: Option<&str>, retry_after: Option<u64>| {
-            let details = Details {
-                http_status: (status != 0).then_some(status),
-                oauth_error: oauth.map(str::to_owned),
-                retry_after: retry_after.map(secs),
-                ..Details::default()
-            };
-            Error::with_details(kind, "x", "", details)
-        };
-        let quiet = Some(secs(2));
-        let unavailable = error(ErrorKind::Api, 503, None, None);
-        let before = |failures| Some(a_note(failures, ErrorKind::Api, 503, ""));
-        for (what, error, before, permanent, expected) in [
-            (
-                "the first failure",
-                unavailable.clone(),
-                None,
-                quiet,
-                Some((1, ms(250))),
-            ),
-            (
-                "the third",
-                unavailable.clone(),
-                before(2),
-                quiet,
-                Some((3, ms(1_000))),
-            ),
-            (
-                "the tenth",
-                unavailable.clone(),
-                before(9),
-                quiet,
-                Some((10, secs(5))),
-            ),
-            (
-                "the last that is counted",
-                unavailable,
-                before(255),
-                quiet,
-                Some((255, secs(5))),
-            ),
-            (
-                "Retry-After",
-                error(ErrorKind::RateLimited, 429, None, Some(20)),
-                None,
-                quiet,
-                Some((1, secs(20))),
-            ),
-            (
-                "an hour's Retry-After",
-                error(ErrorKind::RateLimited, 429, None, Some(3_600)),
-                None,
-                quiet,
-                Some((1, secs(60))),
-            ),
-            (
-                "no answer, which may be this machine's fault",
-                error(ErrorKind::Transport, 0, None, None),
-                before(9),
-                quiet,
-                Some((3, ms(1_000))),
-            ),
-            (
-                "wrong credentials",
-                error(ErrorKind::OAuth, 401, Some("invalid_client"), None),
-                None,
-                quiet,
-                Some((1, secs(2))),
-            ),
-            (
-                "wrong credentials, of a business token",
-                error(ErrorKind::OAuth, 401, Some("invalid_client"), None),
-                None,
-                None,
-                None,
-            ),
-            (
-                "a proxy's refusal",
-                error(ErrorKind::Api, 403, None, None),
-                None,
-                quiet,
-                None,
-            ),
-        ] {
-            let noted = note(&error, before.as_ref(), permanent, 1.0);
-            let found = noted.map(|(note, rest)| (note.failures, rest));
-            assert_eq!(found, expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn b30_error_of_a_note_tells_what_failed() {
-        let refused = error_of(&a_note(2, ErrorKind::OAuth, 401, "invalid_client"), secs(7));
-        assert_eq!(refused.kind(), ErrorKind::OAuth);
-        assert_eq!(refused.oauth_error(), Some("invalid_client"));
-        assert_eq!(refused.retry_after(), Some(secs(7)));
-        assert!(!refused.is_retryable());
-        let text = refused.to_string();
-        assert!(
-            text.contains("invalid_client (HTTP 401), 2 failures"),
-            "{text}"
-        );
-
-        let limited = error_of(&a_note(1, ErrorKind::RateLimited, 429, ""), secs(20));
-        assert!(limited.is_retryable());
-        assert_eq!(limited.http_status(), Some(429));
-        assert!(limited.to_string().contains("retry in 20 s"), "{limited}");
-
-        let unknown = Note {
-            kind: 200,
-            ..a_note(1, ErrorKind::Api, 0, "")
-        };
-        assert!(error_of(&unknown, secs(1)).is_retryable());
-    }
-
-    #[test]
-    fn b30_store_keeps_no_token_beyond_its_use() {
-        for (lifetime, reserve, kept) in [(1_000, 0.0, 950), (1_000, 0.5, 500), (1_000, 1.0, 0)] {
-            assert_eq!(keep(secs(lifetime), reserve), secs(kept));
-        }
-    }
-}
+mod tests;

@@ -15,8 +15,11 @@ use redis::{Cmd, ServerError, Value};
 
 use super::breaker::{Breaker, Permit};
 use super::connection::Connection;
-use super::stream::{self, Io, Limit, SignIn, TlsSettings, code, fault, server_error};
-use super::{Found, LookUp, Names, Owner, Published, StoreError, StoreErrorKind, TokenStore};
+use super::stream::{self, Io, Limit, SignIn, TlsSettings, code, server_error};
+use super::{
+    Action, Found, LookUp, Names, Operation, Published, Reply, StoreError, StoreErrorKind,
+    TokenStore,
+};
 use crate::shared_cache::{StoreNode, StoreServer};
 use crate::sys::fork::PerProcess;
 use crate::sys::jitter;
@@ -104,7 +107,7 @@ impl RedisStore {
     }
 
     /// Runs a script on the keys of a token. Returns what it answers, and who answered.
-    pub(super) async fn run(
+    pub(super) async fn eval(
         &self,
         names: &Names,
         script: &str,
@@ -135,7 +138,7 @@ impl RedisStore {
             }),
             None => {
                 let what = "the shared cache failed shortly before";
-                Err(fault(StoreErrorKind::Down, what))
+                Err(StoreError::new(StoreErrorKind::Down, what))
             }
         }
     }
@@ -246,10 +249,10 @@ impl RedisStore {
             result.unwrap_or_else(|_| {
                 let seconds = CONNECT_TIMEOUT.as_secs_f64();
                 let what = format!("no connection to the shared cache within {seconds} s");
-                Err(fault(StoreErrorKind::Connect, what))
+                Err(StoreError::new(StoreErrorKind::Connect, what))
             })
         });
-        let lost = || fault(StoreErrorKind::Closed, "the attempt to connect has ended");
+        let lost = || StoreError::new(StoreErrorKind::Closed, "the attempt to connect has ended");
         let result = task.map(move |result| result.unwrap_or_else(|_| Err(lost())));
         result.boxed().shared()
     }
@@ -272,7 +275,7 @@ impl Settings {
             (None, Some(service)) => self.master(service, limit).await?,
             (None, None) => {
                 let node = server.nodes.first().cloned();
-                node.ok_or_else(|| fault(StoreErrorKind::Connect, "there is no server"))?
+                node.ok_or_else(|| StoreError::new(StoreErrorKind::Connect, "there is no server"))?
             }
         };
         let name: Arc<str> = node.to_string().into();
@@ -299,7 +302,7 @@ impl Settings {
     async fn master(&self, service: &str, limit: Limit) -> Result<StoreNode, StoreError> {
         let sentinels = &self.server.nodes;
         let first = self.sentinel.load(Ordering::Relaxed);
-        let mut failure = fault(StoreErrorKind::Connect, "there is no Sentinel");
+        let mut failure = StoreError::new(StoreErrorKind::Connect, "there is no Sentinel");
         for at in 0..sentinels.len() {
             let number = (first + at) % sentinels.len();
             let Some(sentinel) = sentinels.get(number) else {
@@ -315,7 +318,7 @@ impl Settings {
                 Err(_) => {
                     let seconds = SENTINEL_TIMEOUT.as_secs_f64();
                     let what = format!("the Sentinel {sentinel} gave no answer within {seconds} s");
-                    failure = fault(StoreErrorKind::Timeout, what);
+                    failure = StoreError::new(StoreErrorKind::Timeout, what);
                 }
             }
         }
@@ -347,7 +350,7 @@ impl Settings {
             Value::ServerError(error) => Err(refused(&name, &error)),
             Value::Nil => {
                 let what = format!("{name} does not know the service of the setting");
-                Err(fault(StoreErrorKind::Connect, what))
+                Err(StoreError::new(StoreErrorKind::Connect, what))
             }
             Value::Array(parts) => {
                 let mut parts = parts.into_iter().map(text);
@@ -442,7 +445,7 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.since.elapsed() >= SLOW {
             let what = format!("{} did not answer in time", self.store.place());
-            self.finish(Some(&fault(StoreErrorKind::Timeout, what)));
+            self.finish(Some(&StoreError::new(StoreErrorKind::Timeout, what)));
         } else if let Some(permit) = self.permit {
             lock(&self.state.breaker).cancel(permit);
         }
@@ -525,6 +528,19 @@ impl Answer {
         };
         Some(LookUp { now, found, note })
     }
+
+    fn published(mut self, node: &str) -> Result<Published, StoreError> {
+        let now = self.time().ok_or_else(|| unexpected(node))?;
+        match &*self.state {
+            "stored" => Ok(Published::Stored),
+            "younger" => match self.bytes() {
+                Some(entry) => Ok(Published::Younger { now, entry }),
+                None => Err(unexpected(node)),
+            },
+            "refused" => Err(StoreError::new(StoreErrorKind::Busy, self.refusal(node))),
+            _ => Err(unexpected(node)),
+        }
+    }
 }
 
 fn text(value: Value) -> Option<String> {
@@ -541,7 +557,7 @@ fn refused(node: &str, error: &ServerError) -> StoreError {
 }
 
 pub(super) fn unexpected(node: &str) -> StoreError {
-    fault(
+    StoreError::new(
         StoreErrorKind::Protocol,
         format!("{node} sent an answer that is not expected"),
     )
@@ -553,62 +569,37 @@ fn milliseconds(keep: Duration) -> String {
 }
 
 impl TokenStore for RedisStore {
-    fn look_up<'a>(
-        &'a self,
-        names: &'a Names,
-        seen: &'a [u8],
-        owner: &'a Owner,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<LookUp, StoreError>> {
+    fn run<'a>(&'a self, operation: Operation<'a>) -> BoxFuture<'a, Result<Reply, StoreError>> {
         Box::pin(async move {
-            let lease = match lease {
-                Duration::ZERO => "0".to_owned(),
-                lease => milliseconds(lease),
-            };
-            let arguments = [seen, &owner.0, lease.as_bytes()];
-            let (answer, node) = self.run(names, LOOK_UP, &arguments).await?;
-            answer.look_up().ok_or_else(|| unexpected(&node))
-        })
-    }
-
-    fn publish<'a>(
-        &'a self,
-        names: &'a Names,
-        owner: &'a Owner,
-        entry: &'a [u8],
-        keep: Duration,
-    ) -> BoxFuture<'a, Result<Published, StoreError>> {
-        Box::pin(async move {
-            let keep = milliseconds(keep);
-            let arguments = [&owner.0[..], entry, keep.as_bytes()];
-            let (mut answer, node) = self.run(names, PUBLISH, &arguments).await?;
-            let now = answer.time().ok_or_else(|| unexpected(&node))?;
-            match &*answer.state {
-                "stored" => Ok(Published::Stored),
-                "younger" => match answer.bytes() {
-                    Some(entry) => Ok(Published::Younger { now, entry }),
-                    None => Err(unexpected(&node)),
-                },
-                "refused" => {
-                    let what = answer.refusal(&node);
-                    Err(fault(StoreErrorKind::Busy, what))
+            let Operation {
+                names,
+                owner,
+                action,
+            } = operation;
+            match action {
+                Action::LookUp { seen, lease } => {
+                    let lease = match lease {
+                        Duration::ZERO => "0".to_owned(),
+                        lease => milliseconds(lease),
+                    };
+                    let arguments = [seen, &owner.0, lease.as_bytes()];
+                    let (answer, node) = self.eval(names, LOOK_UP, &arguments).await?;
+                    let look = answer.look_up().ok_or_else(|| unexpected(&node))?;
+                    Ok(Reply::LookUp(look))
                 }
-                _ => Err(unexpected(&node)),
+                Action::Publish { entry, keep } => {
+                    let keep = milliseconds(keep);
+                    let arguments = [&owner.0[..], entry, keep.as_bytes()];
+                    let (answer, node) = self.eval(names, PUBLISH, &arguments).await?;
+                    answer.published(&node).map(Reply::Published)
+                }
+                Action::Release { note, keep } => {
+                    let keep = milliseconds(keep);
+                    let arguments = [&owner.0[..], note, keep.as_bytes()];
+                    self.eval(names, RELEASE, &arguments).await?;
+                    Ok(Reply::Released)
+                }
             }
-        })
-    }
-
-    fn release<'a>(
-        &'a self,
-        names: &'a Names,
-        owner: &'a Owner,
-        note: &'a [u8],
-        keep: Duration,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let keep = milliseconds(keep);
-            let arguments = [&owner.0[..], note, keep.as_bytes()];
-            self.run(names, RELEASE, &arguments).await.map(drop)
         })
     }
 

@@ -33,11 +33,6 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Longest answer to a sign-in.
 const MAX_LINES: usize = 1024;
 
-pub(super) fn fault(kind: StoreErrorKind, what: impl Into<Arc<str>>) -> StoreError {
-    let what = what.into();
-    StoreError { kind, what }
-}
-
 /// Error for an error that a server answered with. Only its code is shown, because the
 /// text may quote the command.
 pub(super) fn server_error(node: &str, text: &str) -> StoreError {
@@ -65,7 +60,7 @@ pub(super) fn server_error(node: &str, text: &str) -> StoreError {
         "ASK" | "TRYAGAIN" => format!("is moving the key to another node ({code})"),
         _ => format!("answered with the error {code}"),
     };
-    fault(kind, format!("{node} {what}"))
+    StoreError::new(kind, format!("{node} {what}"))
 }
 
 /// Code of an error of a server: its first word in capital letters. Versions put other
@@ -117,7 +112,7 @@ impl TlsSettings {
             return Ok(current);
         }
         let mut config = tls::client_config(&roots)
-            .map_err(|error| fault(StoreErrorKind::Tls, error.message()))?;
+            .map_err(|error| StoreError::new(StoreErrorKind::Tls, error.message()))?;
         // Redis has no names for its protocol.
         config.alpn_protocols.clear();
         let fresh = Arc::new(Kept {
@@ -152,7 +147,10 @@ impl Limit {
         let result = tokio::time::timeout_at(self.ends.into(), step).await;
         result.unwrap_or_else(|_| {
             let seconds = self.whole.as_secs_f64();
-            Err(fault(kind, format!("{} within {seconds} s", late())))
+            Err(StoreError::new(
+                kind,
+                format!("{} within {seconds} s", late()),
+            ))
         })
     }
 }
@@ -186,7 +184,7 @@ pub(super) async fn open(
         return Ok(Box::new(tcp().await?));
     };
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| fault(StoreErrorKind::Tls, format!("{node} is no name for TLS")))?;
+        .map_err(|_| StoreError::new(StoreErrorKind::Tls, format!("{node} is no name for TLS")))?;
     let mut is_first = true;
     loop {
         let settings = tls.get()?;
@@ -202,7 +200,7 @@ pub(super) async fn open(
         };
         let Some(cause) = tls::find_error(&error) else {
             let what = format!("{node} closed the connection during the TLS handshake ({error})");
-            return Err(fault(StoreErrorKind::Tls, what));
+            return Err(StoreError::new(StoreErrorKind::Tls, what));
         };
         // The certificates may have been mounted or rotated since they were read.
         let is_refused = matches!(cause, rustls::Error::InvalidCertificate(_));
@@ -211,7 +209,7 @@ pub(super) async fn open(
             continue;
         }
         let (what, _) = tls_error::explain(&cause, host, &node.to_string(), &settings.roots);
-        return Err(fault(StoreErrorKind::Tls, what));
+        return Err(StoreError::new(StoreErrorKind::Tls, what));
     }
 }
 
@@ -227,7 +225,7 @@ async fn connect(node: &StoreNode, host: &str, port: u16) -> Result<TcpStream, S
 }
 
 fn cannot_connect(node: &StoreNode, why: &io::Error) -> StoreError {
-    fault(
+    StoreError::new(
         StoreErrorKind::Connect,
         format!("cannot connect to {node}: {why}"),
     )
@@ -294,7 +292,7 @@ async fn sign_in_now(stream: &mut dyn Io, node: &str, with: &SignIn<'_>) -> Resu
     }
     let closed = |why: io::Error| {
         let what = format!("the connection to {node} broke during the sign-in: {why}");
-        fault(StoreErrorKind::Closed, what)
+        StoreError::new(StoreErrorKind::Closed, what)
     };
     // An answer may be there although the server has closed the connection.
     let written = stream.write_all(&sent).await;
@@ -309,16 +307,16 @@ async fn sign_in_now(stream: &mut dyn Io, node: &str, with: &SignIn<'_>) -> Resu
         }
         let Some(error) = line.strip_prefix('-') else {
             let what = format!("{node} does not speak the protocol of Redis");
-            return Err(fault(StoreErrorKind::Protocol, what));
+            return Err(StoreError::new(StoreErrorKind::Protocol, what));
         };
         let found = server_error(node, error);
         let code = code(error);
         return Err(match (command, found.kind) {
-            ("AUTH", StoreErrorKind::Protocol) => fault(
+            ("AUTH", StoreErrorKind::Protocol) => StoreError::new(
                 StoreErrorKind::Auth,
                 format!("{node} refused the user name or the password ({code})"),
             ),
-            ("SELECT", StoreErrorKind::Protocol) => fault(
+            ("SELECT", StoreErrorKind::Protocol) => StoreError::new(
                 StoreErrorKind::Protocol,
                 format!("{node} has no database {} ({code})", with.database),
             ),

@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod fork;
 pub(crate) mod jitter;
+pub(crate) mod queue;
 pub(crate) mod signals;
 pub(crate) mod sync;
 pub(crate) mod threads;

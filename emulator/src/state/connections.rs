@@ -18,7 +18,7 @@ pub enum ConnectionAction {
     Close,
     /// Resets them.
     Reset,
-    /// Ends them in order: requests in flight are answered, and the client is told
+    /// Ends them in order: requests in flight are answered, and the client is asked
     /// not to send more (`GOAWAY`, or `Connection: close` on HTTP/1.1).
     Finish,
     /// Freezes them until the next release: they accept bytes and send none.

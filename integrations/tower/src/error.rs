@@ -35,16 +35,6 @@ impl<E> AuthError<E> {
     }
 }
 
-/// A text in [`LayerAuthLayer::allow_origin`](crate::LayerAuthLayer::allow_origin) that is
-/// not a URL with `http` or `https` and a host.
-// Without the text, which may contain a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "allow_origin got a text that is not a URL with http or https and a host, and without a user \
-     name: write it like https://mcp.example.com"
-)]
-pub struct InvalidOrigin(pub(crate) ());
-
 const _: fn() = || {
     fn is_boxable<T: Into<Box<dyn StdError + Send + Sync>>>() {}
     is_boxable::<AuthError<std::io::Error>>();

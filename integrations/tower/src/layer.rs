@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use layerfi_auth::{BusinessId, BusinessTokenOptions, Client};
+use layerfi_auth::{AllowedOrigins, BusinessId, BusinessTokenOptions, Client, Result};
 use tower_layer::Layer;
 
-use crate::error::InvalidOrigin;
-use crate::origins::AllowedOrigins;
 use crate::replay::{CloneBody, NoReplay, ReplayWith};
 use crate::service::LayerAuth;
 use crate::token::Source;
@@ -55,10 +53,9 @@ impl<R> LayerAuthLayer<R> {
     /// the client's API gets it by default.
     ///
     /// # Errors
-    /// [`InvalidOrigin`] for a text that is not a URL with `http` or `https` and a host.
-    pub fn allow_origin(mut self, url: &str) -> Result<Self, InvalidOrigin> {
-        let origins = Arc::make_mut(&mut self.origins);
-        origins.add(url).ok_or(InvalidOrigin(()))?;
+    /// As [`AllowedOrigins::allow`].
+    pub fn allow_origin(mut self, url: &str) -> Result<Self> {
+        Arc::make_mut(&mut self.origins).allow(url)?;
         Ok(self)
     }
 

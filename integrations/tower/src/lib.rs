@@ -4,12 +4,11 @@ mod error;
 mod layer;
 #[cfg(feature = "reqwest-middleware")]
 mod middleware;
-mod origins;
 mod replay;
 mod service;
 mod token;
 
-pub use error::{AuthError, InvalidOrigin};
+pub use error::AuthError;
 pub use layer::LayerAuthLayer;
 pub use replay::{CloneBody, NoReplay, Replay, ReplayWith};
 pub use service::LayerAuth;

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 
 use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
+use layerfi_auth::AllowedOrigins;
 use tower_service::Service;
 
 use crate::error::AuthError;
-use crate::origins::AllowedOrigins;
 use crate::replay::{CloneBody, Replay};
 use crate::token::{Source, Token};
 

@@ -267,6 +267,26 @@ fn b19_other_origin_gets_no_request() {
 }
 
 #[test]
+fn b19_only_texts_that_are_urls_can_be_allowed() {
+    let layer = emulator();
+    let auth = LayerAuthLayer::new(client(&layer));
+    let error = auth
+        .clone()
+        .allow_origin("https://a.example")
+        .and_then(|auth| auth.allow_origin("https://user:canary@b.example"));
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(
+        error.to_string().starts_with("origins[1] is not a URL"),
+        "{error}"
+    );
+    assert!(
+        !format!("{error:?}").contains("canary"),
+        "the text is shown"
+    );
+}
+
+#[test]
 fn b19_request_is_not_sent_if_there_is_no_token() {
     let layer = emulator();
     layer

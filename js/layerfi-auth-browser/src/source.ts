@@ -115,7 +115,7 @@ class Source implements LayerTokenSource {
   }
 
   getSnapshot = (): LayerTokenState => {
-    // A page that is built anew begins neither with a dead token nor signed out.
+    // A page that is built anew begins neither with an expired token nor signed out.
     if (!this.#isActive && (this.#state.status === 'signed-out' || this.#hasExpired())) {
       this.#forget()
     }

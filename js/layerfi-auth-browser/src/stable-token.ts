@@ -13,7 +13,7 @@ let undo: (() => void) | undefined
 
 /**
  * Wraps `fetch`: a call to the API that carries `Bearer ${source.stableToken}` is sent with the
- * source's living token instead, and once more with another token if the API answers HTTP 401.
+ * source's current token instead, and once more with another token if the API answers HTTP 401.
  * All other calls pass unchanged.
  *
  * Returns a function that ends it. The last one restores `fetch`.

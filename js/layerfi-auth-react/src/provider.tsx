@@ -13,7 +13,7 @@ export interface LayerAuthProviderProps extends Pick<
 > {
   source: LayerTokenSource
   /**
-   * Gives the components a constant instead of the token, and puts the living token on their
+   * Gives the components a constant instead of the token, and puts the current token on their
    * calls. Renewals show nothing then. With `false`, each new token makes the components load
    * everything again. Default: `true`.
    */

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
 from layerfi_auth._client import Client
-from layerfi_auth.auth._origins import AllowedOrigins
+from layerfi_auth.auth._origins import allowed_origins
 
 _UNAUTHORIZED = 401
 
@@ -18,7 +18,7 @@ def aiohttp_middleware(client: Client, *, origins: Iterable[str] = ()) -> Client
     Requests to URLs other than the client's API and ``origins`` are sent unchanged: aiohttp
     also passes requests after a redirect to its middlewares.
     """
-    allowed = AllowedOrigins(client, origins)
+    allowed = allowed_origins(client, origins)
 
     async def middleware(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         if not allowed.allows(str(request.url)):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from layerfi_auth._client import Client
 from layerfi_auth._native import AccessToken
-from layerfi_auth.auth._origins import AllowedOrigins
+from layerfi_auth.auth._origins import allowed_origins
 
 _UNAUTHORIZED = 401
 
@@ -20,7 +20,7 @@ class HttpxFlow:
 
     def __init__(self, client: Client, *, origins: Iterable[str] = ()) -> None:
         self._client = client
-        self._allowed = AllowedOrigins(client, origins)
+        self._allowed = allowed_origins(client, origins)
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Send the request with a token, and once more after a 401."""

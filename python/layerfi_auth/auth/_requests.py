@@ -11,7 +11,7 @@ from requests.auth import AuthBase
 
 from layerfi_auth._client import Client
 from layerfi_auth._native import AccessToken
-from layerfi_auth.auth._origins import AllowedOrigins
+from layerfi_auth.auth._origins import allowed_origins
 
 _UNAUTHORIZED = 401
 
@@ -25,7 +25,7 @@ class RequestsAuth(AuthBase):
 
     def __init__(self, client: Client, *, origins: Iterable[str] = ()) -> None:
         self._client = client
-        self._allowed = AllowedOrigins(client, origins)
+        self._allowed = allowed_origins(client, origins)
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
         """Add a token to the request, and a hook for a 401 response."""

@@ -564,6 +564,47 @@ fn b11_any_api_call_is_repeated_once_after_a_401() {
 }
 
 #[test]
+fn b11_call_for_a_business_is_repeated_once_with_a_new_business_token() {
+    let layer = emulator();
+    let clock = TestClock::new();
+    let client = client_builder(&layer).test_clock(clock.clone());
+    let client = client.build_blocking().unwrap();
+    let (business, minute) = (business(), SessionDuration::from_secs(120).unwrap());
+    let call = || {
+        let request = http::Request::get(format!("/v1/businesses/{business}"));
+        let request = request.body(bytes::Bytes::new()).unwrap();
+        client.execute_for_business(&business, minute, request)
+    };
+    assert_eq!(call().unwrap().status(), 200, "with a new token");
+    layer.revoke_all(TokenKind::Business);
+    // A younger token would not be replaced.
+    clock.advance(Duration::from_secs(20));
+    assert_eq!(call().unwrap().status(), 200, "with a revoked token");
+    let calls = (Endpoint::Business, 3);
+    assert_requests(
+        &layer,
+        &[(Endpoint::Token, 1), (Endpoint::AuthToken, 2), calls],
+    );
+
+    layer.revoke_all(TokenKind::Access);
+    let not_authorized = Fault::status(401).forever();
+    layer.fault(Endpoint::Business, not_authorized).unwrap();
+    clock.advance(Duration::from_secs(20));
+    assert_eq!(call().unwrap().status(), 401, "refused for ever");
+    let log = layer.log();
+    let of_business: Vec<_> = log
+        .iter()
+        .filter(|entry| entry.endpoint == Endpoint::Business)
+        .map(|entry| format!("{:?}", entry.authorization))
+        .collect();
+    assert_eq!(of_business.len(), 5, "requests of the business");
+    assert_ne!(
+        of_business[3], of_business[4],
+        "the same token was sent twice"
+    );
+}
+
+#[test]
 fn b15_slow_business_does_not_delay_others() {
     let layer = emulator();
     let slow = business();

@@ -10,7 +10,7 @@ mod results;
 use std::path::Path;
 
 use futures_util::StreamExt as _;
-use layerfi_auth::{BatchOptions, BusinessToken, Error, ErrorKind};
+use layerfi_auth::{BatchOptions, BusinessToken, Error};
 use serde_json::{Value, json};
 
 use crate::args::{BusinessTokenArgs, SettingsArgs};
@@ -83,7 +83,7 @@ pub(super) fn run(
             progress.above(|| results.write(&line))?;
             if let Err(error) = result
                 && !is_stopped
-                && ends_batch(&error)
+                && error.ends_batch()
             {
                 stop();
                 is_stopped = true;
@@ -97,18 +97,6 @@ pub(super) fn run(
         return Err(Failure::SomeFailed);
     }
     Ok(())
-}
-
-/// Whether each further business would fail in the same way.
-fn ends_batch(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Config
-            | ErrorKind::Credentials
-            | ErrorKind::OAuth
-            | ErrorKind::Tls
-            | ErrorKind::Internal
-    )
 }
 
 /// The line of one business.

@@ -142,6 +142,14 @@ struct SharedParts {
 }
 
 impl SharedParts {
+    fn kind(&self) -> Kind {
+        Kind {
+            reserve: self.fleet.reserve,
+            is_access: true,
+            name: "access",
+        }
+    }
+
     async fn request(&self) -> Result<Fetched<Token>, Failed> {
         let requested_at = self.clock.now();
         let number = self.fleet.requests.fetch_add(1, Ordering::Relaxed) + 1;
@@ -164,19 +172,19 @@ impl Source<Token> for Shared {
     fn fetch(&self, params: FetchParams<Token>) -> BoxFuture<'static, Outcome<Token>> {
         let this = Arc::clone(&self.0);
         Box::pin(async move {
-            let kind = Kind {
-                reserve: this.fleet.reserve,
-                is_access: true,
-                name: "access",
-            };
+            let kind = this.kind();
             let make = |text: &Secret, _: Now, _: Duration| Ok(Token(text.expose().to_owned()));
             let ends = Instant::now() + TIMEOUT;
             let keys = Arc::clone(&this.keys);
             let wanted = Wanted::new(&params);
-            let fetch = SharedFetch::new(&this.cache, keys, kind, wanted, ends, make).unwrap();
-            match fetch.attempt(|| this.request()).await {
-                Ok(outcome) => outcome,
-                Err(failed) => Outcome::Failed(failed.into_error()),
+            let progress = &params.progress;
+            let cache = &this.cache;
+            let fetch = SharedFetch::new(cache, keys, kind, wanted, ends, progress, make).unwrap();
+            let ended = fetch.attempt(|| this.request());
+            match tokio::time::timeout_at(ends, ended).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(failed)) => Outcome::Failed(failed.into_error()),
+                Err(_) => Outcome::Failed(Error::attempt_timeout("no result in time")),
             }
         })
     }
@@ -228,6 +236,11 @@ impl Machine {
             token.0 == refused
         });
         renew.await.unwrap().map(|entry| entry.value.0.clone())
+    }
+
+    fn is_unanswered(&self) -> bool {
+        let parts = &self.source.0;
+        parts.cache.is_unanswered(parts.kind())
     }
 
     fn count(&self, event: Event) -> u64 {
@@ -460,23 +473,83 @@ async fn b30_machines_try_one_after_another_while_the_server_fails() {
     assert_eq!(fleet.requests(), 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn b30_failures_of_the_fleet_fail_others_without_a_request() {
+/// A fleet whose last four requests failed.
+async fn failing_fleet() -> Arc<Fleet> {
     let fleet = Fleet::new();
     for _ in 0..4 {
         fleet.answer_next(Duration::ZERO, Some(refusal(503)));
         assert!(fleet.machine().entry().await.is_err());
     }
     assert_eq!(fleet.requests(), 4);
-    let error = fleet.machine().entry().await.err().unwrap();
-    assert_eq!(error.http_status(), Some(503));
+    fleet
+}
+
+#[tokio::test(start_paused = true)]
+async fn b30_failure_of_one_machine_fails_the_calls_that_wait_for_it() {
+    let fleet = failing_fleet().await;
+    let takes = Duration::from_millis(500);
+    fleet.answer_next(takes, Some(refusal(503)));
+    let (one, two) = (fleet.machine(), fleet.machine());
+    let start = Instant::now();
+    let (first, second) = tokio::join!(one.entry(), two.entry());
+    for error in [first.err().unwrap(), second.err().unwrap()] {
+        assert_eq!(error.http_status(), Some(503));
+        let retry_after = error.retry_after().unwrap_or_default();
+        assert!(retry_after <= Duration::from_secs(2), "{error}");
+    }
+    assert_eq!(fleet.requests(), 5, "each sent a request");
     assert!(
-        error.retry_after() <= Some(Duration::from_secs(5)),
-        "{error}"
+        start.elapsed() <= Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
     );
-    assert_eq!(fleet.requests(), 4);
-    sleep(Duration::from_secs(6)).await;
-    assert!(fleet.machine().entry().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn b30_no_call_fails_by_a_failure_before_its_start() {
+    let fleet = failing_fleet().await;
+    let start = Instant::now();
+    let (one, two) = (fleet.machine(), fleet.machine());
+    let (first, second) = tokio::join!(one.token(), two.token());
+    assert_eq!((&*first, &*second), ("token.5", "token.5"));
+    // The back-off of the fleet, and a look.
+    assert!(
+        start.elapsed() <= Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+/// A machine without a way to the server cannot fail the calls of the others, and a call
+/// of its own says what it waited for.
+#[tokio::test(start_paused = true)]
+async fn b30_machines_that_the_server_does_not_answer_ask_once_a_minute() {
+    let fleet = Fleet::new();
+    for _ in 0..30 {
+        let none = Error::attempt_timeout("no answer");
+        fleet.answer_next(ATTEMPT_TIMEOUT, Some(none));
+    }
+    let machines: Vec<_> = (0..3).map(|_| fleet.machine()).collect();
+    let calls = || async {
+        let entries = machines.iter().map(Machine::entry);
+        let ended = futures_util::future::join_all(entries).await;
+        ended.into_iter().filter(Result::is_err).count()
+    };
+    assert_eq!(calls().await, 3);
+    let first = fleet.requests();
+    assert!(machines.iter().all(|machine| machine.is_unanswered()));
+    let alone = |machine: &Machine| machine.count(Event::SharedAlone);
+    let before: Vec<_> = machines.iter().map(alone).collect();
+    calls().await;
+    let after: Vec<_> = machines.iter().map(alone).collect();
+    assert_eq!(before, after, "a machine asked alone again within a minute");
+    assert!(
+        fleet.requests() <= first + 10,
+        "{} requests",
+        fleet.requests()
+    );
+    sleep(Duration::from_secs(61)).await;
+    assert!(!machines.iter().any(|machine| machine.is_unanswered()));
 }
 
 #[tokio::test(start_paused = true)]

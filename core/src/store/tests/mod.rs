@@ -7,3 +7,17 @@ mod fetch;
 mod servers;
 #[cfg(all(unix, not(shuttle)))]
 mod stress;
+
+use super::seal::Note;
+use crate::error::ErrorKind;
+
+/// Failure note with this error.
+pub(crate) fn a_note(failures: u8, kind: ErrorKind, status: u16, oauth_error: &str) -> Note {
+    let kind = ErrorKind::ALL.iter().position(|other| *other == kind);
+    Note {
+        failures,
+        kind: u8::try_from(kind.unwrap()).unwrap(),
+        status,
+        oauth_error: oauth_error.to_owned(),
+    }
+}

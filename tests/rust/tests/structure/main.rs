@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 7] = [
     &[
         "environment",
         "url",
+        "allowed_origins",
         "business_id",
         "session_duration",
         "whoami",
