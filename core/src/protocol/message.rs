@@ -133,6 +133,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn headers_are_complete_and_have_a_host_only_for_http_1() {
+        let body = Bytes::from_static(b"{}");
+        let of = |protocol, content| {
+            let peer = Peer {
+                host: "localhost:8443".into(),
+                protocol,
+            };
+            let own = HeaderValue::from_static("test/1");
+            headers(&peer, &own, HeaderValue::from_static("Bearer x"), content)
+        };
+        let content = Some(("application/json", &body));
+        for protocol in [Protocol::Http, Protocol::Https1] {
+            let headers = of(protocol, content);
+            assert_eq!(headers.get(header::HOST).unwrap(), "localhost:8443");
+            assert_eq!(headers.get(header::CONTENT_LENGTH).unwrap(), "2");
+            assert_eq!(headers.get(header::USER_AGENT).unwrap(), "test/1");
+            assert!(headers.capacity() > headers.len(), "one more must fit");
+        }
+        assert!(!of(Protocol::Https, content).contains_key(header::HOST));
+        assert!(!of(Protocol::Http, None).contains_key(header::CONTENT_LENGTH));
+    }
+
+    #[test]
     fn b20_request_id_that_repeats_a_credential_is_not_shown() {
         const BASIC: &str = "YWxpY2U6b3BlbnNlc2FtZW9wZW5zZXNhbWU";
         for (id, is_shown) in [
