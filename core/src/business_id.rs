@@ -207,6 +207,31 @@ mod tests {
     }
 
     #[test]
+    fn b18_ids_with_equal_text_are_equal() {
+        let uuid = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+        let parsed: BusinessId = uuid.to_uppercase().parse().unwrap();
+        let opaque = BusinessId::opaque(uuid).unwrap();
+        assert_eq!(parsed, opaque);
+        let set = std::collections::HashSet::from([parsed.clone()]);
+        assert!(set.contains(&opaque), "equal ids have different hashes");
+        let upper = BusinessId::opaque(&uuid.to_uppercase()).unwrap();
+        assert_ne!(upper, parsed, "an opaque id keeps its letters");
+        let ids = ["biz_1", uuid, "4", "3", "biz_2"];
+        let mut sorted = ids.map(|id| BusinessId::opaque(id).unwrap());
+        sorted.sort();
+        let mut texts = ids;
+        texts.sort_unstable();
+        assert_eq!(sorted.each_ref().map(BusinessId::as_str), texts);
+        for at in 0..uuid.len() {
+            let mut other = uuid.to_owned();
+            other.replace_range(at..=at, if at % 2 == 0 { "_" } else { "=" });
+            let other = BusinessId::opaque(&other).unwrap();
+            assert_ne!(other, parsed, "ids that differ at {at} are equal");
+            assert!(other.as_str().parse::<BusinessId>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
     fn b18_opaque_id_is_checked_and_percent_encoded() {
         assert_eq!(BusinessId::opaque("biz_1").unwrap().path_segment(), "biz_1");
         assert_eq!(

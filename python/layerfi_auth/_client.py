@@ -171,18 +171,23 @@ class Client(ClientBase):
             "layerfi_auth.Client cannot be subclassed; keep one in an attribute instead"
         )
 
-    async def token_async(self, *, timeout: float | None = None) -> AccessToken:
+    # Not keyword-only: the interpreter calls a function without such parameters in a fast
+    # way, and the slow way takes as long as a cache hit.
+    async def token_async(self, timeout: float | None = None) -> AccessToken:
         """Return a valid access token, as `token` does, without blocking the event loop."""
         # Not in a variable, which a traceback with variables would show.
-        return self._cached_token(timeout) or await await_call(self._start_token, timeout)
+        return self._cached_token(timeout) or await self._wait_for_token(timeout)
 
-    async def authorization_async(self, *, timeout: float | None = None) -> str:
+    async def authorization_async(self, timeout: float | None = None) -> str:
         """Return the value of the ``Authorization`` header, as `authorization` does."""
         # Not in a variable, which a traceback with variables would show.
         return (
             self._cached_authorization(timeout)
-            or (await await_call(self._start_token, timeout)).authorization
+            or (await self._wait_for_token(timeout)).authorization
         )
+
+    async def _wait_for_token(self, timeout: float | None) -> AccessToken:
+        return await await_call(self._start_token, timeout)
 
     async def renew_token_async(
         self, refused: AccessToken, *, timeout: float | None = None
