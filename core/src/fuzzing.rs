@@ -233,10 +233,10 @@ pub fn business_id(id: &[u8]) {
 
 /// PEM text of certificate authorities.
 pub fn ca_pem(pem: &[u8]) {
-    let strict = std::str::from_utf8(pem)
-        .ok()
-        .and_then(trust::pem::strict_pem);
-    if let Some(strict) = strict {
+    let mut strict = Vec::new();
+    let text = std::str::from_utf8(pem).ok();
+    let read = text.and_then(|text| trust::pem::strict_pem(text, |found| strict.push(found)));
+    if read.is_some() {
         let by_library: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         assert_eq!(Some(strict), by_library.ok(), "the bundle's parser differs");
     }
