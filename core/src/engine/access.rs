@@ -17,12 +17,14 @@ use crate::cache::Failed;
 use crate::cache::{
     Borrowed, FetchParams, Fetched, Mode, Outcome, Source, may_be_fixed_by_credentials,
 };
+use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, Result};
 use crate::protocol::message::Request;
 use crate::protocol::oauth;
 use crate::stats::Event;
+use crate::sys::events::debug;
 use crate::token::{AccessToken, Life};
 
 /// The access token.
@@ -159,8 +161,14 @@ impl Engine {
         {
             return Ok(Arc::clone(&made.1));
         }
-        let endpoints = &self.config.endpoints;
-        let request = oauth::token_request(endpoints, credentials, self.config.basic_encoding)?;
+        let Config {
+            endpoints,
+            basic_encoding,
+            http,
+            ..
+        } = &self.config;
+        let request =
+            oauth::token_request(endpoints, credentials, *basic_encoding, &http.user_agent)?;
         let request = Arc::new(request);
         let made = (credentials.clone(), Arc::clone(&request));
         self.token_request.store(Some(Arc::new(made)));
@@ -214,9 +222,8 @@ impl Engine {
         };
         let value = AccessToken::new(token.access_token.as_str(), life)
             .map_err(|why| Error::protocol(format!("token response: {why}"), response.details()))?;
-        tracing::debug!(
-            target: "layerfi_auth",
-            expires_in = token.lifetime.as_secs(),
+        debug!(
+            [expires_in = token.lifetime.as_secs()],
             "got an access token"
         );
         Ok(Fetched {

@@ -22,7 +22,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::cache::Spawn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::resolve;
-use crate::sys::fork::{PerProcess, Stamped};
+use crate::sys::fork::{self, PerProcess, Stamped};
 use crate::sys::{descriptors, threads};
 
 /// The thread of all clients. It runs until the process ends, and sleeps when
@@ -119,6 +119,7 @@ impl BackgroundThread {
         let handle = self.handle.spawn(task);
         Task {
             handle: Some(Stamped::new(handle)),
+            #[cfg(feature = "blocking")]
             thread: self.alive.clone(),
         }
     }
@@ -178,6 +179,7 @@ pub(crate) fn spawn<T: Send + 'static>(
 /// the parent's tasks cannot be reached.
 pub(crate) struct Task<T> {
     handle: Option<Stamped<JoinHandle<T>>>,
+    #[cfg(feature = "blocking")]
     thread: Alive,
 }
 
@@ -192,6 +194,7 @@ impl<T> Task<T> {
     }
 
     /// Error of a task that ended without a result.
+    #[cfg(feature = "blocking")]
     pub(crate) fn lost(&self) -> Error {
         if self.thread.has_ended() {
             thread_ended()
@@ -220,6 +223,8 @@ pub(crate) struct Wait<T>(Stamped<BoxFuture<'static, Result<T>>>);
 
 impl<T> Wait<T> {
     pub(crate) fn new(call: BoxFuture<'static, Result<T>>) -> Self {
+        // The first poll would notice it and take the call for one of the parent's.
+        fork::notice();
         Self(Stamped::new(call))
     }
 }

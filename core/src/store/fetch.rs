@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::secret::Secret;
 use crate::stats::{Counters, Event};
 use crate::sys::clock::{Clock, Now};
+use crate::sys::events::debug;
 use crate::sys::jitter::random;
 
 /// What a call waits for, in its error.
@@ -394,9 +395,8 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
     /// Records that the fetch waits for another process.
     fn waits(&self) {
         self.cache.stats.count(Event::SharedWait);
-        tracing::debug!(
-            target: "layerfi_auth",
-            token = self.kind.name,
+        debug!(
+            [token = self.kind.name],
             "another process gets the token; waiting for it"
         );
         self.progress.waits_for(&OTHER_PROCESS.into());
@@ -525,11 +525,12 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
         } = found;
         let value = (self.make)(&entry.token, requested_at, entry.lifetime).ok()?;
         self.cache.stats.count(Event::SharedAdopted);
-        tracing::debug!(
-            target: "layerfi_auth",
-            token = self.kind.name,
-            age = age.as_secs(),
-            expires_in = entry.lifetime.saturating_sub(age).as_secs(),
+        debug!(
+            [
+                token = self.kind.name,
+                age = age.as_secs(),
+                expires_in = entry.lifetime.saturating_sub(age).as_secs()
+            ],
             "got a token from the shared cache"
         );
         Some(Fetched {
@@ -601,10 +602,11 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
         match self.bounded(publish).instrument(span).await {
             Ok(Published::Stored) => {
                 self.cache.stats.count(Event::SharedPublished);
-                tracing::debug!(
-                    target: "layerfi_auth",
-                    token = self.kind.name,
-                    expires_in = fetched.lifetime.as_secs(),
+                debug!(
+                    [
+                        token = self.kind.name,
+                        expires_in = fetched.lifetime.as_secs()
+                    ],
                     "stored a token in the shared cache"
                 );
             }

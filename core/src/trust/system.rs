@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::pem::{malformed, strict_pem};
+use crate::sys::events::debug;
 
 /// The roots of the system's bundle, cached after all of it could be read.
 static BUNDLE: ArcSwapOption<RootCertStore> = ArcSwapOption::const_empty();
@@ -63,7 +64,11 @@ fn cached(
     let mut roots = RootCertStore::empty();
     let (added, ignored) = roots.add_parsable_certificates(found.certificates);
     for place in &found.places {
-        tracing::debug!(target: "layerfi_auth", ?place, added, ignored, "read the system's certificates");
+        let place = tracing::field::debug(place);
+        debug!(
+            [place = place, added = added, ignored = ignored],
+            "read the system's certificates"
+        );
     }
     for error in &found.errors {
         tracing::warn!(target: "layerfi_auth", %error, "cannot read a certificate of the system");

@@ -371,7 +371,7 @@ async fn b30_cancelled_caller_does_not_end_the_attempt_to_connect() {
     // Polled once, so that it has begun to connect.
     assert!(futures_util::FutureExt::now_or_never(look(&store, "a")).is_none());
     assert_eq!(found(&store, "a").await, Found::Lease);
-    assert_eq!(connections() - before, 2);
+    assert_eq!(connections() - before, 2, "connections that were made");
     // The caller that tries whether the store is back is cancelled: another one may try.
     server.pause();
     assert_eq!(kind_of(look(&store, "a").await), StoreErrorKind::Timeout);
@@ -416,7 +416,7 @@ async fn b13_forked_child_makes_a_connection_of_its_own() {
     let store = store(&server.url());
     let clients = || server.info("connected_clients").parse::<u32>().unwrap();
     assert_eq!(found(&store, "a").await, Found::Lease);
-    assert_eq!(clients(), 2);
+    assert_eq!(clients(), 2, "connections to the server");
     crate::sys::fork::pretend::fork();
     assert_eq!(found(&store, "a").await, Found::Lease);
     assert_eq!(clients(), 3, "the child used the connection of its parent");
