@@ -18,7 +18,11 @@ unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 .PHONY: help demo test check setup lint fmt unit model stress bench
 
 help: ## List the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@awk 'FNR == 1 && FILENAME != "Makefile" { sub(/^# /, ""); sub(/\.( .*)?$$/, ""); title = $$0 } \
+		/^[a-z-]+:.*## / { \
+			if (title) print "\n" title ":"; title = ""; \
+			name = text = $$0; sub(/:.*/, "", name); sub(/.*## /, "", text); \
+			printf "  %-18s%s\n", name, text }' $(MAKEFILE_LIST)
 
 demo: ## Run the main use case against the emulator, without an account or a network
 	@$(CARGO) build --package layerfi-auth-cli
