@@ -33,6 +33,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -133,7 +134,20 @@ template <auto Free> struct Freed {
     template <class T> void operator()(T *handle) const noexcept { Free(handle); }
 };
 
-template <class T, auto Free> using Handle = std::unique_ptr<T, Freed<Free>>;
+/** Owns a handle of C. */
+template <class T, auto Free> class Handle {
+  public:
+    using Raw = T;
+
+    /** Takes ownership of a handle. */
+    explicit Handle(T *handle) noexcept : handle_(handle) {}
+
+    /** The handle, for C functions. It stays owned by this object. */
+    const T *get() const noexcept LAYERFI_LIFETIMEBOUND { return handle_.get(); }
+
+  private:
+    std::unique_ptr<T, Freed<Free>> handle_;
+};
 
 inline std::string_view view(layerfi_str text) noexcept {
     return {text.data, text.len};
@@ -328,42 +342,59 @@ template <> class [[nodiscard]] Expected<void> {
 
 namespace detail {
 
-/** Makes a call that returns a handle. `texts` are its string arguments. */
-template <class T, class Raw, class Call, class... Texts>
-Expected<T> out(Call call, const Texts &...texts) {
-    if ((texts.has_nul() || ...)) {
-        return Error::nul_in_argument();
+/* An argument as C takes it: of an object, its pointer; of an enum, its number. */
+inline std::uint64_t raw(Timeout timeout) noexcept {
+    return ms(timeout);
+}
+inline std::uint64_t raw(std::optional<std::chrono::seconds> duration) noexcept {
+    return seconds(duration);
+}
+template <class T> auto raw(const T &argument) noexcept {
+    if constexpr (std::is_class_v<T>) {
+        return argument.get();
+    } else if constexpr (std::is_enum_v<T>) {
+        return static_cast<std::uint32_t>(argument);
+    } else {
+        return argument;
     }
-    Raw *handle = nullptr;
-    layerfi_error *error = nullptr;
-    const layerfi_result result = call(&handle, &error);
-    if (result != LAYERFI_RESULT_OK) {
-        return Error(result, error);
-    }
-    return T(handle);
 }
 
-/** Makes a call that returns no handle. */
-template <class Call, class... Texts> Expected<void> done(Call call, const Texts &...texts) {
-    if ((texts.has_nul() || ...)) {
+inline bool has_nul(const ZString &text) noexcept {
+    return text.has_nul();
+}
+template <class T> bool has_nul(const T &) noexcept {
+    return false;
+}
+
+/** Calls a C function with these arguments, and with a place for its error. */
+template <class Function, class... Args>
+Expected<void> call(Function function, const Args &...args) {
+    if ((has_nul(args) || ...)) {
         return Error::nul_in_argument();
     }
     layerfi_error *error = nullptr;
-    const layerfi_result result = call(&error);
+    const layerfi_result result = function(raw(args)..., &error);
     if (result != LAYERFI_RESULT_OK) {
         return Error(result, error);
     }
     return {};
 }
 
-/** Makes a call that invalidates a token; its out parameter is a bool. */
-template <class Call, class... Texts> Expected<bool> invalidated(Call call, const Texts &...texts) {
-    bool done = false;
-    const auto made = detail::done([&](auto error) { return call(&done, error); }, texts...);
+/** Calls a C function whose value, an `Out`, makes a `T`. */
+template <class T, class Out = T, class Function, class... Args>
+Expected<T> call_for(Function function, const Args &...args) {
+    Out out{};
+    const auto made = call(function, args..., &out);
     if (!made) {
         return made.error();
     }
-    return done;
+    return T(out);
+}
+
+/** Calls a C function that returns the handle of a `T`. */
+template <class T, class Function, class... Args>
+Expected<T> make(Function function, const Args &...args) {
+    return call_for<T, typename T::Raw *>(function, args...);
 }
 
 #if LAYERFI_EXCEPTIONS
@@ -379,117 +410,98 @@ template <class T> std::optional<T> if_available(Expected<T> got) {
 } // namespace detail
 
 /** An access token for the Layer API. It stays valid after its client is destroyed. */
-class Token {
+class Token : public detail::Handle<layerfi_token, layerfi_token_free> {
   public:
-    /** Takes ownership of a handle. */
-    explicit Token(layerfi_token *handle) noexcept : handle_(handle) {}
+    using Handle::Handle;
 
     /** The token itself. It is a secret: do not log it. */
     std::string_view secret() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_token_secret(handle_.get()));
+        return detail::view(layerfi_token_secret(get()));
     }
     /** The value of the `Authorization` header: `Bearer` and the token. */
     std::string_view authorization() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_token_authorization(handle_.get()));
+        return detail::view(layerfi_token_authorization(get()));
     }
     /** The lifetime that the server gave the token. */
     std::chrono::seconds expires_in() const noexcept {
-        return std::chrono::seconds{layerfi_token_expires_in_s(handle_.get())};
+        return std::chrono::seconds{layerfi_token_expires_in_s(get())};
     }
     /** How long the token is still valid; see layerfi_token_remaining_ms(). */
     std::chrono::milliseconds remaining() const noexcept {
-        return std::chrono::milliseconds{layerfi_token_remaining_ms(handle_.get())};
+        return std::chrono::milliseconds{layerfi_token_remaining_ms(get())};
     }
     /** When the token expires, counted from before it was requested. */
     std::chrono::system_clock::time_point expires_at() const noexcept {
-        return detail::time(layerfi_token_expires_at_ms(handle_.get()));
+        return detail::time(layerfi_token_expires_at_ms(get()));
     }
-    /** The handle, for C functions. It stays owned by this object. */
-    const layerfi_token *get() const noexcept LAYERFI_LIFETIMEBOUND { return handle_.get(); }
-
-  private:
-    detail::Handle<layerfi_token, layerfi_token_free> handle_;
 };
 
 /**
  * JSON that contains a token, for a response to a browser. It is wiped from memory with
  * this object. Wipe your own copies yourself.
  */
-class Json {
+class Json : public detail::Handle<layerfi_json, layerfi_json_free> {
   public:
-    /** Takes ownership of a handle. */
-    explicit Json(layerfi_json *handle) noexcept : handle_(handle) {}
+    using Handle::Handle;
 
     /** The JSON text. It contains a token: do not log it. */
     std::string_view text() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_json_text(handle_.get()));
+        return detail::view(layerfi_json_text(get()));
     }
-
-  private:
-    detail::Handle<layerfi_json, layerfi_json_free> handle_;
 };
 
 /** A token for one business, for a browser or a mobile app. */
-class BusinessToken {
+class BusinessToken : public detail::Handle<layerfi_business_token, layerfi_business_token_free> {
   public:
-    /** Takes ownership of a handle. */
-    explicit BusinessToken(layerfi_business_token *handle) noexcept : handle_(handle) {}
+    using Handle::Handle;
 
     /**
      * The token itself, for the `businessAccessToken` property of `<LayerProvider>`.
      * It is a secret: do not log it.
      */
     std::string_view secret() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_business_token_secret(handle_.get()));
+        return detail::view(layerfi_business_token_secret(get()));
     }
     /** The value of the `Authorization` header: `Bearer` and the token. */
     std::string_view authorization() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_business_token_authorization(handle_.get()));
+        return detail::view(layerfi_business_token_authorization(get()));
     }
     /** The business that the token is for: a UUID in lower case. */
     std::string_view business_id() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_business_token_business_id(handle_.get()));
+        return detail::view(layerfi_business_token_business_id(get()));
     }
     /** The session duration that was requested. */
     std::chrono::seconds session_duration() const noexcept {
-        return std::chrono::seconds{layerfi_business_token_session_duration_s(handle_.get())};
+        return std::chrono::seconds{layerfi_business_token_session_duration_s(get())};
     }
     /** The lifetime that the server gave the token. */
     std::chrono::seconds expires_in() const noexcept {
-        return std::chrono::seconds{layerfi_business_token_expires_in_s(handle_.get())};
+        return std::chrono::seconds{layerfi_business_token_expires_in_s(get())};
     }
     /** How long the token is still valid; see layerfi_business_token_remaining_ms(). */
     std::chrono::milliseconds remaining() const noexcept {
-        return std::chrono::milliseconds{layerfi_business_token_remaining_ms(handle_.get())};
+        return std::chrono::milliseconds{layerfi_business_token_remaining_ms(get())};
     }
     /** When the token expires, counted from before it was requested. */
     std::chrono::system_clock::time_point expires_at() const noexcept {
-        return detail::time(layerfi_business_token_expires_at_ms(handle_.get()));
+        return detail::time(layerfi_business_token_expires_at_ms(get()));
     }
 
     /** The session of a page, as JSON; see layerfi_business_token_session_json(). */
     Expected<Json> session_json(std::nothrow_t) const {
-        return detail::out<Json, layerfi_json>([&](auto out, auto error) {
-            return layerfi_business_token_session_json(handle_.get(), out, error);
-        });
+        return detail::make<Json>(layerfi_business_token_session_json, *this);
     }
     /** The token as a JSON object, for a response; see layerfi_business_token_json(). */
     Expected<Json> json(std::nothrow_t) const {
-        return detail::out<Json, layerfi_json>([&](auto out, auto error) {
-            return layerfi_business_token_json(handle_.get(), out, error);
-        });
+        return detail::make<Json>(layerfi_business_token_json, *this);
     }
     /**
      * The props of `<LayerProvider>` as a JSON object. `environment` replaces its name. See
      * layerfi_business_token_layer_provider_props_json().
      */
     Expected<Json> layer_provider_props_json(std::nothrow_t, ZString environment = nullptr) const {
-        return detail::out<Json, layerfi_json>(
-            [&](auto out, auto error) {
-                return layerfi_business_token_layer_provider_props_json(
-                    handle_.get(), environment.get(), out, error);
-            },
-            environment);
+        return detail::make<Json>(layerfi_business_token_layer_provider_props_json, *this,
+                                  environment);
     }
 #if LAYERFI_EXCEPTIONS
     Json session_json() const {
@@ -502,74 +514,53 @@ class BusinessToken {
         return layer_provider_props_json(std::nothrow, environment).value();
     }
 #endif
-
-    /** The handle, for C functions. It stays owned by this object. */
-    const layerfi_business_token *get() const noexcept LAYERFI_LIFETIMEBOUND {
-        return handle_.get();
-    }
-
-  private:
-    detail::Handle<layerfi_business_token, layerfi_business_token_free> handle_;
 };
 
 /** The results of a batch: one per id, in the order of the ids. */
-class BusinessTokens {
+class BusinessTokens
+    : public detail::Handle<layerfi_business_tokens, layerfi_business_tokens_free> {
   public:
-    /** Takes ownership of a handle. */
-    explicit BusinessTokens(layerfi_business_tokens *handle) noexcept : handle_(handle) {}
+    using Handle::Handle;
 
     /** The number of results, equal to the number of ids. */
-    std::size_t size() const noexcept { return layerfi_business_tokens_len(handle_.get()); }
+    std::size_t size() const noexcept { return layerfi_business_tokens_len(get()); }
     /** The result at `index`: a token, or the error of its business. */
     Expected<BusinessToken> operator[](std::size_t index) const {
-        return detail::out<BusinessToken, layerfi_business_token>([&](auto out, auto error) {
-            return layerfi_business_tokens_get(handle_.get(), index, out, error);
-        });
+        return detail::make<BusinessToken>(layerfi_business_tokens_get, *this, index);
     }
-
-  private:
-    detail::Handle<layerfi_business_tokens, layerfi_business_tokens_free> handle_;
 };
 
 /** The client that the credentials belong to: the response to `GET /whoami`. */
-class WhoAmI {
+class WhoAmI : public detail::Handle<layerfi_whoami, layerfi_whoami_free> {
   public:
-    /** Takes ownership of a handle. */
-    explicit WhoAmI(layerfi_whoami *handle) noexcept : handle_(handle) {}
+    using Handle::Handle;
 
     /** The client's name at Layer. */
     std::string_view client_name() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_whoami_client_name(handle_.get()));
+        return detail::view(layerfi_whoami_client_name(get()));
     }
     /** The client's id, a UUID. */
     std::string_view client_id() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_whoami_client_id(handle_.get()));
+        return detail::view(layerfi_whoami_client_id(get()));
     }
-
-  private:
-    detail::Handle<layerfi_whoami, layerfi_whoami_free> handle_;
 };
 
 /** The response to Client::execute(). */
-class Response {
+class Response : public detail::Handle<layerfi_response, layerfi_response_free> {
   public:
-    /** Takes ownership of a handle. */
-    explicit Response(layerfi_response *handle) noexcept : handle_(handle) {}
+    using Handle::Handle;
 
     /** The HTTP status. */
-    unsigned status() const noexcept { return layerfi_response_status(handle_.get()); }
+    unsigned status() const noexcept { return layerfi_response_status(get()); }
     /** The first header with this name, in upper or lower case; empty if there is none. */
     std::string_view header(ZString name) const noexcept LAYERFI_LIFETIMEBOUND {
         const char *text = name.has_nul() ? nullptr : name.get();
-        return detail::view(layerfi_response_header(handle_.get(), text));
+        return detail::view(layerfi_response_header(get(), text));
     }
     /** The body. It may contain any bytes. */
     std::string_view body() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_response_body(handle_.get()));
+        return detail::view(layerfi_response_body(get()));
     }
-
-  private:
-    detail::Handle<layerfi_response, layerfi_response_free> handle_;
 };
 
 /** A request for Client::execute(). */
@@ -613,14 +604,13 @@ struct BatchOptions {
  * A client for Layer's authentication. Make one per set of credentials and use it in
  * the whole program, in all threads.
  */
-class Client {
+class Client : public detail::Handle<layerfi_client, layerfi_client_free> {
   public:
-    /** Takes ownership of a handle. */
-    explicit Client(layerfi_client *handle) noexcept : handle_(handle) {}
+    using Handle::Handle;
 
     /** Makes a client from environment variables; see layerfi_client_builder_from_env(). */
     static Expected<Client> from_env(std::nothrow_t) {
-        return detail::out<Client, layerfi_client>(layerfi_client_from_env);
+        return detail::make<Client>(layerfi_client_from_env);
     }
 
     /**
@@ -628,8 +618,7 @@ class Client {
      * one finds it, and never waits. See layerfi_client_prepare().
      */
     Expected<void> prepare(std::nothrow_t) const {
-        return detail::done(
-            [&](auto error) { return layerfi_client_prepare(handle_.get(), error); });
+        return detail::call(layerfi_client_prepare, *this);
     }
 
     /**
@@ -637,9 +626,7 @@ class Client {
      * request that all callers share. See layerfi_client_token().
      */
     Expected<Token> token(std::nothrow_t, Timeout timeout = default_timeout) const {
-        return detail::out<Token, layerfi_token>([&](auto out, auto error) {
-            return layerfi_client_token(handle_.get(), detail::ms(timeout), out, error);
-        });
+        return detail::make<Token>(layerfi_client_token, *this, timeout);
     }
 
     /**
@@ -648,10 +635,7 @@ class Client {
      */
     Expected<Token> renew_token(std::nothrow_t, const Token &refused,
                                 Timeout timeout = default_timeout) const {
-        return detail::out<Token, layerfi_token>([&](auto out, auto error) {
-            return layerfi_client_renew_token(handle_.get(), refused.get(), detail::ms(timeout),
-                                              out, error);
-        });
+        return detail::make<Token>(layerfi_client_renew_token, *this, refused, timeout);
     }
 
     /**
@@ -660,9 +644,7 @@ class Client {
      * failure until the next request is allowed.
      */
     Expected<Token> try_token(std::nothrow_t) const {
-        return detail::out<Token, layerfi_token>([&](auto out, auto error) {
-            return layerfi_client_try_token(handle_.get(), out, error);
-        });
+        return detail::make<Token>(layerfi_client_try_token, *this);
     }
 
     /**
@@ -680,18 +662,15 @@ class Client {
             // A std::string has space for a NUL after its last character.
             value.resize(value.capacity());
             std::size_t length = 0;
-            layerfi_error *error = nullptr;
-            const layerfi_result result =
-                layerfi_client_copy_authorization(handle_.get(), detail::ms(timeout), value.data(),
-                                                  value.size() + 1, &length, &error);
-            if (result == LAYERFI_RESULT_OK) {
+            auto copied = detail::call(layerfi_client_copy_authorization, *this, timeout,
+                                       value.data(), value.size() + 1, &length);
+            if (copied) {
                 value.resize(length);
-                return {};
+                return copied;
             }
-            Error failure(result, error);
             value.clear();
-            if (result != LAYERFI_RESULT_BUFFER_TOO_SMALL) {
-                return failure;
+            if (copied.error().result() != Result::BufferTooSmall) {
+                return copied;
             }
             value.reserve(length);
         }
@@ -703,21 +682,13 @@ class Client {
      */
     Expected<std::size_t> copy_authorization(std::nothrow_t, char *buffer, std::size_t capacity,
                                              Timeout timeout = default_timeout) const {
-        layerfi_error *error = nullptr;
-        std::size_t length = 0;
-        const layerfi_result result = layerfi_client_copy_authorization(
-            handle_.get(), detail::ms(timeout), buffer, capacity, &length, &error);
-        if (result != LAYERFI_RESULT_OK) {
-            return Error(result, error);
-        }
-        return length;
+        return detail::call_for<std::size_t>(layerfi_client_copy_authorization, *this, timeout,
+                                             buffer, capacity);
     }
 
     /** Asks Layer which client the credentials belong to: `GET /whoami`. */
     Expected<WhoAmI> whoami(std::nothrow_t, Timeout timeout = default_timeout) const {
-        return detail::out<WhoAmI, layerfi_whoami>([&](auto out, auto error) {
-            return layerfi_client_whoami(handle_.get(), detail::ms(timeout), out, error);
-        });
+        return detail::make<WhoAmI>(layerfi_client_whoami, *this, timeout);
     }
 
     /**
@@ -726,14 +697,9 @@ class Client {
      */
     Expected<BusinessToken> business_token(std::nothrow_t, ZString business_id,
                                            const BusinessTokenOptions &options = {}) const {
-        return detail::out<BusinessToken, layerfi_business_token>(
-            [&](auto out, auto error) {
-                return layerfi_client_business_token(handle_.get(), business_id.get(),
-                                                     detail::seconds(options.session_duration),
-                                                     detail::seconds(options.min_remaining),
-                                                     detail::ms(options.timeout), out, error);
-            },
-            business_id);
+        return detail::make<BusinessToken>(layerfi_client_business_token, *this, business_id,
+                                           options.session_duration, options.min_remaining,
+                                           options.timeout);
     }
 
     /**
@@ -743,13 +709,8 @@ class Client {
     Expected<BusinessToken> renew_business_token(std::nothrow_t, ZString business_id,
                                                  ZString refused,
                                                  const BusinessTokenOptions &options = {}) const {
-        return detail::out<BusinessToken, layerfi_business_token>(
-            [&](auto out, auto error) {
-                return layerfi_client_renew_business_token(
-                    handle_.get(), business_id.get(), detail::seconds(options.session_duration),
-                    refused.get(), detail::ms(options.timeout), out, error);
-            },
-            business_id, refused);
+        return detail::make<BusinessToken>(layerfi_client_renew_business_token, *this, business_id,
+                                           options.session_duration, refused, options.timeout);
     }
 
     /**
@@ -759,25 +720,15 @@ class Client {
      */
     Expected<BusinessToken> try_business_token(std::nothrow_t, ZString business_id,
                                                const BusinessTokenOptions &options = {}) const {
-        return detail::out<BusinessToken, layerfi_business_token>(
-            [&](auto out, auto error) {
-                return layerfi_client_try_business_token(
-                    handle_.get(), business_id.get(), detail::seconds(options.session_duration),
-                    detail::seconds(options.min_remaining), out, error);
-            },
-            business_id);
+        return detail::make<BusinessToken>(layerfi_client_try_business_token, *this, business_id,
+                                           options.session_duration, options.min_remaining);
     }
 
     /** Requests a new token for one business, which is not cached. */
     Expected<BusinessToken> mint_business_token(std::nothrow_t, ZString business_id,
                                                 const BusinessTokenOptions &options = {}) const {
-        return detail::out<BusinessToken, layerfi_business_token>(
-            [&](auto out, auto error) {
-                return layerfi_client_mint_business_token(handle_.get(), business_id.get(),
-                                                          detail::seconds(options.session_duration),
-                                                          detail::ms(options.timeout), out, error);
-            },
-            business_id);
+        return detail::make<BusinessToken>(layerfi_client_mint_business_token, *this, business_id,
+                                           options.session_duration, options.timeout);
     }
 
     /**
@@ -816,14 +767,9 @@ class Client {
         };
         const std::uint64_t max_in_flight =
             options.max_in_flight ? std::uint64_t{*options.max_in_flight} : LAYERFI_DEFAULT;
-        auto tokens =
-            detail::out<BusinessTokens, layerfi_business_tokens>([&](auto out, auto error) {
-                return layerfi_client_business_tokens(handle_.get(), ids.data(), ids.size(),
-                                                      detail::seconds(options.session_duration),
-                                                      max_in_flight, detail::ms(options.timeout),
-                                                      options.progress ? callback : nullptr,
-                                                      &progress, out, error);
-            });
+        auto tokens = detail::make<BusinessTokens>(
+            layerfi_client_business_tokens, *this, ids.data(), ids.size(), options.session_duration,
+            max_in_flight, options.timeout, options.progress ? callback : nullptr, &progress);
 #if LAYERFI_EXCEPTIONS
         if (progress.thrown) {
             std::rethrow_exception(progress.thrown);
@@ -837,25 +783,16 @@ class Client {
      * the current one. The value is whether it was removed. See layerfi_client_invalidate().
      */
     Expected<bool> invalidate(std::nothrow_t, const Token &token) const {
-        return detail::invalidated([&](auto done, auto error) {
-            return layerfi_client_invalidate(handle_.get(), token.get(), done, error);
-        });
+        return detail::call_for<bool>(layerfi_client_invalidate, *this, token);
     }
     /** The same for a business token. */
     Expected<bool> invalidate(std::nothrow_t, const BusinessToken &token) const {
-        return detail::invalidated([&](auto done, auto error) {
-            return layerfi_client_invalidate_business_token(handle_.get(), token.get(), done,
-                                                            error);
-        });
+        return detail::call_for<bool>(layerfi_client_invalidate_business_token, *this, token);
     }
     /** The same for a header value or the text of a token, an access or a business token. */
     Expected<bool> invalidate_authorization(std::nothrow_t, ZString authorization) const {
-        return detail::invalidated(
-            [&](auto done, auto error) {
-                return layerfi_client_invalidate_authorization(handle_.get(), authorization.get(),
-                                                               done, error);
-            },
-            authorization);
+        return detail::call_for<bool>(layerfi_client_invalidate_authorization, *this,
+                                      authorization);
     }
 
     /**
@@ -875,22 +812,16 @@ class Client {
             headers.push_back({name.get(), value.get()});
         }
         const ZString method(request.method), uri(request.uri);
-        return detail::out<Response, layerfi_response>(
-            [&](auto out, auto error) {
-                return layerfi_client_execute(
-                    handle_.get(), method.get(), uri.get(), headers.data(), headers.size(),
-                    reinterpret_cast<const std::uint8_t *>(request.body.data()),
-                    request.body.size(), detail::ms(timeout), out, error);
-            },
-            method, uri);
+        return detail::make<Response>(layerfi_client_execute, *this, method, uri, headers.data(),
+                                      headers.size(),
+                                      reinterpret_cast<const std::uint8_t *>(request.body.data()),
+                                      request.body.size(), timeout);
     }
 
     /** The client's counters. */
     Expected<Stats> stats(std::nothrow_t) const {
         Stats stats{};
-        const auto made = detail::done([&](auto error) {
-            return layerfi_client_stats(handle_.get(), &stats, sizeof stats, error);
-        });
+        const auto made = detail::call(layerfi_client_stats, *this, &stats, sizeof stats);
         if (!made) {
             return made.error();
         }
@@ -961,27 +892,20 @@ class Client {
 
     /** The client's environment. */
     Environment environment() const noexcept {
-        return static_cast<Environment>(layerfi_client_environment(handle_.get()));
+        return static_cast<Environment>(layerfi_client_environment(get()));
     }
     /** The base URL of the API, without a slash at its end. */
     std::string_view api_url() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_client_api_url(handle_.get()));
+        return detail::view(layerfi_client_api_url(get()));
     }
     /** The URL of the token endpoint. */
     std::string_view auth_url() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_client_auth_url(handle_.get()));
+        return detail::view(layerfi_client_auth_url(get()));
     }
     /** The OAuth scope that the client requests. */
     std::string_view scope() const noexcept LAYERFI_LIFETIMEBOUND {
-        return detail::view(layerfi_client_scope(handle_.get()));
+        return detail::view(layerfi_client_scope(get()));
     }
-    /** The handle, for C functions. It stays owned by this object. */
-    const layerfi_client *get() const noexcept LAYERFI_LIFETIMEBOUND {
-        return handle_.get();
-    }
-
-  private:
-    detail::Handle<layerfi_client, layerfi_client_free> handle_;
 };
 
 /** The result of a credentials provider. The library wipes its copy, not this one. */
@@ -1009,7 +933,7 @@ class ClientBuilder {
 
     /** Required; there is no default. */
     ClientBuilder &environment(Environment environment) {
-        return set(layerfi_client_builder_set_environment, static_cast<std::uint32_t>(environment));
+        return set(layerfi_client_builder_set_environment, environment);
     }
     /** The environment by its name, such as `sandbox`. */
     ClientBuilder &environment(ZString name) {
@@ -1058,10 +982,8 @@ class ClientBuilder {
         const layerfi_free_callback free_provider = [](void *userdata) {
             delete static_cast<Provider *>(userdata);
         };
-        auto set = detail::done([&](auto error) {
-            return layerfi_client_builder_set_credentials_callback(
-                handle_.get(), *owned ? callback : nullptr, owned.get(), free_provider, error);
-        });
+        auto set = detail::call(layerfi_client_builder_set_credentials_callback, handle_,
+                                *owned ? callback : nullptr, owned.get(), free_provider);
         if (set) {
             owned.release();
         }
@@ -1069,7 +991,7 @@ class ClientBuilder {
     }
     /** The encoding of the Basic header; by default BasicEncoding::Raw. */
     ClientBuilder &basic_encoding(BasicEncoding encoding) {
-        return set(layerfi_client_builder_set_basic_encoding, static_cast<std::uint32_t>(encoding));
+        return set(layerfi_client_builder_set_basic_encoding, encoding);
     }
     /** The base URL of the API, instead of the environment's. */
     ClientBuilder &api_url(ZString url) {
@@ -1093,7 +1015,7 @@ class ClientBuilder {
     }
     /** Which certificate authorities are trusted; by default Trust::System. */
     ClientBuilder &trust(Trust trust) {
-        return set(layerfi_client_builder_set_trust, static_cast<std::uint32_t>(trust));
+        return set(layerfi_client_builder_set_trust, trust);
     }
     /** A proxy for all requests except those to loopback. */
     ClientBuilder &proxy(ZString url) {
@@ -1101,8 +1023,7 @@ class ClientBuilder {
     }
     /** Disables proxies, those of environment variables included. */
     ClientBuilder &no_proxy() {
-        return keep(detail::done(
-            [&](auto error) { return layerfi_client_builder_set_no_proxy(handle_.get(), error); }));
+        return keep(detail::call(layerfi_client_builder_set_no_proxy, handle_));
     }
     /** Allows `http://` URLs to this machine; by default false. */
     ClientBuilder &allow_http_loopback(bool allow) {
@@ -1166,9 +1087,7 @@ class ClientBuilder {
         if (failure_) {
             return *failure_;
         }
-        return detail::out<Client, layerfi_client>([&](auto out, auto error) {
-            return layerfi_client_builder_build(handle_.get(), out, error);
-        });
+        return detail::make<Client>(layerfi_client_builder_build, handle_);
     }
 #if LAYERFI_EXCEPTIONS
     Client build() const {
@@ -1181,7 +1100,7 @@ class ClientBuilder {
 
     explicit ClientBuilder(Make make) {
         layerfi_client_builder *handle = nullptr;
-        keep(detail::done([&](auto error) { return make(&handle, error); }));
+        keep(detail::call(make, &handle));
         handle_.reset(handle);
     }
     /** Remembers the first failure, for build(). */
@@ -1192,11 +1111,7 @@ class ClientBuilder {
         return *this;
     }
     template <class Setter, class Value> ClientBuilder &set(Setter setter, Value value) {
-        return keep(detail::done([&](auto error) { return setter(handle_.get(), value, error); }));
-    }
-    template <class Setter> ClientBuilder &set(Setter setter, ZString text) {
-        return keep(detail::done(
-            [&](auto error) { return setter(handle_.get(), text.get(), error); }, text));
+        return keep(detail::call(setter, handle_, value));
     }
     /** Passes the result of a credentials provider to the library. */
     static bool give(const Credentials &got, layerfi_credentials *answer) {
@@ -1216,7 +1131,7 @@ class ClientBuilder {
         return timeout.count() < 0 ? 0 : static_cast<std::uint64_t>(timeout.count());
     }
 
-    detail::Handle<layerfi_client_builder, layerfi_client_builder_free> handle_;
+    std::unique_ptr<layerfi_client_builder, detail::Freed<layerfi_client_builder_free>> handle_;
     std::optional<Error> failure_{};
 };
 
@@ -1231,9 +1146,7 @@ using LogCallback = std::function<void(LogLevel, std::string_view)>;
  */
 inline Expected<void> set_log_callback(std::nothrow_t, LogCallback callback, LogLevel level) {
     if (!callback || level == LogLevel::Off) {
-        return detail::done([](auto error) {
-            return layerfi_set_log_callback(nullptr, nullptr, LAYERFI_LOG_LEVEL_OFF, error);
-        });
+        return detail::call(layerfi_set_log_callback, nullptr, nullptr, LAYERFI_LOG_LEVEL_OFF);
     }
     // Never freed: another thread may be calling it, at exit as well.
     static auto *kept = new std::vector<std::unique_ptr<LogCallback>>;
@@ -1252,10 +1165,7 @@ inline Expected<void> set_log_callback(std::nothrow_t, LogCallback callback, Log
         log(static_cast<LogLevel>(number), detail::view(message));
 #endif
     };
-    return detail::done([&](auto error) {
-        return layerfi_set_log_callback(function, kept->back().get(),
-                                        static_cast<std::uint32_t>(level), error);
-    });
+    return detail::call(layerfi_set_log_callback, function, kept->back().get(), level);
 }
 #if LAYERFI_EXCEPTIONS
 inline void set_log_callback(LogCallback callback, LogLevel level) {

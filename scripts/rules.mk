@@ -31,7 +31,7 @@ release-check: setup venv ## Build and check all packages of a release, and publ
 FEATURE_CRATES = layerfi-auth layerfi-auth-emulator layerfi-auth-cli layerfi-auth-ffi
 check-features: venv ## Compile each crate with each of its features alone (minutes)
 	@$(CARGO_TOOL) hack 0.6.45
-	$(WITH_TOOLS) $(CARGO) hack check --locked --each-feature $(FEATURE_CRATES:%=--package %)
+	RUSTFLAGS="-D warnings" $(WITH_TOOLS) $(CARGO) hack check --locked --each-feature $(FEATURE_CRATES:%=--package %)
 
 # Reads the advisory database from the network, so that its result changes without a change
 # of the code. Not a part of `make test`.

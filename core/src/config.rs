@@ -43,7 +43,7 @@ pub(crate) struct HttpConfig {
     pub(crate) proxies: Proxies,
     pub(crate) connect_timeout: Duration,
     pub(crate) attempt_timeout: Duration,
-    pub(crate) user_agent: String,
+    pub(crate) user_agent: HeaderValue,
 }
 
 /// Proxy of a client, and the hosts that are reached through it.

@@ -4,11 +4,14 @@
 //! expires, the error says what was tried: the number of attempts, the last
 //! failure and the host.
 
+mod limit;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::limit::within;
 use crate::error::{Error, Result};
 use crate::sys::sync::{Mutex, lock};
 
@@ -82,10 +85,8 @@ impl Deadline {
         &self,
         call: Pin<&mut (impl Future<Output = Result<T>> + ?Sized)>,
     ) -> Result<T> {
-        match tokio::time::timeout_at(self.at.into(), call).await {
-            Ok(result) => result,
-            Err(_) => Err(self.expired()),
-        }
+        let result = within(self.at, call).await;
+        result.unwrap_or_else(|| Err(self.expired()))
     }
 
     /// Error of a call that reached its deadline.

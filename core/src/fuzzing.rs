@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -92,7 +93,7 @@ pub fn refusal(data: &[u8]) {
     let answer = Response {
         status: StatusCode::from_u16(300 + status % 300).unwrap(),
         headers,
-        body: body.into(),
+        body: Bytes::copy_from_slice(body),
         secret: Secret::new(SECRET),
         authorization: Some(HeaderValue::from_static("Basic Y2FuYXJ5OjlmMWM=")),
     };

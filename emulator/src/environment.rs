@@ -12,6 +12,7 @@ use crate::error::EmulatorError;
 /// API. The builder can override both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Environment {
     /// `sandbox`: 100 requests per second.
     #[default]

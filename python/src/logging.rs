@@ -5,13 +5,17 @@
 //! handler delays nothing else.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use layerfi_auth::Error;
+use layerfi_auth::blocking::process_generation;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::worker::{Call, Worker};
@@ -22,6 +26,9 @@ const LOGGER: &str = "layerfi_auth";
 /// The thread's name in records. Python would call it `Dummy-1`, because it
 /// does not know the thread.
 const THREAD_NAME: &str = "layerfi-auth";
+
+/// Python's number for `DEBUG`.
+const DEBUG: u8 = 10;
 
 /// Python's number for `WARNING`.
 const WARNING: u8 = 30;
@@ -70,11 +77,82 @@ pub(crate) fn start() {
     }
 }
 
+/// The process generation in which debug events make no records now; 0 for none.
+static QUIET_IN: AtomicU32 = AtomicU32::new(0);
+
+/// Call that waits. If the logger wants no debug events when the call starts, they make
+/// no records until it ends: a record wakes a worker, which takes the GIL and asks the
+/// logger, and that costs more than the rest of the call. Without a call, as in a
+/// refresh, the worker asks.
+pub(crate) struct Quiet;
+
+impl Quiet {
+    pub(crate) fn unless_debugging(py: Python<'_>) -> Self {
+        // An error is the program's: its logger may be of its own class.
+        let is_quiet = matches!(wants_debug(py), Ok(false));
+        let generation = if is_quiet { process_generation() } else { 0 };
+        QUIET_IN.store(generation, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        QUIET_IN.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Whether debug events are handled.
+fn wants_debug(py: Python<'_>) -> PyResult<bool> {
+    static MODULES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    // Weak, so that it does not keep `logging` when the interpreter ends.
+    static LOGGING: PyOnceLock<Py<PyWeakrefReference>> = PyOnceLock::new();
+    let known = LOGGING.get(py).and_then(|weak| weak.bind(py).upgrade());
+    let logger = match known {
+        Some(logger) => logger,
+        None => {
+            // Not imported here; see `call_for`.
+            let modules = MODULES.import(py, "sys", "modules")?;
+            if !modules.contains(intern!(py, "logging"))? {
+                return Ok(false);
+            }
+            let logger = logger(py)?;
+            let _ = LOGGING.set(py, PyWeakrefReference::new(&logger)?.unbind());
+            logger
+        }
+    };
+    let wants = logger.call_method1(intern!(py, "isEnabledFor"), (DEBUG,))?;
+    wants.is_truthy()
+}
+
+fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("logging")?.call_method1("getLogger", (LOGGER,))
+}
+
+fn is_quiet() -> bool {
+    match QUIET_IN.load(Ordering::Relaxed) {
+        0 => false,
+        generation => generation == process_generation(),
+    }
+}
+
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event() && metadata.target() == LOGGER && *metadata.level() <= Level::DEBUG
+}
+
 struct Bridge;
 
 impl Subscriber for Bridge {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        // `sometimes`: ask each time.
+        match is_ours(metadata) {
+            true => Interest::sometimes(),
+            false => Interest::never(),
+        }
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target() == LOGGER && *metadata.level() <= Level::DEBUG
+        is_ours(metadata) && (*metadata.level() < Level::DEBUG || !is_quiet())
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -115,7 +193,7 @@ fn python_level(level: Level) -> u8 {
         Level::ERROR => 40,
         Level::WARN => WARNING,
         Level::INFO => 20,
-        Level::DEBUG | Level::TRACE => 10,
+        Level::DEBUG | Level::TRACE => DEBUG,
     }
 }
 
@@ -220,7 +298,7 @@ fn call_for(py: Python<'_>, record: &Record) -> PyResult<Option<Call>> {
         let args = PyTuple::new(py, [&record.message])?;
         return Ok(Some((print.unbind(), args.unbind())));
     }
-    let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
+    let logger = logger(py)?;
     if !logger
         .call_method1("isEnabledFor", (record.level,))?
         .is_truthy()?

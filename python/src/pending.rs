@@ -16,6 +16,7 @@ use crate::errors::{call_not_started, call_without_result, guarded, no_thread};
 use crate::event_loop::EventLoopTarget;
 use crate::gil::{self, SIGNAL_CHECK_INTERVAL};
 use crate::greenlets::Waiter;
+use crate::logging::Quiet;
 use crate::provider::WaitingThread;
 use crate::tokens::{AccessToken, BusinessToken, WhoAmI};
 use crate::worker::{Call, Worker};
@@ -87,18 +88,14 @@ where
     let client = client_with(state, timeout);
     let raise = |error: Error| state.raise(py, &error);
     let _waiting = state.thread_waits(py)?;
+    let _quiet = Quiet::unless_debugging(py);
     guarded(py, || {
-        let mut pending = gil::released(py, || client.start(call)).map_err(raise)?;
+        let mut waiting = client.waiting(call).map_err(raise)?;
         loop {
-            let (back, result) = gil::released(py, move || {
-                let result = pending.wait(SIGNAL_CHECK_INTERVAL);
-                (pending, result)
-            });
-            if let Some(result) = result {
+            if let Some(result) = gil::released(py, || waiting.wait(SIGNAL_CHECK_INTERVAL)) {
                 return result.map_err(raise)?.to_python(py, state);
             }
             py.check_signals()?;
-            pending = back;
         }
     })
 }
@@ -134,6 +131,7 @@ where
         target: Some(target),
         state: Arc::clone(state),
         has_started: Arc::clone(&has_started),
+        _quiet: Quiet::unless_debugging(py),
     };
     let start = || {
         client.start(|client| {
@@ -163,6 +161,7 @@ struct ResultSender {
     target: Option<EventLoopTarget>,
     state: Arc<ClientState>,
     has_started: Arc<FirstOf>,
+    _quiet: Quiet,
 }
 
 /// Flag that can be set once. It decides who reports that a call has no result: the

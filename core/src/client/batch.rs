@@ -100,6 +100,7 @@ impl BusinessTokens {
     }
 
     /// Source of the progress, for a caller that does not own the stream.
+    #[cfg(feature = "blocking")]
     pub(super) fn observer(&self) -> impl Fn() -> BatchProgress + Send + 'static {
         let progress = Arc::clone(&self.progress);
         move || progress.snapshot()

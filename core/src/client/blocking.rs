@@ -13,10 +13,13 @@ use super::builder::ClientBuilder;
 use super::options::{BatchOptions, BusinessTokenOptions};
 pub use super::pending::Pending;
 use super::reader::{BusinessTokenRef, TokenReader, TokenRef};
+#[doc(hidden)]
+pub use super::waiting::Waiting;
+use super::waiting::would_deadlock;
 use crate::business_id::BusinessId;
 use crate::engine::runtime;
 use crate::environment::Environment;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::session_duration::SessionDuration;
 use crate::stats::Stats;
@@ -96,13 +99,28 @@ impl Client {
     /// something else while they wait, such as signals.
     ///
     /// # Errors
-    /// [`ErrorKind::Transport`] if no thread can be started.
+    /// [`Transport`](crate::ErrorKind::Transport) if no thread can be started.
     pub fn start<T, F>(&self, call: impl FnOnce(crate::Client) -> F) -> Result<Pending<T>>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
+        self.client.check_may_wait()?;
         Pending::start(self.client.timeout(), call(self.client.clone()))
+    }
+
+    /// Makes a call that goes on while this thread waits for it. For bindings, which
+    /// check for signals meanwhile.
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal) on the library's own thread.
+    #[doc(hidden)]
+    pub fn waiting<T, F>(&self, call: impl FnOnce(crate::Client) -> F) -> Result<Waiting<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        Waiting::new(self.client.timeout(), call(self.client.clone()))
     }
 
     fn run<T, F>(&self, call: impl FnOnce(crate::Client) -> F) -> Result<T>
@@ -110,7 +128,7 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.start(call)?.join()
+        self.waiting(call)?.join()
     }
 
     /// As [`crate::Client::prepare`].
@@ -137,7 +155,7 @@ impl Client {
     #[cold]
     #[inline(never)]
     fn fetch_token(&self) -> Result<AccessToken> {
-        self.run(|client| async move { client.token().await })
+        Waiting::new(self.client.timeout(), self.client.fetch_token())?.join()
     }
 
     /// As [`crate::Client::renew_token`].
@@ -432,11 +450,7 @@ fn collect(
         }
     });
     let missing = match task {
-        Ok(_) if runtime::is_engine_thread() => Error::new(
-            ErrorKind::Internal,
-            "a blocking call on the library's own thread would deadlock",
-            "do not make blocking calls in a log callback or subscriber",
-        ),
+        Ok(_) if runtime::is_engine_thread() => would_deadlock(),
         // The task is cancelled when this arm ends.
         Ok(_task) => {
             let mut last_message = Instant::now();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::config::{Config, HttpConfig};
 use crate::credentials::{
     BasicEncoding, Credentials, CredentialsProvider, CredentialsSource, check_client_id,
@@ -485,19 +487,22 @@ fn within(field: &'static str, given: Option<Duration>, default: u64) -> Result<
     ))
 }
 
-fn user_agent(product: Option<String>) -> Result<String> {
+fn user_agent(product: Option<String>) -> Result<HeaderValue> {
     let own = concat!("layerfi-auth/", env!("CARGO_PKG_VERSION"));
-    match product {
-        None => Ok(own.to_owned()),
+    let value = match product {
+        None => Some(HeaderValue::from_static(own)),
         Some(text) if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) => {
-            Ok(format!("{text} {own}"))
+            HeaderValue::try_from(format!("{text} {own}")).ok()
         }
-        Some(_) => Err(Error::config(
+        Some(_) => None,
+    };
+    value.ok_or_else(|| {
+        Error::config(
             "user_agent",
             "user_agent has characters that are not allowed in a header",
             "set {user_agent} to visible ASCII, such as my-service/1.2",
-        )),
-    }
+        )
+    })
 }
 
 #[cfg(test)]

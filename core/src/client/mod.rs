@@ -4,11 +4,15 @@ pub(crate) mod batch;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 pub(crate) mod builder;
+mod call;
 #[doc(hidden)]
 pub mod diagnosis;
 pub(crate) mod options;
+#[cfg(feature = "blocking")]
 mod pending;
 pub(crate) mod reader;
+#[cfg(feature = "blocking")]
+mod waiting;
 
 use std::fmt;
 use std::future::Future;
@@ -159,11 +163,11 @@ impl Client {
     /// [`token`](Self::token) without a cached one. Boxed, so that the future of a hit
     /// is small.
     #[cold]
-    fn fetch_token(&self) -> Wait<AccessToken> {
+    pub(super) fn fetch_token(&self) -> Wait<AccessToken> {
         let get = |engine: Arc<Engine>, deadline: Deadline| async move {
             engine.access_token(deadline.progress()).await
         };
-        pending::run_shared(&self.engine, self.timeout, get)
+        call::run_shared(&self.engine, self.timeout, get)
     }
 
     /// Returns the access token if one is cached, and never waits. `None` means
@@ -282,7 +286,7 @@ impl Client {
             let get = engine.business_token(&wanted, None, deadline.progress());
             Ok(get.await?.value.clone())
         };
-        pending::run_shared(&self.engine, self.timeout, get)
+        call::run_shared(&self.engine, self.timeout, get)
     }
 
     /// Returns a business token if there is one in the cache that meets the options,
@@ -431,11 +435,11 @@ impl Client {
     /// As [`token`](Self::token).
     pub async fn renew_token(&self, refused: &AccessToken) -> Result<AccessToken> {
         let refused = refused.clone();
-        self.run(|engine, deadline| async move {
+        let renew = |engine: Arc<Engine>, deadline: Deadline| async move {
             let renewed = engine.renew_access_token(&refused, deadline.progress());
             Ok(renewed.await?.unwrap_or(refused))
-        })
-        .await
+        };
+        call::run_shared(&self.engine, self.timeout, renew).await
     }
 
     /// Returns another business token than one that a page reports as refused, given as
@@ -455,13 +459,13 @@ impl Client {
         refused: impl Into<Secret>,
     ) -> Result<BusinessToken> {
         let (wanted, refused) = (wanted(business, options), refused.into());
-        self.run(|engine, deadline| async move {
+        let renew = |engine: Arc<Engine>, deadline: Deadline| async move {
             let progress = deadline.progress();
             engine
                 .renew_business_token(&wanted, &refused, progress)
                 .await
-        })
-        .await
+        };
+        call::run_shared(&self.engine, self.timeout, renew).await
     }
 
     /// Removes the access token from the cache because a server refused it with 401,
@@ -629,10 +633,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    #[inline]
     pub fn business_id(&self, id: &str) -> Result<BusinessId> {
-        match id.parse() {
-            Err(_) if self.engine.config.allow_opaque_business_ids => BusinessId::opaque(id),
-            result => result,
+        match BusinessId::parse_uuid(id) {
+            Some(id) => Ok(id),
+            None if self.engine.config.allow_opaque_business_ids => BusinessId::opaque(id),
+            None => id.parse(),
         }
     }
 
@@ -676,18 +682,22 @@ impl Client {
         }
     }
 
+    /// Fails if a call on this thread would wait for itself.
+    pub(crate) fn check_may_wait(&self) -> Result<()> {
+        self.engine.check_may_wait()
+    }
+
     async fn run<T, F>(&self, call: impl FnOnce(Arc<Engine>, Deadline) -> F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        pending::run(&self.engine, self.timeout, call).await
+        call::run(&self.engine, self.timeout, call).await
     }
 }
 
 fn api_response(received: Response) -> http::Response<Bytes> {
-    let body = Bytes::from(received.body.into_vec());
-    let mut response = http::Response::new(body);
+    let mut response = http::Response::new(received.body);
     *response.status_mut() = received.status;
     *response.headers_mut() = received.headers;
     response

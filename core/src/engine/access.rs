@@ -17,6 +17,7 @@ use crate::cache::Failed;
 use crate::cache::{
     Borrowed, FetchParams, Fetched, Mode, Outcome, Source, may_be_fixed_by_credentials,
 };
+use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, Result};
@@ -160,8 +161,14 @@ impl Engine {
         {
             return Ok(Arc::clone(&made.1));
         }
-        let endpoints = &self.config.endpoints;
-        let request = oauth::token_request(endpoints, credentials, self.config.basic_encoding)?;
+        let Config {
+            endpoints,
+            basic_encoding,
+            http,
+            ..
+        } = &self.config;
+        let request =
+            oauth::token_request(endpoints, credentials, *basic_encoding, &http.user_agent)?;
         let request = Arc::new(request);
         let made = (credentials.clone(), Arc::clone(&request));
         self.token_request.store(Some(Arc::new(made)));

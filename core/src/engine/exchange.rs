@@ -99,7 +99,11 @@ impl Engine {
     #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all)]
     pub(crate) async fn whoami(self: &Arc<Self>, deadline: &Deadline) -> Result<WhoAmI> {
         authorized(self, deadline, is_401, |token| async move {
-            let request = layer_api::whoami_request(&self.config.endpoints, &token);
+            let request = layer_api::whoami_request(
+                &self.config.endpoints,
+                &self.config.http.user_agent,
+                &token,
+            );
             let attempt = || async {
                 let response = self.http.send(&request, deadline).await?;
                 layer_api::read_whoami(&request.url, &response)

@@ -22,7 +22,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::cache::Spawn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::resolve;
-use crate::sys::fork::{PerProcess, Stamped};
+use crate::sys::fork::{self, PerProcess, Stamped};
 use crate::sys::{descriptors, threads};
 
 /// The thread of all clients. It runs until the process ends, and sleeps when
@@ -119,6 +119,7 @@ impl BackgroundThread {
         let handle = self.handle.spawn(task);
         Task {
             handle: Some(Stamped::new(handle)),
+            #[cfg(feature = "blocking")]
             thread: self.alive.clone(),
         }
     }
@@ -142,10 +143,17 @@ fn engine() -> Result<Arc<BackgroundThread>> {
 }
 
 fn cannot_start(name: &str, why: &io::Error) -> Error {
+    let remedy = match why.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => {
+            "a sandbox (seccomp) forbids a system call: allow clone3, epoll_create1, eventfd2 and \
+             fcntl"
+        }
+        _ => "raise the process's limits on threads and file descriptors, or retry later",
+    };
     Error::new(
         ErrorKind::Transport,
         format!("cannot start the background thread {name}: {why}"),
-        "raise the process's limits on threads and file descriptors, or retry later",
+        remedy,
     )
 }
 
@@ -171,6 +179,7 @@ pub(crate) fn spawn<T: Send + 'static>(
 /// the parent's tasks cannot be reached.
 pub(crate) struct Task<T> {
     handle: Option<Stamped<JoinHandle<T>>>,
+    #[cfg(feature = "blocking")]
     thread: Alive,
 }
 
@@ -185,6 +194,7 @@ impl<T> Task<T> {
     }
 
     /// Error of a task that ended without a result.
+    #[cfg(feature = "blocking")]
     pub(crate) fn lost(&self) -> Error {
         if self.thread.has_ended() {
             thread_ended()
@@ -213,6 +223,8 @@ pub(crate) struct Wait<T>(Stamped<BoxFuture<'static, Result<T>>>);
 
 impl<T> Wait<T> {
     pub(crate) fn new(call: BoxFuture<'static, Result<T>>) -> Self {
+        // The first poll would notice it and take the call for one of the parent's.
+        fork::notice();
         Self(Stamped::new(call))
     }
 }

@@ -16,12 +16,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header;
 use rustls::AlertDescription;
 
 use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, SharedConfig, pools};
 use crate::config::{HttpConfig, ProxyServer};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::message::{Request, Response};
 use crate::secret::SecretBuffer;
@@ -91,9 +92,9 @@ impl Http {
             is_over: false,
         };
         let sent = std::pin::pin!(self.connected_exchange(request, &mut turn));
-        let result = tokio::time::timeout_at(ends.into(), sent).await;
-        silence.is_over = result.is_ok();
-        result.unwrap_or_else(|_| {
+        let result = within(ends, sent).await;
+        silence.is_over = result.is_some();
+        result.unwrap_or_else(|| {
             let waited = began.elapsed().as_secs_f64();
             Err(Error::attempt_timeout(format!(
                 "no complete response from {host} within {waited:.1} s"
@@ -122,9 +123,9 @@ impl Http {
             let (host, size) = (&peer.host, pools().size());
             let waits_for = format!("a connection to {host}, because all {size} are in use");
             deadline.progress().waits_for(&waits_for.into());
-            permit = tokio::time::timeout_at(deadline.at().into(), pools().permit())
+            permit = within(deadline.at(), std::pin::pin!(pools().permit()))
                 .await
-                .map_err(|_| deadline.expired())?;
+                .ok_or_else(|| deadline.expired())?;
             deadline.progress().waits_for(host);
             // It may have been replaced meanwhile.
             pool = self.pool(peer)?;
@@ -207,7 +208,7 @@ impl Http {
         let mut response = Response {
             status: incoming.status(),
             headers: std::mem::take(incoming.headers_mut()),
-            body: SecretBuffer::default(),
+            body: Bytes::new(),
             secret: request.secret.clone(),
             authorization: request.headers.get(header::AUTHORIZATION).cloned(),
         };
@@ -220,15 +221,23 @@ impl Http {
         if length.is_some_and(|length| length > request.max_body as u64) {
             return Err(too_large(&response));
         }
-        let expected = length.unwrap_or(2 * 1024) as usize;
-        let mut body = SecretBuffer::with_capacity(expected.min(request.max_body));
+        // A small body comes in one piece, which is not copied.
+        let (mut only, mut joined) = (Bytes::new(), SecretBuffer::default());
         while let Some(chunk) = incoming.chunk().await.map_err(explain)? {
-            if body.len() + chunk.len() > request.max_body {
+            if only.len() + joined.len() + chunk.len() > request.max_body {
                 return Err(too_large(&response));
             }
-            body.push(&chunk);
+            if only.is_empty() && joined.is_empty() {
+                only = chunk;
+                continue;
+            }
+            joined.push(&std::mem::take(&mut only));
+            joined.push(&chunk);
         }
-        response.body = body;
+        response.body = match joined.is_empty() {
+            true => only,
+            false => Bytes::from_owner(joined),
+        };
         // The client offers no compression, because a compressed response could
         // be a decompression bomb.
         match response.headers.get(header::CONTENT_ENCODING) {
@@ -275,10 +284,13 @@ impl Http {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
-            .user_agent(&config.user_agent)
+            .user_agent(config.user_agent.clone())
             .no_proxy();
         if protocol != Protocol::Https {
-            builder = builder.http1_only();
+            // By default reqwest keeps a copy of each request, to send it again if a server
+            // refuses it as HTTP/2 allows.
+            let no_copies = reqwest::retry::never().max_retries_per_request(0);
+            builder = builder.http1_only().retry(no_copies);
         }
         if let Some(proxy) = proxy::reqwest_proxy(&config.proxies) {
             builder = builder.proxy(proxy);

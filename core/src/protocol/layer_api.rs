@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use url::Url;
 
-use super::message::{MAX_BODY, Request, Response};
+use super::message::{MAX_BODY, Request, Response, headers};
 use super::token_response::{self, TokenResponse};
 use crate::business_id::BusinessId;
 use crate::environment::Endpoints;
@@ -20,9 +20,15 @@ use crate::url::{host, parse_url};
 use crate::whoami::WhoAmI;
 
 /// Request of `GET /whoami` (Layer's page "Authentication").
-pub(crate) fn whoami_request(endpoints: &Endpoints, token: &AccessToken) -> Request {
+pub(crate) fn whoami_request(
+    endpoints: &Endpoints,
+    user_agent: &HeaderValue,
+    token: &AccessToken,
+) -> Request {
     let url = endpoints.api_path("/whoami");
-    request(endpoints, Method::GET, url, token, Bytes::new())
+    let authorization = token.authorization().clone();
+    let headers = headers(&endpoints.api, user_agent, authorization, None);
+    request(endpoints, Method::GET, url, headers, Bytes::new(), token)
 }
 
 /// Reads the response of `GET /whoami`.
@@ -56,18 +62,31 @@ pub(crate) fn read_whoami(url: &Url, response: &Response) -> Result<WhoAmI> {
     Ok(WhoAmI::new(client_name, client_id))
 }
 
+/// Headers of [`mint_request`], made once. The token and the length of the body are
+/// those of no request.
+pub(crate) fn mint_headers(endpoints: &Endpoints, user_agent: &HeaderValue) -> HeaderMap {
+    let content = Some(("application/json", &Bytes::new()));
+    let no_token = HeaderValue::from_static("");
+    headers(&endpoints.api, user_agent, no_token, content)
+}
+
 /// Request of `POST /v1/businesses/{id}/auth-token` (Layer's page "Create
 /// business auth token").
 pub(crate) fn mint_request(
     endpoints: &Endpoints,
+    headers: &HeaderMap,
     token: &AccessToken,
     business: &BusinessId,
     session_duration: SessionDuration,
 ) -> Request {
-    let path = format!("/v1/businesses/{}/auth-token", business.path_segment());
+    let path = ["/v1/businesses/", &business.path_segment(), "/auth-token"].concat();
     let url = endpoints.api_path(&path);
-    let body = format!(r#"{{"session_duration":{}}}"#, session_duration.as_secs());
-    request(endpoints, Method::POST, url, token, Bytes::from(body))
+    let seconds = session_duration.as_secs().to_string();
+    let body = Bytes::from([r#"{"session_duration":"#, &seconds, "}"].concat());
+    let mut headers = headers.clone();
+    headers.insert(header::AUTHORIZATION, token.authorization().clone());
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    request(endpoints, Method::POST, url, headers, body, token)
 }
 
 /// Reads the response of `POST /v1/businesses/{id}/auth-token`.
@@ -89,18 +108,10 @@ fn request(
     endpoints: &Endpoints,
     method: Method,
     url: Url,
-    token: &AccessToken,
+    headers: HeaderMap,
     body: Bytes,
+    token: &AccessToken,
 ) -> Request {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::AUTHORIZATION, token.authorization().clone());
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    if !body.is_empty() {
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-    }
     Request {
         method,
         url,

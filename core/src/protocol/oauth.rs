@@ -2,12 +2,12 @@
 //! access token (RFC 6749 section 4.4; Layer's page "Authentication").
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use super::layer_api::{rate_limited, server_problem};
-use super::message::{MAX_BODY, Request, Response};
+use super::message::{MAX_BODY, Request, Response, headers};
 use super::token_response::{self, TokenResponse};
 use crate::credentials::{BasicEncoding, Credentials, Origin};
 use crate::environment::Endpoints;
@@ -20,25 +20,22 @@ pub(crate) fn token_request(
     endpoints: &Endpoints,
     credentials: &Credentials,
     encoding: BasicEncoding,
+    user_agent: &HeaderValue,
 ) -> Result<Request> {
     let body = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("grant_type", "client_credentials")
         .append_pair("scope", &endpoints.scope)
         .append_pair("client_id", credentials.client_id())
         .finish();
-    let mut headers = HeaderMap::new();
-    headers.insert(header::AUTHORIZATION, basic(credentials, encoding)?);
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-www-form-urlencoded"),
-    );
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    let (peer, body) = (&endpoints.auth, Bytes::from(body));
+    let authorization = basic(credentials, encoding)?;
+    let content = Some(("application/x-www-form-urlencoded", &body));
     Ok(Request {
         method: Method::POST,
         url: endpoints.auth_url.clone(),
-        peer: endpoints.auth.clone(),
-        headers,
-        body: Bytes::from(body),
+        peer: peer.clone(),
+        headers: headers(peer, user_agent, authorization, content),
+        body,
         max_body: MAX_BODY,
         bounded_attempt: true,
         secret: credentials.client_secret().clone(),
@@ -217,6 +214,7 @@ fn refused_credentials(credentials: &Credentials, origin: Origin) -> String {
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
+    use http::{HeaderMap, header};
 
     use super::*;
     use crate::environment::Environment;
@@ -248,6 +246,7 @@ mod tests {
             &endpoints,
             &Credentials::new("id", "secret"),
             BasicEncoding::Raw,
+            &HeaderValue::from_static("test/1"),
         )
         .unwrap();
         assert_eq!(request.method, Method::POST);

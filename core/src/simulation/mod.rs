@@ -11,6 +11,7 @@ mod process;
 mod scenario;
 #[cfg(test)]
 mod tests;
+mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,69 +23,20 @@ use tokio::time::{Instant, sleep_until};
 
 use self::endpoint::{Behaviour, Endpoint};
 use self::process::{Process, Times};
-pub use self::scenario::{Event, Scenario};
+pub use self::scenario::{Event, Scenario, Sharing};
+pub use self::world::Outcomes;
+use self::world::World;
 use crate::deadline;
 use crate::secret::Secret;
-use crate::stats::{Counters, Event as Counted};
 use crate::store::memory::MemoryStore;
 use crate::store::seal::{Principal, RootKey, SealKeys};
 use crate::sys::clock::{Clock, TestClock};
 use crate::sys::jitter;
 use crate::sys::sync::{Mutex, lock};
 
-/// Timeouts of the processes: the defaults of a client.
-const TIMEOUT: Duration = Duration::from_secs(30);
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Properties of the store: a way of 1 ms, and what a command cost when it was measured.
 const STORE_LATENCY: Duration = Duration::from_millis(1);
 const STORE_COST: Duration = Duration::from_micros(35);
-
-/// How the processes share tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// Not at all.
-    Alone,
-    /// Through the store, but each that finds no token sends a request.
-    WithoutLease,
-    /// Through the store, with leases.
-    WithLease,
-}
-
-/// Result of a simulation.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcomes {
-    /// Calls of all processes.
-    pub calls: u64,
-    /// Calls that failed.
-    pub failed_calls: u64,
-    /// Calls that got a token which had expired.
-    pub dead_tokens: u64,
-    /// Requests that the token endpoint received.
-    pub requests: u64,
-    /// Most of them within one second.
-    pub peak_requests: u64,
-    /// Longest time of a process without a token, from the beginning of the first call
-    /// that did not have one at once.
-    pub longest_without: Duration,
-    /// Operations of the store.
-    pub commands: u64,
-    /// Most of them within one second.
-    pub peak_commands: u64,
-    /// Tokens that processes got from the store.
-    pub adopted: u64,
-    /// Requests that processes sent without a lease although they have a store.
-    pub alone: u64,
-}
-
-/// What all processes share.
-struct World {
-    endpoint: Endpoint,
-    store: Arc<MemoryStore>,
-    keys: Arc<SealKeys>,
-    outcomes: Mutex<Outcomes>,
-    stats: Arc<Counters>,
-}
 
 /// Lets deadlines of this thread follow Tokio's time while it lives.
 struct SimulatedTime;
@@ -150,63 +102,48 @@ pub async fn run(scenario: &Scenario, sharing: Sharing, seed: u64) -> Outcomes {
     events.sort_by_key(|(at, _)| *at);
     for (at, event) in events {
         sleep_until(start + at).await;
-        world.apply(event, &processes);
+        apply(&world, event, &processes);
     }
     join_all(runs).await;
     world.outcomes()
 }
 
-impl World {
-    fn apply(&self, event: Event, processes: &[Arc<Process>]) {
-        // The first of them.
-        let are_cut_off = |percent: u32| {
-            let cut_off = processes.len() * percent as usize / 100;
-            processes
-                .iter()
-                .enumerate()
-                .map(move |(at, process)| (process, at < cut_off))
-        };
-        let store = &self.store;
-        let mut endpoint = lock(&self.endpoint.state);
-        match event {
-            Event::EndpointRecovers => endpoint.behaviour = Behaviour::Normal,
-            Event::EndpointFails => endpoint.behaviour = Behaviour::Fails,
-            Event::EndpointIsSilent => endpoint.behaviour = Behaviour::Silent,
-            Event::EndpointIsUnreachable(percent) => {
-                for (process, is) in are_cut_off(percent) {
-                    process.is_offline.store(is, Ordering::Relaxed);
-                }
-            }
-            Event::StoreIsUnreachable(percent) => {
-                for (process, is) in are_cut_off(percent) {
-                    process.client.set_cut_off(is);
-                }
-            }
-            Event::HolderIsKilled => endpoint.kills = true,
-            Event::TokensAreRevoked => endpoint.revoked = endpoint.expiries.len(),
-            Event::StoreIsDown(is) => store.set_faults(|faults| faults.is_down = is),
-            Event::StoreIsPaused(true) => store.pause(),
-            Event::StoreIsPaused(false) => store.resume(),
-            Event::StoreIsWiped => store.wipe(),
-            Event::StoreIsReadOnly(is) => store.set_faults(|faults| faults.is_read_only = is),
-            Event::StoreLies(does) => store.set_faults(|faults| faults.has_endless_lease = does),
-            Event::StoreClockIs(ahead) => {
-                store.set_faults(|faults| faults.clock_ahead = ahead.saturating_mul(1_000));
+/// Lets an event happen.
+fn apply(world: &World, event: Event, processes: &[Arc<Process>]) {
+    // The first of them.
+    let are_cut_off = |percent: u32| {
+        let cut_off = processes.len() * percent as usize / 100;
+        processes
+            .iter()
+            .enumerate()
+            .map(move |(at, process)| (process, at < cut_off))
+    };
+    let store = &world.store;
+    let mut endpoint = lock(&world.endpoint.state);
+    match event {
+        Event::EndpointRecovers => endpoint.behaviour = Behaviour::Normal,
+        Event::EndpointFails => endpoint.behaviour = Behaviour::Fails,
+        Event::EndpointIsSilent => endpoint.behaviour = Behaviour::Silent,
+        Event::EndpointIsUnreachable(percent) => {
+            for (process, is) in are_cut_off(percent) {
+                process.is_offline.store(is, Ordering::Relaxed);
             }
         }
-    }
-
-    fn outcomes(&self) -> Outcomes {
-        let endpoint = lock(&self.endpoint.state);
-        let commands = self.store.counts();
-        Outcomes {
-            requests: endpoint.requests,
-            peak_requests: endpoint.peak,
-            commands: commands.all(),
-            peak_commands: commands.peak,
-            adopted: self.stats.get(Counted::SharedAdopted),
-            alone: self.stats.get(Counted::SharedAlone),
-            ..lock(&self.outcomes).clone()
+        Event::StoreIsUnreachable(percent) => {
+            for (process, is) in are_cut_off(percent) {
+                process.client.set_cut_off(is);
+            }
+        }
+        Event::HolderIsKilled => endpoint.kills = true,
+        Event::TokensAreRevoked => endpoint.revoked = endpoint.expiries.len(),
+        Event::StoreIsDown(is) => store.set_faults(|faults| faults.is_down = is),
+        Event::StoreIsPaused(true) => store.pause(),
+        Event::StoreIsPaused(false) => store.resume(),
+        Event::StoreIsWiped => store.wipe(),
+        Event::StoreIsReadOnly(is) => store.set_faults(|faults| faults.is_read_only = is),
+        Event::StoreLies(does) => store.set_faults(|faults| faults.has_endless_lease = does),
+        Event::StoreClockIs(ahead) => {
+            store.set_faults(|faults| faults.clock_ahead = ahead.saturating_mul(1_000));
         }
     }
 }

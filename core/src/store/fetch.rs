@@ -365,7 +365,8 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
             }
             Found::Note => {
                 let rest = note.clone();
-                let rest = rest.and_then(|(until, note)| Rest::new(until, note, look.now));
+                let rest =
+                    rest.and_then(|(until, note)| Rest::new(until, note, look.now, millis(sent)));
                 rest.map_or(Answer::UnknownNote, Answer::Note)
             }
             Found::Lease => Answer::Lease,

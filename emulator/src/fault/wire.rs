@@ -32,6 +32,7 @@ pub enum Wire {
 /// A point in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum At {
     /// Before its first byte.
     Before,
@@ -57,6 +58,7 @@ pub struct Drip {
 /// A part of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Part {
     /// Status line and headers.
     Head,
@@ -67,6 +69,7 @@ pub enum Part {
 /// The part of a response that never ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Endless {
     /// The body: the real one, then spaces, without `Content-Length`.
     Body,

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 /// Decoding of the user and password in a Basic header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BasicDecoding {
     /// No decoding. `curl -u` sends this form, and Layer documents it.
     #[default]

@@ -33,6 +33,7 @@ const TOKEN_BYTES: usize = 1024;
 /// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TokenKind {
     /// Access tokens from the token endpoint.
     Access,

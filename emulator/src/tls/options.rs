@@ -29,6 +29,7 @@ pub enum TlsTrouble {
 
 /// TLS versions that the server offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum TlsVersions {
     /// TLS 1.2 and 1.3.
     #[default]
@@ -44,6 +45,7 @@ pub enum TlsVersions {
 
 /// HTTP versions that the server supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum HttpVersions {
     /// HTTP/1.1, and HTTP/2 if the client selects it (ALPN or prior knowledge).
     #[default]

@@ -115,7 +115,7 @@ class Source implements LayerTokenSource {
   }
 
   getSnapshot = (): LayerTokenState => {
-    // A page that is built anew begins neither with an expired token nor signed out.
+    // A page that is rendered again starts as loading if it was signed out, or its token expired.
     if (!this.#isActive && (this.#state.status === 'signed-out' || this.#hasExpired())) {
       this.#forget()
     }

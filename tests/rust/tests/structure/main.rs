@@ -7,6 +7,7 @@ mod graph;
 mod pages;
 mod python_source;
 mod rust_source;
+mod typescript_source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -71,7 +72,7 @@ fn crates() -> Vec<PathBuf> {
     found
 }
 
-/// The graphs of all crates and of the Python package, by folder.
+/// The graphs of all crates, of the Python package and of the npm packages, by folder.
 fn graphs() -> BTreeMap<PathBuf, Graph> {
     let repository = repository();
     let mut graphs = BTreeMap::new();
@@ -83,6 +84,10 @@ fn graphs() -> BTreeMap<PathBuf, Graph> {
     }
     let package = PathBuf::from("python/layerfi_auth");
     graphs.insert(package.clone(), python_source::read(&repository, &package));
+    for package in ["js/layerfi-auth-browser", "js/layerfi-auth-react"].map(PathBuf::from) {
+        let graph = typescript_source::read(&repository, &package);
+        graphs.insert(package, graph);
+    }
     graphs
 }
 
@@ -406,6 +411,30 @@ fn the_reader_of_python_finds_every_kind_of_import() {
             "_a.py:2 -> sub/__init__.py",
             "_b.py:4 -> sub/_deep.py",
             "sub/_deep.py:2 -> _a.py",
+        ]
+    );
+}
+
+#[test]
+fn the_reader_of_typescript_finds_every_kind_of_import() {
+    let files = [
+        ("lib/src/index.ts", "export type { A } from './a.js'\n"),
+        (
+            "lib/src/a.ts",
+            "import { b } from 'b'\nimport {\n  c,\n} from './c.js'\nimport './d.js'\n\
+             // import { e } from './index.js'\nconst text = \" from './index.js'\"\n",
+        ),
+        ("lib/src/c.tsx", "import type { D } from './d.js'\n"),
+        ("lib/src/d.ts", "export type D = string\n"),
+    ];
+    let read = |folder: &Path| typescript_source::read(folder, Path::new("lib"));
+    assert_eq!(
+        arrows_of(&files, read),
+        [
+            "src/a.ts:4 -> src/c.tsx",
+            "src/a.ts:5 -> src/d.ts",
+            "src/c.tsx:1 -> src/d.ts",
+            "src/index.ts:1 -> src/a.ts",
         ]
     );
 }
