@@ -25,6 +25,7 @@
 //! | `blocking` | [`blocking::Client`], for threads |
 //! | `redis` | [`ClientBuilder::shared_cache`]: processes share tokens through Redis or Valkey |
 //! | `test-util` | [`TestClock`], a clock that tests move |
+//! | `debug-events` | the engine's events at DEBUG, also if `tracing` is compiled without that level; for the C library |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,8 +1,6 @@
 //! The certificate authorities of the system: where its files are, and what is in them.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,12 +22,6 @@ static FOLDERS: ArcSwapOption<RootCertStore> = ArcSwapOption::const_empty();
 /// Whether the folders are used where there is a bundle: since a verification
 /// failed. On most systems they contain the same certificates, in hundreds of files.
 static USES_FOLDERS: AtomicBool = AtomicBool::new(false);
-
-/// How much of a bundle is read at a time, in bytes.
-const PIECE: usize = 16 * 1024;
-
-/// The longest text without a certificate in a bundle that is read in pieces.
-const MAX_COMMENT: usize = 256 * 1024;
 
 /// The system's roots, and whether all could be read and there are some. A system
 /// without certificates is not an error, since a private authority may be enough.
@@ -226,14 +218,6 @@ fn read_bundle(path: &Path) -> Found {
         ..Found::new()
     };
     let mut found = empty();
-    if can_read_again(path) {
-        let pieces = File::open(path)
-            .and_then(|file| read_pieces(file, |certificate| found.add(certificate)));
-        if let Ok(Some(())) = pieces {
-            return found;
-        }
-        found = empty();
-    }
     let pem = match std::fs::read(path) {
         Ok(pem) => pem,
         Err(error) => {
@@ -241,6 +225,16 @@ fn read_bundle(path: &Path) -> Found {
             return found;
         }
     };
+    // Each becomes a root at once: all of them together would be 150 kB, which stay in the
+    // memory of the process.
+    let text = std::str::from_utf8(&pem).ok();
+    if text
+        .and_then(|text| strict_pem(text, |certificate| found.add(certificate)))
+        .is_some()
+    {
+        return found;
+    }
+    let mut found = empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         match certificate {
             Ok(certificate) => found.add(certificate),
@@ -250,77 +244,4 @@ fn read_bundle(path: &Path) -> Found {
         }
     }
     found
-}
-
-/// Passes on each certificate of a file as [`strict_pem`] does. Each becomes a root before
-/// the next is read: the text and the certificates of a bundle are 400 kB, which would stay
-/// in the memory of the process.
-fn read_pieces(
-    mut file: impl Read,
-    mut found: impl FnMut(CertificateDer<'static>),
-) -> io::Result<Option<()>> {
-    const END: &[u8] = b"\n-----END CERTIFICATE-----\n";
-    let mut text = Vec::with_capacity(2 * PIECE);
-    loop {
-        let limit = u64::try_from(PIECE).unwrap_or(u64::MAX);
-        let is_last = file.by_ref().take(limit).read_to_end(&mut text)? == 0;
-        // Up to the end of the last certificate that is there as a whole.
-        let end = match text.windows(END.len()).rposition(|part| part == END) {
-            _ if is_last => text.len(),
-            Some(start) => start + END.len(),
-            None if text.len() > MAX_COMMENT => return Ok(None),
-            None => continue,
-        };
-        let piece = text.get(..end).and_then(|piece| str::from_utf8(piece).ok());
-        if piece
-            .and_then(|piece| strict_pem(piece, &mut found))
-            .is_none()
-        {
-            return Ok(None);
-        }
-        if is_last {
-            return Ok(Some(()));
-        }
-        text.drain(..end);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn b25_a_bundle_is_read_in_pieces_as_it_is_read_in_one() {
-        let pem: String = (0..300)
-            .map(|number| {
-                let base64 = "MIIB".repeat(16) + "\n";
-                let lines = base64.repeat(number % 20 + 1);
-                let comment = "# \u{e9}\u{20ac}\n".repeat(number % 7);
-                format!("{comment}-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
-            })
-            .collect();
-        assert!(pem.len() > 10 * PIECE);
-        let mut whole = Vec::new();
-        assert!(strict_pem(&pem, |certificate| whole.push(certificate)).is_some());
-        assert_eq!(whole.len(), 300);
-        let without_line_end = pem.trim_end().to_owned();
-        for pem in [&pem, &without_line_end, &format!("{pem}# a comment\n")] {
-            let mut read = Vec::new();
-            let pieces = read_pieces(pem.as_bytes(), |certificate| read.push(certificate));
-            assert!(pieces.unwrap().is_some());
-            assert!(read == whole, "{} of 300 certificates", read.len());
-        }
-        // The library reads what is in another form.
-        let other = pem.replace('\n', "\r\n");
-        let long_comment = "#".repeat(MAX_COMMENT + PIECE);
-        for pem in [
-            &other,
-            &long_comment,
-            &format!("{pem}-----BEGIN"),
-            &pem.replacen("MI", "M*", 1),
-        ] {
-            let pieces = read_pieces(pem.as_bytes(), |_| {});
-            assert!(pieces.unwrap().is_none());
-        }
-    }
 }
