@@ -11,8 +11,6 @@ VENV_PYTHON = $(VENV)/bin/python
 # dependencies again.
 FEATURES = --features layerfi-auth/blocking,layerfi-auth/redis,layerfi-auth/test-util
 CARGO_TEST = $(CARGO) test --workspace $(FEATURES)
-# A separate target directory, because other compiler flags rebuild everything.
-MODEL_TARGET = $(or $(CARGO_TARGET_DIR),target)/model
 
 # Cargo and the makes that the tests start must not see the job server of this make.
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
@@ -20,7 +18,11 @@ unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 .PHONY: help demo test check setup lint fmt unit model stress bench
 
 help: ## List the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@awk 'FNR == 1 && FILENAME != "Makefile" { sub(/^# /, ""); sub(/\.( .*)?$$/, ""); title = $$0 } \
+		/^[a-z-]+:.*## / { \
+			if (title) print "\n" title ":"; title = ""; \
+			name = text = $$0; sub(/:.*/, "", name); sub(/.*## /, "", text); \
+			printf "  %-18s%s\n", name, text }' $(MAKEFILE_LIST)
 
 demo: ## Run the main use case against the emulator, without an account or a network
 	@$(CARGO) build --package layerfi-auth-cli
@@ -37,11 +39,21 @@ include $(sort $(wildcard */rules.mk */*/rules.mk))
 # Two parts at a time, because many tests wait for timeouts. The output of a part is
 # printed when it ends. JOBS=1 runs one part at a time and prints as it goes.
 JOBS = 2
-test: setup venv ## Run all lints and tests, as CI does (about 40 minutes in a fresh clone)
+# The longest first, so that none of them is the last one and runs alone. `lint` begins while
+# the other tools are being installed.
+FIRST = lint lint-python unit test-python fuzz instructions unified-features test-browser
+PARTS = $(FIRST) $(filter-out $(FIRST),$(LINTS) $(TESTS))
+test: ## Run all lints and tests, as CI does (about 25 minutes in a fresh clone)
 	@$(MAKE) $(MFLAGS) $(MAKEOVERRIDES) --no-print-directory --jobs=$(JOBS) \
-		$(if $(filter 1,$(JOBS)),,--output-sync=target) \
-		STRESS_SECONDS=30 FUZZ_SECONDS=20 $(LINTS) $(TESTS)
+		$(if $(filter 1,$(JOBS)),,--output-sync=target) SETUP=setup \
+		STRESS_SECONDS=30 FUZZ_SECONDS=20 FUZZ_OPT_LEVEL=1 $(PARTS)
 	@$(MAKE) $(MFLAGS) $(MAKEOVERRIDES) --no-print-directory SOAK_SECONDS=30 $(TESTS_ALONE)
+
+# `make test` sets SETUP. Each part needs the tools, except the lints of Rust where there is a
+# C compiler. One after another, because apt-get does not wait for all of its locks.
+SETUP =
+$(filter-out $(if $(shell command -v cc),lint),$(PARTS)): | $(SETUP)
+$(VENV)/.ready node-tools browser-tools: | $(SETUP)
 
 check: setup ## Format, lint and test what changed since main, or BASE (about 2 minutes)
 	@CARGO="$(CARGO)" FEATURES="$(FEATURES)" BASE="$(BASE)" scripts/check
@@ -60,8 +72,8 @@ unit: setup venv ## Run the tests of all Rust packages, the C and C++ programs i
 	$(CARGO_TEST)
 
 model: ## Run the cache's state machine in thousands of thread schedules
-	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR="$(MODEL_TARGET)" \
-		$(CARGO) test --package layerfi-auth --features blocking,redis --lib model
+	RUSTC_WORKSPACE_WRAPPER="$(abspath scripts/rustc-shuttle)" $(CARGO) test \
+		--package layerfi-auth --features blocking,redis --lib model
 
 STRESS_SECONDS = 60
 stress: ## Run threads, tasks, faults and clock jumps for a minute (SECONDS=n)

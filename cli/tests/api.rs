@@ -32,7 +32,7 @@ fn api_prints_the_body_and_with_include_the_headers() {
 
     let outcome = run(at(&layer, &["--json", "api", "GET", "/whoami"]));
     let json = outcome.json();
-    assert_eq!(json["status"], 200);
+    assert_eq!(json["status"], 200, "the status of the response");
     assert_eq!(json["headers"]["content-type"], "application/json");
     assert_eq!(json["body"]["data"]["clientName"], "Layer Example");
 }
@@ -113,15 +113,27 @@ fn api_repeats_a_refused_call_once_with_a_new_token() {
     let outcome = run(at(&layer, &["api", "GET", "/whoami"]));
     outcome.assert_code(0);
     let counters = layer.counters();
-    assert_eq!(counters.endpoint(Endpoint::Token).total, 2);
-    assert_eq!(counters.endpoint(Endpoint::Whoami).total, 2);
+    assert_eq!(
+        counters.endpoint(Endpoint::Token).total,
+        2,
+        "token requests"
+    );
+    assert_eq!(
+        counters.endpoint(Endpoint::Whoami).total,
+        2,
+        "requests to whoami"
+    );
 
     layer
         .fault(Endpoint::Whoami, Fault::status(401).forever())
         .unwrap();
     let outcome = run(at(&layer, &["api", "GET", "/whoami"]));
     outcome.assert_code(6);
-    assert_eq!(layer.counters().endpoint(Endpoint::Whoami).total, 4);
+    assert_eq!(
+        layer.counters().endpoint(Endpoint::Whoami).total,
+        4,
+        "requests to whoami"
+    );
 }
 
 #[test]

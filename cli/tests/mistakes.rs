@@ -17,7 +17,9 @@ use std::sync::{Mutex, OnceLock};
 
 use common::{bare, run, start, variables};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator};
-use layerfi_auth_test_support::vectors::{Files, HOST, bytes_of, host, text_matches, variable_of};
+use layerfi_auth_test_support::vectors::{
+    Files, bytes_of, text_matches, variable_of, with_addresses,
+};
 use layerfi_auth_test_support::{Canary, control};
 use serde_json::{Map, Value, json};
 
@@ -62,7 +64,7 @@ struct Setup {
 
 impl Setup {
     /// `None` if the row has a setting for which there is no flag.
-    fn of(row: &Value, layer: &Emulator) -> Option<Self> {
+    fn of(row: &Value, layer: &Emulator, files: &Files) -> Option<Self> {
         let mut setup = Self::default();
         if let Some(changes) = row["variables"].as_object() {
             let base = variables(layer).into_iter();
@@ -89,6 +91,11 @@ impl Setup {
             "allow_http_loopback": true,
         });
         let settings = settings.as_object_mut().unwrap();
+        if let Some(pem) = layer.ca_pem() {
+            let path = files.folder().join("ca-of-the-emulator.pem");
+            std::fs::write(&path, pem).unwrap();
+            settings.insert("ca_pem".to_owned(), json!(path));
+        }
         let changes = row["client"].as_object().cloned().unwrap_or_default();
         settings.extend(changes);
         for (name, value) in settings.iter().filter(|(_, value)| !value.is_null()) {
@@ -98,6 +105,11 @@ impl Setup {
                 ("client_secret" | "environment", Value::String(text)) => {
                     let variable = variable_of(name).unwrap();
                     setup.variables.insert(variable, text.into());
+                }
+                ("ca_pem", Value::String(path)) => setup.flag("ca_file", Some(path)),
+                // No flag takes a proxy.
+                ("proxy", Value::String(url)) => {
+                    setup.variables.insert("HTTPS_PROXY".to_owned(), url.into());
                 }
                 ("timeout_ms", ms) => {
                     let seconds = ms.as_u64().unwrap() as f64 / 1_000.0;
@@ -165,7 +177,13 @@ fn flag(setting: &str) -> String {
 }
 
 fn emulator(options: &Value) -> Emulator {
-    let mut builder = Emulator::builder();
+    let mut builder = Emulator::builder().tls(options["tls"] == true);
+    if options["proxy"] == true {
+        builder = builder.proxy();
+    }
+    for name in options["names"].as_array().into_iter().flatten() {
+        builder = builder.name(name.as_str().unwrap());
+    }
     for client in options["clients"].as_array().into_iter().flatten() {
         let text = |name: &str| client[name].as_str().unwrap().to_owned();
         assert_eq!(client["unauthorized"], true, "not supported by this runner");
@@ -221,17 +239,23 @@ fn check(row: &Value) -> Option<Result<(), String>> {
         let canary = Canary::new();
         let files = Files::create(row.get("files"));
         let text = files.fill(&row.to_string());
-        let text = text
-            .replace(HOST, &host(&layer))
-            .replace("{{canary_url}}", &canary.url());
+        let text = with_addresses(&text, &layer).replace("{{canary_url}}", &canary.url());
         let row: Value = serde_json::from_str(&text).unwrap();
-        let setup = Setup::of(&row, &layer)?;
+        let setup = Setup::of(&row, &layer, &files)?;
+        if let Some(settings) = row.get("settings") {
+            control(layer.control_address(), "POST", "/settings", settings);
+        }
         if let Some(faults) = row.get("faults") {
             control(layer.control_address(), "POST", "/faults", faults);
         }
         let step = row["steps"].as_array().unwrap().last().unwrap();
         let expected = step["expect"]["error"].as_object().unwrap();
-        let mut line = bare(&["--json", "--no-proxy"]);
+        let uses_proxy = setup.variables.contains_key("HTTPS_PROXY");
+        let mut line = bare(if uses_proxy {
+            &["--json"][..]
+        } else {
+            &["--json", "--no-proxy"]
+        });
         line.args(&setup.flags).args(&command);
         if let Some(business) = business {
             line.args(["--", business]);
@@ -265,7 +289,7 @@ fn check(row: &Value) -> Option<Result<(), String>> {
 /// checks of the network.
 fn is_for_doctor(step: &Value) -> bool {
     let kind = step["expect"]["error"]["kind"].as_str().unwrap();
-    !matches!(kind, "transport" | "timeout")
+    !matches!(kind, "transport" | "timeout" | "tls")
 }
 
 /// Fails if a text names a flag that the command does not have, or a setting that

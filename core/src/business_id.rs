@@ -1,17 +1,65 @@
 //! Id of a business, validated before it becomes part of a URL.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// Id of a business: a UUID, or an opaque id if the client allows them.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BusinessId(Arc<str>);
+/// Id of a business: a UUID, or an opaque id if the client allows them. A UUID is parsed
+/// and cloned without memory from the allocator.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct BusinessId(Text);
+
+/// Length of a UUID with its hyphens.
+const UUID_LEN: usize = 36;
+
+/// The text of an id, which is ASCII. All texts of one length are the same variant.
+#[derive(Clone, PartialEq, Eq)]
+enum Text {
+    /// With the length of a UUID.
+    Inline([u8; UUID_LEN]),
+    Shared(Arc<str>),
+}
+
+impl Hash for Text {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            // By words: hashers have a slow way for texts of any length.
+            Self::Inline(text) => {
+                let (words, rest) = text.as_chunks::<16>();
+                for word in words {
+                    state.write_u128(u128::from_ne_bytes(*word));
+                }
+                for word in rest.as_chunks::<4>().0 {
+                    state.write_u32(u32::from_ne_bytes(*word));
+                }
+            }
+            Self::Shared(text) => text.hash(state),
+        }
+    }
+}
 
 impl BusinessId {
+    /// Parses a UUID with hyphens, in upper or lower case.
+    #[inline]
+    pub(crate) fn parse_uuid(id: &str) -> Option<Self> {
+        const SHAPE: &[u8; UUID_LEN] = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+        let mut text: [u8; UUID_LEN] = id.as_bytes().try_into().ok()?;
+        text.make_ascii_lowercase();
+        // A loop without an exit is vectorized.
+        let is_uuid = text.iter().zip(SHAPE).fold(true, |is_uuid, (b, shape)| {
+            let is_hex = (b.wrapping_sub(b'0') < 10) | (b.wrapping_sub(b'a') < 6);
+            let is_hyphen = *b == b'-';
+            is_uuid & if *shape == b'-' { is_hyphen } else { is_hex }
+        });
+        is_uuid.then_some(Self(Text::Inline(text)))
+    }
+
     /// Accepts an id that is not a UUID. Layer documents only UUIDs; other ids
     /// are for systems that replace Layer, such as a mock server.
     ///
@@ -30,18 +78,25 @@ impl BusinessId {
                 "give 1 to 128 of the ASCII letters, digits and -_.~:@+=, but not only dots",
             ));
         }
-        Ok(Self(id.into()))
+        Ok(Self(match id.as_bytes().try_into() {
+            Ok(text) => Text::Inline(text),
+            Err(_) => Text::Shared(id.into()),
+        }))
     }
 
     /// The id. A UUID is in lower case.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            // Always ASCII.
+            Text::Inline(text) => std::str::from_utf8(text).unwrap_or_default(),
+            Text::Shared(text) => text,
+        }
     }
 
     /// The id as one segment of a URL's path.
     pub(crate) fn path_segment(&self) -> Cow<'_, str> {
-        percent_encode(&self.0)
+        percent_encode(self.as_str())
     }
 }
 
@@ -78,33 +133,44 @@ impl FromStr for BusinessId {
     type Err = Error;
 
     /// Parses a UUID with hyphens, in upper or lower case.
+    #[inline]
     fn from_str(id: &str) -> Result<Self> {
-        let well_formed = id.len() == 36
-            && id.bytes().enumerate().all(|(at, b)| match at {
-                8 | 13 | 18 | 23 => b == b'-',
-                _ => b.is_ascii_hexdigit(),
-            });
-        if !well_formed {
-            return Err(Error::invalid_argument(
-                "business_id",
-                format!("{} is not a UUID", shown(id)),
-                "give the id as Layer shows it, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6; for \
-                 a system whose ids are not UUIDs, set {allow_opaque_business_ids}",
-            ));
-        }
-        Ok(Self(id.to_ascii_lowercase().into()))
+        Self::parse_uuid(id).ok_or_else(|| not_a_uuid(id))
+    }
+}
+
+#[cold]
+fn not_a_uuid(id: &str) -> Error {
+    Error::invalid_argument(
+        "business_id",
+        format!("{} is not a UUID", shown(id)),
+        "give the id as Layer shows it, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6; for a \
+         system whose ids are not UUIDs, set {allow_opaque_business_ids}",
+    )
+}
+
+/// By their texts.
+impl Ord for BusinessId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for BusinessId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for BusinessId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for BusinessId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -137,6 +203,31 @@ mod tests {
         ] {
             let error = bad.parse::<BusinessId>().unwrap_err();
             assert_eq!(error.field(), Some("business_id"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn b18_ids_with_equal_text_are_equal() {
+        let uuid = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+        let parsed: BusinessId = uuid.to_uppercase().parse().unwrap();
+        let opaque = BusinessId::opaque(uuid).unwrap();
+        assert_eq!(parsed, opaque);
+        let set = std::collections::HashSet::from([parsed.clone()]);
+        assert!(set.contains(&opaque), "equal ids have different hashes");
+        let upper = BusinessId::opaque(&uuid.to_uppercase()).unwrap();
+        assert_ne!(upper, parsed, "an opaque id keeps its letters");
+        let ids = ["biz_1", uuid, "4", "3", "biz_2"];
+        let mut sorted = ids.map(|id| BusinessId::opaque(id).unwrap());
+        sorted.sort();
+        let mut texts = ids;
+        texts.sort_unstable();
+        assert_eq!(sorted.each_ref().map(BusinessId::as_str), texts);
+        for at in 0..uuid.len() {
+            let mut other = uuid.to_owned();
+            other.replace_range(at..=at, if at % 2 == 0 { "_" } else { "=" });
+            let other = BusinessId::opaque(&other).unwrap();
+            assert_ne!(other, parsed, "ids that differ at {at} are equal");
+            assert!(other.as_str().parse::<BusinessId>().is_err(), "{other}");
         }
     }
 

@@ -133,7 +133,8 @@ pub enum BasicEncoding {
 ///
 /// Its futures run on a separate thread, in a Tokio runtime that this library
 /// creates for each client. They may block: that delays no other client. Keep
-/// secrets out of the text of the error, because it is shown.
+/// secrets out of the text of the error, because it is shown. A call of the same
+/// client that would wait fails there, because it waits for the provider.
 pub trait CredentialsProvider: Send + Sync + 'static {
     /// Reads the current credentials. The future is dropped at the deadline of
     /// the call.

@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -92,7 +93,7 @@ pub fn refusal(data: &[u8]) {
     let answer = Response {
         status: StatusCode::from_u16(300 + status % 300).unwrap(),
         headers,
-        body: body.into(),
+        body: Bytes::copy_from_slice(body),
         secret: Secret::new(SECRET),
         authorization: Some(HeaderValue::from_static("Basic Y2FuYXJ5OjlmMWM=")),
     };
@@ -232,10 +233,10 @@ pub fn business_id(id: &[u8]) {
 
 /// PEM text of certificate authorities.
 pub fn ca_pem(pem: &[u8]) {
-    let strict = std::str::from_utf8(pem)
-        .ok()
-        .and_then(trust::pem::strict_pem);
-    if let Some(strict) = strict {
+    let mut strict = Vec::new();
+    let text = std::str::from_utf8(pem).ok();
+    let read = text.and_then(|text| trust::pem::strict_pem(text, |found| strict.push(found)));
+    if read.is_some() {
         let by_library: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         assert_eq!(Some(strict), by_library.ok(), "the bundle's parser differs");
     }

@@ -180,11 +180,6 @@ impl SecretBuffer {
         Ok(value)
     }
 
-    /// The bytes, which the caller wipes if they must be wiped.
-    pub(crate) fn into_vec(mut self) -> Vec<u8> {
-        std::mem::take(&mut self.0)
-    }
-
     /// The text as a secret, if it is UTF-8.
     pub(crate) fn into_secret(mut self) -> Option<Secret> {
         let text = String::from_utf8(std::mem::take(&mut self.0));
@@ -200,6 +195,12 @@ impl Deref for SecretBuffer {
 
     fn deref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl AsRef<[u8]> for SecretBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self
     }
 }
 

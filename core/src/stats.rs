@@ -347,7 +347,7 @@ mod tests {
                 scope.spawn(|| (0..1_000).for_each(|_| counters.count_hit(false)));
             }
         });
-        assert_eq!(counters.snapshot().hits, 20_000);
+        assert_eq!(counters.snapshot().hits, 20_000, "hits that were counted");
     }
 
     /// A thread that gets the shard of an ended one goes on from its counts.

@@ -394,6 +394,14 @@ mod tests {
                 "a wall clock set back",
             ),
             (
+                |clock| {
+                    clock.set_wall_back(Duration::from_secs(7_200));
+                    clock.advance(Duration::from_secs(600));
+                },
+                3_000,
+                "ten minutes after a wall clock was set back",
+            ),
+            (
                 |clock| clock.suspend(Duration::from_secs(600)),
                 3_000,
                 "a suspended machine",

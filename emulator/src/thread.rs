@@ -104,6 +104,8 @@ pub(crate) fn start(
     let (started, outcome) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new()
         .name("layerfi-emulator".to_owned())
+        // The default follows `RUST_MIN_STACK`, which may be too small.
+        .stack_size(2 * 1024 * 1024)
         .spawn(move || {
             let mut runtime = Builder::new_current_thread();
             match runtime.enable_io().enable_time().build() {

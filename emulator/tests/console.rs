@@ -130,7 +130,11 @@ fn snapshot_has_all_that_happened_and_no_secret_or_token() {
     command(&layer, "DELETE", "/log", "");
     let cleared = command(&layer, "GET", "/snapshot", "");
     assert_eq!(cleared["log_from"], 4, "the numbers must go on: {cleared}");
-    assert_eq!(control(&layer, "GET", "/snapshot?x=1", "").status, 400);
+    assert_eq!(
+        control(&layer, "GET", "/snapshot?x=1", "").status,
+        400,
+        "the status of the response"
+    );
 }
 
 #[test]
@@ -160,5 +164,9 @@ fn token_is_listed_and_revoked_by_its_number() {
         "the list must say that all are revoked"
     );
     let both = r#"{"number": 1, "all": "access"}"#;
-    assert_eq!(control(&layer, "POST", "/revoke", both).status, 400);
+    assert_eq!(
+        control(&layer, "POST", "/revoke", both).status,
+        400,
+        "the status of the response"
+    );
 }

@@ -6,7 +6,7 @@ from _collections_abc import Iterable  # `collections.abc` takes longer to impor
 
 import layerfi_auth._worker  # For the native module's threads.
 from layerfi_auth._await_call import await_call
-from layerfi_auth._native import AccessToken, Batch, BusinessToken, WhoAmI
+from layerfi_auth._native import AccessToken, Batch, BusinessToken, WhoAmI, add_hit_methods
 from layerfi_auth._native import Client as ClientBase
 from layerfi_auth.exceptions import LayerAuthError
 
@@ -171,20 +171,23 @@ class Client(ClientBase):
             "layerfi_auth.Client cannot be subclassed; keep one in an attribute instead"
         )
 
-    async def token_async(self, *, timeout: float | None = None) -> AccessToken:
+    # Not keyword-only: the interpreter calls a function without such parameters in a fast
+    # way, and the slow way takes as long as a cache hit.
+    async def token_async(self, timeout: float | None = None) -> AccessToken:
         """Return a valid access token, as `token` does, without blocking the event loop."""
-        token = self._cached_token(timeout)
-        if token is not None:
-            return token
-        return await await_call(self._start_token, timeout)
+        # Not in a variable, which a traceback with variables would show.
+        return self._cached_token(timeout) or await self._wait_for_token(timeout)
 
-    async def authorization_async(self, *, timeout: float | None = None) -> str:
+    async def authorization_async(self, timeout: float | None = None) -> str:
         """Return the value of the ``Authorization`` header, as `authorization` does."""
         # Not in a variable, which a traceback with variables would show.
         return (
             self._cached_authorization(timeout)
-            or (await await_call(self._start_token, timeout)).authorization
+            or (await self._wait_for_token(timeout)).authorization
         )
+
+    async def _wait_for_token(self, timeout: float | None) -> AccessToken:
+        return await await_call(self._start_token, timeout)
 
     async def renew_token_async(
         self, refused: AccessToken, *, timeout: float | None = None
@@ -268,3 +271,6 @@ class Client(ClientBase):
 
     async def __aexit__(self, *_: object) -> None:
         """Do nothing, as `__exit__`."""
+
+
+add_hit_methods(Client)

@@ -86,7 +86,7 @@ pub(crate) fn call_timeout(timeout: Given<'_, '_>) -> PyResult<Option<Duration>>
         .transpose()
 }
 
-fn business_token_options(
+pub(crate) fn business_token_options(
     session_duration: Given<'_, '_>,
     min_remaining: Given<'_, '_>,
 ) -> PyResult<BusinessTokenOptions> {
@@ -292,7 +292,6 @@ impl ClientBase {
         self.state.cached_token(py)
     }
 
-    #[pyo3(signature = (timeout=None))]
     fn _cached_token(
         &self,
         py: Python<'_>,
@@ -302,7 +301,6 @@ impl ClientBase {
         self.state.cached_token(py)
     }
 
-    #[pyo3(signature = (timeout=None))]
     fn _cached_authorization(
         &self,
         py: Python<'_>,

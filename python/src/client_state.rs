@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use layerfi_auth::{Error, TokenReader, blocking};
+use layerfi_auth::{BusinessToken, BusinessTokenOptions, Error, TokenReader, blocking};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -89,6 +89,18 @@ impl ClientState {
     #[inline]
     pub(crate) fn cached_authorization(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
         self.cached(py, |current| current.object.get().shared_authorization(py))
+    }
+
+    /// A business token from the cache; `None` also for an id that is not valid.
+    #[inline]
+    pub(crate) fn cached_business_token(
+        &self,
+        id: &str,
+        options: BusinessTokenOptions,
+    ) -> Option<BusinessToken> {
+        let client = self.client.as_async();
+        let business = client.business_id(id).ok()?;
+        client.cached_business_token(&business, options)
     }
 
     /// May be called where PyO3 does not know that the thread is attached: what is

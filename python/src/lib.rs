@@ -45,6 +45,8 @@ mod native {
     #[pymodule_export]
     use crate::emulator::EmulatorBase;
     #[pymodule_export]
+    use crate::hit_methods::add_hit_methods;
+    #[pymodule_export]
     use crate::lifecycle::shut_down;
     #[pymodule_export]
     use crate::origins::AllowedOrigins;
@@ -63,7 +65,6 @@ mod native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::lifecycle::check_first_interpreter()?;
         crate::fork::watch();
-        crate::hit_methods::install(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         crate::lifecycle::register_hooks(module)
     }

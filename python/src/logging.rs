@@ -13,7 +13,7 @@ use layerfi_auth::blocking::process_generation;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use tracing::field::{Field, Visit};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber, span};
@@ -105,8 +105,10 @@ impl Drop for Quiet {
 /// Whether debug events are handled.
 fn wants_debug(py: Python<'_>) -> PyResult<bool> {
     static MODULES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static LOGGING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let logger = match LOGGING.get(py) {
+    // Weak, so that it does not keep `logging` when the interpreter ends.
+    static LOGGING: PyOnceLock<Py<PyWeakrefReference>> = PyOnceLock::new();
+    let known = LOGGING.get(py).and_then(|weak| weak.bind(py).upgrade());
+    let logger = match known {
         Some(logger) => logger,
         None => {
             // Not imported here; see `call_for`.
@@ -114,11 +116,13 @@ fn wants_debug(py: Python<'_>) -> PyResult<bool> {
             if !modules.contains(intern!(py, "logging"))? {
                 return Ok(false);
             }
-            LOGGING.get_or_try_init(py, || logger(py).map(Bound::unbind))?
+            let logger = logger(py)?;
+            let _ = LOGGING.set(py, PyWeakrefReference::new(&logger)?.unbind());
+            logger
         }
     };
-    let wants = logger.call_method1(py, intern!(py, "isEnabledFor"), (DEBUG,))?;
-    wants.is_truthy(py)
+    let wants = logger.call_method1(intern!(py, "isEnabledFor"), (DEBUG,))?;
+    wants.is_truthy()
 }
 
 fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {

@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use layerfi_auth::blocking::{process_generation, start_thread};
 use layerfi_auth::{Credentials, CredentialsProvider, Error, ErrorKind};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 use tokio::sync::oneshot;
 
@@ -21,7 +22,7 @@ use crate::worker::in_thread;
 const MAX_RUNNING: usize = 16;
 
 /// Time between two checks of whether a running call can never return.
-const IMPORT_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+const DEADLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Credentials provider that calls a Python callable, which returns
 /// `(client_id, client_secret)`.
@@ -122,13 +123,19 @@ impl PythonProvider {
         })
     }
 
-    /// The failure of a call on `thread` that waits to import a module whose
-    /// import waits for the client. Neither can continue.
-    fn import_failure(&self, py: Python<'_>, thread: u64) -> Option<Failure> {
+    /// The failure of a call on `thread` that can never return: it waits for its own
+    /// client, or to import a module whose import waits for the client.
+    fn deadlock(&self, py: Python<'_>, thread: u64) -> Option<Failure> {
         let waiting = self.0.waiting.load_full();
         let here = process_generation();
         let waiting = waiting.iter().filter(|(process, _)| *process == here);
         let waiting: Vec<u64> = waiting.map(|(_, thread)| *thread).collect();
+        if waiting.contains(&thread) {
+            let reason = "it calls its own client, whose call waits for it; get the credentials \
+                          without this client"
+                .to_owned();
+            return Some(self.record_failure(reason, None));
+        }
         let worker = py.import("layerfi_auth._worker").ok()?;
         let module = worker.call_method1("blocking_import", (thread, waiting));
         let module: Option<String> = module.ok()?.extract().ok()?;
@@ -219,7 +226,7 @@ impl CredentialsProvider for PythonProvider {
         })
         .map_err(|why| format!("no thread could be started for it: {why}"))?;
         loop {
-            match tokio::time::timeout(IMPORT_CHECK_INTERVAL, &mut answer).await {
+            match tokio::time::timeout(DEADLOCK_CHECK_INTERVAL, &mut answer).await {
                 Ok(Ok(credentials)) => return credentials,
                 Ok(Err(_)) => return Err("its thread ended, or could not be started".into()),
                 Err(_) => {}
@@ -234,7 +241,7 @@ impl CredentialsProvider for PythonProvider {
             // Without a thread, the next check follows.
             let _ = start_thread("layerfi-provider", move || {
                 let _inside = Inside::enter();
-                let failure = Python::try_attach(|py| provider.import_failure(py, thread));
+                let failure = Python::try_attach(|py| provider.deadlock(py, thread));
                 let _ = reply.send(failure.flatten());
             });
             if let Ok(Some(failure)) = check.await {
@@ -273,16 +280,16 @@ impl ProviderAnswer {
     }
 
     /// Takes the value that the callable returned.
-    fn take(&self, pair: &Bound<'_, PyAny>) {
-        let pair: PyResult<(String, String)> = pair.extract();
+    fn take(&self, value: &Bound<'_, PyAny>) {
+        let pair: PyResult<(String, String)> = value.extract();
         self.send(match pair {
             Ok((client_id, client_secret)) => {
                 self.provider.0.failure.store(None);
                 Ok(Credentials::new(client_id, client_secret))
             }
-            // The value is not shown, because it may be the secret.
             Err(_) => {
-                let reason = "it did not return (client_id, client_secret)".to_owned();
+                let found = kind(value);
+                let reason = format!("it returned {found}, not (client_id, client_secret)");
                 Err(self.provider.record_failure(reason, None))
             }
         });
@@ -297,5 +304,31 @@ impl ProviderAnswer {
             .provider
             .record_failure(format!("it raised {class}"), exception);
         self.send(Err(failure));
+    }
+}
+
+/// What a value is, without the value itself, which may be the secret.
+fn kind(value: &Bound<'_, PyAny>) -> String {
+    let name = |value: &Bound<'_, PyAny>| {
+        let name = value.get_type().qualname();
+        name.map_or_else(|_| "an object".to_owned(), |name| name.to_string())
+    };
+    if value.is_none() {
+        return "None".to_owned();
+    }
+    match value.cast::<PyTuple>() {
+        Ok(items) => {
+            let names: Vec<String> = items.iter().take(3).map(|item| name(&item)).collect();
+            match names.as_slice() {
+                [id, secret] if id == "str" && secret == "str" => {
+                    "texts that are not valid Unicode".to_owned()
+                }
+                names => format!("a tuple of {} ({})", items.len(), names.join(", ")),
+            }
+        }
+        Err(_) if value.hasattr("__await__").unwrap_or(false) => {
+            format!("a {} (it must not be async)", name(value))
+        }
+        Err(_) => format!("a value of the type {}", name(value)),
     }
 }

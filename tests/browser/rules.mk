@@ -2,7 +2,6 @@
 # Node.js 18.17 or later and npm. CHROMIUM names a browser that is not in the PATH.
 
 BROWSER = tests/browser
-BROWSER_APT = apt-get -qq -o DPkg::Lock::Timeout=300
 
 .PHONY: setup-browser browser-tools node-tools test-browser check-browser lint-browser
 LINTS += lint-browser
@@ -10,22 +9,11 @@ TESTS += test-browser
 
 setup-browser: $(BROWSER)/node_modules/.ready ## Install the tools that the browser tests need
 
-# Installs the Debian packages of missing programs, or lists them: program:package.
-define require
-	missing=""; \
-	for pair in $(1); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
-	test -z "$$missing" || { \
-		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
-			echo "make $@: please install:$$missing" >&2; exit 1; }; \
-		$(BROWSER_APT) update && \
-			$(BROWSER_APT) install -y --no-install-recommends $$missing; }
-endef
-
 browser-tools: node-tools
-	@test -n "$$CHROMIUM" || { $(call require,chromium:chromium); }
+	@test -n "$$CHROMIUM" || scripts/setup chromium
 
 node-tools:
-	@$(call require,node:nodejs npm:npm)
+	@scripts/setup nodejs npm
 	@node --eval 'process.exit(typeof URL.canParse === "function" ? 0 : 1)' || { \
 		echo "make $@: Node.js 18.17 or later is needed; found $$(node --version)" >&2; \
 		exit 1; }

@@ -7,8 +7,7 @@ FLEET_PROGRAMS = $(or $(CARGO_TARGET_DIR),target)/fleet
 # fifty processes are enough for a machine.
 TESTS_ALONE += test-fleet
 
-fleet-programs: ## Build the processes of the fleet tests in Rust and C
-	$(CARGO) build --quiet --workspace $(FEATURES)
+fleet-programs: test-programs ## Build the processes of the fleet tests in Rust and C
 	mkdir -p $(FLEET_PROGRAMS)
 	$(CC) -std=c11 -Wall -Wextra -Werror -pedantic -g -O1 -I include \
 		-o $(FLEET_PROGRAMS)/worker_c tests/fleet/worker.c \

@@ -61,21 +61,27 @@ class Unusable:
         raise VaultError
 
 
+async def asks_asynchronously():
+    return CLIENT_ID, CANARY
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'asks_asynchronously' was never awaited")
 @pytest.mark.parametrize(
     ("provider", "message"),
     [
         (raises, "it raised VaultError"),
         (ends, "it raised SystemExit"),
-        (lambda: CANARY, "did not return"),
-        (lambda: None, "did not return"),
-        (lambda: (CANARY,), "did not return"),
-        (lambda: [CLIENT_ID, CANARY], "did not return"),
-        (lambda: (CLIENT_ID, CANARY.encode()), "did not return"),
-        (lambda: (CLIENT_ID, f"{CANARY}\ud800"), "did not return"),
-        (lambda: (CLIENT_ID, CANARY, CANARY), "did not return"),
+        (lambda: CANARY, "it returned a value of the type str, not (client_id, client_secret)"),
+        (lambda: None, "it returned None, not (client_id, client_secret)"),
+        (lambda: (CANARY,), "it returned a tuple of 1 (str), not "),
+        (lambda: [CLIENT_ID, CANARY], "it returned a value of the type list, not "),
+        (lambda: (CLIENT_ID, CANARY.encode()), "it returned a tuple of 2 (str, bytes), not "),
+        (lambda: (CLIENT_ID, f"{CANARY}\ud800"), "it returned texts that are not valid"),
+        (lambda: (CLIENT_ID, CANARY, CANARY), "it returned a tuple of 3 (str, str, str), not "),
+        (asks_asynchronously, "it returned a coroutine (it must not be async), not "),
         (lambda: (CLIENT_ID, f"{CANARY}\n"), "line end"),
         (lambda: (CLIENT_ID, ""), "empty"),
-        (lambda: Unusable(), "did not return"),
+        (lambda: Unusable(), "it returned a value of the type Unusable, not "),
         (lambda _: CANARY, "it raised TypeError"),
     ],
 )
@@ -155,6 +161,22 @@ def test_every_waiting_caller_gets_the_providers_exception(layer):
     assert {type(error) for error in errors} == {CredentialsError}
     assert {type(error.__cause__) for error in errors} == {VaultError}
     assert len({id(error) for error in errors}) == 5
+
+
+@pytest.mark.parametrize("how", ["blocking", "async"])
+@pytest.mark.parametrize("inner", ["blocking", "async", "whoami"])
+def test_b27_provider_that_calls_its_own_client_is_told_so(layer, how, inner):
+    """The call would wait for the provider, and the provider for the call."""
+
+    def vault():
+        if inner == "async":
+            asyncio.run(client.token_async())
+        else:
+            client.token() if inner == "blocking" else client.whoami()
+
+    client = layer.client(credentials=vault, client_id=None, max_attempts=1, timeout=3600)
+    with pytest.raises(CredentialsError, match="it calls its own client, whose call waits"):
+        client.token() if how == "blocking" else asyncio.run(client.token_async())
 
 
 def test_provider_exception_is_released_after_a_success(layer):

@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -298,6 +299,44 @@ def test_b01_methods_of_hits_look_and_fail_like_the_others(client):
                 wrong()
         with pytest.raises(LayerAuthError, match="timeout must be more than 0"):
             call(timeout=0)
+
+
+def test_b01_business_token_is_a_hit_with_any_valid_arguments(layer, client):
+    call = client.business_token
+    first = call(BUSINESS)
+    mints = layer.count("auth_token")
+    for arguments in (
+        {},
+        {"session_duration": 3600},
+        {"session_duration": None, "min_remaining": None, "timeout": None},
+        {"min_remaining": 5, "timeout": 3.5},
+    ):
+        for name in (BUSINESS, BUSINESS.upper(), UUID(BUSINESS)):
+            before = client.stats().hits
+            assert call(name, **arguments) == first
+            assert asyncio.run(client.business_token_async(name, **arguments)) == first
+            assert client.stats().hits == before + 2, (name, arguments)
+    assert call(business_id=BUSINESS) == first
+    assert layer.count("auth_token") == mints
+    for wrong, error in [
+        (lambda: call(), "missing 1 required positional argument"),
+        (lambda: call(BUSINESS, 900), "takes 1 positional argument"),
+        (lambda: call(BUSINESS, time=3), "unexpected keyword argument 'time'"),
+        (lambda: call(BUSINESS, timeout="3"), "timeout must be a number of seconds"),
+        (lambda: call(BUSINESS, session_duration="3"), "session_duration must be an int"),
+        (lambda: call(3), "business_id must be a str or a uuid.UUID"),
+    ]:
+        with pytest.raises(TypeError, match=error):
+            wrong()
+    for wrong, error in [
+        (lambda: call("biz"), "is not a UUID"),
+        (lambda: call("\ud800"), "is not a UUID"),
+        (lambda: call(BUSINESS, session_duration=0), "session_duration must be 1 to 86400"),
+        (lambda: call(BUSINESS, timeout=0), "timeout must be more than 0"),
+        (lambda: call(BUSINESS, min_remaining=-1), "min_remaining must be 0 or more"),
+    ]:
+        with pytest.raises(LayerAuthError, match=error):
+            wrong()
 
 
 def test_async_methods_are_coroutine_functions(client):
@@ -636,6 +675,7 @@ def test_b28_background_threads_block_the_programs_signals(layer):
         """
 import asyncio, os, signal, time
 from pathlib import Path
+from uuid import UUID
 from layerfi_auth import Client
 
 def blocked(task):

@@ -74,6 +74,34 @@ with Emulator() as layer:
     assert out.splitlines()[-1] == "end"
 
 
+def test_call_starts_no_thread_for_debug_events_that_no_handler_wants():
+    """The logger's level counts when a call starts, also if it was another one before."""
+    out = run_python(
+        """
+import logging, time
+from pathlib import Path
+from layerfi_auth.testing import Emulator
+def has_thread():
+    names = (path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+    return "layerfi-logging" in names
+def is_recorded():
+    layer.client().token()
+    return has_thread()
+logger = logging.getLogger("layerfi_auth")
+with Emulator() as layer:
+    found = [is_recorded()]
+    logging.basicConfig(level=logging.INFO)
+    found.append(is_recorded())
+    logger.setLevel(logging.DEBUG)
+    layer.client().token()
+    while not has_thread():  # It names itself.
+        time.sleep(0.01)
+print(found)
+"""
+    )
+    assert out == "[False, False]\n"
+
+
 def test_failed_refresh_is_a_warning(layer, caplog):
     caplog.set_level(logging.WARNING, "layerfi_auth")
     layer.set_access_token_lifetime(8)

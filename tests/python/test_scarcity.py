@@ -74,3 +74,84 @@ os._exit(0)
 def test_b23_panic_in_a_call_is_an_exception_of_this_package(layer):
     # The engine's Tokio panics in the calling thread if it cannot wake its thread.
     assert run_python(CLOSED_DESCRIPTOR, layer).split() == ["InternalError", "InternalError"]
+
+
+LIMITED_BY_A_CGROUP = """
+import asyncio, sys, time
+from layerfi_auth import Client, LayerAuthError
+
+BUSINESS = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+client = Client.from_env(proxy=False, max_attempts=1)
+calls = [
+    client.token,
+    client.whoami,
+    lambda: client.business_token(BUSINESS),
+    lambda: asyncio.run(client.whoami_async()),
+]
+print("ready", flush=True)
+sys.stdin.readline()
+for call in calls:
+    try:
+        call()
+    except LayerAuthError as error:
+        print(error.kind, error.retryable, flush=True)
+    else:
+        print("no error", flush=True)
+sys.stdin.readline()
+for call in calls:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            call()
+            break
+        except LayerAuthError as error:
+            assert error.retryable and time.monotonic() < until, error
+            time.sleep(0.1)
+print("healed", flush=True)
+"""
+
+
+@pytest.fixture
+def group_of_processes():
+    """A new control group that can limit the number of threads, as that of a container."""
+    root = Path("/sys/fs/cgroup")
+    for parent in (root / "pids", root):
+        group = parent / f"layerfi-auth-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / "pids.max").exists():
+                yield group
+                return
+        finally:
+            group.rmdir()
+    pytest.skip("this user cannot make a control group that limits threads")
+
+
+def test_b26_limit_of_a_cgroup_is_a_retryable_error_that_heals(layer, group_of_processes):
+    limit = group_of_processes / "pids.max"
+    process = subprocess.Popen(
+        [sys.executable, "-c", LIMITED_BY_A_CGROUP],
+        env={**os.environ, **layer.env()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "ready\n", "the program did not start"
+        (group_of_processes / "cgroup.procs").write_text(str(process.pid))
+        # The program has one thread, which is not counted before it is moved.
+        limit.write_text("1")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        errors = [process.stdout.readline() for _ in range(4)]
+        limit.write_text("max")
+        out, err = process.communicate("\n", timeout=2 * TIMEOUT)
+    finally:
+        process.kill()
+        process.wait()
+    assert errors == ["transport True\n"] * 4, f"{errors}, {err!r}"
+    assert (process.returncode, out, err) == (0, "healed\n", "")

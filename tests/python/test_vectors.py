@@ -33,6 +33,7 @@ ENDPOINTS = [
     "business_data",
     "preflight",
     "unknown",
+    "proxy",
 ]
 
 ENVIRONMENT = threading.Lock()
@@ -57,7 +58,15 @@ VARIABLES = {
     "environment", "client_id", "client_secret", "client_secret_file", "api_url", "auth_url",
     "scope", "ca_file", "trust", "shared_cache", "shared_cache_key", "allow_http_loopback",
 }  # fmt: skip
-EMULATOR_FIELDS = {"basic_decoding", "invalid_client_status", "clients", "businesses"}
+EMULATOR_FIELDS = {
+    "basic_decoding", "invalid_client_status", "clients", "businesses", "tls", "names", "proxy",
+}  # fmt: skip
+
+
+PLACEHOLDERS = {
+    "number": r"[0-9]+(?:\.[0-9]+)?",
+    "date": r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT",
+}
 
 
 def read_table():
@@ -131,7 +140,7 @@ def fits_tls(case):
     if {"api_url", "auth_url", "allow_http_loopback"} & set(case.get("client", {})):
         return False
     wires = json.dumps([fault.get("wire") for fault in case.get("faults", [])])
-    if "variables" in case:
+    if "variables" in case or case.get("emulator", {}).get("tls"):
         return False
     if '"message":' in json.dumps(case["steps"]) and any(
         "wire" in fault for fault in case.get("faults", [])
@@ -148,7 +157,7 @@ def start(options, tls):
         check_fields("an emulator's client", client, {"id", "secret", "unauthorized"})
         kind = "unauthorized_clients" if client.get("unauthorized") else "clients"
         options.setdefault(kind, []).append((client["id"], client["secret"]))
-    return Emulator(tls=tls, **options)
+    return Emulator(**{"tls": tls, **options})
 
 
 def build(layer, changes):
@@ -223,10 +232,14 @@ def name_in_remedy(setting, uses_variables):
 
 
 def text_matches(expected, text, name):
-    """Whether an error's text is the expected one, except for `{{number}}`."""
+    """Whether an error's text is the expected one, except for numbers and dates."""
     expected = re.sub(r"(?<!\{)\{([a-z_]+)\}", lambda found: name(found[1]), expected)
-    pieces = [re.escape(piece) for piece in expected.split("{{number}}")]
-    return re.fullmatch(r"[0-9]+(?:\.[0-9]+)?".join(pieces), text) is not None
+    pieces = re.split(r"\{\{(number|date)\}\}", expected)
+    pattern = "".join(
+        PLACEHOLDERS[piece] if number % 2 else re.escape(piece)
+        for number, piece in enumerate(pieces)
+    )
+    return re.fullmatch(pattern, text) is not None
 
 
 class Failed(AssertionError):
@@ -359,7 +372,9 @@ def run_case(case, calls, *, tls=False):
         for name, content in case.get("files", {}).items():
             Path(folder, name).write_bytes(bytes_of(content))
         host = layer.url.partition("://")[2]
-        case = json.loads(text.replace("{{files}}", folder).replace("{{host}}", host))
+        text = text.replace("{{files}}", folder).replace("{{host}}", host)
+        proxy = (layer.proxy_url or "").removeprefix("http://")
+        case = json.loads(text.replace("{{proxy}}", proxy))
         if "settings" in case:
             send_control(layer, "POST", "/settings", case["settings"])
         send_control(layer, "POST", "/faults", case.get("faults", []))

@@ -17,7 +17,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,10 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/support"))
+
+from waiting import port_from  # noqa: E402
+
 PAGES = ["python", "command", "browser", "rust", "c", "cpp"]
 # Longest time of a block in seconds. Only a failure takes so long.
 TIMEOUT = 600.0
@@ -121,12 +124,6 @@ class Shell:
             self.process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Stranger:
     """One page, one empty directory, one user."""
 
@@ -135,7 +132,7 @@ class Stranger:
         self.work, self.given = directory / "work", directory / "given"
         for folder in (self.work, self.given, directory / "home"):
             folder.mkdir()
-        self.port = free_port()
+        self.port = port_from(30_000)
         self.who: dict = {}
         path = f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
         if os.getuid() == 0 and page != "rust":
@@ -196,9 +193,8 @@ class Stranger:
                 "CARGO_HOME": os.environ.get("CARGO_HOME", str(home / ".cargo")),
                 "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(home / ".rustup")),
                 "PATH": os.environ["PATH"],
-                # Kept, so that the next run is fast. The profile without debug symbols
-                # halves the first.
-                "CARGO_TARGET_DIR": str(self.options.target.parent / "stranger"),
+                # Most dependencies are those of the tests, which have no debug information.
+                "CARGO_TARGET_DIR": str(self.options.target.parent),
                 "CARGO_PROFILE_DEV_DEBUG": "0",
                 "CARGO_TERM_COLOR": "never",
             }

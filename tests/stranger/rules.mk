@@ -4,7 +4,6 @@
 .PHONY: stranger
 TESTS_ALONE += stranger
 
-stranger: setup python-dev-wheel $(JS)/build/.packed | browser-tools ## Follow each start page as a new user, and print the seconds to a token
-	$(CARGO) build --quiet --workspace $(FEATURES)
+stranger: setup python-dev-wheel c-debug-library $(JS)/build/.packed | browser-tools ## Follow each start page as a new user, and print the seconds to a token
 	$(VENV_PYTHON) tests/stranger/follow.py --wheel $(WHEELS)/dev/*.whl \
 		--target $(or $(CARGO_TARGET_DIR),target)/debug

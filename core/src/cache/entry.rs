@@ -43,14 +43,17 @@ pub(crate) struct Entry<V> {
     refresh_share: AtomicU64,
     /// Age before which no other refresh is tried.
     next_refresh: AtomicU64,
-    /// Clock tick of the last successful check. Other callers in the same tick
-    /// need not read both clocks.
+    /// Clock tick of the last successful check, and [`STALE`] if a refresh was due.
+    /// Other callers in the same tick need not read both clocks.
     good_at: AtomicU64,
     /// Whether a refresh is due. From then on, each hit counts as a stale hit.
     stale: AtomicBool,
     /// Process generation that drew the refresh share.
     generation: AtomicU32,
 }
+
+/// Bit of [`Entry::good_at`] that no clock tick has.
+const STALE: u64 = 1 << 63;
 
 /// Verdict on a value at the current time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +85,19 @@ impl<V> Entry<V> {
         }
     }
 
-    /// Whether the value was found valid in this clock tick, for callers without a
-    /// `min_remaining`. This is the hit path.
+    /// Whether a hit of a value that was found valid in this clock tick is a stale hit,
+    /// for callers without a `min_remaining`; `None` if it must be checked. This is the
+    /// hit path.
     #[inline]
-    pub(super) fn is_good_at(&self, tick: u64) -> bool {
-        self.good_at.load(Ordering::Relaxed) == tick
+    pub(super) fn hit_at(&self, tick: u64) -> Option<bool> {
+        let good_at = self.good_at.load(Ordering::Relaxed);
+        if good_at == tick {
+            Some(false)
+        } else if good_at == tick | STALE {
+            Some(true)
+        } else {
+            None
+        }
     }
 
     /// Verdict for a caller that requires a lifetime of `min_remaining`, or the
@@ -99,7 +110,13 @@ impl<V> Entry<V> {
     ) -> Verdict {
         let verdict = self.verdict_at(clock.now(), min_remaining);
         if verdict == Verdict::Good && min_remaining.is_none() {
-            self.good_at.store(tick, Ordering::Relaxed);
+            let stamp = |is_stale| if is_stale { tick | STALE } else { tick };
+            let is_stale = self.is_stale();
+            self.good_at.store(stamp(is_stale), Ordering::SeqCst);
+            // Another thread may have claimed the refresh meanwhile.
+            if !is_stale && self.stale.load(Ordering::SeqCst) {
+                self.good_at.store(stamp(true), Ordering::SeqCst);
+            }
         }
         verdict
     }
@@ -180,7 +197,8 @@ impl<V> Entry<V> {
             )
             .is_ok();
         if claimed && age >= self.first_refresh_age(self.soft_life) {
-            self.stale.store(true, Ordering::Relaxed);
+            self.stale.store(true, Ordering::SeqCst);
+            self.good_at.store(0, Ordering::SeqCst);
         }
         claimed
     }

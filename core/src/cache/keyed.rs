@@ -91,7 +91,7 @@ where
             let registered = || Registered::new(source(), shared, node.number, cx);
             node.slot.load_valid(cx, min_remaining, registered)
         };
-        Borrowed::new(shared.nodes.with(key, hit).unwrap_or_default())
+        Borrowed::new(shared.nodes.with_or_default(key, hit))
     }
 
     /// Reads the value of a key, if it can be served now, and whether its refresh

@@ -48,10 +48,26 @@ where
     where
         Q: Hash + Equivalent<K>,
     {
+        self.with_or_default(key, |value| Some(read(value)))
+    }
+
+    /// As [`with`](Self::with), with the default as the result for a missing key.
+    #[inline]
+    pub(super) fn with_or_default<Q, R>(&self, key: &Q, read: impl FnOnce(&T) -> R) -> R
+    where
+        Q: Hash + Equivalent<K>,
+        R: Default,
+    {
         let hash = self.hasher.hash_one(key);
-        let table = shard(self.shards.get()?, hash)?.load();
-        let (_, value) = table.find(hash, |(other, _)| key.equivalent(other))?;
-        Some(read(value))
+        let shards = self.shards.get();
+        let Some(shard) = shards.and_then(|shards| shard(shards, hash)) else {
+            return R::default();
+        };
+        let table = shard.load();
+        match table.find(hash, |(other, _)| key.equivalent(other)) {
+            Some((_, value)) => read(value),
+            None => R::default(),
+        }
     }
 
     /// Adds or replaces a key. The caller ensures that one writer runs at a time.

@@ -43,13 +43,33 @@ impl<V: PartialEq + Send + Sync + 'static> Reader<V> {
     {
         let tick = cx.clock.tick();
         let entry = self.cache.load().as_ref()?;
-        if !entry.is_good_at(tick) {
-            match entry.check(&cx.clock, tick, None) {
-                Verdict::Spent => return None,
-                verdict => self.slot.on_tick(cx, source(), entry, verdict, None),
-            }
-        }
-        cx.stats.count_hit(entry.is_stale());
+        let is_stale = match entry.hit_at(tick) {
+            Some(is_stale) => is_stale,
+            None => check_hit(&self.slot, cx, entry, tick, source)?,
+        };
+        cx.stats.count_hit(is_stale);
         Some(&entry.value)
     }
+}
+
+/// [`Reader::hit`] for a value that was not yet found valid in this clock tick. Returns
+/// whether the hit is a stale one.
+#[cold]
+#[inline(never)]
+fn check_hit<V, S>(
+    slot: &Arc<Slot<V>>,
+    cx: &Context,
+    entry: &Entry<V>,
+    tick: u64,
+    source: impl FnOnce() -> S,
+) -> Option<bool>
+where
+    V: PartialEq + Send + Sync + 'static,
+    S: Source<V>,
+{
+    match entry.check(&cx.clock, tick, None) {
+        Verdict::Spent => return None,
+        verdict => slot.on_tick(cx, source(), entry, verdict, None),
+    }
+    Some(entry.is_stale())
 }

@@ -127,12 +127,16 @@ impl<V: PartialEq + Send + Sync + 'static> Slot<V> {
         let counter = cx.stats.hit_counter();
         step();
         let current = self.current.load();
-        match &*current {
-            Some(entry) if min_remaining.is_none() && entry.is_good_at(tick) => {
-                counter.count(entry.is_stale());
+        let known = match &*current {
+            Some(entry) if min_remaining.is_none() => entry.hit_at(tick),
+            _ => None,
+        };
+        match known {
+            Some(is_stale) => {
+                counter.count(is_stale);
                 current
             }
-            _ => self.check_hit(cx, current, tick, min_remaining, source),
+            None => self.check_hit(cx, current, tick, min_remaining, source),
         }
     }
 

@@ -105,6 +105,7 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
+        self.client.check_may_wait()?;
         Pending::start(self.client.timeout(), call(self.client.clone()))
     }
 

@@ -23,6 +23,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
+    engine.check_may_wait()?;
     keep_warm::ensure(engine);
     let deadline = Deadline::after(timeout);
     // Boxed, so that the code below exists once per result type, not per call.
@@ -50,6 +51,9 @@ where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     let engine = Arc::clone(engine);
+    if let Err(error) = engine.check_may_wait() {
+        return Wait::new(Box::pin(std::future::ready(Err(error))));
+    }
     if timeout < engine.config.timeout {
         return Wait::new(Box::pin(async move { run(&engine, timeout, call).await }));
     }

@@ -633,10 +633,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    #[inline]
     pub fn business_id(&self, id: &str) -> Result<BusinessId> {
-        match id.parse() {
-            Err(_) if self.engine.config.allow_opaque_business_ids => BusinessId::opaque(id),
-            result => result,
+        match BusinessId::parse_uuid(id) {
+            Some(id) => Ok(id),
+            None if self.engine.config.allow_opaque_business_ids => BusinessId::opaque(id),
+            None => id.parse(),
         }
     }
 
@@ -680,6 +682,11 @@ impl Client {
         }
     }
 
+    /// Fails if a call on this thread would wait for itself.
+    pub(crate) fn check_may_wait(&self) -> Result<()> {
+        self.engine.check_may_wait()
+    }
+
     async fn run<T, F>(&self, call: impl FnOnce(Arc<Engine>, Deadline) -> F) -> Result<T>
     where
         T: Send + 'static,
@@ -690,8 +697,7 @@ impl Client {
 }
 
 fn api_response(received: Response) -> http::Response<Bytes> {
-    let body = Bytes::from(received.body.into_vec());
-    let mut response = http::Response::new(body);
+    let mut response = http::Response::new(received.body);
     *response.status_mut() = received.status;
     *response.headers_mut() = received.headers;
     response

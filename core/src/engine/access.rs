@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::protocol::message::Request;
 use crate::protocol::oauth;
 use crate::stats::Event;
+use crate::sys::events::debug;
 use crate::token::{AccessToken, Life};
 
 /// The access token.
@@ -221,9 +222,8 @@ impl Engine {
         };
         let value = AccessToken::new(token.access_token.as_str(), life)
             .map_err(|why| Error::protocol(format!("token response: {why}"), response.details()))?;
-        tracing::debug!(
-            target: "layerfi_auth",
-            expires_in = token.lifetime.as_secs(),
+        debug!(
+            [expires_in = token.lifetime.as_secs()],
             "got an access token"
         );
         Ok(Fetched {

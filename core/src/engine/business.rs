@@ -187,10 +187,14 @@ impl Engine {
         let is_paced = permit.is_some();
         let first = Mutex::new(permit);
         let first = &first;
-        let (endpoints, user_agent) = (&self.config.endpoints, &self.config.http.user_agent);
+        let endpoints = &self.config.endpoints;
+        let headers = self.mint_headers.get_or_init(|| {
+            let user_agent = &self.config.http.user_agent;
+            Box::new(layer_api::mint_headers(endpoints, user_agent))
+        });
         authorized(self, deadline, is_401, |token| async move {
             let request =
-                layer_api::mint_request(endpoints, user_agent, &token, business, session_duration);
+                layer_api::mint_request(endpoints, headers, &token, business, session_duration);
             let request = &request;
             let attempt = || async move {
                 let held = lock(first).take();

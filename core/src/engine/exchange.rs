@@ -15,6 +15,7 @@ use crate::protocol::message::{Request, Response};
 use crate::retry::{self, RetryPolicy};
 use crate::secret::Secret;
 use crate::stats::Event;
+use crate::sys::events::debug;
 use crate::whoami::WhoAmI;
 
 /// Where the token of a call comes from, and another one if the API refuses it.
@@ -85,11 +86,9 @@ impl Engine {
         let attempt = || attempt().map_err(move |error| error.naming(variables));
         let on_retry = |error: &Error, attempts: u32, delay: Duration| {
             self.cx.stats.count(Event::Retry);
-            tracing::debug!(
-                target: "layerfi_auth",
-                error = error.as_dyn(),
-                attempts,
-                ?delay,
+            let delay = tracing::field::debug(delay);
+            debug!(
+                [error = error.as_dyn(), attempts = attempts, delay = delay],
                 "request failed, retrying"
             );
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::runtime::{self, Task};
+use crate::sys::events::debug;
 use crate::sys::fork;
 
 /// Longest sleep. Timers follow the monotonic clock; after a suspended machine
@@ -57,7 +58,7 @@ async fn run(engine: Weak<Engine>) {
             // Quiet times apply here as for any caller.
             if let Err(error) = engine.keep_access_token_fresh().await {
                 let error = error.as_dyn();
-                tracing::debug!(target: "layerfi_auth", error, "keep_warm got no token");
+                debug!([error = error], "keep_warm got no token");
             }
             match engine.access.until_refresh(&engine.cx.clock) {
                 Some((sleep, false)) => sleep.clamp(MIN_SLEEP, MAX_SLEEP),

@@ -19,6 +19,7 @@ pub(crate) struct KeyRef<'a> {
 }
 
 impl Hash for KeyRef<'_> {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         // The same as `Key` derives.
         self.business.hash(state);
@@ -27,6 +28,7 @@ impl Hash for KeyRef<'_> {
 }
 
 impl hashbrown::Equivalent<Key> for KeyRef<'_> {
+    #[inline]
     fn equivalent(&self, key: &Key) -> bool {
         *self.business == key.business && self.session_duration == key.session_duration
     }

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwapOption;
+use http::HeaderMap;
+use once_cell::race::OnceBox;
 
 use self::credentials::CredentialsReader;
 use self::key::Key;
@@ -27,6 +29,7 @@ use crate::cache::{Context, Keyed, Slot};
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::environment::Environment;
+use crate::error::Result;
 use crate::http::Http;
 use crate::protocol::message::Request;
 use crate::rate_limit::RateLimiter;
@@ -49,6 +52,8 @@ pub(crate) struct Engine {
     refused: ArcSwapOption<Credentials>,
     /// The last token request, and the credentials in it.
     token_request: ArcSwapOption<(Credentials, Arc<Request>)>,
+    /// Headers of a request for a business token, without its own values.
+    mint_headers: OnceBox<HeaderMap>,
     #[cfg(feature = "redis")]
     shared: Option<Shared>,
     /// Process generation in which `keep_warm` runs.
@@ -81,8 +86,14 @@ impl Engine {
             credentials: CredentialsReader::new(config.credentials.clone(), config.basic_encoding),
             refused: ArcSwapOption::empty(),
             token_request: ArcSwapOption::empty(),
+            mint_headers: OnceBox::new(),
             warm_in: AtomicU32::new(0),
             config,
         }
+    }
+
+    /// Fails if a call on this thread would wait for itself.
+    pub(crate) fn check_may_wait(&self) -> Result<()> {
+        self.credentials.check_may_wait()
     }
 }

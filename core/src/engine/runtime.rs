@@ -143,10 +143,17 @@ fn engine() -> Result<Arc<BackgroundThread>> {
 }
 
 fn cannot_start(name: &str, why: &io::Error) -> Error {
+    let remedy = match why.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => {
+            "a sandbox (seccomp) forbids a system call: allow clone3, epoll_create1, eventfd2 and \
+             fcntl"
+        }
+        _ => "raise the process's limits on threads and file descriptors, or retry later",
+    };
     Error::new(
         ErrorKind::Transport,
         format!("cannot start the background thread {name}: {why}"),
-        "raise the process's limits on threads and file descriptors, or retry later",
+        remedy,
     )
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::{tls, tls_error, tunnel};
+use super::{resolve, tls, tls_error, tunnel};
 use crate::config::{HttpConfig, ProxyServer};
 use crate::error::{Details, Error, ErrorKind, clipped};
 use crate::trust::Roots;
@@ -54,21 +54,40 @@ pub(super) fn explain(
     let (what, remedy) = match &unreachable_proxy {
         Some(proxy) => (
             format!("cannot connect to {proxy} for {host}: {cause}"),
-            "check that the proxy's URL is right and that it is running; a retry may help",
+            "check that the proxy's URL is right and that it is running; then retry",
         ),
         None if error.is_connect() => (
             format!("cannot connect to {host}{via}: {cause}"),
-            "check the network; a retry may help",
+            connect_remedy(&error),
         ),
         None => (
             format!("the connection to {host}{via} broke: {cause}"),
-            "check the network; a retry may help",
+            "check the network; then retry",
         ),
     };
     let explained = Error::new(ErrorKind::Transport, what, remedy);
     match io_cause(&error) {
         Some(io) => explained.caused_by(Arc::new(io)),
         None => explained,
+    }
+}
+
+/// What to do about a connection that could not be made.
+fn connect_remedy(error: &reqwest::Error) -> &'static str {
+    if find::<resolve::UnknownName>(error).is_some() {
+        return "check the host name in the URL, and this machine's name servers; then retry";
+    }
+    match io_cause(error).map(|io| io.kind()) {
+        Some(io::ErrorKind::ConnectionRefused) => {
+            "check the host and the port in the URL, and that the server runs; then retry"
+        }
+        Some(io::ErrorKind::PermissionDenied) => {
+            "a firewall or a sandbox on this machine forbids the connection: allow it there"
+        }
+        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+            "this machine has no route to the host: check the network; then retry"
+        }
+        _ => "check the network; then retry",
     }
 }
 
@@ -82,19 +101,27 @@ pub(super) fn root_cause(error: &reqwest::Error) -> String {
         }
         cause = next;
     }
-    clipped(&cause.to_string())
+    let text = cause.to_string();
+    // rustls ends a text with a link to its manual.
+    clipped(text.split(": https://").next().unwrap_or_default())
 }
 
 /// System error in a chain of causes. It is created again from its code,
 /// because the original belongs to a chain that may quote the server.
 fn io_cause(error: &reqwest::Error) -> Option<io::Error> {
+    let io = find::<io::Error>(error)?;
+    Some(match io.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::from(io.kind()),
+    })
+}
+
+/// The first error of this type in a chain of causes.
+fn find<E: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&E> {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(next) = cause {
-        if let Some(io) = next.downcast_ref::<io::Error>() {
-            return Some(match io.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => io::Error::from(io.kind()),
-            });
+        if let Some(found) = next.downcast_ref() {
+            return Some(found);
         }
         cause = next.source();
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header;
 use rustls::AlertDescription;
 
@@ -207,7 +208,7 @@ impl Http {
         let mut response = Response {
             status: incoming.status(),
             headers: std::mem::take(incoming.headers_mut()),
-            body: SecretBuffer::default(),
+            body: Bytes::new(),
             secret: request.secret.clone(),
             authorization: request.headers.get(header::AUTHORIZATION).cloned(),
         };
@@ -220,15 +221,23 @@ impl Http {
         if length.is_some_and(|length| length > request.max_body as u64) {
             return Err(too_large(&response));
         }
-        let expected = length.unwrap_or(2 * 1024) as usize;
-        let mut body = SecretBuffer::with_capacity(expected.min(request.max_body));
+        // A small body comes in one piece, which is not copied.
+        let (mut only, mut joined) = (Bytes::new(), SecretBuffer::default());
         while let Some(chunk) = incoming.chunk().await.map_err(explain)? {
-            if body.len() + chunk.len() > request.max_body {
+            if only.len() + joined.len() + chunk.len() > request.max_body {
                 return Err(too_large(&response));
             }
-            body.push(&chunk);
+            if only.is_empty() && joined.is_empty() {
+                only = chunk;
+                continue;
+            }
+            joined.push(&std::mem::take(&mut only));
+            joined.push(&chunk);
         }
-        response.body = body;
+        response.body = match joined.is_empty() {
+            true => only,
+            false => Bytes::from_owner(joined),
+        };
         // The client offers no compression, because a compressed response could
         // be a decompression bomb.
         match response.headers.get(header::CONTENT_ENCODING) {

@@ -159,6 +159,11 @@ pub(crate) async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAdd
     Ok(found)
 }
 
+/// Error of a host name that has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("the name has no address")]
+pub(super) struct UnknownName(#[source] io::Error);
+
 /// Resolver of the HTTP client.
 pub(super) struct Resolver;
 
@@ -166,8 +171,16 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             // reqwest replaces the port 0.
-            let found = addresses(name.as_str(), 0).await?;
-            Ok(Box::new(found.into_iter()) as Addrs)
+            match addresses(name.as_str(), 0).await {
+                Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),
+                // The resolver's own errors have neither a code nor a kind.
+                Err(error)
+                    if error.raw_os_error().is_none() && error.kind() != io::ErrorKind::Other =>
+                {
+                    Err(UnknownName(error).into())
+                }
+                Err(error) => Err(error.into()),
+            }
         })
     }
 }

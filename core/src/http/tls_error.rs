@@ -37,7 +37,9 @@ pub(crate) fn explain(
             AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
         ) => (
             format!("the server {peer} and this client have no TLS cipher in common"),
-            "ask the server's owner to enable a cipher of TLS 1.3 or an ECDHE cipher of TLS 1.2",
+            "ask the server's owner to enable TLS 1.3, or an ECDHE cipher of TLS 1.2, with a \
+             certificate whose key is RSA, P-256, P-384 or Ed25519; a server that requires a \
+             client certificate, which is not supported, may fail in the same way",
         ),
         Tls::AlertReceived(AlertDescription::UnrecognisedName) => (
             format!("the server at {address} does not serve the name {peer}"),
@@ -87,6 +89,13 @@ fn certificate(reason: &CertificateError, peer: &str, roots: &Roots) -> (String,
         CertificateError::NotValidYet => {
             (format!("the certificate of {peer} is not valid yet"), early)
         }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => (
+            format!(
+                "the certificate that {peer} presented has no subjectAltName; the name in its \
+                 subject does not count"
+            ),
+            "create a certificate with the host name as subjectAltName",
+        ),
         CertificateError::NotValidForNameContext { presented, .. } => (
             format!(
                 "the certificate that {peer} presented is valid for {} only",
@@ -115,39 +124,78 @@ fn certificate(reason: &CertificateError, peer: &str, roots: &Roots) -> (String,
                     "install the system's certificates (package ca-certificates), or set {trust} \
                      to bundled; for a private CA, set {ca_file} to its certificate"
                 }
-                Trust::System => "for a private CA, set {ca_file} to its certificate",
+                Trust::System => {
+                    "for a private CA, set {ca_file} to its certificate; for a public one, let the \
+                     server send its intermediate certificates, too"
+                }
                 Trust::Bundled => {
                     "for a private CA, set {ca_file} to its certificate, or set {trust} to system \
-                     if this machine has it"
+                     if this machine has it; for a public one, let the server send its \
+                     intermediate certificates, too"
                 }
                 Trust::CaOnly => {
                     "set {ca_file} to the certificate of the server's authority, or set {trust} \
-                     to system or bundled"
+                     to system or bundled; let the server send its intermediate certificates, too"
                 }
             },
         ),
+        // The signature of the certificate, or of the server in the handshake.
         CertificateError::BadSignature => (
             format!(
                 "the certificate of {peer} is not signed by the trusted authority of that name: \
-                 the authority has another key"
+                 the authority has another key, or the server's RSA key is shorter than 2048 bits"
             ),
             "if the private CA was renewed, set {ca_file} to its new certificate",
         ),
-        // The type of this error is not public.
-        other if format!("{other:?}").contains("CaUsedAsEndEntity") => (
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => (
+            format!("the certificate of {peer} is not one of a server (extended key usage)"),
+            "create a certificate with the extended key usage serverAuth",
+        ),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
+            format!(
+                "the certificate of {peer} is signed with an algorithm that is not supported, such \
+                 as SHA-1"
+            ),
+            "create a certificate that is signed with SHA-256, SHA-384 or Ed25519",
+        ),
+        other => return webpki(other, peer),
+    };
+    (what, remedy.to_owned())
+}
+
+/// Errors whose type is not public.
+fn webpki(reason: &CertificateError, peer: &str) -> (String, String) {
+    let name = format!("{reason:?}");
+    let (what, remedy) = if name.contains("CaUsedAsEndEntity") {
+        (
             format!(
                 "{peer} uses the certificate of an authority as its own (basicConstraints CA:TRUE)"
             ),
             "create a certificate for the server that is not an authority, and set {ca_file} to \
              its issuer, or to that certificate itself",
-        ),
-        other => (
+        )
+    } else if name.contains("UnsupportedCertVersion") {
+        (
+            format!("the certificate of {peer} is not one of X.509 version 3"),
+            "create a certificate of version 3, with the host name as subjectAltName",
+        )
+    } else if name.contains("UnsupportedCriticalExtension") {
+        (
+            format!(
+                "the certificate of {peer}, or of its authority, has a critical extension that \
+                 this client does not know"
+            ),
+            "create a certificate in which this extension is not critical",
+        )
+    } else {
+        (
             format!(
                 "the certificate of {peer} is not valid: {}",
-                clipped(&other.to_string())
+                clipped(&reason.to_string())
             ),
             "ask the server's owner; a proxy may have answered for the server",
-        ),
+        )
     };
     (what, remedy.to_owned())
 }
@@ -174,7 +222,6 @@ fn names(presented: &[String]) -> String {
         })
         .collect();
     match presented.len().checked_sub(names.len()) {
-        _ if names.is_empty() => "no name".to_owned(),
         Some(more) if more > 0 => format!("{} and {more} more names", names.join(", ")),
         _ => names.join(", "),
     }
@@ -187,8 +234,7 @@ mod tests {
     #[test]
     fn b22_names_of_a_certificate_are_plain_text() {
         for (presented, shown) in [
-            (&[][..], "no name"),
-            (&["DnsName(\"a.b\")"], "a.b"),
+            (&["DnsName(\"a.b\")"][..], "a.b"),
             (&["DnsName(\"*.a.b\")", "IpAddress(::1)"], "*.a.b, ::1"),
             (&["DnsName(\"a\n<b> c\")"], "abc"),
             (&["a"; 7], "a, a, a, a, a and 2 more names"),

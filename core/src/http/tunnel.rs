@@ -111,7 +111,7 @@ fn explain(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> (String, Strin
         }
         Refusal::Status(status, _) if is_retryable_status(*status) => (
             format!("{refused} (HTTP {status})"),
-            "check that the proxy is healthy and can reach this host; a retry may help".to_owned(),
+            "check that the proxy is healthy and can reach this host; then retry".to_owned(),
         ),
         Refusal::Status(status, _) => (
             format!("{refused} (HTTP {status})"),
@@ -123,7 +123,7 @@ fn explain(proxy: &ProxyServer, host: &str, refusal: &Refusal) -> (String, Strin
         ),
         Refusal::Closed => (
             format!("the proxy {address} closed the connection instead of connecting to {host}"),
-            "check that the proxy is healthy and allows this host; a retry may help".to_owned(),
+            "check that the proxy is healthy and allows this host; then retry".to_owned(),
         ),
     }
 }
@@ -198,7 +198,7 @@ fn accepted_later(proxy: &ProxyServer, host: &str) -> Error {
     Error::new(
         ErrorKind::Transport,
         format!("the proxy {address} refused to connect to {host}, and then did connect"),
-        "a retry may help",
+        "retry; if it happens again, ask the proxy's administrator",
     )
 }
 

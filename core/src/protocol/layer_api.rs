@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use url::Url;
 
@@ -26,7 +26,9 @@ pub(crate) fn whoami_request(
     token: &AccessToken,
 ) -> Request {
     let url = endpoints.api_path("/whoami");
-    request(endpoints, user_agent, Method::GET, url, token, Bytes::new())
+    let authorization = token.authorization().clone();
+    let headers = headers(&endpoints.api, user_agent, authorization, None);
+    request(endpoints, Method::GET, url, headers, Bytes::new(), token)
 }
 
 /// Reads the response of `GET /whoami`.
@@ -60,11 +62,19 @@ pub(crate) fn read_whoami(url: &Url, response: &Response) -> Result<WhoAmI> {
     Ok(WhoAmI::new(client_name, client_id))
 }
 
+/// Headers of [`mint_request`], made once. The token and the length of the body are
+/// those of no request.
+pub(crate) fn mint_headers(endpoints: &Endpoints, user_agent: &HeaderValue) -> HeaderMap {
+    let content = Some(("application/json", &Bytes::new()));
+    let no_token = HeaderValue::from_static("");
+    headers(&endpoints.api, user_agent, no_token, content)
+}
+
 /// Request of `POST /v1/businesses/{id}/auth-token` (Layer's page "Create
 /// business auth token").
 pub(crate) fn mint_request(
     endpoints: &Endpoints,
-    user_agent: &HeaderValue,
+    headers: &HeaderMap,
     token: &AccessToken,
     business: &BusinessId,
     session_duration: SessionDuration,
@@ -73,7 +83,10 @@ pub(crate) fn mint_request(
     let url = endpoints.api_path(&path);
     let seconds = session_duration.as_secs().to_string();
     let body = Bytes::from([r#"{"session_duration":"#, &seconds, "}"].concat());
-    request(endpoints, user_agent, Method::POST, url, token, body)
+    let mut headers = headers.clone();
+    headers.insert(header::AUTHORIZATION, token.authorization().clone());
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    request(endpoints, Method::POST, url, headers, body, token)
 }
 
 /// Reads the response of `POST /v1/businesses/{id}/auth-token`.
@@ -93,20 +106,17 @@ pub(crate) fn read_mint<'a>(
 
 fn request(
     endpoints: &Endpoints,
-    user_agent: &HeaderValue,
     method: Method,
     url: Url,
-    token: &AccessToken,
+    headers: HeaderMap,
     body: Bytes,
+    token: &AccessToken,
 ) -> Request {
-    let peer = &endpoints.api;
-    let authorization = token.authorization().clone();
-    let content = (!body.is_empty()).then_some(("application/json", &body));
     Request {
         method,
         url,
-        peer: peer.clone(),
-        headers: headers(peer, user_agent, authorization, content),
+        peer: endpoints.api.clone(),
+        headers,
         body,
         max_body: MAX_BODY,
         bounded_attempt: true,
@@ -259,8 +269,6 @@ fn remedy(
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-
     use super::*;
     use crate::secret::Secret;
 

@@ -9,7 +9,7 @@ use url::Url;
 use super::redact::{repeats, showable};
 use crate::error::Details;
 use crate::retry::parse_retry_after;
-use crate::secret::{Secret, SecretBuffer};
+use crate::secret::Secret;
 use crate::url::{Peer, Protocol};
 
 /// Largest response body that this library reads for itself, in bytes. Layer's
@@ -42,7 +42,8 @@ pub(crate) fn headers(
     authorization: HeaderValue,
     content: Option<(&'static str, &Bytes)>,
 ) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(6);
+    // One more than there are: the HTTP library asks for the place of another.
+    let mut headers = HeaderMap::with_capacity(7);
     headers.insert(header::AUTHORIZATION, authorization);
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::USER_AGENT, user_agent.clone());
@@ -63,8 +64,7 @@ pub(crate) fn headers(
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Wiped when dropped, because it may contain a token.
-    pub(crate) body: SecretBuffer,
+    pub(crate) body: Bytes,
     /// The secret or token of the request, and the header value that held it.
     pub(crate) secret: Secret,
     pub(crate) authorization: Option<HeaderValue>,
@@ -133,6 +133,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn headers_are_complete_and_have_a_host_only_for_http_1() {
+        let body = Bytes::from_static(b"{}");
+        let of = |protocol, content| {
+            let peer = Peer {
+                host: "localhost:8443".into(),
+                protocol,
+            };
+            let own = HeaderValue::from_static("test/1");
+            headers(&peer, &own, HeaderValue::from_static("Bearer x"), content)
+        };
+        let content = Some(("application/json", &body));
+        for protocol in [Protocol::Http, Protocol::Https1] {
+            let headers = of(protocol, content);
+            assert_eq!(headers.get(header::HOST).unwrap(), "localhost:8443");
+            assert_eq!(headers.get(header::CONTENT_LENGTH).unwrap(), "2");
+            assert_eq!(headers.get(header::USER_AGENT).unwrap(), "test/1");
+            assert!(headers.capacity() > headers.len(), "one more must fit");
+        }
+        assert!(!of(Protocol::Https, content).contains_key(header::HOST));
+        assert!(!of(Protocol::Http, None).contains_key(header::CONTENT_LENGTH));
+    }
+
+    #[test]
     fn b20_request_id_that_repeats_a_credential_is_not_shown() {
         const BASIC: &str = "YWxpY2U6b3BlbnNlc2FtZW9wZW5zZXNhbWU";
         for (id, is_shown) in [
@@ -151,7 +174,7 @@ mod tests {
             let response = Response {
                 status: StatusCode::UNAUTHORIZED,
                 headers,
-                body: SecretBuffer::default(),
+                body: Bytes::new(),
                 secret: Secret::new("opensesameopensesame"),
                 authorization: HeaderValue::from_str(&format!("Basic {BASIC}")).ok(),
             };

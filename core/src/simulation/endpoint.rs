@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastrand::Rng;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, sleep};
@@ -11,7 +12,6 @@ use super::scenario::{ATTEMPT_TIMEOUT, Scenario};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::protocol::message::Response;
-use crate::secret::SecretBuffer;
 use crate::sys::sync::{Mutex, lock};
 use crate::token::AccessToken;
 
@@ -120,7 +120,7 @@ impl Endpoint {
         Response {
             status: StatusCode::from_u16(status).unwrap_or_default(),
             headers,
-            body: SecretBuffer::from(body.as_bytes()),
+            body: Bytes::from(body),
             secret: self.credentials.client_secret().clone(),
             authorization: None,
         }

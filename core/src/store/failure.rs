@@ -14,6 +14,11 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// Longest time for which a note of one of us forbids requests, with a second for clocks.
 const MAX_REST: Duration = Duration::from_secs(61);
 
+/// How far the clock of the store may be behind this machine's for a note to count. Whoever
+/// writes to the store could put back a note, and if the store lies about the time, it would
+/// fail calls for ever.
+const MAX_LAG: Duration = Duration::from_secs(600);
+
 /// How long a note stays after the time for which it forbids requests, so that the next
 /// failure is counted on.
 pub(crate) const NOTE_KEEP: Duration = Duration::from_secs(60);
@@ -31,10 +36,11 @@ pub(crate) struct Rest {
 
 impl Rest {
     /// `None` if no note of one of us forbids requests until then, at the store's time
-    /// `now`.
-    pub(crate) fn new(until: u64, note: Note, now: u64) -> Option<Self> {
+    /// `now` and this machine's `wall`.
+    pub(crate) fn new(until: u64, note: Note, now: u64, wall: u64) -> Option<Self> {
         let left = Duration::from_millis(until.saturating_sub(now));
-        (left <= MAX_REST).then_some(Self { left, note })
+        let is_over = Duration::from_millis(wall.saturating_sub(until)) > MAX_LAG;
+        (left <= MAX_REST && !is_over).then_some(Self { left, note })
     }
 
     /// Whether the request of no process can succeed.
@@ -228,6 +234,29 @@ mod tests {
             let noted = note(&error, before.as_ref(), permanent, 1.0);
             let found = noted.map(|(note, rest)| (note.failures, rest));
             assert_eq!(found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn b30_note_counts_for_the_time_of_a_note_and_by_both_clocks() {
+        const T: u64 = 1_800_000_000_000;
+        for (what, until, now, wall, left) in [
+            ("a note", T + 5_000, T, T, Some(5_000)),
+            ("one whose time is over", T, T + 1, T, Some(0)),
+            ("the longest", T + 61_000, T, T, Some(61_000)),
+            ("one that is too long", T + 61_001, T, T, None),
+            (
+                "a machine that is ahead",
+                T + 5_000,
+                T,
+                T + 600_000,
+                Some(5_000),
+            ),
+            ("a store that lies", T + 5_000, T, T + 606_000, None),
+            ("a machine that is behind", T + 5_000, T, 0, Some(5_000)),
+        ] {
+            let rest = Rest::new(until, a_note(1, ErrorKind::Api, 503, ""), now, wall);
+            assert_eq!(rest.map(|rest| rest.left), left.map(ms), "{what}");
         }
     }
 

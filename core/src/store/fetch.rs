@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::secret::Secret;
 use crate::stats::{Counters, Event};
 use crate::sys::clock::{Clock, Now};
+use crate::sys::events::debug;
 use crate::sys::jitter::random;
 
 /// What a call waits for, in its error.
@@ -364,7 +365,8 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
             }
             Found::Note => {
                 let rest = note.clone();
-                let rest = rest.and_then(|(until, note)| Rest::new(until, note, look.now));
+                let rest =
+                    rest.and_then(|(until, note)| Rest::new(until, note, look.now, millis(sent)));
                 rest.map_or(Answer::UnknownNote, Answer::Note)
             }
             Found::Lease => Answer::Lease,
@@ -394,9 +396,8 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
     /// Records that the fetch waits for another process.
     fn waits(&self) {
         self.cache.stats.count(Event::SharedWait);
-        tracing::debug!(
-            target: "layerfi_auth",
-            token = self.kind.name,
+        debug!(
+            [token = self.kind.name],
             "another process gets the token; waiting for it"
         );
         self.progress.waits_for(&OTHER_PROCESS.into());
@@ -525,11 +526,12 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
         } = found;
         let value = (self.make)(&entry.token, requested_at, entry.lifetime).ok()?;
         self.cache.stats.count(Event::SharedAdopted);
-        tracing::debug!(
-            target: "layerfi_auth",
-            token = self.kind.name,
-            age = age.as_secs(),
-            expires_in = entry.lifetime.saturating_sub(age).as_secs(),
+        debug!(
+            [
+                token = self.kind.name,
+                age = age.as_secs(),
+                expires_in = entry.lifetime.saturating_sub(age).as_secs()
+            ],
             "got a token from the shared cache"
         );
         Some(Fetched {
@@ -601,10 +603,11 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
         match self.bounded(publish).instrument(span).await {
             Ok(Published::Stored) => {
                 self.cache.stats.count(Event::SharedPublished);
-                tracing::debug!(
-                    target: "layerfi_auth",
-                    token = self.kind.name,
-                    expires_in = fetched.lifetime.as_secs(),
+                debug!(
+                    [
+                        token = self.kind.name,
+                        expires_in = fetched.lifetime.as_secs()
+                    ],
                     "stored a token in the shared cache"
                 );
             }

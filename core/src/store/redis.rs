@@ -21,6 +21,7 @@ use super::{
     TokenStore,
 };
 use crate::shared_cache::{StoreNode, StoreServer};
+use crate::sys::events::debug;
 use crate::sys::fork::PerProcess;
 use crate::sys::jitter;
 use crate::sys::sync::{Mutex, lock};
@@ -427,11 +428,9 @@ impl Pass<'_> {
                 server = place(),
                 "the shared cache is back"
             ),
-            Some(error) => tracing::debug!(
-                target: "layerfi_auth",
-                kind = error.kind.as_str(),
-                "the shared cache failed: {}",
-                error.what
+            Some(error) => debug!(
+                [kind = error.kind.as_str()],
+                "the shared cache failed: {}", error.what
             ),
             None => {}
         }

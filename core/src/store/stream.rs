@@ -251,6 +251,21 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
+/// Whether a server ended the connection because it requires a client certificate. With
+/// TLS 1.3 it says so after the handshake.
+fn is_certificate_required(error: &io::Error) -> bool {
+    let alert = rustls::AlertDescription::CertificateRequired;
+    tls::find_error(error) == Some(rustls::Error::AlertReceived(alert))
+}
+
+fn certificate_required(node: &str) -> StoreError {
+    let what = format!(
+        "{node} requires a client certificate, which is not supported; set tls-auth-clients to \
+         no or optional, and require a password"
+    );
+    StoreError::new(StoreErrorKind::Tls, what)
+}
+
 /// User, password and database of a connection.
 pub(super) struct SignIn<'a> {
     pub(super) username: Option<&'a str>,
@@ -291,6 +306,9 @@ async fn sign_in_now(stream: &mut dyn Io, node: &str, with: &SignIn<'_>) -> Resu
         return Ok(());
     }
     let closed = |why: io::Error| {
+        if is_certificate_required(&why) {
+            return certificate_required(node);
+        }
         let what = format!("the connection to {node} broke during the sign-in: {why}");
         StoreError::new(StoreErrorKind::Closed, what)
     };
@@ -360,6 +378,7 @@ pub(super) struct Received {
     limit: AtomicU64,
     in_flight: AtomicU64,
     has_too_many: AtomicBool,
+    requires_certificate: AtomicBool,
     /// The first bytes. A server that accepts no more clients says so in them, before it
     /// is asked, and closes the connection.
     head: OnceLock<Vec<u8>>,
@@ -376,6 +395,7 @@ impl Received {
             limit: AtomicU64::new(MAX_ANSWER),
             in_flight: AtomicU64::new(0),
             has_too_many: AtomicBool::new(false),
+            requires_certificate: AtomicBool::new(false),
             head: OnceLock::new(),
         }
     }
@@ -391,6 +411,9 @@ impl Received {
 
     /// Error with which the server closed the connection before it was asked.
     pub(super) fn greeting(&self, node: &str) -> Option<StoreError> {
+        if self.requires_certificate.load(Ordering::Relaxed) {
+            return Some(certificate_required(node));
+        }
         let head = String::from_utf8_lossy(self.head.get()?);
         let line = head.lines().next()?.strip_prefix('-')?;
         Some(server_error(node, line))
@@ -425,6 +448,12 @@ impl AsyncRead for Limited {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if let Poll::Ready(Err(error)) = &result
+            && is_certificate_required(error)
+        {
+            let requires = &self.received.requires_certificate;
+            requires.store(true, Ordering::Relaxed);
+        }
         let bytes = buffer.filled().get(before..).unwrap_or_default();
         let received = &self.received;
         if !bytes.is_empty() {

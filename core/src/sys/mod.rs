@@ -3,6 +3,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod descriptors;
+pub(crate) mod events;
 pub(crate) mod fork;
 pub(crate) mod jitter;
 pub(crate) mod queue;

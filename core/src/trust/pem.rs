@@ -8,11 +8,14 @@ use rustls_pki_types::pem::{self, PemObject as _};
 
 use crate::error::{Error, Result};
 
-/// Certificates of PEM text in the form of RFC 7468, in which all bundles are: lines of
-/// 64 characters. `None` for any other text, which only rustls-pki-types reads. Its
-/// decoder takes four times as long, more than the rest of a process's first token.
-pub(crate) fn strict_pem(mut text: &str) -> Option<Vec<CertificateDer<'static>>> {
-    let mut certificates = Vec::new();
+/// Passes on each certificate of PEM text in the form of RFC 7468, in which all bundles
+/// are: lines of 64 characters. `None` for any other text, which only rustls-pki-types
+/// reads; some certificates may have been passed on. Its decoder takes four times as long,
+/// more than the rest of a process's first token.
+pub(crate) fn strict_pem(
+    mut text: &str,
+    mut found: impl FnMut(CertificateDer<'static>),
+) -> Option<()> {
     let mut base64 = Vec::new();
     loop {
         // Lines between certificates are comments.
@@ -22,7 +25,7 @@ pub(crate) fn strict_pem(mut text: &str) -> Option<Vec<CertificateDer<'static>>>
                 return None;
             }
             if rest.is_empty() {
-                return Some(certificates);
+                return Some(());
             }
             text = rest;
         }
@@ -39,7 +42,7 @@ pub(crate) fn strict_pem(mut text: &str) -> Option<Vec<CertificateDer<'static>>>
             base64.extend_from_slice(line.strip_suffix(b"\n")?);
         }
         let der = BASE64_STANDARD.decode(&base64).ok()?;
-        certificates.push(der.into());
+        found(der.into());
     }
 }
 
@@ -87,6 +90,12 @@ mod tests {
 
     use super::*;
 
+    fn read_strictly(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+        let mut certificates = Vec::new();
+        strict_pem(pem, |certificate| certificates.push(certificate))?;
+        Some(certificates)
+    }
+
     #[test]
     fn b25_carriage_returns_in_a_bundle_are_left_to_the_library() {
         for pem in [
@@ -94,7 +103,7 @@ mod tests {
             "# comment\r",
             "# comment\r\n# another\n",
         ] {
-            assert_eq!(strict_pem(pem), None, "{pem:?}");
+            assert_eq!(read_strictly(pem), None, "{pem:?}");
         }
     }
 
@@ -125,7 +134,7 @@ mod tests {
                 pem.push_str(&format!("{comment}\n{}", armored(der)));
             }
             pem.push_str(&comment);
-            let read = strict_pem(&pem);
+            let read = read_strictly(&pem);
             prop_assert_eq!(&read, &read_by_library(&pem));
             let expected: Vec<_> = contents.into_iter().map(CertificateDer::from).collect();
             prop_assert_eq!(read, Some(expected));
@@ -146,7 +155,7 @@ mod tests {
             pem.push_str(&armored(b"another"));
             let at = at.index(pem.len());
             pem.replace_range(at..(at + removed).min(pem.len()), new);
-            if let Some(read) = strict_pem(&pem) {
+            if let Some(read) = read_strictly(&pem) {
                 prop_assert_eq!(Some(read), read_by_library(&pem), "{}", pem);
             }
         }

@@ -159,7 +159,11 @@ fn cmake_service_sends_one_token_request_under_load() {
         counters.business_tokens, 1,
         "80 pages share one business token"
     );
-    assert_eq!(counters.endpoint(Endpoint::Whoami).total, 80);
+    assert_eq!(
+        counters.endpoint(Endpoint::Whoami).total,
+        80,
+        "requests to whoami"
+    );
 
     // A 401 of the API is not seen by the caller.
     layer.revoke_all(TokenKind::Access);

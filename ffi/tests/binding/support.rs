@@ -41,7 +41,7 @@ pub fn output(command: &mut Command) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{command:?} did not start: {error}; run `make setup-ffi`"));
+        .unwrap_or_else(|error| panic!("{command:?} did not start: {error}; run `make setup`"));
     let _watchdog = watchdog(child.id());
     child.wait_with_output().unwrap()
 }

@@ -160,7 +160,11 @@ fn b11_other_calls_keep_their_token_while_a_401_is_healed() {
         let others = client.borrow_token().map(|token| token.clone());
         assert!(others == Some(token), "other calls must wait");
         layer.release();
-        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+        assert_eq!(
+            call.await.unwrap().unwrap().status(),
+            200,
+            "the status of the response"
+        );
     });
     assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
 }
@@ -174,7 +178,7 @@ fn b11_second_401_is_the_response() {
     run(async {
         let api = LayerAuthLayer::new(client(&layer)).layer(http());
         let response = send(api, get(&layer, "/whoami")).await.unwrap();
-        assert_eq!(response.status(), 401);
+        assert_eq!(response.status(), 401, "the status of the response");
     });
     assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
 }
@@ -315,7 +319,7 @@ fn b11_b19_business_token_is_added_and_replaced_after_a_401() {
         let auth = LayerAuthLayer::for_business(client, business, SessionDuration::default());
         let api = auth.layer(http());
         let response = send(api.clone(), get(&layer, &path)).await.unwrap();
-        assert_eq!(response.status(), 200);
+        assert_eq!(response.status(), 200, "the status of the response");
         // A business token cannot call this.
         let response = send(api.clone(), get(&layer, "/whoami")).await.unwrap();
         assert_eq!(response.status(), 403, "the access token was sent");
@@ -432,7 +436,7 @@ mod reqwest_middleware_of_the_feature {
                 .fault(Endpoint::Whoami, Fault::status(401).forever())
                 .unwrap();
             let response = api.get(&url).send().await.unwrap();
-            assert_eq!(response.status(), 401);
+            assert_eq!(response.status(), 401, "the status of the response");
         });
         assert_requests(&layer, &[(Endpoint::Token, 3), (Endpoint::Whoami, 4)]);
     }

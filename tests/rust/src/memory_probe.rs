@@ -68,7 +68,7 @@ fn blocking(client: Client) {
     let kept = client.business_token(&business()).unwrap();
     let minted = client.mint_business_token(&business(), SessionDuration::default());
     let answer = client.execute(request()).unwrap();
-    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.status(), 200, "the status of the response");
     wait_after("working");
     drop((token, kept, minted.unwrap(), answer, client));
     wait_after("dropped");
@@ -88,7 +88,7 @@ fn asynchronous(client: Client) {
         let mint = client.mint_business_token(&business, SessionDuration::default());
         let minted = mint.await.unwrap();
         let answer = client.execute(request()).await.unwrap();
-        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.status(), 200, "the status of the response");
         wait_after("working");
         drop((token, kept, minted, answer, client));
     });

@@ -14,7 +14,7 @@ use layerfi_auth_emulator::{
 };
 use layerfi_auth_test_support::emulator_variables;
 use layerfi_auth_test_support::vectors::{
-    FILES, Files, HOST, bytes_of, host, text_matches, variable_of,
+    FILES, Files, bytes_of, text_matches, variable_of, with_addresses, without_addresses,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -74,6 +74,9 @@ struct EmulatorOptions {
     invalid_client_status: Option<u16>,
     clients: Vec<EmulatorClient>,
     businesses: Vec<String>,
+    tls: bool,
+    names: Vec<String>,
+    proxy: bool,
 }
 
 #[derive(Deserialize)]
@@ -210,7 +213,7 @@ pub enum Transport {
 impl Row {
     /// Returns whether the case applies to the transport. Cases about URLs, about
     /// variables or about bytes of HTTP/1.1 do not apply to TLS and HTTP/2, nor do
-    /// those with the exact text for a broken connection.
+    /// those with the exact text for a broken connection. Cases that use TLS run once.
     fn fits(&self, transport: Transport) -> bool {
         let has_text = |step: &Step| match step {
             Step::Call(step) => {
@@ -223,6 +226,7 @@ impl Row {
         let plain_faults = ["raw", "head", "headers", "informational", "mid_head"];
         transport == Transport::Plain
             || !(self.variables.is_some()
+                || self.emulator.tls
                 || (is_broken && self.steps.iter().any(has_text))
                 || plain_settings
                     .iter()
@@ -264,7 +268,7 @@ pub fn run(
         return Ok(());
     }
     let layer = row.emulator.start(transport)?;
-    let text = text.replace(HOST, &host(&layer));
+    let text = with_addresses(&text, &layer);
     let row: Row = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     let address = layer.control_address();
     if let Some(settings) = &row.settings {
@@ -323,7 +327,13 @@ pub fn run(
 
 impl EmulatorOptions {
     fn start(&self, transport: Transport) -> Result<Emulator, String> {
-        let mut builder = Emulator::builder().tls(transport == Transport::Tls);
+        let mut builder = Emulator::builder().tls(self.tls || transport == Transport::Tls);
+        if self.proxy {
+            builder = builder.proxy();
+        }
+        for name in &self.names {
+            builder = builder.name(name);
+        }
         match self.basic_decoding.as_deref() {
             None | Some("raw") => {}
             Some("form") => builder = builder.basic_decoding(BasicDecoding::Form),
@@ -454,8 +464,8 @@ fn compared(expected: &Value, text: &str, name: impl Fn(&str) -> String) -> Valu
 }
 
 /// The message as it is written in the table.
-fn message_template(error: &Error, host: &str, files: &Files) -> String {
-    let message = error.message().replace(host, HOST);
+fn message_template(error: &Error, layer: &Emulator, files: &Files) -> String {
+    let message = without_addresses(error.message(), layer);
     let message = message.replace(&*files.folder().to_string_lossy(), FILES);
     let Some(field) = error.field() else {
         return message;
@@ -588,10 +598,7 @@ impl Runner<'_> {
                 }
                 "field" => json!(error.field()),
                 "message" => {
-                    actual.insert(
-                        "message",
-                        message_template(error, &host(self.layer), self.files),
-                    );
+                    actual.insert("message", message_template(error, self.layer, self.files));
                     compared(expected, error.message(), str::to_owned)
                 }
                 "remedy" => {

@@ -630,3 +630,18 @@ fn secret_file_replaces_the_secret_variable() {
     ]);
     assert!(printed.starts_with("ok "), "{printed}");
 }
+
+/// It sets the stack of all threads whose program does not say another one.
+#[test]
+fn b28_stack_size_of_other_threads_is_not_ours() {
+    let layer = Layer::start();
+    let proxy = Proxy::to(layer.address);
+    let https_proxy = url(&proxy);
+    for size in ["1", "70368744177664", "not a number"] {
+        let outcome = layer.probe(&[("HTTPS_PROXY", &https_proxy), ("RUST_MIN_STACK", size)]);
+        assert!(
+            outcome.starts_with("ok "),
+            "RUST_MIN_STACK={size}: {outcome}"
+        );
+    }
+}

@@ -410,7 +410,7 @@ fn b08_every_call_ends_at_its_own_timeout() {
     layer.clear_faults();
     layer.release();
     runtime.block_on(client.business_token(&business)).unwrap();
-    assert_eq!(layer.count(Endpoint::Token), 1);
+    assert_eq!(layer.count(Endpoint::Token), 1, "token requests");
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn b11_second_401_is_returned_to_the_caller() {
     let client = client(&layer);
     let runtime = multi_thread_runtime(1);
     let answer = runtime.block_on(client.get("/whoami")).unwrap();
-    assert_eq!(answer.status(), 401);
+    assert_eq!(answer.status(), 401, "the status of the response");
     assert_requests(&layer, &[(Endpoint::Token, 2), (Endpoint::Whoami, 2)]);
 }
 
@@ -517,7 +517,7 @@ fn b11_route_that_always_answers_401_delays_no_other_call() {
     assert_eq!(client.stats().waits, waits, "waits of other calls");
     layer.release();
     let answer = runtime.block_on(refused).unwrap().unwrap();
-    assert_eq!(answer.status(), 401);
+    assert_eq!(answer.status(), 401, "the status of the response");
 }
 
 #[test]
@@ -556,7 +556,7 @@ fn b11_any_api_call_is_repeated_once_after_a_401() {
         layer.revoke_all(TokenKind::Access);
         let path = format!("/v1/businesses/{}", business());
         let answer = client.get(&path).await.unwrap();
-        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.status(), 200, "the status of the response");
         let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
         assert_eq!(body["data"]["id"], json!(business().as_str()));
     });

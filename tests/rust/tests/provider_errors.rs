@@ -1,7 +1,10 @@
 //! Texts of the errors of a credentials provider, which the shared table cannot
 //! express.
 
-use layerfi_auth::{Credentials, CredentialsProvider, ErrorKind};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use layerfi_auth::{Client, Credentials, CredentialsProvider, ErrorKind, blocking};
 use layerfi_auth_emulator::DEFAULT_CLIENT_ID;
 use layerfi_auth_tests::{client_builder, emulator};
 
@@ -79,7 +82,7 @@ fn b20_provider_mistakes_have_exact_texts() {
     ] {
         let mut builder = client_builder(&layer).credentials_provider(provider);
         if matches!(provider, Provider::Hangs) {
-            builder = builder.timeout(std::time::Duration::from_millis(200));
+            builder = builder.timeout(Duration::from_millis(200));
         }
         let error = builder.build_blocking().unwrap().token().unwrap_err();
         let host = layer.url().replace("http://", "");
@@ -88,5 +91,60 @@ fn b20_provider_mistakes_have_exact_texts() {
         assert_eq!(error.kind(), kind, "{error}");
         assert_eq!(error.message().replace(&host, "HOST"), message);
         assert_eq!(error.remedy(), remedy);
+    }
+}
+
+/// Provider that calls the client which calls it.
+#[derive(Clone)]
+struct CallsItsClient(Arc<OnceLock<Client>>, Call);
+
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Awaited,
+    AwaitedWithTimeout,
+    Blocking,
+    WhoAmI,
+}
+
+impl CredentialsProvider for CallsItsClient {
+    async fn credentials(&self) -> Result<Credentials, Failure> {
+        let client = self.0.get().unwrap().clone();
+        let result = match self.1 {
+            Call::Awaited => client.token().await.map(drop),
+            Call::AwaitedWithTimeout => {
+                let client = client.with_timeout(Duration::from_secs(100));
+                client.token().await.map(drop)
+            }
+            Call::Blocking => blocking::Client::from(client).token().map(drop),
+            Call::WhoAmI => client.whoami().await.map(drop),
+        };
+        result.map_err(|error| error.message().to_owned())?;
+        unreachable!("the call of the provider succeeded");
+    }
+}
+
+#[test]
+fn b27_provider_that_calls_its_own_client_is_told_so_at_once() {
+    let layer = emulator();
+    for call in [
+        Call::Awaited,
+        Call::AwaitedWithTimeout,
+        Call::Blocking,
+        Call::WhoAmI,
+    ] {
+        let own = Arc::new(OnceLock::new());
+        let client = client_builder(&layer)
+            .credentials_provider(CallsItsClient(Arc::clone(&own), call))
+            .timeout(Duration::from_secs(300))
+            .build()
+            .unwrap();
+        assert!(own.set(client.clone()).is_ok(), "set twice");
+        let began = Instant::now();
+        let error = blocking::Client::from(client).token().unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(60), "{call:?}");
+        assert_eq!(error.kind(), ErrorKind::Credentials, "{call:?}: {error}");
+        let message = "the credentials provider failed: the credentials provider called its own \
+                       client, whose calls wait for it";
+        assert_eq!(error.message(), message, "{call:?}");
     }
 }

@@ -192,3 +192,19 @@ fn b12_async_call_polled_by_hand_works_without_a_runtime() {
     );
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::Whoami, 2)]);
 }
+
+/// Tokio lets a task do a limited amount of work before it must yield, and a task that
+/// blocks never yields.
+#[test]
+fn b12_blocking_call_ends_in_a_task_that_has_used_its_budget() {
+    let layer = emulator();
+    let client = blocking::Client::from(client(&layer));
+    let runtime = multi_thread_runtime(1);
+    let task = runtime.spawn(async move {
+        while tokio::task::coop::has_budget_remaining() {
+            tokio::task::coop::consume_budget().await;
+        }
+        client.whoami().map(drop)
+    });
+    runtime.block_on(task).unwrap().unwrap();
+}

@@ -58,7 +58,7 @@ fn b19_token_is_sent_only_to_the_api_url() {
     }
     assert!(!canary.was_contacted(), "another host got a request");
     let answer = client.execute(request(&format!("{own}/whoami"))).unwrap();
-    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.status(), 200, "the status of the response");
 }
 
 #[test]
@@ -69,7 +69,11 @@ fn b19_execute_replaces_a_given_authorization_header() {
     request
         .headers_mut()
         .insert("authorization", "Bearer forged".parse().unwrap());
-    assert_eq!(client.execute(request).unwrap().status(), 200);
+    assert_eq!(
+        client.execute(request).unwrap().status(),
+        200,
+        "the status of the response"
+    );
     let token = client.token().unwrap();
     let log = layer.log();
     let authorization = log.last().unwrap().authorization.clone().unwrap();

@@ -162,7 +162,11 @@ async fn b30_no_call_fails_during_a_failover_and_the_new_master_is_used() {
     });
     let url = format!("redis+sentinel://{}/main", sentinel.address());
     let client = client(&layer, &url);
-    assert_eq!(tokens(&client).await.shared_published, 2);
+    assert_eq!(
+        tokens(&client).await.shared_published,
+        2,
+        "tokens that were published"
+    );
     master.kill();
     let started = std::time::Instant::now();
     let published = loop {
@@ -219,7 +223,7 @@ fn b30_forked_child_leaves_the_connection_of_its_parent_alone() {
     let before = connections();
     fork_probe(&layer, &server, "shared_cache", || {});
     // Of the parent, of its two children, and the one that asks.
-    assert_eq!(connections() - before, 4);
+    assert_eq!(connections() - before, 4, "connections that were made");
 }
 
 #[test]

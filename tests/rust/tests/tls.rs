@@ -229,6 +229,22 @@ fn b22_error_says_what_is_wrong_with_a_certificate() {
             &["another key", "if the private CA was renewed"],
         ),
         (
+            server(&[], |_| {}),
+            &[
+                "has no subjectAltName",
+                "with the host name as subjectAltName",
+            ],
+        ),
+        (
+            server(&["127.0.0.1"], |params| {
+                params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            }),
+            &[
+                "is not one of a server",
+                "the extended key usage serverAuth",
+            ],
+        ),
+        (
             authority.as_server(),
             &[
                 "the certificate of an authority as its own",
@@ -262,12 +278,16 @@ fn b22_error_says_what_the_server_does_not_support() {
         // A server with TLS 1.1 only: a fatal alert, protocol_version.
         (
             b"\x15\x03\x02\x00\x02\x02\x46",
-            &["does not support TLS 1.2 or 1.3", "ask the server's owner"],
+            &["does not support TLS 1.2 or 1.3", "ask the server's owner"][..],
         ),
         // handshake_failure.
         (
             b"\x15\x03\x03\x00\x02\x02\x28",
-            &["no TLS cipher in common", "enable a cipher"],
+            &[
+                "no TLS cipher in common",
+                "enable TLS 1.3",
+                "client certificate",
+            ],
         ),
         // unrecognized_name.
         (
@@ -450,4 +470,6 @@ fn b14_unresolvable_host_name_is_a_transport_error() {
     );
     assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
     assert!(error.to_string().contains("layer.invalid"), "{error}");
+    let remedy = "check the host name in the URL, and this machine's name servers; then retry";
+    assert_eq!(error.remedy(), remedy, "{error}");
 }

@@ -50,9 +50,17 @@ pub fn limit_descriptors(limit: u64) -> u64 {
     // SAFETY: `limits` is valid for both calls.
     #[allow(unsafe_code)]
     unsafe {
-        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits), 0);
+        assert_eq!(
+            libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits),
+            0,
+            "the limit could not be read or set"
+        );
         let before = std::mem::replace(&mut limits.rlim_cur, limit.min(limits.rlim_max));
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits), 0);
+        assert_eq!(
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits),
+            0,
+            "the limit could not be read or set"
+        );
         before
     }
 }

@@ -54,6 +54,9 @@ pub struct RedisServerBuilder {
     port: Option<u16>,
     is_sentinel: bool,
     uses_tls: bool,
+    requires_client_certificate: bool,
+    /// Folder with the certificate of another server.
+    certificate_of: Option<PathBuf>,
     options: Vec<(String, String)>,
     password: Option<String>,
     address: IpAddr,
@@ -117,6 +120,18 @@ impl RedisServerBuilder {
         self
     }
 
+    /// The same with the certificate of another server, which must outlive the start.
+    pub fn tls_as(mut self, other: &RedisServer) -> Self {
+        self.certificate_of = Some(other.folder.clone());
+        self.tls()
+    }
+
+    /// Accepts only clients with a certificate.
+    pub fn require_client_certificate(mut self) -> Self {
+        self.requires_client_certificate = true;
+        self
+    }
+
     /// Uses this port and not a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
@@ -148,6 +163,7 @@ impl RedisServerBuilder {
             settings: self,
             port,
             folder,
+            plain_port: free_port(),
             ca_pem: String::new(),
             running: None,
         };
@@ -163,6 +179,8 @@ impl RedisServerBuilder {
 pub struct RedisServer {
     settings: RedisServerBuilder,
     port: u16,
+    /// Port for commands of the test to a Sentinel with TLS.
+    plain_port: u16,
     folder: PathBuf,
     ca_pem: String,
     running: Option<Running>,
@@ -221,6 +239,8 @@ impl RedisServer {
             port: None,
             is_sentinel: false,
             uses_tls: false,
+            requires_client_certificate: false,
+            certificate_of: None,
             options: Vec::new(),
             password: None,
             address: [127, 0, 0, 1].into(),
@@ -323,13 +343,22 @@ impl RedisServer {
     fn try_command(&self, arguments: &[&[u8]]) -> std::io::Result<Reply> {
         // Also if it accepts only TLS. A Sentinel has no other socket.
         if self.settings.is_sentinel {
-            let stream = TcpStream::connect(self.address())?;
+            let port = self.plain_port();
+            let stream = TcpStream::connect((self.settings.address, port))?;
             stream.set_read_timeout(Some(MAX_WAIT))?;
             return self.converse(stream, arguments);
         }
         let stream = UnixStream::connect(self.socket())?;
         stream.set_read_timeout(Some(MAX_WAIT))?;
         self.converse(stream, arguments)
+    }
+
+    fn plain_port(&self) -> u16 {
+        match (self.settings.uses_tls, self.settings.is_sentinel) {
+            (false, _) => self.port,
+            (true, true) => self.plain_port,
+            (true, false) => 0,
+        }
     }
 
     fn converse(&self, stream: impl Read + Write, arguments: &[&[u8]]) -> std::io::Result<Reply> {
@@ -351,6 +380,13 @@ impl RedisServer {
 
     /// Makes an authority and a certificate, and writes `certificate` and `key`.
     fn make_certificate(&mut self) {
+        if let Some(other) = &self.settings.certificate_of {
+            for name in ["certificate", "key", "authority"] {
+                std::fs::copy(other.join(name), self.folder.join(name)).unwrap();
+            }
+            self.ca_pem = std::fs::read_to_string(other.join("authority")).unwrap();
+            return;
+        }
         let mut params = CertificateParams::default();
         let name = &mut params.distinguished_name;
         name.push(DnType::CommonName, "layerfi-auth test authority of Redis");
@@ -362,17 +398,14 @@ impl RedisServer {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &authority).unwrap();
         self.ca_pem = authority.pem();
+        std::fs::write(self.folder.join("authority"), &self.ca_pem).unwrap();
         std::fs::write(self.folder.join("certificate"), certificate.pem()).unwrap();
         std::fs::write(self.folder.join("key"), key.serialize_pem()).unwrap();
     }
 
     fn launch(&mut self) -> Result<(), String> {
         let settings = &self.settings;
-        let (plain, tls) = if settings.uses_tls {
-            (0, self.port)
-        } else {
-            (self.port, 0)
-        };
+        let plain = self.plain_port();
         let mut lines = vec![
             format!("bind {}", settings.address),
             format!("port {plain}"),
@@ -386,12 +419,17 @@ impl RedisServer {
                 lines.push("enable-debug-command local".to_owned());
             }
         }
-        if tls != 0 {
-            lines.push(format!("tls-port {tls}"));
+        if settings.uses_tls {
+            lines.push(format!("tls-port {}", self.port));
             lines.push("tls-cert-file certificate".to_owned());
             lines.push("tls-key-file key".to_owned());
-            lines.push("tls-ca-cert-file certificate".to_owned());
-            lines.push("tls-auth-clients no".to_owned());
+            lines.push("tls-ca-cert-file authority".to_owned());
+            lines.push("tls-replication yes".to_owned());
+            let required = match settings.requires_client_certificate {
+                true => "yes",
+                false => "no",
+            };
+            lines.push(format!("tls-auth-clients {required}"));
         }
         for (name, value) in &settings.options {
             lines.push(format!("{name} {value}"));

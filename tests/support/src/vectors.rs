@@ -21,8 +21,32 @@ pub fn host(layer: &Emulator) -> String {
     url.split_once("://").unwrap().1.to_owned()
 }
 
+/// Placeholder for the host and port of the emulator's proxy.
+pub const PROXY: &str = "{{proxy}}";
+
+/// Puts the placeholders for the addresses into a text.
+#[must_use]
+pub fn without_addresses(text: &str, layer: &Emulator) -> String {
+    let text = text.replace(&host(layer), HOST);
+    match layer.proxy_url() {
+        Some(proxy) => text.replace(proxy.trim_start_matches("http://"), PROXY),
+        None => text,
+    }
+}
+
 /// Placeholder for a number that varies, such as a time.
 pub const NUMBER: &str = "{{number}}";
+
+/// Placeholder for a date, in the form of HTTP.
+pub const DATE: &str = "{{date}}";
+
+/// Puts the addresses of the emulator into the text of a case.
+#[must_use]
+pub fn with_addresses(text: &str, layer: &Emulator) -> String {
+    let proxy = layer.proxy_url().unwrap_or_default();
+    text.replace(HOST, &host(layer))
+        .replace(PROXY, proxy.trim_start_matches("http://"))
+}
 
 static CASES: AtomicU32 = AtomicU32::new(0);
 
@@ -99,24 +123,56 @@ pub fn variable_of(setting: &str) -> Option<String> {
 #[must_use]
 pub fn text_matches(expected: &str, text: &str, name: impl Fn(&str) -> String) -> bool {
     let expected = named(expected, name);
-    let mut pieces = expected.split(NUMBER);
-    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else {
-        return false;
-    };
-    for piece in pieces {
-        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-        let after = match after.strip_prefix('.') {
-            Some(fraction) if fraction.starts_with(|c: char| c.is_ascii_digit()) => {
-                fraction.trim_start_matches(|c: char| c.is_ascii_digit())
-            }
-            _ => after,
+    let (mut expected, mut text) = (&*expected, text);
+    loop {
+        let next = [NUMBER, DATE]
+            .into_iter()
+            .filter_map(|placeholder| Some((expected.find(placeholder)?, placeholder)))
+            .min();
+        let Some((at, placeholder)) = next else {
+            return expected == text;
         };
-        match after.strip_prefix(piece) {
-            Some(next) if after.len() < rest.len() => rest = next,
-            _ => return false,
+        let after = text.strip_prefix(&expected[..at]);
+        let after = after.and_then(|rest| match placeholder {
+            NUMBER => after_number(rest),
+            _ => after_date(rest),
+        });
+        match after {
+            Some(after) => (expected, text) = (&expected[at + placeholder.len()..], after),
+            None => return false,
         }
     }
-    rest.is_empty()
+}
+
+/// The text after a decimal number at its start.
+fn after_number(text: &str) -> Option<&str> {
+    let after_digits =
+        |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let whole = after_digits(text);
+    if whole == 0 {
+        return None;
+    }
+    let rest = &text[whole..];
+    match rest
+        .strip_prefix('.')
+        .map(|fraction| (fraction, after_digits(fraction)))
+    {
+        Some((fraction, length)) if length > 0 => Some(&fraction[length..]),
+        _ => Some(rest),
+    }
+}
+
+/// The text after a date such as `Fri, 20 Nov 2026 08:00:00 GMT` at its start.
+fn after_date(text: &str) -> Option<&str> {
+    const FORM: &str = "Aaa, 00 Aaa 0000 00:00:00 GMT";
+    let (date, rest) = text.split_at_checked(FORM.len())?;
+    let is_same = |(form, c): (char, char)| match form {
+        'A' => c.is_ascii_uppercase(),
+        'a' => c.is_ascii_lowercase(),
+        '0' => c.is_ascii_digit(),
+        form => form == c,
+    };
+    FORM.chars().zip(date.chars()).all(is_same).then_some(rest)
 }
 
 /// Replaces each `{setting}`.
@@ -147,7 +203,7 @@ pub fn named(text: &str, name: impl Fn(&str) -> String) -> String {
 }
 
 #[test]
-fn texts_are_compared_exactly_except_for_numbers() {
+fn texts_are_compared_exactly_except_for_numbers_and_dates() {
     let name = |setting: &str| format!("--{setting}");
     for (expected, text, same) in [
         ("set {api_url}", "set --api_url", true),
@@ -157,6 +213,18 @@ fn texts_are_compared_exactly_except_for_numbers() {
         ("in {{number}}", "in 10.", false),
         ("in {{number}} s", "in  s", false),
         ("in {{number}} s", "in 1 s more", false),
+        ("{{number}} of {{number}}", "1 of 2.5", true),
+        (
+            "until {{date}}, {{number}}",
+            "until Fri, 20 Nov 2026 08:00:00 GMT, 7",
+            true,
+        ),
+        ("until {{date}}", "until Friday", false),
+        (
+            "until {{date}}.",
+            "until Fri, 20 Nov 2026 08:00:00 GMT",
+            false,
+        ),
         ("{x y} {", "{x y} {", true),
     ] {
         assert_eq!(

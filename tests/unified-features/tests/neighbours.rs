@@ -111,7 +111,7 @@ fn b28_requests_have_no_headers_of_other_libraries() {
 fn b28_proxy_variables_do_not_apply_to_loopback_or_without_a_proxy() {
     let layer = emulator();
     let canary = Canary::new();
-    let mut probe = Command::new(env!("CARGO_BIN_EXE_env_probe"));
+    let mut probe = Command::new(env!("CARGO_BIN_EXE_unified_env_probe"));
     remove_settings(&mut probe);
     probe.envs(emulator_variables(&layer));
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
@@ -172,7 +172,7 @@ fn b28_shared_table_passes() {
 fn b26_scarce_descriptors_are_a_retryable_error_that_heals() {
     for call in ["token", "whoami"] {
         let layer = emulator();
-        let output = Command::new(env!("CARGO_BIN_EXE_scarcity_probe"))
+        let output = Command::new(env!("CARGO_BIN_EXE_unified_scarcity_probe"))
             .args(["descriptors", call])
             .envs(emulator_variables(&layer))
             .output()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::super::Keyed;
-use super::{Act, Script, context, permanent, settle};
+use super::{Act, Script, assert_served, context, permanent, settle};
 use crate::cache::Context;
 use crate::deadline::Progress;
 use crate::sys::clock::TestClock;
@@ -26,6 +26,12 @@ impl Bench {
             keyed: Arc::new(Keyed::new(capacity)),
             clock,
         }
+    }
+
+    #[track_caller]
+    fn assert_keys(&self, expected: usize) {
+        let keys = self.keyed.len(&self.cx);
+        assert_eq!(keys, expected, "the cache has {keys} keys");
     }
 
     fn script(&self) -> Script {
@@ -57,7 +63,7 @@ async fn b15_one_key_does_not_wait_for_another() {
     failing.then(Act::Fail(permanent()));
     assert!(bench.get(2, &failing).await.is_err());
     let good = bench.script();
-    assert_eq!(bench.get(3, &good).await.unwrap(), 1);
+    assert_served(bench.get(3, &good).await, 1);
     assert_eq!(bench.hit(3), Some(1));
     assert_eq!(bench.hit(2), None);
     slow.release();
@@ -88,7 +94,7 @@ async fn b04_b17_only_refresh_starts_a_refresh() {
         assert_eq!(peek(), Some((1, true)));
     }
     settle().await;
-    assert_eq!(script.fetches(), 1);
+    script.assert_fetches(1);
     script.hold();
     for _ in 0..100 {
         bench.keyed.refresh(&bench.cx, &1, script.clone());
@@ -134,7 +140,7 @@ async fn b15_expired_keys_are_removed() {
     bench.clock.advance(Duration::from_secs(50));
     let long = bench.script();
     bench.get(1_000, &long).await.unwrap();
-    assert_eq!(bench.keyed.len(&bench.cx), 102);
+    bench.assert_keys(102);
     bench.clock.advance(Duration::from_secs(10));
     assert_eq!(
         bench.keyed.len(&bench.cx),
@@ -142,7 +148,7 @@ async fn b15_expired_keys_are_removed() {
         "the long-lived one, and the failure"
     );
     bench.clock.advance(Duration::from_secs(120));
-    assert_eq!(bench.keyed.len(&bench.cx), 1);
+    bench.assert_keys(1);
     assert_eq!(bench.hit(1_000), Some(1));
 }
 
@@ -160,7 +166,7 @@ async fn b15_one_call_removes_a_bounded_number_of_expired_keys() {
         let there = bench.keyed.nodes();
         assert!((500..1_000).contains(&there), "{there} keys are left");
     }
-    assert_eq!(bench.keyed.len(&bench.cx), 3);
+    bench.assert_keys(3);
 }
 
 #[tokio::test]
@@ -179,10 +185,10 @@ async fn b15_refreshed_key_is_not_removed_at_its_first_expiry() {
     );
     settle().await;
     bench.clock.advance(Duration::from_secs(20));
-    assert_eq!(bench.keyed.len(&bench.cx), 1);
+    bench.assert_keys(1);
     assert_eq!(bench.hit(1), Some(2));
     bench.clock.advance(Duration::from_secs(3_600));
-    assert_eq!(bench.keyed.len(&bench.cx), 0);
+    bench.assert_keys(0);
 }
 
 #[tokio::test]
@@ -213,11 +219,11 @@ async fn b13_forked_child_serves_the_parents_values() {
     fork::pretend::fork();
     for key in 0..5 {
         let script = bench.script();
-        assert_eq!(bench.get(key, &script).await.unwrap(), 1);
-        assert_eq!(script.fetches(), 0);
+        assert_served(bench.get(key, &script).await, 1);
+        script.assert_fetches(0);
         assert_eq!(bench.hit(key), Some(1));
     }
-    assert_eq!(bench.keyed.len(&bench.cx), 5);
+    bench.assert_keys(5);
 }
 
 #[tokio::test]

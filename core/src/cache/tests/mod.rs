@@ -159,6 +159,12 @@ impl Script {
         self.0.fetches.load(Ordering::SeqCst)
     }
 
+    #[track_caller]
+    pub(super) fn assert_fetches(&self, expected: u32) {
+        let fetches = self.fetches();
+        assert_eq!(fetches, expected, "the value was fetched {fetches} times");
+    }
+
     /// Number of fetches that started with a check for changed credentials.
     pub(super) fn probes(&self) -> u32 {
         self.0.probes.load(Ordering::SeqCst)
@@ -287,6 +293,13 @@ pub(super) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Checks whose fetch the value is from: the first fetch returns 1, the next one 2.
+#[track_caller]
+pub(super) fn assert_served<E: std::fmt::Debug>(result: std::result::Result<u32, E>, fetch: u32) {
+    let value = result.expect("the call failed");
+    assert_eq!(value, fetch, "the value of fetch {value} was served");
 }
 
 /// Slot with a clock and a scripted source.

@@ -1,7 +1,7 @@
 //! Tests of the slot with a model checker, which runs the real code in
 //! thousands of schedules.
 //!
-//! `make model`, or `RUSTFLAGS="--cfg shuttle" cargo test -p layerfi-auth model`.
+//! `make model`, or `RUSTFLAGS="--cfg shuttle" cargo test -p layerfi-auth --lib model`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use shuttle::future::block_on;
 use shuttle::thread;
 
 use super::super::{Context, Spawn};
-use super::{Act, Bench, Script, permanent, transient};
+use super::{Act, Bench, Script, assert_served, permanent, transient};
 use crate::error::{ErrorKind, Result};
 use crate::sys::clock::TestClock;
 use crate::sys::fork;
@@ -57,7 +57,7 @@ fn b02_model_cold_herd_makes_one_request() {
         let bench = Arc::new(Bench::new());
         let values = threads(3, &bench, |bench| block_on(bench.get()).unwrap());
         assert_eq!(values, [1, 1, 1]);
-        assert_eq!(bench.script.fetches(), 1);
+        bench.script.assert_fetches(1);
     });
 }
 
@@ -68,7 +68,7 @@ fn b03_model_failing_herd_makes_one_request() {
         bench.script.then(Act::Fail(permanent()));
         let results = threads(3, &bench, |bench| block_on(bench.get()));
         assert!(results.iter().all(Result::is_err));
-        assert_eq!(bench.script.fetches(), 1);
+        bench.script.assert_fetches(1);
     });
 }
 
@@ -117,7 +117,7 @@ fn b07_model_cancelled_caller_does_not_cancel_the_fetch() {
             block_on(bench.get()).unwrap()
         });
         assert_eq!(values, [1, 1, 1]);
-        assert_eq!(bench.script.fetches(), 1);
+        bench.script.assert_fetches(1);
     });
 }
 
@@ -131,7 +131,7 @@ fn b11_model_refused_value_is_replaced_once() {
             block_on(bench.get()).unwrap()
         });
         assert_eq!(values, [2, 2, 2]);
-        assert_eq!(bench.script.fetches(), 2);
+        bench.script.assert_fetches(2);
     });
 }
 
@@ -150,7 +150,7 @@ fn b11_model_refused_value_is_renewed_once_and_served_until_then() {
             2
         });
         assert_eq!(values, [2, 2, 2, 2]);
-        assert_eq!(bench.script.fetches(), 2);
+        bench.script.assert_fetches(2);
     });
 }
 
@@ -165,8 +165,8 @@ fn b09_model_value_that_expires_during_a_refresh_is_replaced_once() {
         let values = threads(2, &bench, |bench| block_on(bench.get()).unwrap());
         time.join().unwrap();
         assert!(values.iter().all(|value| [1, 2].contains(value)));
-        assert_eq!(block_on(bench.get()).unwrap(), 2);
-        assert_eq!(bench.script.fetches(), 2);
+        assert_served(block_on(bench.get()), 2);
+        bench.script.assert_fetches(2);
     });
 }
 
@@ -220,7 +220,7 @@ fn b12_model_dropped_fetch_leaves_no_caller_waiting() {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Transport),
             }
         }
-        assert_eq!(block_on(bench.get()).unwrap(), 1);
+        assert_served(block_on(bench.get()), 1);
     });
 }
 
@@ -295,11 +295,11 @@ fn b30_model_refused_value_is_handed_to_the_fetch_that_replaces_it() {
             block_on(bench.get()).unwrap()
         });
         assert!(values.iter().all(|value| [1, 2].contains(value)));
-        assert_eq!(block_on(bench.get()).unwrap(), 2);
-        assert_eq!(bench.script.fetches(), 2);
+        assert_served(block_on(bench.get()), 2);
+        bench.script.assert_fetches(2);
         assert_eq!(bench.script.params().refused, Some(1));
         bench.advance(3_600);
-        assert_eq!(block_on(bench.get()).unwrap(), 3);
+        assert_served(block_on(bench.get()), 3);
         assert_eq!(bench.script.params().refused, None, "it was replaced");
     });
 }

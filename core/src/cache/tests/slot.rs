@@ -7,7 +7,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::super::Reader;
-use super::{Act, Bench, LIFE, Params, Script, limited, permanent, settle, transient};
+use super::{
+    Act, Bench, LIFE, Params, Script, assert_served, limited, permanent, settle, transient,
+};
 use crate::error::ErrorKind;
 use crate::stats::Event;
 use crate::sys::clock::TestClock;
@@ -17,19 +19,19 @@ use crate::sys::fork;
 async fn b01_hit_is_served_without_a_fetch() {
     let bench = Bench::new();
     assert_eq!(bench.hit(), None);
-    assert_eq!(bench.get().await.unwrap(), 1);
+    assert_served(bench.get().await, 1);
     let mut reader = Reader::new(Arc::clone(&bench.slot));
     for _ in 0..10 {
         assert_eq!(bench.hit(), Some(1));
         assert_eq!(reader.hit(&bench.cx, || bench.script.clone()), Some(&1));
-        assert_eq!(bench.get().now_or_never().unwrap().unwrap(), 1);
+        assert_served(bench.get().now_or_never().unwrap(), 1);
     }
-    assert_eq!(bench.script.fetches(), 1);
+    bench.script.assert_fetches(1);
     assert_eq!(bench.cx.stats.snapshot().hits, 30);
     // A reader returns a new value, and no expired one.
     assert!(bench.invalidate(1));
     assert_eq!(reader.hit(&bench.cx, || bench.script.clone()), None);
-    assert_eq!(bench.get().await.unwrap(), 2);
+    assert_served(bench.get().await, 2);
     assert_eq!(reader.hit(&bench.cx, || bench.script.clone()), Some(&2));
 }
 
@@ -44,7 +46,7 @@ async fn b02_cold_herd_makes_one_request() {
     });
     let (results, ()) = both.await;
     assert!(results.into_iter().all(|result| result.unwrap() == 1));
-    assert_eq!(bench.script.fetches(), 1);
+    bench.script.assert_fetches(1);
     let stats = bench.cx.stats.snapshot();
     assert_eq!((stats.misses, stats.waits), (1, 1_000));
 }
@@ -64,7 +66,7 @@ async fn b03_failing_herd_gets_one_error() {
             .into_iter()
             .all(|result| result.unwrap_err().kind() == ErrorKind::Transport)
     );
-    assert_eq!(bench.script.fetches(), 1);
+    bench.script.assert_fetches(1);
 }
 
 #[tokio::test]
@@ -81,10 +83,10 @@ async fn b04_no_caller_waits_while_one_refresh_runs() {
     bench.script.hold();
     bench.advance(362); // 85 %: due with any jitter
     for _ in 0..1_000 {
-        assert_eq!(bench.get().now_or_never().unwrap().unwrap(), 1);
+        assert_served(bench.get().now_or_never().unwrap(), 1);
     }
     settle().await;
-    assert_eq!(bench.script.fetches(), 2);
+    bench.script.assert_fetches(2);
     bench.script.release();
     settle().await;
     assert_eq!(bench.hit(), Some(2));
@@ -165,14 +167,14 @@ async fn b06_permanent_failure_makes_one_request_per_quiet_time() {
             Some("invalid_client")
         );
     }
-    assert_eq!(bench.script.fetches(), 1);
+    bench.script.assert_fetches(1);
     bench.advance(2);
     for _ in 0..20 {
         bench.get().await.unwrap_err();
     }
     assert_eq!(bench.script.fetches(), 2, "requests after the quiet time");
     bench.advance(4);
-    assert_eq!(bench.get().await.unwrap(), 3);
+    assert_served(bench.get().await, 3);
 }
 
 #[tokio::test]
@@ -189,7 +191,7 @@ async fn b06_changed_credentials_are_used_within_a_second() {
     assert_eq!((bench.script.fetches(), bench.script.probes()), (1, 1));
     bench.script.change_credentials();
     bench.advance(1);
-    assert_eq!(bench.get().await.unwrap(), 2);
+    assert_served(bench.get().await, 2);
 }
 
 #[tokio::test]
@@ -206,7 +208,7 @@ async fn b06_try_get_returns_the_last_failure_during_the_quiet_time() {
             assert_eq!(error.oauth_error(), Some("invalid_client"));
             settle().await;
         }
-        assert_eq!(bench.script.fetches(), 1);
+        bench.script.assert_fetches(1);
         bench.advance(2);
         assert!(poll().unwrap().is_none(), "no request after the quiet time");
         settle().await;
@@ -227,7 +229,7 @@ async fn b06_b14_rate_limit_causes_no_reread_of_credentials() {
     }
     assert_eq!((bench.script.fetches(), bench.script.probes()), (1, 0));
     bench.advance(60);
-    assert_eq!(bench.get().await.unwrap(), 2);
+    assert_served(bench.get().await, 2);
 }
 
 #[tokio::test]
@@ -245,7 +247,7 @@ async fn b06_upstream_failure_causes_no_quiet_time() {
         assert_eq!(bench.hit(), Some(2));
         settle().await;
     }
-    assert_eq!(bench.script.fetches(), 3);
+    bench.script.assert_fetches(3);
 }
 
 #[tokio::test]
@@ -277,8 +279,8 @@ async fn b07_cancelled_caller_does_not_cancel_the_fetch_of_others() {
     drop(leader);
     settle().await;
     bench.script.release();
-    assert_eq!(follower.await.unwrap(), 1);
-    assert_eq!(bench.script.fetches(), 1);
+    assert_served(follower.await, 1);
+    bench.script.assert_fetches(1);
 }
 
 #[tokio::test]
@@ -357,7 +359,7 @@ async fn b11_only_the_current_value_can_be_invalidated() {
     let results = join_all((0..100).map(|_| bench.get())).await;
     assert!(results.into_iter().all(|result| result.unwrap() == 2));
     assert!(!bench.invalidate(1), "an old value was invalidated");
-    assert_eq!(bench.script.fetches(), 2);
+    bench.script.assert_fetches(2);
 }
 
 #[tokio::test]
@@ -385,16 +387,16 @@ async fn b11_no_caller_waits_while_a_refused_value_is_renewed() {
     let others = async {
         settle().await;
         for _ in 0..20 {
-            assert_eq!(bench.get().now_or_never().unwrap().unwrap(), 1);
+            assert_served(bench.get().now_or_never().unwrap(), 1);
         }
         bench.script.release();
     };
     let (renewed, ()) = futures_util::future::join(renewals, others).await;
     assert!(renewed.into_iter().all(|new| new.unwrap() == Some(2)));
-    assert_eq!(bench.get().await.unwrap(), 2);
+    assert_served(bench.get().await, 2);
     // A call that was refused the old value late takes the new one.
     assert_eq!(bench.renew(1).await.unwrap(), Some(2));
-    assert_eq!(bench.script.fetches(), 2);
+    bench.script.assert_fetches(2);
 }
 
 #[tokio::test]
@@ -405,7 +407,7 @@ async fn b11_renewals_are_limited_and_keep_the_value() {
         value = bench.renew(value).await.unwrap().unwrap_or(value);
     }
     assert_eq!(bench.script.fetches(), 6, "the first and five renewals");
-    assert_eq!(bench.get().await.unwrap(), 6);
+    assert_served(bench.get().await, 6);
 }
 
 #[tokio::test]
@@ -413,8 +415,8 @@ async fn b13_forked_child_serves_the_value_and_does_not_wait_for_the_parents_fet
     let bench = Bench::new();
     bench.get().await.unwrap();
     fork::pretend::fork();
-    assert_eq!(bench.get().now_or_never().unwrap().unwrap(), 1);
-    assert_eq!(bench.script.fetches(), 1);
+    assert_served(bench.get().now_or_never().unwrap(), 1);
+    bench.script.assert_fetches(1);
 
     // During a fetch, whose thread does not exist in the child.
     assert!(bench.invalidate(1));
@@ -422,7 +424,7 @@ async fn b13_forked_child_serves_the_value_and_does_not_wait_for_the_parents_fet
     assert!(bench.get().now_or_never().is_none());
     settle().await;
     fork::pretend::fork();
-    assert_eq!(bench.get().await.unwrap(), 3);
+    assert_served(bench.get().await, 3);
 }
 
 #[tokio::test]
@@ -430,7 +432,7 @@ async fn b13_lock_held_at_the_fork_is_not_waited_for() {
     let bench = Bench::new();
     let held = bench.slot.hold_lock();
     fork::pretend::fork();
-    assert_eq!(bench.get().await.unwrap(), 1);
+    assert_served(bench.get().await, 1);
     drop(held);
 }
 
@@ -461,7 +463,7 @@ async fn b12_dropped_fetch_is_an_error_and_the_next_call_fetches_again() {
     let error = result.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
     bench.script.release();
-    assert_eq!(bench.get().await.unwrap(), 2);
+    assert_served(bench.get().await, 2);
 }
 
 #[tokio::test]
@@ -566,7 +568,7 @@ async fn b09_value_that_expired_before_a_waiter_woke_is_not_served() {
     // The value is stored, and the machine is suspended before the waiter runs.
     bench.clock.suspend(LIFE);
     bench.script.release();
-    assert_eq!(waiter.await.unwrap(), 2);
+    assert_served(waiter.await, 2);
 }
 
 #[tokio::test]
@@ -598,14 +600,14 @@ async fn b16_value_below_its_reserve_is_served_only_if_minting_fails() {
 async fn b16_minimum_above_the_remaining_life_fetches_a_new_value() {
     let bench = Bench::new();
     let with = |seconds| bench.get_with(Some(Duration::from_secs(seconds)));
-    assert_eq!(with(3_000).await.unwrap(), 1);
+    assert_served(with(3_000).await, 1);
     bench.advance(601);
-    assert_eq!(with(2_000).await.unwrap(), 1);
-    assert_eq!(with(3_000).await.unwrap(), 2);
+    assert_served(with(2_000).await, 1);
+    assert_served(with(3_000).await, 2);
     // More than the lifetime of a new value: this must not cause a request per
     // call.
     for _ in 0..10 {
-        assert_eq!(with(1_000_000).await.unwrap(), 2);
+        assert_served(with(1_000_000).await, 2);
     }
 }
 
@@ -624,7 +626,7 @@ async fn b16_failed_minimum_does_not_affect_other_callers() {
     bench.advance(120);
     assert_eq!(bench.hit(), Some(1));
     settle().await;
-    assert_eq!(bench.script.fetches(), fetches);
+    bench.script.assert_fetches(fetches);
     assert_eq!(bench.cx.stats.snapshot().stale_serves, 0);
 }
 
@@ -635,7 +637,7 @@ async fn b23_panic_in_a_fetch_is_an_error() {
     let error = bench.get().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     bench.advance(2);
-    assert_eq!(bench.get().await.unwrap(), 2);
+    assert_served(bench.get().await, 2);
 }
 
 #[tokio::test]
@@ -664,7 +666,7 @@ async fn b30_postponed_refresh_is_no_failure_and_is_tried_again_at_its_time() {
     assert_eq!(failures, [(ErrorKind::Transport, 1)], "the second refresh");
     // There is no quiet time: the value expires, and a caller fetches at once.
     bench.advance(440);
-    assert_eq!(bench.get().await.unwrap(), 4);
+    assert_served(bench.get().await, 4);
 }
 
 #[tokio::test]
@@ -734,7 +736,7 @@ async fn b30_fetch_that_callers_wait_for_cannot_be_postponed() {
     bench.script.then(Act::PostponeAny(Duration::ZERO));
     let error = bench.get().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal, "{error:?}");
-    assert_eq!(bench.script.fetches(), 1);
+    bench.script.assert_fetches(1);
 }
 
 #[tokio::test]
@@ -763,14 +765,14 @@ async fn b30_refused_value_is_handed_to_fetches_until_another_replaces_it() {
             assert!(bench.invalidate(1));
             bench.get().await.unwrap_err();
             assert_eq!(bench.script.params().refused, Some(1));
-            assert_eq!(bench.get().await.unwrap(), 1);
+            assert_served(bench.get().await, 1);
         }
         // Refreshes, before the refused value has expired.
         for (seconds, fetch, refused) in [(3_060, 4, Some(1)), (85, 5, None)] {
             bench.advance(seconds);
             assert!(bench.hit().is_some());
             settle().await;
-            assert_eq!(bench.script.fetches(), fetch);
+            bench.script.assert_fetches(fetch);
             let given = bench.script.params().refused;
             assert_eq!(given, refused, "renewal: {renewal}, in fetch {fetch}");
         }
@@ -812,7 +814,7 @@ async fn b30_caller_gets_its_minimum_after_a_shared_value_that_falls_short() {
     .await;
     let values: Vec<_> = results.into_iter().map(Result::unwrap).collect();
     assert_eq!(values, [100, 2, 2]);
-    assert_eq!(bench.script.fetches(), 2);
+    bench.script.assert_fetches(2);
     assert_eq!(bench.script.params().min_remaining, minimum);
 }
 
@@ -826,8 +828,8 @@ async fn b30_minimum_that_no_fetch_meets_ends_with_the_value_that_came() {
     // Its own fetch is the last.
     let bench = Bench::new();
     bench.script.then(old(100)).then(old(101)).then(old(102));
-    assert_eq!(bench.get_with(minimum).await.unwrap(), 100);
-    assert_eq!(bench.script.fetches(), 1);
+    assert_served(bench.get_with(minimum).await, 100);
+    bench.script.assert_fetches(1);
     // The second fetch is started by a caller with a lower minimum, who is served with
     // it. The third one is for both.
     let lower = Some(Duration::from_secs(1_000));
@@ -839,7 +841,7 @@ async fn b30_minimum_that_no_fetch_meets_ends_with_the_value_that_came() {
     .await;
     let values: Vec<_> = results.into_iter().map(Result::unwrap).collect();
     assert_eq!(values, [101, 102, 102]);
-    assert_eq!(bench.script.fetches(), 3);
+    bench.script.assert_fetches(3);
 }
 
 #[tokio::test]
@@ -862,8 +864,8 @@ async fn b30_callers_with_lower_minimums_do_not_make_another_wait_forever() {
         settle().await;
         assert_eq!(other.await.unwrap(), value);
     }
-    assert_eq!(caller.now_or_never().unwrap().unwrap(), 102);
-    assert_eq!(bench.script.fetches(), 3);
+    assert_served(caller.now_or_never().unwrap(), 102);
+    bench.script.assert_fetches(3);
 }
 
 #[tokio::test]
@@ -874,7 +876,7 @@ async fn b30_value_older_than_the_machines_start_has_its_age() {
         value: 100,
         age: Duration::from_secs(2_600),
     });
-    assert_eq!(bench.get().await.unwrap(), 100);
+    assert_served(bench.get().await, 100);
     // The wall clock tells nothing.
     bench.clock.set_wall_back(LIFE);
     let entry = bench.slot.peek().unwrap();

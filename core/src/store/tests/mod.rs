@@ -7,6 +7,8 @@ mod fetch;
 mod servers;
 #[cfg(all(unix, not(shuttle)))]
 mod stress;
+#[cfg(all(unix, not(shuttle)))]
+mod tls;
 
 use super::seal::Note;
 use crate::error::ErrorKind;

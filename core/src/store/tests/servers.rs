@@ -15,11 +15,11 @@ use crate::trust::{Trust, TrustStore};
 pub(super) const LEASE: Duration = Duration::from_secs(3);
 pub(super) const KEEP: Duration = Duration::from_secs(60);
 
-fn names(part: &str) -> Names {
+pub(super) fn names(part: &str) -> Names {
     crate::store::cases::names("layerfi", part)
 }
 
-fn store_trusting(url: &str, ca_pem: &[u8]) -> Arc<RedisStore> {
+pub(super) fn store_trusting(url: &str, ca_pem: &[u8]) -> Arc<RedisStore> {
     let settings = SharedCacheSettings {
         url: Some(url.into()),
         ..SharedCacheSettings::default()
@@ -43,7 +43,7 @@ pub(super) async fn look(store: &RedisStore, part: &str) -> Result<LookUp, Store
     store.look_up(&names, b"", &owner(1), LEASE).await
 }
 
-async fn found(store: &RedisStore, part: &str) -> Found {
+pub(super) async fn found(store: &RedisStore, part: &str) -> Found {
     look(store, part).await.unwrap().found
 }
 
@@ -371,7 +371,7 @@ async fn b30_cancelled_caller_does_not_end_the_attempt_to_connect() {
     // Polled once, so that it has begun to connect.
     assert!(futures_util::FutureExt::now_or_never(look(&store, "a")).is_none());
     assert_eq!(found(&store, "a").await, Found::Lease);
-    assert_eq!(connections() - before, 2);
+    assert_eq!(connections() - before, 2, "connections that were made");
     // The caller that tries whether the store is back is cancelled: another one may try.
     server.pause();
     assert_eq!(kind_of(look(&store, "a").await), StoreErrorKind::Timeout);
@@ -416,39 +416,11 @@ async fn b13_forked_child_makes_a_connection_of_its_own() {
     let store = store(&server.url());
     let clients = || server.info("connected_clients").parse::<u32>().unwrap();
     assert_eq!(found(&store, "a").await, Found::Lease);
-    assert_eq!(clients(), 2);
+    assert_eq!(clients(), 2, "connections to the server");
     crate::sys::fork::pretend::fork();
     assert_eq!(found(&store, "a").await, Found::Lease);
     assert_eq!(clients(), 3, "the child used the connection of its parent");
     drop(store);
-}
-
-#[tokio::test]
-async fn b25_store_over_tls_is_verified_with_the_own_authority() {
-    let server = RedisServer::builder(ServerKind::Redis).tls().start();
-    let ca = server.ca_pem().as_bytes();
-    let by_address = store_trusting(&server.url(), ca);
-    store_cases(&*by_address, "address").await;
-    let by_name = format!("rediss://localhost:{}", server.port());
-    store_cases(&*store_trusting(&by_name, ca), "name").await;
-    // Another authority, and Mozilla's.
-    let other = RedisServer::builder(ServerKind::Redis).tls().start();
-    for (ca, authority) in [(other.ca_pem().as_bytes(), "another key"), (b"", "Mozilla")] {
-        let error = look(&store_trusting(&server.url(), ca), "a")
-            .await
-            .unwrap_err();
-        assert_eq!(error.kind, StoreErrorKind::Tls, "{}", error.what);
-        assert!(error.what.contains(authority), "{}", error.what);
-    }
-    // A server without TLS, and a client without.
-    let plain = RedisServer::start();
-    let url = format!("rediss://{}", plain.address());
-    let error = look(&store_trusting(&url, ca), "a").await.unwrap_err();
-    assert_eq!(error.kind, StoreErrorKind::Tls, "{}", error.what);
-    let url = format!("redis://{}", server.address());
-    let error = look(&store(&url), "a").await.unwrap_err();
-    let expected = [StoreErrorKind::Closed, StoreErrorKind::Protocol];
-    assert!(expected.contains(&error.kind), "{}", error.what);
 }
 
 #[tokio::test]
@@ -496,6 +468,59 @@ async fn b30_server_that_is_no_redis_or_sends_too_much_is_left() {
             _ => StoreErrorKind::Protocol,
         };
         assert_eq!(error.kind, kind, "{}", error.what);
+    }
+}
+
+/// A server that answers each command with these parts, one after the other.
+async fn serve(listener: tokio::net::TcpListener, answer: Vec<String>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let answer = answer.clone();
+        tokio::spawn(async move {
+            let mut read = vec![0; 8192];
+            while let Ok(1..) = stream.read(&mut read).await {
+                for part in &answer {
+                    if stream.write_all(part.as_bytes()).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        });
+    }
+}
+
+const HELD: &str = "*4\r\n$4\r\nheld\r\n:1\r\n$-1\r\n:7\r\n";
+
+#[tokio::test]
+async fn b30_server_that_redirects_in_a_circle_drips_or_pushes_is_no_trouble() {
+    let listen = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Each redirects to itself.
+    let listener = listen().await;
+    let address = listener.local_addr().unwrap();
+    let url = format!("redis://{address}");
+    tokio::spawn(serve(listener, vec![format!("-MOVED 1 {address}\r\n")]));
+    let error = look(&store(&url), "a").await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Moved, "{}", error.what);
+    // A byte in 20 ms: the whole answer would take 0.7 s.
+    let listener = listen().await;
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let drip = HELD.chars().map(String::from).collect();
+    tokio::spawn(serve(listener, drip));
+    let error = look(&store(&url), "a").await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Timeout, "{}", error.what);
+    // Messages that nobody has asked for, between and before the answers.
+    let listener = listen().await;
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let push = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
+    tokio::spawn(serve(
+        listener,
+        vec![push.repeat(3), format!("{HELD}{push}")],
+    ));
+    let store = store(&url);
+    for _ in 0..3 {
+        let held = Found::Held(Some(Duration::from_millis(7)));
+        assert_eq!(found(&store, "a").await, held);
     }
 }
 

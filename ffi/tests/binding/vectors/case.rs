@@ -5,7 +5,7 @@ use std::time::Duration;
 use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint,
 };
-use layerfi_auth_test_support::vectors::{Files, HOST, host};
+use layerfi_auth_test_support::vectors::{Files, with_addresses};
 use layerfi_auth_test_support::{Canary, control, emulator_variables};
 use serde_json::{Map, Value, json};
 
@@ -48,6 +48,7 @@ impl Transport {
             .is_some_and(|faults| faults.iter().any(|fault| !fault["wire"].is_null()));
         self == Self::Plain
             || !(case.get("variables").is_some()
+                || case["emulator"]["tls"] == true
                 || (has_text && is_broken)
                 || plain_settings
                     .iter()
@@ -87,7 +88,7 @@ pub fn run(case: &Value, transport: Transport, program: &mut VectorProgram) -> R
     }
     let files = Files::create(case.get("files"));
     let layer = start(case["emulator"].as_object().unwrap_or(&empty), transport)?;
-    let mut text = files.fill(&case.to_string()).replace(HOST, &host(&layer));
+    let mut text = with_addresses(&files.fill(&case.to_string()), &layer);
     let canary = text.contains("{{canary_url}}").then(Canary::new);
     if let Some(canary) = &canary {
         text = text.replace("{{canary_url}}", &canary.url());
@@ -195,9 +196,24 @@ fn start(options: &Map<String, Value>, transport: Transport) -> Result<Emulator,
             "invalid_client_status",
             "clients",
             "businesses",
+            "tls",
+            "names",
+            "proxy",
         ],
     )?;
-    let mut builder = Emulator::builder().tls(transport == Transport::Tls);
+    let is_set = |name: &str| options.get(name) == Some(&json!(true));
+    let mut builder = Emulator::builder().tls(is_set("tls") || transport == Transport::Tls);
+    if is_set("proxy") {
+        builder = builder.proxy();
+    }
+    for name in options
+        .get("names")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        builder = builder.name(name.as_str().unwrap_or_default());
+    }
     if let Some(decoding) = options.get("basic_decoding") {
         builder = builder.basic_decoding(match decoding.as_str() {
             Some("raw") => BasicDecoding::Raw,

@@ -445,9 +445,17 @@ fn set_limit(resource: libc::__rlimit_resource_t, limit: u64) -> u64 {
     // SAFETY: `limits` is valid for both calls.
     #[allow(unsafe_code)]
     unsafe {
-        assert_eq!(libc::getrlimit(resource, &raw mut limits), 0);
+        assert_eq!(
+            libc::getrlimit(resource, &raw mut limits),
+            0,
+            "the limit could not be read or set"
+        );
         let before = std::mem::replace(&mut limits.rlim_cur, limit);
-        assert_eq!(libc::setrlimit(resource, &raw const limits), 0);
+        assert_eq!(
+            libc::setrlimit(resource, &raw const limits),
+            0,
+            "the limit could not be read or set"
+        );
         before
     }
 }
