@@ -32,7 +32,6 @@ pub enum Wire {
 /// A point in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum At {
     /// Before its first byte.
     Before,
@@ -58,7 +57,6 @@ pub struct Drip {
 /// A part of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum Part {
     /// Status line and headers.
     Head,
