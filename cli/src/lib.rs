@@ -24,6 +24,7 @@ mod runtime;
 mod settings;
 mod signals;
 mod terminal;
+mod threads;
 mod time_format;
 mod wrap;
 

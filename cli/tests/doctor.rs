@@ -122,6 +122,15 @@ fn all_checks_pass_over_http_and_https() {
 }
 
 #[test]
+fn b28_stack_size_of_other_threads_is_not_the_commands() {
+    let layer = start(Emulator::builder());
+    let mut command = at(&layer, &["doctor", "--json"]);
+    command.env("RUST_MIN_STACK", "1");
+    let outcome = run(command);
+    assert_eq!(outcome.code, 0, "{}", outcome.all());
+}
+
+#[test]
 fn text_output_has_a_line_per_check_and_the_remedy_below() {
     let layer = start(Emulator::builder());
     let outcome = run(at(&layer, &["doctor", "--client-id", "unknown-client"]));

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use layerfi_auth::blocking::process_generation;
+use layerfi_auth::blocking::{process_generation, start_thread};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyTuple};
 
@@ -183,23 +183,21 @@ impl<T: Send + 'static> Worker<T> {
     /// wait for it.
     fn spawn(&'static self, channel: &Arc<Channel<T>>, queue: JobQueue<T>) -> std::io::Result<()> {
         let opened = Arc::clone(channel);
-        let started = std::thread::Builder::new()
-            .name(self.name.to_owned())
-            .spawn(move || {
-                let _inside = Inside::enter();
-                let started = Python::try_attach(|py| {
-                    let jobs = Bound::new(py, Jobs::new(queue))?;
-                    let started = run_jobs(&jobs);
-                    if started.is_err() && self.runs_remaining {
-                        self.keep(jobs);
-                    }
-                    started
-                });
-                if !matches!(started, Some(Ok(()))) {
-                    self.discard(&opened);
+        let started = start_thread(self.name, move || {
+            let _inside = Inside::enter();
+            let started = Python::try_attach(|py| {
+                let jobs = Bound::new(py, Jobs::new(queue))?;
+                let started = run_jobs(&jobs);
+                if started.is_err() && self.runs_remaining {
+                    self.keep(jobs);
                 }
+                started
             });
-        started.map(drop).inspect_err(|_| self.discard(channel))
+            if !matches!(started, Some(Ok(()))) {
+                self.discard(&opened);
+            }
+        });
+        started.inspect_err(|_| self.discard(channel))
     }
 
     /// Ends the thread after the jobs that were submitted before.

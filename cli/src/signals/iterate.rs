@@ -5,6 +5,8 @@ use std::io;
 use signal_hook::iterator::{Handle, Signals};
 use tokio::sync::oneshot;
 
+use crate::threads;
+
 /// Dropping it ends the thread.
 pub(super) struct Watch(Handle);
 
@@ -12,19 +14,17 @@ impl Watch {
     pub(super) fn start(signals: &[i32], sender: oneshot::Sender<i32>) -> io::Result<Self> {
         let mut signals = Signals::new(signals)?;
         let handle = signals.handle();
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                // `None` after `Handle::close`.
-                let mut signals = signals.forever();
-                if let Some(signal) = signals.next() {
-                    let _ = sender.send(signal);
-                }
-                if let Some(signal) = signals.next() {
-                    // As a shell reports it.
-                    signal_hook::low_level::exit(128 + signal);
-                }
-            })?;
+        threads::start("signals", move || {
+            // `None` after `Handle::close`.
+            let mut signals = signals.forever();
+            if let Some(signal) = signals.next() {
+                let _ = sender.send(signal);
+            }
+            if let Some(signal) = signals.next() {
+                // As a shell reports it.
+                signal_hook::low_level::exit(128 + signal);
+            }
+        })?;
         Ok(Self(handle))
     }
 }

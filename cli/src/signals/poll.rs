@@ -9,6 +9,8 @@ use std::time::Duration;
 use signal_hook::SigId;
 use tokio::sync::oneshot;
 
+use crate::threads;
+
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Dropping it ends the thread.
@@ -32,20 +34,18 @@ impl Watch {
             watch.handlers.push(handler);
         }
         let ended = Arc::clone(&watch.ended);
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                let mut sender = Some(sender);
-                while !ended.load(Ordering::Relaxed) {
-                    std::thread::sleep(INTERVAL);
-                    let number = i32::try_from(signal.swap(0, Ordering::Relaxed));
-                    match (number, sender.take()) {
-                        (Ok(0) | Err(_), unused) => sender = unused,
-                        (Ok(number), Some(sender)) => drop(sender.send(number)),
-                        (Ok(number), None) => signal_hook::low_level::exit(128 + number),
-                    }
+        threads::start("signals", move || {
+            let mut sender = Some(sender);
+            while !ended.load(Ordering::Relaxed) {
+                std::thread::sleep(INTERVAL);
+                let number = i32::try_from(signal.swap(0, Ordering::Relaxed));
+                match (number, sender.take()) {
+                    (Ok(0) | Err(_), unused) => sender = unused,
+                    (Ok(number), Some(sender)) => drop(sender.send(number)),
+                    (Ok(number), None) => signal_hook::low_level::exit(128 + number),
                 }
-            })?;
+            }
+        })?;
         Ok(watch)
     }
 }
