@@ -7,8 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::ATTEMPT_TIMEOUT;
-use super::scenario::Scenario;
+use super::scenario::{ATTEMPT_TIMEOUT, Scenario};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::protocol::message::Response;

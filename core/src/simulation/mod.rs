@@ -11,6 +11,7 @@ mod process;
 mod scenario;
 #[cfg(test)]
 mod tests;
+mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,68 +24,20 @@ use tokio::time::{Instant, sleep_until};
 use self::endpoint::{Behaviour, Endpoint};
 use self::process::{Process, Times};
 pub use self::scenario::{Event, Scenario};
+use self::world::World;
+pub use self::world::{Outcomes, Sharing};
 use crate::deadline;
 use crate::secret::Secret;
-use crate::stats::{Counters, Event as Counted};
+use crate::stats::Event as Counted;
 use crate::store::memory::MemoryStore;
 use crate::store::seal::{Principal, RootKey, SealKeys};
 use crate::sys::clock::{Clock, TestClock};
 use crate::sys::jitter;
 use crate::sys::sync::{Mutex, lock};
 
-/// Timeouts of the processes: the defaults of a client.
-const TIMEOUT: Duration = Duration::from_secs(30);
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Properties of the store: a way of 1 ms, and what a command cost when it was measured.
 const STORE_LATENCY: Duration = Duration::from_millis(1);
 const STORE_COST: Duration = Duration::from_micros(35);
-
-/// How the processes share tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// Not at all.
-    Alone,
-    /// Through the store, but each that finds no token sends a request.
-    WithoutLease,
-    /// Through the store, with leases.
-    WithLease,
-}
-
-/// Result of a simulation.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcomes {
-    /// Calls of all processes.
-    pub calls: u64,
-    /// Calls that failed.
-    pub failed_calls: u64,
-    /// Calls that got a token which had expired.
-    pub dead_tokens: u64,
-    /// Requests that the token endpoint received.
-    pub requests: u64,
-    /// Most of them within one second.
-    pub peak_requests: u64,
-    /// Longest time of a process without a token, from the beginning of the first call
-    /// that did not have one at once.
-    pub longest_without: Duration,
-    /// Operations of the store.
-    pub commands: u64,
-    /// Most of them within one second.
-    pub peak_commands: u64,
-    /// Tokens that processes got from the store.
-    pub adopted: u64,
-    /// Requests that processes sent without a lease although they have a store.
-    pub alone: u64,
-}
-
-/// What all processes share.
-struct World {
-    endpoint: Endpoint,
-    store: Arc<MemoryStore>,
-    keys: Arc<SealKeys>,
-    outcomes: Mutex<Outcomes>,
-    stats: Arc<Counters>,
-}
 
 /// Lets deadlines of this thread follow Tokio's time while it lives.
 struct SimulatedTime;

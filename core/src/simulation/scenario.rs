@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+/// Timeouts of the processes: the defaults of a client.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What happens at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
