@@ -23,11 +23,12 @@ use tokio::time::{Instant, sleep_until};
 
 use self::endpoint::{Behaviour, Endpoint};
 use self::process::{Process, Times};
-pub use self::scenario::{Event, Scenario, Sharing};
-pub use self::world::Outcomes;
+pub use self::scenario::{Event, Scenario};
 use self::world::World;
+pub use self::world::{Outcomes, Sharing};
 use crate::deadline;
 use crate::secret::Secret;
+use crate::stats::Event as Counted;
 use crate::store::memory::MemoryStore;
 use crate::store::seal::{Principal, RootKey, SealKeys};
 use crate::sys::clock::{Clock, TestClock};
@@ -102,48 +103,63 @@ pub async fn run(scenario: &Scenario, sharing: Sharing, seed: u64) -> Outcomes {
     events.sort_by_key(|(at, _)| *at);
     for (at, event) in events {
         sleep_until(start + at).await;
-        apply(&world, event, &processes);
+        world.apply(event, &processes);
     }
     join_all(runs).await;
     world.outcomes()
 }
 
-/// Lets an event happen.
-fn apply(world: &World, event: Event, processes: &[Arc<Process>]) {
-    // The first of them.
-    let are_cut_off = |percent: u32| {
-        let cut_off = processes.len() * percent as usize / 100;
-        processes
-            .iter()
-            .enumerate()
-            .map(move |(at, process)| (process, at < cut_off))
-    };
-    let store = &world.store;
-    let mut endpoint = lock(&world.endpoint.state);
-    match event {
-        Event::EndpointRecovers => endpoint.behaviour = Behaviour::Normal,
-        Event::EndpointFails => endpoint.behaviour = Behaviour::Fails,
-        Event::EndpointIsSilent => endpoint.behaviour = Behaviour::Silent,
-        Event::EndpointIsUnreachable(percent) => {
-            for (process, is) in are_cut_off(percent) {
-                process.is_offline.store(is, Ordering::Relaxed);
+impl World {
+    fn apply(&self, event: Event, processes: &[Arc<Process>]) {
+        // The first of them.
+        let are_cut_off = |percent: u32| {
+            let cut_off = processes.len() * percent as usize / 100;
+            processes
+                .iter()
+                .enumerate()
+                .map(move |(at, process)| (process, at < cut_off))
+        };
+        let store = &self.store;
+        let mut endpoint = lock(&self.endpoint.state);
+        match event {
+            Event::EndpointRecovers => endpoint.behaviour = Behaviour::Normal,
+            Event::EndpointFails => endpoint.behaviour = Behaviour::Fails,
+            Event::EndpointIsSilent => endpoint.behaviour = Behaviour::Silent,
+            Event::EndpointIsUnreachable(percent) => {
+                for (process, is) in are_cut_off(percent) {
+                    process.is_offline.store(is, Ordering::Relaxed);
+                }
+            }
+            Event::StoreIsUnreachable(percent) => {
+                for (process, is) in are_cut_off(percent) {
+                    process.client.set_cut_off(is);
+                }
+            }
+            Event::HolderIsKilled => endpoint.kills = true,
+            Event::TokensAreRevoked => endpoint.revoked = endpoint.expiries.len(),
+            Event::StoreIsDown(is) => store.set_faults(|faults| faults.is_down = is),
+            Event::StoreIsPaused(true) => store.pause(),
+            Event::StoreIsPaused(false) => store.resume(),
+            Event::StoreIsWiped => store.wipe(),
+            Event::StoreIsReadOnly(is) => store.set_faults(|faults| faults.is_read_only = is),
+            Event::StoreLies(does) => store.set_faults(|faults| faults.has_endless_lease = does),
+            Event::StoreClockIs(ahead) => {
+                store.set_faults(|faults| faults.clock_ahead = ahead.saturating_mul(1_000));
             }
         }
-        Event::StoreIsUnreachable(percent) => {
-            for (process, is) in are_cut_off(percent) {
-                process.client.set_cut_off(is);
-            }
-        }
-        Event::HolderIsKilled => endpoint.kills = true,
-        Event::TokensAreRevoked => endpoint.revoked = endpoint.expiries.len(),
-        Event::StoreIsDown(is) => store.set_faults(|faults| faults.is_down = is),
-        Event::StoreIsPaused(true) => store.pause(),
-        Event::StoreIsPaused(false) => store.resume(),
-        Event::StoreIsWiped => store.wipe(),
-        Event::StoreIsReadOnly(is) => store.set_faults(|faults| faults.is_read_only = is),
-        Event::StoreLies(does) => store.set_faults(|faults| faults.has_endless_lease = does),
-        Event::StoreClockIs(ahead) => {
-            store.set_faults(|faults| faults.clock_ahead = ahead.saturating_mul(1_000));
+    }
+
+    fn outcomes(&self) -> Outcomes {
+        let endpoint = lock(&self.endpoint.state);
+        let commands = self.store.counts();
+        Outcomes {
+            requests: endpoint.requests,
+            peak_requests: endpoint.peak,
+            commands: commands.all(),
+            peak_commands: commands.peak,
+            adopted: self.stats.get(Counted::SharedAdopted),
+            alone: self.stats.get(Counted::SharedAlone),
+            ..lock(&self.outcomes).clone()
         }
     }
 }

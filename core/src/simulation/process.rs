@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::endpoint::Validity;
-use super::scenario::{ATTEMPT_TIMEOUT, Sharing, TIMEOUT};
-use super::world::World;
+use super::scenario::{ATTEMPT_TIMEOUT, TIMEOUT};
+use super::world::{Sharing, World};
 use crate::cache::{Context, Failed, FetchParams, Fetched, Outcome, Slot, Source, Spawn};
 use crate::credentials::Origin;
 use crate::deadline::Deadline;

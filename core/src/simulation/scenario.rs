@@ -8,17 +8,6 @@ use fastrand::Rng;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the processes share tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// Not at all.
-    Alone,
-    /// Through the store, but each that finds no token sends a request.
-    WithoutLease,
-    /// Through the store, with leases.
-    WithLease,
-}
-
 /// What happens at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {

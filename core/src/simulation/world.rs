@@ -1,13 +1,24 @@
-//! What all processes of a simulated fleet share.
+//! What all processes of a simulated fleet share, and what is counted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
-use crate::stats::{Counters, Event as Counted};
+use crate::stats::Counters;
 use crate::store::memory::MemoryStore;
 use crate::store::seal::SealKeys;
-use crate::sys::sync::{Mutex, lock};
+use crate::sys::sync::Mutex;
+
+/// How the processes share tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Not at all.
+    Alone,
+    /// Through the store, but each that finds no token sends a request.
+    WithoutLease,
+    /// Through the store, with leases.
+    WithLease,
+}
 
 /// Result of a simulation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,20 +53,4 @@ pub(super) struct World {
     pub(super) keys: Arc<SealKeys>,
     pub(super) outcomes: Mutex<Outcomes>,
     pub(super) stats: Arc<Counters>,
-}
-
-impl World {
-    pub(super) fn outcomes(&self) -> Outcomes {
-        let endpoint = lock(&self.endpoint.state);
-        let commands = self.store.counts();
-        Outcomes {
-            requests: endpoint.requests,
-            peak_requests: endpoint.peak,
-            commands: commands.all(),
-            peak_commands: commands.peak,
-            adopted: self.stats.get(Counted::SharedAdopted),
-            alone: self.stats.get(Counted::SharedAlone),
-            ..lock(&self.outcomes).clone()
-        }
-    }
 }
