@@ -110,6 +110,8 @@ struct State {
     own: Tried,
     /// The shared request that the call waits for.
     shared: Option<Progress>,
+    /// Whether the call has waited for another one before.
+    waits_again: bool,
 }
 
 /// Number of attempts of a call, and the failure of the last one.
@@ -143,9 +145,17 @@ impl Progress {
     /// Records that the call waits for a request that other calls share.
     pub(crate) fn share(&self, shared: &Progress) {
         if !Arc::ptr_eq(&self.0, &shared.0) {
-            let before = lock(&self.0).shared.replace(shared.clone());
+            let mut state = lock(&self.0);
+            let before = state.shared.replace(shared.clone());
+            state.waits_again = before.is_some();
+            drop(state);
             drop(before);
         }
+    }
+
+    /// Whether the call waits for a second shared request, or a later one.
+    pub(crate) fn waits_again(&self) -> bool {
+        lock(&self.0).waits_again
     }
 
     fn tried(&self) -> Tried {

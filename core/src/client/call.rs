@@ -1,13 +1,15 @@
 //! Async calls that run on the engine's thread.
 
-use std::future::Future;
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::deadline::Deadline;
-use crate::engine::runtime::{self, Wait};
+use crate::engine::runtime::{self, Task, Wait};
 use crate::engine::{Engine, keep_warm};
 use crate::error::Result;
 
@@ -37,10 +39,11 @@ where
     runtime::spawn(bounded)?.await
 }
 
-/// Runs an async call that only waits for requests which other calls share. These end
+/// Runs an async call that only waits for requests which other calls share. Each ends
 /// at the timeout that the client was built with. So a call with that timeout, or a
-/// longer one, needs no timer and no task on the engine's thread: the caller itself
-/// waits.
+/// longer one, needs no timer and no task on the engine's thread while it waits for one
+/// of them: the caller itself waits. If it has to wait for another one, which may end
+/// later than the call's deadline, it gets a timer.
 pub(super) fn run_shared<T, F>(
     engine: &Arc<Engine>,
     timeout: Duration,
@@ -58,5 +61,27 @@ where
         return Wait::new(Box::pin(async move { run(&engine, timeout, call).await }));
     }
     keep_warm::ensure(&engine);
-    Wait::new(Box::pin(call(engine, Deadline::after(timeout))))
+    let deadline = Deadline::after(timeout);
+    Wait::new(Box::pin(async move {
+        let mut call = pin!(call(engine, deadline.clone()));
+        let mut timer = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = call.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            if timer.is_none() && deadline.progress().waits_again() {
+                timer = Some(timer_until(&deadline)?);
+            }
+            timer
+                .as_mut()
+                .map_or(Poll::Pending, |timer| Pin::new(timer).poll(cx))
+        })
+        .await
+    }))
+}
+
+/// Task that fails at a deadline.
+fn timer_until<T: Send + 'static>(deadline: &Deadline) -> Result<Task<Result<T>>> {
+    let deadline = deadline.clone();
+    runtime::spawn(async move { deadline.bound(pin!(pending())).await })
 }
