@@ -32,8 +32,8 @@ use crate::stats::Event as Counted;
 use crate::store::memory::MemoryStore;
 use crate::store::seal::{Principal, RootKey, SealKeys};
 use crate::sys::clock::{Clock, TestClock};
-use crate::sys::jitter;
 use crate::sys::sync::{Mutex, lock};
+use crate::sys::{fork, jitter};
 
 /// Properties of the store: a way of 1 ms, and what a command cost when it was measured.
 const STORE_LATENCY: Duration = Duration::from_millis(1);
@@ -59,7 +59,12 @@ impl Drop for SimulatedTime {
 /// paused, and alone on its thread.
 pub async fn run(scenario: &Scenario, sharing: Sharing, seed: u64) -> Outcomes {
     let _time = SimulatedTime::new();
-    jitter::set_seed(seed);
+    // The first fork that is noticed starts the generator of jitter anew, and so does the
+    // first process.
+    fork::notice();
+    // Another seed than that of the numbers below: with the same one, the moments of the
+    // processes' calls and their jitter would depend on each other.
+    jitter::set_seed(!seed);
     let mut rng = Rng::with_seed(seed);
     let start = Instant::now();
     let clock = TestClock::following_tokio();
