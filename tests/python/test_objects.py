@@ -584,7 +584,7 @@ def test_closed_batch_sends_no_more_requests(layer, client):
 def test_help_documents_every_public_member():
     text = pydoc.render_doc(Client, renderer=pydoc.plaintext)
     for word in (
-        "client_secret_file=None", "token_async(self, *, timeout", "authorization(self",
+        "client_secret_file=None", "token_async(self, timeout", "authorization(self",
         "from_env",
         ":param environment:", "Return a valid access token",
     ):  # fmt: skip

@@ -361,7 +361,7 @@ def test_b20_failed_http_request_shows_no_secret(layer, client, secrets, send, f
         layer.fault("whoami", status=500, body="canary", times="forever")
     with Watcher(secrets) as watcher, pytest.raises(Exception) as caught:
         send(client, f"{layer.url}/whoami")
-    watcher.check("allows")
+    watcher.check("allowed_origins")
     frames = [one for one in secret_scanner.frames(caught.value) if is_package_code(one.f_code)]
     for frame in frames:
         secrets.check(frame.f_code.co_name, secret_scanner.variables_of(frame))
