@@ -198,7 +198,10 @@ def recover(run: Run) -> float:
 
 def main() -> None:
     # Failures are expected: do not print them.
-    logging.getLogger("layerfi_auth").addHandler(logging.NullHandler())
+    logger = logging.getLogger("layerfi_auth")
+    logger.addHandler(logging.NullHandler())
+    # The first call logs something, so that the thread of the log runs from the start.
+    logger.setLevel(logging.DEBUG)
     run = Run(*map(int, sys.argv[1:]))
     # The engine's background threads run until the process ends; they exist from now on.
     run.client.whoami()
