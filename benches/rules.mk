@@ -29,7 +29,8 @@ instructions: setup venv ## Count instructions; fail where an operation grew by 
 
 # The C library and the wheel as users get them. On an otherwise idle machine.
 bench-table: setup venv ## Measure everything in one table and write docs/performance.md
-	$(CARGO) build --quiet --profile bench --package layerfi-auth-bench --bins
+	$(CARGO) build --quiet --profile bench --package layerfi-auth-bench --bins \
+		--features layerfi-auth/redis
 	$(FFI_RELEASE) CARGO="$(CARGO)" OUT="$(MEASURED)/c-library" ffi/build.sh
 	mkdir -p $(MEASURED)/measured
 	cp $(MEASURED)/liblayerfi_auth.so $(MEASURED)/measured/liblayerfi_auth.so.1
