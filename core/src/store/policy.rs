@@ -135,11 +135,15 @@ fn resting(rest: &Rest, situation: &Situation, random: f64) -> Step {
         return Step::Fail(rest.clone());
     }
     if rest.left >= situation.left {
-        // A wait until the deadline would only delay the failure.
-        let is_failure = rest.is_by_the_server() || situation.has_news || situation.is_unanswered;
-        return match is_failure {
-            true => Step::Fail(rest.clone()),
-            false => Step::Alone,
+        // A wait until the deadline would only delay the failure. Without an answer of the
+        // server it is worth it: nobody knows when it is well again, and an error with a
+        // time to wait would make a quiet time for the next calls.
+        return if rest.is_by_the_server() || situation.has_news && rest.is_answered() {
+            Step::Fail(rest.clone())
+        } else if situation.has_news || situation.is_unanswered {
+            Step::Wait(rest.left + Duration::from_millis(250).mul_f64(random))
+        } else {
+            Step::Alone
         };
     }
     if !rest.is_answered() && is_last_moment(situation) {

@@ -259,7 +259,7 @@ fn b30_call_fails_by_a_failure_of_others_only_if_it_was_after_its_start() {
             "the same, at the very end",
             &silent,
             left(2, &unanswered),
-            fail(&silent),
+            Step::Wait(ms(2_125)),
         ),
         ("Retry-After", &told_to_wait, MISS, Step::Wait(ms(20_125))),
         (
