@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use layerfi_auth::Client;
 use layerfi_auth_emulator::Emulator;
 use layerfi_auth_tests::{
-    MAX_WAIT, RedisServer, ServerKind, businesses, client_builder, multi_thread_runtime,
+    MAX_WAIT, RedisServer, ServerKind, businesses, client_builder, multi_thread_runtime, wait_for,
 };
 
 /// What happens to the server.
@@ -173,6 +173,12 @@ fn b30_no_call_of_any_kind_fails_while_the_store_is_unplugged_at_random() {
                 trouble.happen(&mut server, Duration::from_millis(dice.u64(..900)));
                 calls.wait_for_each(trouble);
             }
+            // The store is well again, and the clients return to it.
+            wait_for("a token from the store", || {
+                clients
+                    .iter()
+                    .any(|client| client.stats().shared_adopted > 0)
+            });
             drop(stop);
         });
         let all: Vec<_> = clients.iter().map(Client::stats).collect();
@@ -180,8 +186,6 @@ fn b30_no_call_of_any_kind_fails_while_the_store_is_unplugged_at_random() {
             assert!(stats.failures.is_empty(), "{kind:?}: {stats:?}");
             assert!(stats.shared_faults > 0, "it noticed nothing: {stats:?}");
         }
-        let adopted: u64 = all.iter().map(|stats| stats.shared_adopted).sum();
-        assert!(adopted > 0, "{kind:?}: nothing was shared: {all:?}");
     }
 }
 
