@@ -11,12 +11,12 @@ use crate::retry;
 /// no call waits longer for the fleet than this and the time of one request.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// Longest time for which a note of one of us forbids requests, with a second for clocks.
+/// Longest time for which a note of the fleet forbids requests, with a second for clocks.
 const MAX_REST: Duration = Duration::from_secs(61);
 
-/// How far the clock of the store may be behind this machine's for a note to count. Whoever
-/// writes to the store could put back a note, and if the store lies about the time, it would
-/// fail calls for ever.
+/// How far the clock of the store may be behind this machine's for a note to count. An
+/// attacker who can write to the store could put an old note back, and with a wrong time of
+/// the store that note would fail calls for ever.
 const MAX_LAG: Duration = Duration::from_secs(600);
 
 /// How long a note stays after the time for which it forbids requests, so that the next
@@ -35,7 +35,7 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// `None` if no note of one of us forbids requests until then, at the store's time
+    /// `None` if no process of the fleet can have written a note until then, at the store's time
     /// `now` and this machine's `wall`.
     pub(crate) fn new(until: u64, note: Note, now: u64, wall: u64) -> Option<Self> {
         let left = Duration::from_millis(until.saturating_sub(now));
@@ -66,7 +66,7 @@ impl Rest {
 
 /// Note about a failure, and for how long it forbids requests. `None` if the failure says
 /// nothing about the requests of other processes. `permanent` is the quiet time after a
-/// permanent failure, if other processes are told of one.
+/// permanent failure; without it, a permanent failure makes no note.
 pub(crate) fn note(
     error: &Error,
     before: Option<&Note>,

@@ -26,8 +26,8 @@ static USES_FOLDERS: AtomicBool = AtomicBool::new(false);
 /// The system's roots, and whether all could be read and there are some. A system
 /// without certificates is not an error, since a private authority may be enough.
 ///
-/// A bundle without errors is enough. The folders are read if there is none, and
-/// `again`, after a failed verification.
+/// If the bundle was read without errors, the folders are not read. They are read without
+/// such a bundle, and with `again`, after a failed verification.
 pub(super) fn system_roots(again: bool) -> (Arc<RootCertStore>, bool) {
     if again {
         USES_FOLDERS.store(true, Ordering::Relaxed);

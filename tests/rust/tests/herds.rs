@@ -416,11 +416,11 @@ fn b08_every_call_ends_at_its_own_timeout() {
 #[test]
 fn b08_call_that_waits_for_two_shared_requests_ends_at_its_timeout() {
     let layer = emulator();
-    let timeout = Duration::from_secs(3);
+    let timeout = Duration::from_secs(6);
     let client = client_builder(&layer).timeout(timeout).build().unwrap();
     let runtime = multi_thread_runtime(2);
     runtime.block_on(client.token()).unwrap();
-    let slow = Fault::delay(Duration::from_secs(2)).forever();
+    let slow = Fault::delay(Duration::from_secs(4)).forever();
     layer.fault(Endpoint::AuthToken, slow).unwrap();
     let session = SessionDuration::from_secs(10).unwrap();
     let options = BusinessTokenOptions::from(session);
@@ -429,8 +429,8 @@ fn b08_call_that_waits_for_two_shared_requests_ends_at_its_timeout() {
         async move { client.business_token_with(&business(), options).await }
     });
     wait_for("the first mint", || layer.count(Endpoint::AuthToken) == 1);
-    // The first mint's token is 2 s old when it arrives, and so too old for this call. It
-    // needs a second mint, and would end after 4 s.
+    // The first mint's token is 4 s old when it arrives, and so too old for this call. It
+    // needs a second mint, and would end after 8 s.
     let young = options.min_remaining(Duration::from_secs(9));
     let business = business();
     let result = runtime.block_on(client.business_token_with(&business, young));
@@ -438,7 +438,7 @@ fn b08_call_that_waits_for_two_shared_requests_ends_at_its_timeout() {
     assert_eq!(
         kind,
         Some(ErrorKind::Timeout),
-        "a call with a timeout of 3 s waited for two requests of 2 s each"
+        "a call with a timeout of 6 s waited for two requests of 4 s each"
     );
     drop(runtime.block_on(first));
 }
