@@ -1,4 +1,5 @@
-//! Async calls that run on the engine's thread.
+//! Async calls: those with requests of their own run on the engine's thread, and those that
+//! only wait for shared requests wait where they are.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
