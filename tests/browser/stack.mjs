@@ -220,6 +220,19 @@ class OpenPage {
     })
   }
 
+  /**
+   * Waits until the token has expired and the last request failed in this way. The first one
+   * can fail in another way: on a busy machine, an answer can come too late to be used.
+   */
+  expired(kind) {
+    return until(`the page's token has expired after a failure of kind ${kind}`, () => {
+      return this.run((kind) => {
+        const { status, error } = app.source.getSnapshot()
+        return status === 'expired' && error?.kind === kind
+      }, kind)
+    })
+  }
+
   /** Fails if the page has seen a secret or an access token. */
   async assertNoSecrets() {
     await Promise.all(this.reading)

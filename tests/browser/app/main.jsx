@@ -25,12 +25,15 @@ const COMPONENTS = {
 // What the page really sends, below the wrapper of the package: for each API call, the
 // milliseconds that its token still lived, or NaN for a token that the backend has not given.
 const sent = []
+// When the page has asked the backend for a session, in milliseconds.
+const asked = []
 const deadlines = new Map()
 const fetchOfBrowser = window.fetch
 window.fetch = async (input, init) => {
   const at = performance.now()
   const [, token] = new Headers(init?.headers).get('authorization')?.split(' ') ?? []
   if (token) sent.push(deadlines.get(token) - at)
+  if (input === '/layer-token') asked.push(at)
   const response = await fetchOfBrowser(input, init)
   if (input === '/layer-token' && response.ok) {
     const { access_token, expires_in } = await response.clone().json()
@@ -46,6 +49,7 @@ const app = {
   signedOut: 0,
   errors: [],
   sent,
+  asked,
   browserFetch: window.fetch,
   statuses: [],
   /** One call to the API like those of the components. Gives the status or the error's name. */
