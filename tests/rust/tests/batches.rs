@@ -302,7 +302,8 @@ fn b17_blocking_batch_returns_one_result_per_input() {
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 50)]);
 
     // The callback ends the batch early; there is still one result per input.
-    let results = client.business_tokens(inputs, BatchOptions::default(), |_| false);
+    let options = BatchOptions::default();
+    let results = client.business_tokens(inputs, options, |progress| progress.done == 0);
     assert_eq!(results.len(), 51, "one result per input");
     assert!(
         results[0].is_ok() && results[50].is_err(),
