@@ -192,7 +192,8 @@ fn b17_slow_first_item_does_not_delay_the_others() {
     let runtime = multi_thread_runtime(2);
     let task = runtime.spawn(client.business_tokens(all.clone()).collect::<Vec<_>>());
     eventually(&layer, |now| {
-        now.endpoint(Endpoint::AuthToken).by_status.get(&200) == Some(&59)
+        let mints = now.endpoint(Endpoint::AuthToken);
+        mints.by_status.get(&200) == Some(&59) && mints.in_flight == 1
     });
     layer.release();
     let results = runtime.block_on(task).unwrap();
