@@ -261,12 +261,8 @@ impl std::io::Write for Log {
     }
 }
 
-#[test]
-fn b30_store_that_goes_down_and_comes_back_is_logged_once_each() {
-    let layer = emulator();
-    let mut server = RedisServer::builder(ServerKind::Redis)
-        .password("canary")
-        .start();
+/// Runs `body`, and records what is logged.
+fn logged(body: impl FnOnce(&Log)) -> String {
     let log = Log::default();
     let sink = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -274,9 +270,55 @@ fn b30_store_that_goes_down_and_comes_back_is_logged_once_each() {
         .with_ansi(false)
         .with_writer(move || sink.clone())
         .finish();
+    tracing::subscriber::with_default(subscriber, || body(&log));
+    log.text()
+}
+
+#[test]
+fn b30_store_that_takes_no_tokens_is_logged_once_and_when_it_takes_them_again() {
+    let layer = emulator();
+    let server = RedisServer::start();
+    let (full, again) = ("takes no new tokens", "takes new tokens again");
+    let text = logged(|log| {
+        let client = client_builder(&layer)
+            .shared_cache(server.url())
+            .build_blocking()
+            .unwrap();
+        let mut unused = businesses(1_000).into_iter();
+        let mut fetch = || {
+            let token = client.business_token(&unused.next().unwrap());
+            token.expect("a call failed because of the store");
+        };
+        fetch();
+        for round in 1..=2 {
+            server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+            for _ in 0..5 {
+                fetch();
+            }
+            assert_eq!((log.count(full), log.count(again)), (round, round - 1));
+            server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+            for _ in 0..5 {
+                fetch();
+            }
+            assert_eq!((log.count(full), log.count(again)), (round, round));
+        }
+        assert_eq!(client.stats().shared_cache, SharedCacheState::Up);
+    });
+    let line = text.lines().find(|line| line.contains(full)).unwrap();
+    for part in ["WARN", "refused", "it is full (OOM)", &server.address()] {
+        assert!(line.contains(part), "no {part:?} in the line: {line}");
+    }
+}
+
+#[test]
+fn b30_store_that_goes_down_and_comes_back_is_logged_once_each() {
+    let layer = emulator();
+    let mut server = RedisServer::builder(ServerKind::Redis)
+        .password("canary")
+        .start();
     let url = format!("redis://:canary@{}", server.address());
     let (down, back) = ("the shared cache is down", "the shared cache is back");
-    tracing::subscriber::with_default(subscriber, || {
+    let text = logged(|log| {
         let client = client_builder(&layer)
             .shared_cache(url)
             .build_blocking()
@@ -314,7 +356,6 @@ fn b30_store_that_goes_down_and_comes_back_is_logged_once_each() {
             );
         }
     });
-    let text = log.text();
     let line = text.lines().find(|line| line.contains(down)).unwrap();
     assert!(line.contains("WARN") && line.contains("connect"), "{line}");
     assert!(line.contains(&server.address()), "{line}");
