@@ -265,5 +265,7 @@ fn rights(config: &SharedCacheConfig) -> String {
         " +select"
     };
     let prefix = &config.prefix;
-    format!("it needs these rights: ~{prefix}:1:* -@all +eval +get +set +del +pttl +time{select}")
+    format!(
+        "the user needs these rights: ~{prefix}:1:* -@all +eval +get +set +del +pttl +time{select}"
+    )
 }

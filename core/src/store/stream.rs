@@ -34,6 +34,11 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 const NO_TLS: &str = "check that the port in {shared_cache} is the one for TLS; for a server \
                       without TLS, start {shared_cache} with redis://";
 
+/// What to do about a unix socket that does not open.
+#[cfg(unix)]
+const NO_SOCKET: &str = "check the path in {shared_cache}, that the server runs with this \
+                         unixsocket, and that this user may open it (unixsocketperm)";
+
 /// Longest answer to a sign-in.
 const MAX_LINES: usize = 1024;
 
@@ -60,6 +65,8 @@ pub(super) fn server_error(node: &str, text: &str) -> StoreError {
             "accepts no connections from other machines (DENIED, protected-mode)".to_owned()
         }
         "LOADING" => "is loading its data (LOADING)".to_owned(),
+        "CLUSTERDOWN" => "belongs to a cluster that is down (CLUSTERDOWN)".to_owned(),
+        "MASTERDOWN" => "is a replica that has lost its master (MASTERDOWN)".to_owned(),
         "MOVED" => "redirected more than 3 times, or not to a valid address (MOVED)".to_owned(),
         "ASK" | "TRYAGAIN" => format!("is moving the key to another node ({code})"),
         _ => format!("answered with the error {code}"),
@@ -192,7 +199,7 @@ pub(super) async fn open(
         StoreNode::Unix(path) => {
             let connect = async {
                 let stream = tokio::net::UnixStream::connect(path).await;
-                stream.map_err(|why| cannot_connect(node, &why))
+                stream.map_err(|why| cannot_connect(node, &why).with_remedy(NO_SOCKET))
             };
             let stream = limit.run(StoreErrorKind::Connect, late, connect).await?;
             return Ok(Box::new(stream));
