@@ -108,14 +108,17 @@ impl BackgroundThread {
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
+        self.spawn_boxed(Box::pin(task))
+    }
+
+    /// As [`spawn`](Self::spawn). Boxed, so that the runtime's code exists once per result
+    /// type, not per task.
+    fn spawn_boxed<T: Send + 'static>(&self, mut task: BoxFuture<'static, T>) -> Task<T> {
         // A log subscriber that is set for one thread or scope also receives the
         // events of the task.
-        // Boxed, so that the runtime's code exists once per result type, not per task.
-        let task: BoxFuture<'static, T> = if tracing::dispatcher::has_been_set() {
-            Box::pin(task.with_current_subscriber())
-        } else {
-            Box::pin(task)
-        };
+        if tracing::dispatcher::has_been_set() {
+            task = Box::pin(task.with_current_subscriber());
+        }
         let handle = self.handle.spawn(task);
         Task {
             handle: Some(Stamped::new(handle)),
@@ -173,6 +176,11 @@ pub(crate) fn spawn<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> Result<Task<T>> {
     engine().map(|engine| engine.spawn(task))
+}
+
+/// As [`spawn`], without another box.
+pub(crate) fn spawn_boxed<T: Send + 'static>(task: BoxFuture<'static, T>) -> Result<Task<T>> {
+    engine().map(|engine| engine.spawn_boxed(task))
 }
 
 /// Task on a background thread. Dropping it cancels the task. In a forked child
@@ -283,6 +291,6 @@ pub(crate) struct EngineThread;
 
 impl Spawn for EngineThread {
     fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<()> {
-        spawn(task).map(Task::detach)
+        spawn_boxed(task).map(Task::detach)
     }
 }
