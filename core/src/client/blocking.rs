@@ -37,8 +37,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 #[must_use]
 pub fn process_generation() -> u32 {
     fork::watch();
-    fork::notice();
-    fork::generation()
+    fork::process()
 }
 
 /// Starts a thread that blocks all signals. For bindings, whose credentials
@@ -452,7 +451,7 @@ fn collect(
     let missing = match task {
         Ok(_) if runtime::is_engine_thread() => would_deadlock(),
         // The task is cancelled when this arm ends.
-        Ok(_task) => {
+        Ok(task) => {
             let mut last_message = Instant::now();
             loop {
                 match receiver.receive(PROGRESS_INTERVAL) {
@@ -461,6 +460,7 @@ fn collect(
                         last_message = Instant::now();
                     }
                     Received::TimedOut if last_message.elapsed() > silence => break,
+                    Received::TimedOut if task.abandoned().is_some() => break,
                     Received::TimedOut => {}
                     Received::Closed => break,
                 }
@@ -470,7 +470,9 @@ fn collect(
                     break;
                 }
             }
-            Error::attempt_timeout("the batch ended before the result for this business")
+            task.abandoned().unwrap_or_else(|| {
+                Error::attempt_timeout("the batch ended before the result for this business")
+            })
         }
         Err(error) => error,
     };

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::waiting::{GRACE, would_deadlock};
@@ -29,7 +30,8 @@ impl<T: Send + 'static> Pending<T> {
         }
         let result = Arc::<Place<_>>::default();
         let ending = Ending(Arc::clone(&result));
-        let task = runtime::spawn(async move { ending.0.end(Some(call.await)) })?;
+        let mut task = runtime::spawn(async move { ending.0.end(Some(call.await)) })?;
+        task.wake_at_end(&Waker::from(Arc::clone(&result)));
         Ok(Self {
             result,
             task,
@@ -111,6 +113,12 @@ impl<T> Place<T> {
             State::Running => State::Running,
             State::Ended(result) => State::Ended(result.take()),
         }
+    }
+}
+
+impl<T: Send> Wake for Place<T> {
+    fn wake(self: Arc<Self>) {
+        self.end(None);
     }
 }
 
