@@ -181,11 +181,16 @@ def test_ctrl_c_ends_a_waiting_call(layer, call):
 def test_signal_handler_runs_while_a_call_waits(layer, client):
     layer.fault("token", hold=True)
     seen = []
-    before = signal.signal(signal.SIGUSR1, lambda *_: (seen.append(1), layer.release()))
+
+    def release(*_):
+        seen.append(layer.wait_for("token", 1))
+        layer.release()
+
+    before = signal.signal(signal.SIGUSR1, release)
     try:
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         assert client.token()
-        assert seen == [1]
+        assert seen == [True]
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -652,8 +657,8 @@ def test_b17_interrupted_wait_loses_no_batch_result(layer, client):
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-        with pytest.raises(InterruptedWaitError):
+        with pytest.raises(InterruptedWaitError):  # noqa: PT012
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
             next(batch)
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -2,7 +2,7 @@
 //! under the sanitizers, and under valgrind.
 
 use layerfi_auth_emulator::{Emulator, HttpVersions};
-use layerfi_auth_test_support::{RedisServer, ServerKind};
+use layerfi_auth_test_support::{RedisServer, ReservedPort, ServerKind};
 
 use crate::support::{Mode, Program, run, set_environment};
 
@@ -51,9 +51,8 @@ fn run_silently(program: &str) {
 #[test]
 fn b20_b30_c_clients_share_tokens_through_a_real_server_and_log_it() {
     const PASSWORD: &str = "not-a-secret-8f7a";
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed_port = closed.local_addr().unwrap().port().to_string();
-    drop(closed);
+    let closed = ReservedPort::new();
+    let closed_port = closed.address().port().to_string();
     for (kind, mode) in [
         (ServerKind::Redis, Mode::Plain),
         (ServerKind::Redis, Mode::Address),

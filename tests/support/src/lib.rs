@@ -14,7 +14,7 @@ pub use control::control;
 pub use emulator::{
     MAX_WAIT, assert_requests, emulator, emulator_variables, eventually, remove_settings, wait_for,
 };
-pub use listener::{Canary, CuttableLink, Proxy, accept};
+pub use listener::{Canary, CuttableLink, Proxy, ReservedPort, accept};
 pub use process::{Watchdog, cargo_build, limit_descriptors};
 pub use random::Random;
 #[cfg(unix)]
