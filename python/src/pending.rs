@@ -127,21 +127,23 @@ where
     let waiting = state.thread_waits(py)?;
     let max_wait = client.as_async().timeout() + DELIVERY_TIMEOUT;
     let has_started = Arc::new(FirstOf::new());
-    let mut sender = ResultSender {
-        target: Some(target),
+    let target = Target {
+        target: Arc::new(Mutex::new(Some(target))),
         state: Arc::clone(state),
+    };
+    let sender = ResultSender {
+        target: target.clone(),
         has_started: Arc::clone(&has_started),
         _quiet: Quiet::unless_debugging(py),
     };
     let start = || {
-        client.start(|client| {
-            let call = call(client);
-            async move {
-                let result = call.await;
-                sender.send(result);
-                Ok(())
-            }
-        })
+        client.start_delivery(
+            |client| {
+                let call = call(client);
+                async move { sender.target.send(call.await) }
+            },
+            move |error| target.send::<T>(Err(error)),
+        )
     };
     let pending = guarded(py, || {
         gil::released(py, start).map_err(|error| state.raise(py, &error))
@@ -155,11 +157,17 @@ where
     })
 }
 
+/// Where the result of one call goes to. The first one to send it does.
+#[derive(Clone)]
+struct Target {
+    target: Arc<Mutex<Option<EventLoopTarget>>>,
+    state: Arc<ClientState>,
+}
+
 /// Sends one result to an event loop. If it is dropped before, it sends an
 /// error instead.
 struct ResultSender {
-    target: Option<EventLoopTarget>,
-    state: Arc<ClientState>,
+    target: Target,
     has_started: Arc<FirstOf>,
     _quiet: Quiet,
 }
@@ -188,9 +196,16 @@ pub(crate) struct Completion {
     object: MakeObject,
 }
 
-impl ResultSender {
-    fn send<T: ToPython>(&mut self, result: Result<T>) {
-        let Some(target) = self.target.take() else {
+impl Target {
+    fn take(&self) -> Option<EventLoopTarget> {
+        self.target
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    fn send<T: ToPython>(&self, result: Result<T>) {
+        let Some(target) = self.take() else {
             return;
         };
         let state = Arc::clone(&self.state);

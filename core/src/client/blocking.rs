@@ -50,6 +50,32 @@ pub fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io:
     threads::start(name, run)
 }
 
+/// Waits for what runs on the library's thread, until the process loses that thread. For
+/// bindings, whose own channels know nothing of it.
+#[doc(hidden)]
+pub fn until_lost<T>(
+    call: impl Future<Output = Result<T>> + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send {
+    runtime::Wait::new(Box::pin(call))
+}
+
+/// Value whose use or drop wakes the library's thread, such as a channel. It is neither used
+/// nor dropped after the process has lost that thread. For bindings.
+#[doc(hidden)]
+pub struct Held<T>(runtime::Tied<T>);
+
+impl<T> Held<T> {
+    pub fn new(value: T) -> Self {
+        Self(runtime::Tied::new(value))
+    }
+
+    /// # Errors
+    /// Retryable, after a fork, or after the program has closed the library's descriptors.
+    pub fn get(&self) -> Result<&T> {
+        self.0.get()
+    }
+}
+
 /// [`crate::Client`] whose calls block the thread.
 ///
 /// [`Client::from`] and [`Client::as_async`] convert between the two, which share
@@ -105,7 +131,31 @@ impl Client {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         self.client.check_may_wait()?;
-        Pending::start(self.client.timeout(), call(self.client.clone()))
+        Pending::start(self.client.timeout(), call(self.client.clone()), None)
+    }
+
+    /// [`start`](Self::start) for bindings whose call hands its result on by itself. If it
+    /// never will, because the program has closed the descriptors of this library,
+    /// `when_lost` is called, on any thread.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    #[doc(hidden)]
+    pub fn start_delivery<F>(
+        &self,
+        call: impl FnOnce(crate::Client) -> F,
+        when_lost: impl FnOnce(Error) + Send + 'static,
+    ) -> Result<Pending<()>>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.client.check_may_wait()?;
+        let call = call(self.client.clone());
+        let call = async move {
+            call.await;
+            Ok(())
+        };
+        Pending::start(self.client.timeout(), call, Some(Box::new(when_lost)))
     }
 
     /// Makes a call that goes on while this thread waits for it. For bindings, which

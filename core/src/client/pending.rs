@@ -4,11 +4,11 @@
 use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::waiting::{GRACE, would_deadlock};
-use crate::engine::runtime::{self, Task};
-use crate::error::{Error, Result, seconds};
+use super::waiting::{Patience, would_deadlock};
+use crate::engine::runtime::{self, Task, descriptors_closed};
+use crate::error::{Error, Result};
 
 /// Call that was started by [`Client::start`](super::blocking::Client::start).
 /// Dropping it cancels the call, though never a request that other calls share.
@@ -16,43 +16,42 @@ use crate::error::{Error, Result, seconds};
 pub struct Pending<T> {
     result: Arc<Place<Result<T>>>,
     task: Task<()>,
-    deadline: Instant,
-    timeout: Duration,
+    patience: Patience,
 }
 
 impl<T: Send + 'static> Pending<T> {
     pub(super) fn start(
         timeout: Duration,
         call: impl Future<Output = Result<T>> + Send + 'static,
+        when_lost: Option<WhenLost>,
     ) -> Result<Self> {
         if runtime::is_engine_thread() {
             return Err(would_deadlock());
         }
-        let result = Arc::<Place<_>>::default();
+        let result = Arc::new(Place {
+            state: Mutex::new(State::Running),
+            has_ended: Condvar::new(),
+            when_lost: Mutex::new(when_lost),
+        });
         let ending = Ending(Arc::clone(&result));
         let mut task = runtime::spawn(async move { ending.0.end(Some(call.await)) })?;
         task.wake_at_end(&Waker::from(Arc::clone(&result)));
         Ok(Self {
             result,
             task,
-            deadline: Instant::now() + timeout,
-            timeout,
+            patience: Patience::new(timeout),
         })
     }
 
     /// Waits for at most this long. `None` means that the call is still
     /// running. After the call's deadline it returns an error.
     pub fn wait(&self, at_most: Duration) -> Option<Result<T>> {
-        let left = (self.deadline + GRACE).saturating_duration_since(Instant::now());
-        match self.result.take(at_most.min(left)) {
-            State::Ended(Some(result)) => Some(result),
-            State::Ended(None) => Some(Err(self.task.lost())),
-            State::Running if at_most < left => None,
-            State::Running => Some(Err(Error::attempt_timeout(format!(
-                "no result within {}",
-                seconds(self.timeout)
-            )))),
-        }
+        self.patience
+            .wait(at_most, |at_most| match self.result.take(at_most) {
+                State::Ended(Some(result)) => Some(result),
+                State::Ended(None) => Some(Err(self.task.lost())),
+                State::Running => None,
+            })
     }
 
     /// Waits for the result.
@@ -68,28 +67,21 @@ impl<T: Send + 'static> Pending<T> {
     }
 }
 
+/// What is called if the call can have no result any more.
+pub(super) type WhenLost = Box<dyn FnOnce(Error) + Send>;
+
 /// Where a task leaves its result for a thread that waits. A channel of the standard
 /// library would do as well, but its code is 8 kB for each type of result.
 struct Place<T> {
     state: Mutex<State<T>>,
     has_ended: Condvar,
+    when_lost: Mutex<Option<WhenLost>>,
 }
 
-#[derive(Default)]
 enum State<T> {
-    #[default]
     Running,
     /// Without a result if the task was dropped, or the result was taken.
     Ended(Option<T>),
-}
-
-impl<T> Default for Place<T> {
-    fn default() -> Self {
-        Self {
-            state: Mutex::new(State::Running),
-            has_ended: Condvar::new(),
-        }
-    }
 }
 
 impl<T> Place<T> {
@@ -117,8 +109,17 @@ impl<T> Place<T> {
 }
 
 impl<T: Send> Wake for Place<T> {
+    /// The process has lost the thread of the task.
     fn wake(self: Arc<Self>) {
         self.end(None);
+        let when_lost = self
+            .when_lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(when_lost) = when_lost {
+            when_lost(descriptors_closed());
+        }
     }
 }
 

@@ -267,6 +267,15 @@ impl<T> Tied<T> {
         self.poll_end(cx).map(Err)
     }
 
+    #[cfg(feature = "blocking")]
+    pub(crate) fn get(&self) -> Result<&T> {
+        fork::notice();
+        match self.value.get() {
+            Some((value, _)) => Ok(value),
+            None => Err(self.abandoned().unwrap_or_else(descriptors_closed)),
+        }
+    }
+
     /// The error with which the wait ends, if it has no result any more.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         match self.value.get_mut() {
@@ -395,7 +404,7 @@ fn forked() -> Error {
     )
 }
 
-fn descriptors_closed() -> Error {
+pub(crate) fn descriptors_closed() -> Error {
     Error::new(
         ErrorKind::Transport,
         "the program closed this library's file descriptors during the call",
