@@ -127,23 +127,21 @@ where
     let waiting = state.thread_waits(py)?;
     let max_wait = client.as_async().timeout() + DELIVERY_TIMEOUT;
     let has_started = Arc::new(FirstOf::new());
-    let target = Target {
-        target: Arc::new(Mutex::new(Some(target))),
+    let mut sender = ResultSender {
+        target: Some(target),
         state: Arc::clone(state),
-    };
-    let sender = ResultSender {
-        target: target.clone(),
         has_started: Arc::clone(&has_started),
         _quiet: Quiet::unless_debugging(py),
     };
     let start = || {
-        client.start_delivery(
-            |client| {
-                let call = call(client);
-                async move { sender.target.send(call.await) }
-            },
-            move |error| target.send::<T>(Err(error)),
-        )
+        client.start(|client| {
+            let call = call(client);
+            async move {
+                let result = call.await;
+                sender.send(result);
+                Ok(())
+            }
+        })
     };
     let pending = guarded(py, || {
         gil::released(py, start).map_err(|error| state.raise(py, &error))
@@ -157,17 +155,11 @@ where
     })
 }
 
-/// Where the result of one call goes to. The first one to send it does.
-#[derive(Clone)]
-struct Target {
-    target: Arc<Mutex<Option<EventLoopTarget>>>,
-    state: Arc<ClientState>,
-}
-
 /// Sends one result to an event loop. If it is dropped before, it sends an
 /// error instead.
 struct ResultSender {
-    target: Target,
+    target: Option<EventLoopTarget>,
+    state: Arc<ClientState>,
     has_started: Arc<FirstOf>,
     _quiet: Quiet,
 }
@@ -196,16 +188,9 @@ pub(crate) struct Completion {
     object: MakeObject,
 }
 
-impl Target {
-    fn take(&self) -> Option<EventLoopTarget> {
-        self.target
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
-    fn send<T: ToPython>(&self, result: Result<T>) {
-        let Some(target) = self.take() else {
+impl ResultSender {
+    fn send<T: ToPython>(&mut self, result: Result<T>) {
+        let Some(target) = self.target.take() else {
             return;
         };
         let state = Arc::clone(&self.state);

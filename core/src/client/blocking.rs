@@ -131,31 +131,7 @@ impl Client {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         self.client.check_may_wait()?;
-        Pending::start(self.client.timeout(), call(self.client.clone()), None)
-    }
-
-    /// [`start`](Self::start) for bindings whose call hands its result on by itself. If it
-    /// never will, because the program has closed the descriptors of this library,
-    /// `when_lost` is called, on any thread.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    #[doc(hidden)]
-    pub fn start_delivery<F>(
-        &self,
-        call: impl FnOnce(crate::Client) -> F,
-        when_lost: impl FnOnce(Error) + Send + 'static,
-    ) -> Result<Pending<()>>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.client.check_may_wait()?;
-        let call = call(self.client.clone());
-        let call = async move {
-            call.await;
-            Ok(())
-        };
-        Pending::start(self.client.timeout(), call, Some(Box::new(when_lost)))
+        Pending::start(self.client.timeout(), call(self.client.clone()))
     }
 
     /// Makes a call that goes on while this thread waits for it. For bindings, which

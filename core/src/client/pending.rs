@@ -7,8 +7,8 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::waiting::{Patience, would_deadlock};
-use crate::engine::runtime::{self, Task, descriptors_closed};
-use crate::error::{Error, Result};
+use crate::engine::runtime::{self, Task};
+use crate::error::Result;
 
 /// Call that was started by [`Client::start`](super::blocking::Client::start).
 /// Dropping it cancels the call, though never a request that other calls share.
@@ -23,7 +23,6 @@ impl<T: Send + 'static> Pending<T> {
     pub(super) fn start(
         timeout: Duration,
         call: impl Future<Output = Result<T>> + Send + 'static,
-        when_lost: Option<WhenLost>,
     ) -> Result<Self> {
         if runtime::is_engine_thread() {
             return Err(would_deadlock());
@@ -31,7 +30,6 @@ impl<T: Send + 'static> Pending<T> {
         let result = Arc::new(Place {
             state: Mutex::new(State::Running),
             has_ended: Condvar::new(),
-            when_lost: Mutex::new(when_lost),
         });
         let ending = Ending(Arc::clone(&result));
         let mut task = runtime::spawn(async move { ending.0.end(Some(call.await)) })?;
@@ -67,15 +65,11 @@ impl<T: Send + 'static> Pending<T> {
     }
 }
 
-/// What is called if the call can have no result any more.
-pub(super) type WhenLost = Box<dyn FnOnce(Error) + Send>;
-
 /// Where a task leaves its result for a thread that waits. A channel of the standard
 /// library would do as well, but its code is 8 kB for each type of result.
 struct Place<T> {
     state: Mutex<State<T>>,
     has_ended: Condvar,
-    when_lost: Mutex<Option<WhenLost>>,
 }
 
 enum State<T> {
@@ -112,14 +106,6 @@ impl<T: Send> Wake for Place<T> {
     /// The process has lost the thread of the task.
     fn wake(self: Arc<Self>) {
         self.end(None);
-        let when_lost = self
-            .when_lost
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(when_lost) = when_lost {
-            when_lost(descriptors_closed());
-        }
     }
 }
 

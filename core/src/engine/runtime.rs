@@ -404,7 +404,7 @@ fn forked() -> Error {
     )
 }
 
-pub(crate) fn descriptors_closed() -> Error {
+fn descriptors_closed() -> Error {
     Error::new(
         ErrorKind::Transport,
         "the program closed this library's file descriptors during the call",
