@@ -138,8 +138,8 @@ def test_b30_demo_shows_fewer_requests_with_a_store_and_no_failed_call():
     figures = re.findall(r"(\d+) token requests, (\d+) failed", done.stdout)
     assert len(figures) == 2, done.stdout
     (shared, _), (alone, _) = [map(int, one) for one in figures]
-    # 12 processes have 5 lifetimes.
-    assert shared < 60 <= alone, done.stdout
+    # Alone, 12 processes request some 60 tokens in 5 lifetimes, and fewer if they are slow.
+    assert shared < 0.75 * alone, done.stdout
 
 
 def random_trouble(store, dice):
