@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::{Outcome, at, bare, ca_file, run, start};
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault, TlsTrouble};
-use layerfi_auth_test_support::{RedisServer, ServerKind};
+use layerfi_auth_test_support::{RedisServer, ReservedPort, ServerKind};
 use serde_json::Value;
 
 /// The report's first check with that name.
@@ -365,12 +365,9 @@ fn an_unreachable_host_fails_dns_or_tcp() {
         );
     }
 
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let closed = format!("http://{free}");
-    let outcome = doctor(&layer, &["--auth-url", &closed]);
+    let closed = ReservedPort::new();
+    let url = format!("http://{}", closed.address());
+    let outcome = doctor(&layer, &["--auth-url", &url]);
     let report = outcome.json();
     let refused: Vec<_> = report["checks"]
         .as_array()
@@ -386,7 +383,7 @@ fn an_unreachable_host_fails_dns_or_tcp() {
     );
     assert_eq!(
         (&refused[0]["name"], &refused[0]["host"]),
-        (&"tcp".into(), &free.to_string().into()),
+        (&"tcp".into(), &closed.address().to_string().into()),
         "the wrong check failed: {report}"
     );
     assert_eq!(
@@ -398,15 +395,13 @@ fn an_unreachable_host_fails_dns_or_tcp() {
 
 #[test]
 fn mixed_environments_and_an_unreachable_proxy_are_reported() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let reserved = ReservedPort::new();
+    let closed = reserved.address();
     let mut command = bare(&["doctor", "--json", "--environment", "sandbox"]);
     command
         .args(["--api-url", "https://api.layerfi.com", "--client-id", "x"])
         .env("LAYER_CLIENT_SECRET", "canary")
-        .env("HTTPS_PROXY", format!("http://user:canary@{free}"));
+        .env("HTTPS_PROXY", format!("http://user:canary@{closed}"));
     let outcome = run(command);
     let report = expect(
         &outcome,
@@ -415,7 +410,7 @@ fn mixed_environments_and_an_unreachable_proxy_are_reported() {
     );
     assert_contains(&check(&report, "environment"), "detail", "production");
     let tcp = check(&report, "tcp");
-    assert_contains(&tcp, "detail", &format!("proxy {free}"));
+    assert_contains(&tcp, "detail", &format!("proxy {closed}"));
     assert_contains(&tcp, "remedy", "check the proxy");
     outcome.assert_nowhere("canary");
 }
@@ -634,9 +629,8 @@ fn b30_rights_of_the_guide_are_enough() {
 #[test]
 fn b30_store_that_cannot_be_used_fails_its_check_only() {
     let layer = start(Emulator::builder());
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap().to_string();
-    drop(closed);
+    let closed = ReservedPort::new();
+    let address = closed.address().to_string();
     let outcome = doctor_with(&layer, &format!("redis://:canary@{address}"));
     let report = expect(&outcome, &STORE_CHECKS[..1], &STORE_CHECKS[1..]);
     let cache = check(&report, "shared_cache");
