@@ -130,7 +130,7 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.client.check_may_wait()?;
+        self.client.engine.check_may_wait()?;
         Pending::start(self.client.timeout(), call(self.client.clone()))
     }
 

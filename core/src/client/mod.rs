@@ -683,11 +683,6 @@ impl Client {
         }
     }
 
-    /// Fails if a call on this thread would wait for itself.
-    pub(crate) fn check_may_wait(&self) -> Result<()> {
-        self.engine.check_may_wait()
-    }
-
     async fn run<T, F>(&self, call: impl FnOnce(Arc<Engine>, Deadline) -> F) -> Result<T>
     where
         T: Send + 'static,
