@@ -96,6 +96,7 @@ def test_b02_prepare_and_calls_at_the_same_time_make_one_request(layer, client):
     with ThreadPoolExecutor(8) as threads:
         calls = [threads.submit(caller) for _ in range(8)]
         eventually(lambda: client.stats().waits == 8)
+        assert layer.wait_for("token", 1)
         layer.release()
         tokens = [call.result(TIMEOUT) for call in calls]
     assert len(set(tokens)) == 1

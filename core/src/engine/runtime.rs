@@ -105,14 +105,17 @@ impl BackgroundThread {
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
+        self.spawn_boxed(Box::pin(task))
+    }
+
+    /// As [`spawn`](Self::spawn). Boxed, so that the runtime's code exists once per result
+    /// type, not per task.
+    fn spawn_boxed<T: Send + 'static>(&self, mut task: BoxFuture<'static, T>) -> Task<T> {
         // A log subscriber that is set for one thread or scope also receives the
         // events of the task.
-        // Boxed, so that the runtime's code exists once per result type, not per task.
-        let task: BoxFuture<'static, T> = if tracing::dispatcher::has_been_set() {
-            Box::pin(task.with_current_subscriber())
-        } else {
-            Box::pin(task)
-        };
+        if tracing::dispatcher::has_been_set() {
+            task = Box::pin(task.with_current_subscriber());
+        }
         Task(Some(Tied::to_end(end(), || self.handle.spawn(task))))
     }
 }
@@ -207,6 +210,11 @@ pub(crate) fn spawn<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> Result<Task<T>> {
     engine().map(|engine| engine.spawn(task))
+}
+
+/// As [`spawn`], without another box.
+pub(crate) fn spawn_boxed<T: Send + 'static>(task: BoxFuture<'static, T>) -> Result<Task<T>> {
+    engine().map(|engine| engine.spawn_boxed(task))
 }
 
 /// The end of a generation without a fork.
@@ -440,6 +448,6 @@ pub(crate) struct EngineThread;
 
 impl Spawn for EngineThread {
     fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<()> {
-        spawn(task).map(Task::detach)
+        spawn_boxed(task).map(Task::detach)
     }
 }

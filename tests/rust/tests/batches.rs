@@ -192,7 +192,8 @@ fn b17_slow_first_item_does_not_delay_the_others() {
     let runtime = multi_thread_runtime(2);
     let task = runtime.spawn(client.business_tokens(all.clone()).collect::<Vec<_>>());
     eventually(&layer, |now| {
-        now.endpoint(Endpoint::AuthToken).by_status.get(&200) == Some(&59)
+        let mints = now.endpoint(Endpoint::AuthToken);
+        mints.by_status.get(&200) == Some(&59) && mints.in_flight == 1
     });
     layer.release();
     let results = runtime.block_on(task).unwrap();
@@ -302,8 +303,16 @@ fn b17_blocking_batch_returns_one_result_per_input() {
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 50)]);
 
     // The callback ends the batch early; there is still one result per input.
-    let options = BatchOptions::default();
-    let results = client.business_tokens(inputs, options, |progress| progress.done == 0);
+    // Only the first input has a token; the callback also runs while results take long.
+    let hold = Fault::hold().forever();
+    layer.fault(Endpoint::AuthToken, hold).unwrap();
+    inputs.truncate(1);
+    inputs.extend(businesses(100).split_off(50));
+    let mut calls = 0;
+    let results = client.business_tokens(inputs, BatchOptions::default(), |progress| {
+        calls += u32::from(progress.done > 0);
+        calls < 2
+    });
     assert_eq!(results.len(), 51, "one result per input");
     assert!(
         results[0].is_ok() && results[50].is_err(),

@@ -77,6 +77,7 @@ fn b02_calls_of_prepare_and_token_at_the_same_time_make_one_request() {
     wait_for("all calls of token wait", || {
         client.stats().waits == (THREADS * CALLS) as u64
     });
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
     layer.release();
     for task in tasks.into_inner().unwrap() {
         runtime.block_on(task).unwrap().unwrap();

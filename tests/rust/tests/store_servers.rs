@@ -4,7 +4,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use layerfi_auth::{Client, SharedCacheState, Stats};
@@ -264,22 +264,72 @@ impl std::io::Write for Log {
     }
 }
 
+/// What this process logs: for all threads, because one of the library's own may be the
+/// first to notice something.
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        let sink = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .with_writer(move || sink.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        log
+    })
+}
+
+#[test]
+fn b30_store_that_takes_no_tokens_is_logged_once_and_when_it_takes_them_again() {
+    let layer = emulator();
+    let server = RedisServer::start();
+    let (log, address) = (log(), server.address());
+    let full = || log.lines(&address, "takes no new tokens");
+    let again = || log.lines(&address, "takes new tokens again");
+    let client = client_builder(&layer)
+        .shared_cache(server.url())
+        .build_blocking()
+        .unwrap();
+    let mut unused = businesses(1_000).into_iter();
+    let mut fetch = || {
+        let token = client.business_token(&unused.next().unwrap());
+        token.expect("a call failed because of the store");
+    };
+    fetch();
+    for round in 1..=2 {
+        server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+        for _ in 0..5 {
+            fetch();
+        }
+        wait_for("it is logged that the store is full", || {
+            full().len() >= round
+        });
+        assert_eq!((full().len(), again().len()), (round, round - 1));
+        server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+        for _ in 0..5 {
+            fetch();
+        }
+        wait_for("it is logged that the store takes tokens again", || {
+            again().len() >= round
+        });
+        assert_eq!((full().len(), again().len()), (round, round));
+    }
+    assert_eq!(client.stats().shared_cache, SharedCacheState::Up);
+    let line = &full()[0];
+    for part in ["WARN", "refused", "it is full (OOM)"] {
+        assert!(line.contains(part), "no {part:?} in the line: {line}");
+    }
+}
+
 #[test]
 fn b30_store_that_goes_down_and_comes_back_is_logged_once_each() {
     let layer = emulator();
     let mut server = RedisServer::builder(ServerKind::Redis)
         .password("canary")
         .start();
-    let log = Log::default();
-    let sink = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::INFO)
-        .with_ansi(false)
-        .with_writer(move || sink.clone())
-        .finish();
-    // For all threads: one of the library's own may be the first to notice.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
-    let address = server.address();
+    let (log, address) = (log(), server.address());
     let down = || log.lines(&address, "the shared cache is down");
     let back = || log.lines(&address, "the shared cache is back");
     let client = client_builder(&layer)

@@ -42,7 +42,7 @@ fn run_probe(layer: &Emulator, scenario: &str, count: u64, descriptors: u64) {
         command.env("LAYER_CA_FILE", ca);
     }
     let child = command.spawn().unwrap();
-    let watchdog = Watchdog::new(child.id(), 2 * MAX_WAIT);
+    let watchdog = Watchdog::new(child.id(), 10 * MAX_WAIT);
     let output = child.wait_with_output().unwrap();
     drop(watchdog);
     let errors = String::from_utf8_lossy(&output.stderr);
