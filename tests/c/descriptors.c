@@ -6,8 +6,10 @@
 /* First, because it defines _GNU_SOURCE. */
 #include "check.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -38,6 +40,42 @@ static void every_call(layerfi_client *client) {
     layerfi_business_tokens_free(tokens);
 }
 
+/* What the library's threads have done: the sum of the numbers of times that they were
+ * woken, or -1 while one runs. */
+static long activity(void) {
+    long sum = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    CHECK(tasks != NULL);
+    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        char path[300], line[200];
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", task->d_name);
+        FILE *status = fopen(path, "r");
+        bool is_library = false;
+        while (status != NULL && fgets(line, sizeof line, status) != NULL) {
+            long count = 0;
+            is_library |= strncmp(line, "Name:\tlayerfi", 13) == 0;
+            if (is_library && strncmp(line, "State:\t", 7) == 0 && line[7] != 'S') {
+                sum = LONG_MIN / 2;
+            } else if (is_library && sscanf(line, "voluntary_ctxt_switches: %ld", &count) == 1) {
+                sum += count;
+            }
+        }
+        if (status != NULL) {
+            fclose(status);
+        }
+    }
+    closedir(tasks);
+    return sum < 0 ? -1 : sum;
+}
+
+/* Waits until the library's threads sleep: what they send in the instant of the closing
+ * could reach the file that gets the number. */
+static void wait_until_idle(void) {
+    for (long before = -1, now; (now = activity()) < 0 || now != before; before = now) {
+        sleep_ms(50);
+    }
+}
+
 /* As `closefrom`: in one system call where the kernel has one. */
 static void close_numbers(unsigned first, unsigned last) {
     if (syscall(SYS_close_range, first, last, 0) != 0) {
@@ -49,6 +87,7 @@ static void close_numbers(unsigned first, unsigned last) {
 
 /* Gives the numbers of all descriptors but the standard streams to a socket. */
 static void close_and_take_all(void) {
+    wait_until_idle();
     int ends[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
     CHECK(dup2(ends[0], KEPT) == KEPT && dup2(ends[1], OTHER_END) == OTHER_END);

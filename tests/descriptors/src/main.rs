@@ -101,6 +101,7 @@ impl Foreign {
 
     /// The same, and takes the numbers from 3 to `last`.
     fn take_to(last: RawFd) -> Self {
+        wait_until_idle();
         let (own, other_end) = UnixStream::pair().unwrap();
         other_end.set_nonblocking(true).unwrap();
         // SAFETY: the sockets are moved out of the way, and the program uses no other
@@ -154,6 +155,35 @@ impl Foreign {
             close_range(3, LAST / 2);
             libc::close(LAST + 1);
         }
+    }
+}
+
+/// Waits until the library's threads sleep. What they send in the instant of the closing
+/// could reach the file that gets the number: the kernel does not know whose a number is.
+fn wait_until_idle() {
+    let states = || {
+        let mut states = Vec::new();
+        for task in std::fs::read_dir("/proc/self/task").unwrap() {
+            let status = task.unwrap().path().join("status");
+            // The thread may have ended.
+            let status = std::fs::read_to_string(status).unwrap_or_default();
+            if status.starts_with("Name:\tlayerfi") {
+                let told = |line: &&str| line.starts_with("State") || line.contains("_switches");
+                let lines: Vec<_> = status.lines().filter(told).collect();
+                states.push(lines.join("\n"));
+            }
+        }
+        states
+    };
+    let until = Instant::now() + LIMIT;
+    loop {
+        let before = states();
+        std::thread::sleep(Duration::from_millis(50));
+        // With the number of times that the thread has been woken.
+        if states() == before && before.iter().all(|state| state.starts_with("State:\tS")) {
+            return;
+        }
+        assert!(Instant::now() < until, "the library's threads do not sleep");
     }
 }
 
@@ -323,9 +353,10 @@ fn check_error(result: Result<(), Error>) {
 /// A call waits for a response that the server holds, while the descriptors are closed.
 /// It ends when another call finds out.
 fn in_flight(call: fn(&blocking::Client) -> Result<(), Error>) {
-    let client = builder().build_blocking().unwrap();
+    let hour = Duration::from_secs(3600);
+    let client = builder().attempt_timeout(hour).build_blocking().unwrap();
     let waiting = {
-        let client = client.with_timeout(Duration::from_secs(3600));
+        let client = client.with_timeout(hour);
         std::thread::spawn(move || call(&client))
     };
     std::io::stdin().read_line(&mut String::new()).unwrap();
@@ -344,7 +375,7 @@ fn in_flight(call: fn(&blocking::Client) -> Result<(), Error>) {
 /// No other call finds out: the background thread does, at the timeout of the call.
 fn no_other_call() {
     let client = builder()
-        .timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(5))
         .build_blocking()
         .unwrap();
     let waiting = {

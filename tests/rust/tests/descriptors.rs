@@ -67,13 +67,21 @@ fn run(scenario: &str) {
     finish(start(&layer, scenario, &folder));
 }
 
-/// Runs a scenario that closes the descriptors while the server holds its first request to
+/// Runs a scenario that closes the descriptors while the server holds its first requests to
 /// an endpoint.
 fn run_in_flight(scenario: &str, endpoint: Endpoint) {
     let (layer, folder) = (emulator(), tempfile::tempdir().unwrap());
-    layer.fault(endpoint, Fault::hold()).unwrap();
+    // A batch sends three.
+    let held = if endpoint == Endpoint::AuthToken {
+        3
+    } else {
+        1
+    };
+    layer.fault(endpoint, Fault::hold().times(held)).unwrap();
     let mut probe = start(&layer, scenario, &folder);
-    eventually(&layer, |now| now.endpoint(endpoint).in_flight > 0);
+    eventually(&layer, |now| {
+        now.endpoint(endpoint).in_flight == u64::from(held)
+    });
     probe.stdin.take().unwrap().write_all(b"close\n").unwrap();
     finish(probe);
 }
