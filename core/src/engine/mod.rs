@@ -34,6 +34,7 @@ use crate::protocol::message::Request;
 use crate::rate_limit::RateLimiter;
 use crate::retry::RetryPolicy;
 use crate::stats::Counters;
+use crate::sys::fork;
 use crate::token::{AccessToken, BusinessToken};
 
 /// State that all clones of a client share.
@@ -94,5 +95,12 @@ impl Engine {
     /// Fails if a call on this thread would wait for itself.
     pub(crate) fn check_may_wait(&self) -> Result<()> {
         self.credentials.check_may_wait()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Connections are closed only if their descriptors are still this library's.
+        fork::notice();
     }
 }
