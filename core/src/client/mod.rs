@@ -16,6 +16,7 @@ mod waiting;
 
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -366,8 +367,8 @@ impl Client {
         session_duration: SessionDuration,
     ) -> Result<BusinessToken> {
         let business = business.clone();
-        self.run(|engine, deadline| async move {
-            let mint = engine.mint(&business, session_duration, None, &deadline);
+        self.run(move |engine, deadline| async move {
+            let mint = pin!(engine.mint(&business, session_duration, None, &deadline));
             Ok(mint.await?.value)
         })
         .await
@@ -683,7 +684,10 @@ impl Client {
         }
     }
 
-    async fn run<T, F>(&self, call: impl FnOnce(Arc<Engine>, Deadline) -> F) -> Result<T>
+    async fn run<T, F>(
+        &self,
+        call: impl FnOnce(Arc<Engine>, Deadline) -> F + Send + 'static,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,

@@ -109,7 +109,7 @@ fn mint_url(endpoints: &Endpoints, parts: &MintParts, business: &BusinessId) -> 
         // The rest of the path only: each character costs 50 instructions.
         let mut url = parts.businesses.clone();
         let extended = url.path_segments_mut().map(|mut path| {
-            path.push(id).push("auth-token");
+            path.extend([id, "auth-token"]);
         });
         if extended.is_ok() {
             return url;
