@@ -11,6 +11,8 @@ VENV_PYTHON = $(VENV)/bin/python
 # dependencies again.
 FEATURES = --features layerfi-auth/blocking,layerfi-auth/redis,layerfi-auth/test-util
 CARGO_TEST = $(CARGO) test --workspace $(FEATURES)
+# Ends a command that hangs; the number of minutes follows.
+WITHIN = $(PYTHON) $(abspath scripts/within)
 
 # Cargo and the makes that the tests start must not see the job server of this make.
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
@@ -69,15 +71,15 @@ fmt: ## Format the Rust code
 	$(CARGO) fmt --all
 
 unit: setup venv ## Run the tests of all Rust packages, the C and C++ programs included
-	$(CARGO_TEST)
+	$(WITHIN) 60 $(CARGO_TEST)
 
 model: ## Run the cache's state machine in thousands of thread schedules
-	RUSTC_WORKSPACE_WRAPPER="$(abspath scripts/rustc-shuttle)" $(CARGO) test \
+	RUSTC_WORKSPACE_WRAPPER="$(abspath scripts/rustc-shuttle)" $(WITHIN) 30 $(CARGO) test \
 		--package layerfi-auth --features blocking,redis --lib model
 
 STRESS_SECONDS = 60
 stress: ## Run threads, tasks, faults and clock jumps for a minute (SECONDS=n)
 	LAYERFI_STRESS_SECONDS=$(or $(SECONDS),$(STRESS_SECONDS)) \
-		$(CARGO_TEST) --test stress -- --nocapture
+		$(WITHIN) 30 $(CARGO_TEST) --test stress -- --nocapture
 
 bench: $(BENCHES) ## Run all benchmarks, each beside a baseline on the same machine

@@ -10,7 +10,7 @@ MANYLINUX = manylinux2014
 PYTHON_SCRIPTS = tests/soak/soak.py tests/fleet/worker.py scripts/architecture-picture \
 	scripts/check scripts/sbom scripts/demo-fleet scripts/fleet-simulation \
 	scripts/instructions scripts/bench scripts/performance-page \
-	scripts/release-check scripts/third-party-licences benches/*.py \
+	scripts/release-check scripts/third-party-licences scripts/within benches/*.py \
 	scripts/site-check scripts/site_pages.py tests/stranger/*.py tests/support/*.py
 # Optimized for size, as the C library; Cargo.toml has an exception for the package's own crate.
 WHEEL_SIZE = CARGO_PROFILE_RELEASE_OPT_LEVEL=s

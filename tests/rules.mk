@@ -9,7 +9,7 @@ TESTS_ALONE += soak
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 unified-features: ## Test the engine in a program that enables many features of shared crates
-	cd tests/unified-features && CARGO_TARGET_DIR="$(TARGET)" $(CARGO) test
+	cd tests/unified-features && CARGO_TARGET_DIR="$(TARGET)" $(WITHIN) 30 $(CARGO) test
 
 FUZZ_TARGETS = token_response refusal retry_after environment business_id ca_pem c_strings
 FUZZ_SECONDS = 60

@@ -14,6 +14,7 @@ use layerfi_auth_emulator::{
     BasicDecoding, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEMO_BUSINESS_ID, Emulator, Endpoint,
     Fault,
 };
+use layerfi_auth_test_support::ReservedPort;
 use serde_json::{Value, json};
 
 #[test]
@@ -524,9 +525,8 @@ fn the_remaining_settings_are_passed_to_the_engine() {
 
     // A label that is too long for DNS fails without a packet.
     let nowhere = format!("https://{}.invalid", "a".repeat(64));
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    let closed = ReservedPort::new();
+    let proxy = format!("http://{}", closed.address());
     for (flags, proxied) in [
         (&[][..], true),
         (&["--no-proxy"], false),

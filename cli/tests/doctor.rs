@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::{Outcome, at, bare, ca_file, run, start};
 use layerfi_auth_emulator::{Emulator, Endpoint, Fault, TlsTrouble};
-use layerfi_auth_test_support::{RedisServer, ServerKind};
+use layerfi_auth_test_support::{RedisServer, ReservedPort, ServerKind};
 use serde_json::Value;
 
 /// The report's first check with that name.
@@ -365,12 +365,9 @@ fn an_unreachable_host_fails_dns_or_tcp() {
         );
     }
 
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let closed = format!("http://{free}");
-    let outcome = doctor(&layer, &["--auth-url", &closed]);
+    let closed = ReservedPort::new();
+    let url = format!("http://{}", closed.address());
+    let outcome = doctor(&layer, &["--auth-url", &url]);
     let report = outcome.json();
     let refused: Vec<_> = report["checks"]
         .as_array()
@@ -386,7 +383,7 @@ fn an_unreachable_host_fails_dns_or_tcp() {
     );
     assert_eq!(
         (&refused[0]["name"], &refused[0]["host"]),
-        (&"tcp".into(), &free.to_string().into()),
+        (&"tcp".into(), &closed.address().to_string().into()),
         "the wrong check failed: {report}"
     );
     assert_eq!(
@@ -398,15 +395,13 @@ fn an_unreachable_host_fails_dns_or_tcp() {
 
 #[test]
 fn mixed_environments_and_an_unreachable_proxy_are_reported() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let reserved = ReservedPort::new();
+    let closed = reserved.address();
     let mut command = bare(&["doctor", "--json", "--environment", "sandbox"]);
     command
         .args(["--api-url", "https://api.layerfi.com", "--client-id", "x"])
         .env("LAYER_CLIENT_SECRET", "canary")
-        .env("HTTPS_PROXY", format!("http://user:canary@{free}"));
+        .env("HTTPS_PROXY", format!("http://user:canary@{closed}"));
     let outcome = run(command);
     let report = expect(
         &outcome,
@@ -415,7 +410,7 @@ fn mixed_environments_and_an_unreachable_proxy_are_reported() {
     );
     assert_contains(&check(&report, "environment"), "detail", "production");
     let tcp = check(&report, "tcp");
-    assert_contains(&tcp, "detail", &format!("proxy {free}"));
+    assert_contains(&tcp, "detail", &format!("proxy {closed}"));
     assert_contains(&tcp, "remedy", "check the proxy");
     outcome.assert_nowhere("canary");
 }
@@ -634,9 +629,8 @@ fn b30_rights_of_the_guide_are_enough() {
 #[test]
 fn b30_store_that_cannot_be_used_fails_its_check_only() {
     let layer = start(Emulator::builder());
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap().to_string();
-    drop(closed);
+    let closed = ReservedPort::new();
+    let address = closed.address().to_string();
     let outcome = doctor_with(&layer, &format!("redis://:canary@{address}"));
     let report = expect(&outcome, &STORE_CHECKS[..1], &STORE_CHECKS[1..]);
     let cache = check(&report, "shared_cache");
@@ -662,6 +656,113 @@ fn b30_store_that_cannot_be_used_fails_its_check_only() {
 }
 
 #[test]
+fn b30_doctor_names_each_right_that_the_user_of_the_store_lacks() {
+    let layer = start(Emulator::builder());
+    for kind in ServerKind::ALL {
+        let server = RedisServer::builder(kind).start();
+        let url = format!("redis://layerfi:canary@{}", server.address());
+        let rights = ["+eval", "+get", "+set", "+del", "+pttl", "+time"];
+        let lacking = |right: &str, keys: &str, rights: &[&str]| {
+            let user = [
+                "ACL", "SETUSER", "layerfi", "reset", "on", ">canary", "-@all",
+            ];
+            let command = [&user[..], rights, &[keys][..]].concat();
+            assert_eq!(server.command(&command).text(), "OK");
+            let outcome = doctor_with(&layer, &url);
+            let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+            let cache = check(&report, "shared_cache");
+            assert_eq!(
+                cache["status"], "failed",
+                "{kind:?} without {right}: {cache}"
+            );
+            let lacks = format!("the user lacks {right} (");
+            assert_contains(&cache, "detail", &lacks);
+            let command = format!("ACL SETUSER <user> {right} on the server");
+            assert_contains(&cache, "remedy", &command);
+            outcome.assert_nowhere("canary");
+        };
+        for right in rights {
+            let others: Vec<_> = rights.into_iter().filter(|other| *other != right).collect();
+            lacking(right, "~layerfi:1:*", &others);
+        }
+        lacking(
+            "+set +del",
+            "~layerfi:1:*",
+            &["+eval", "+get", "+pttl", "+time"],
+        );
+        lacking("~layerfi:1:*", "~other:1:*", &rights);
+    }
+}
+
+#[test]
+fn b30_doctor_says_what_to_do_about_each_fault_of_the_store() {
+    let layer = start(Emulator::builder());
+    let plain = RedisServer::start();
+    let replica = RedisServer::builder(ServerKind::Redis)
+        .replica_of(&plain)
+        .start();
+    let full = RedisServer::builder(ServerKind::Redis)
+        .option("maxmemory", "1")
+        .start();
+    let alone = RedisServer::builder(ServerKind::Redis)
+        .option("min-replicas-to-write", "1")
+        .start();
+    let locked = RedisServer::builder(ServerKind::Redis)
+        .password("canary")
+        .start();
+    let tls = RedisServer::builder(ServerKind::Redis).tls().start();
+    let (plain, locked) = (plain.address(), locked.address());
+    for (url, detail, remedy) in [
+        (replica.url(), "it is a replica (READONLY)", "to the master"),
+        (full.url(), "it is full (OOM)", "raise maxmemory"),
+        (alone.url(), "(NOREPLICAS)", "min-replicas-to-write"),
+        (format!("redis://{locked}"), "(NOAUTH)", "add the password"),
+        (
+            format!("redis://:wrong@{locked}"),
+            "(WRONGPASS)",
+            "check the user",
+        ),
+        (
+            format!("redis://:canary@{plain}"),
+            "password (ERR)",
+            "remove it",
+        ),
+        (
+            format!("redis://{plain}/99"),
+            "no database 99",
+            "a database",
+        ),
+        (
+            format!("rediss://{plain}"),
+            "did not answer the TLS",
+            "redis://",
+        ),
+        (tls.url(), "unknown authority", "set LAYER_CA_FILE"),
+        (
+            format!("redis://{}", tls.address()),
+            "closed the connection",
+            "with rediss://",
+        ),
+        (
+            format!("redis+sentinel://{plain}/main"),
+            "answered with the error ERR",
+            "those of Sentinels",
+        ),
+    ] {
+        let outcome = doctor_with(&layer, &url);
+        let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let cache = check(&report, "shared_cache");
+        assert_eq!(cache["status"], "failed", "{url}: {cache}");
+        assert_contains(&cache, "detail", detail);
+        assert_contains(&cache, "remedy", remedy);
+        let memory = check(&report, "store_memory");
+        let is_wrong = memory.to_string().contains("INFO is not allowed");
+        assert!(!is_wrong, "{url}: no right is missing: {memory}");
+        outcome.assert_nowhere("canary");
+    }
+}
+
+#[test]
 fn b30_store_that_will_be_full_is_a_warning() {
     let layer = start(Emulator::builder());
     let server = RedisServer::builder(ServerKind::Redis)
@@ -671,10 +772,11 @@ fn b30_store_that_will_be_full_is_a_warning() {
     let report = expect(&doctor_with(&layer, &server.url()), &[], &[]);
     let memory = check(&report, "store_memory");
     assert_eq!(memory["status"], "warning", "{memory}");
-    assert_contains(
-        &memory,
-        "detail",
-        "maxmemory-policy noeviction, limit 105 MB",
+    assert_contains(&memory, "detail", "maxmemory-policy noeviction, ");
+    assert_contains(&memory, "detail", " of 105 MB used");
+    assert!(
+        !memory.to_string().contains(" 0 MB"),
+        "the memory in use is not shown: {memory}"
     );
     assert_contains(&memory, "detail", "to a disk");
     assert_contains(&memory, "remedy", "volatile-ttl");

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import socket
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +42,11 @@ class Application:
         self.asked: list[dict[str, Any]] = []
         self.tokens: list[str] = []
         self.server: ThreadingHTTPServer | None = None
+        # Bound also while the server does not listen, so that nobody else gets its port.
+        self.reserved = socket.socket()
+        self.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.reserved.bind(("127.0.0.1", 0))
+        self.port = self.reserved.getsockname()[1]
 
     def session(self, refused: str | None) -> Mapping[str, Any]:
         if refused is None:
@@ -55,7 +60,7 @@ class Application:
     def answer(self, request: dict[str, Any]) -> tuple[int, dict[str, str], Mapping[str, Any]]:
         with self.lock:
             refused = request.get("refused")
-            self.asked.append({"at": time.monotonic(), "refused": refused is not None})
+            self.asked.append({"status": self.status, "refused": refused is not None})
             if self.status is not None:
                 return self.status, self.headers, {"error": "unavailable"}
             if self.business is None:
@@ -88,11 +93,9 @@ class Application:
             "auth_token", patch={"expires_in": seconds}, times="forever"
         )
 
-    def listen(self, port: int = 0) -> None:
+    def listen(self) -> None:
         if self.server is None:
-            port = port or getattr(self, "port", 0)
-            self.server = serve(PageHandler, self, port)
-            self.port = self.server.server_port
+            self.server = serve(PageHandler, self, self.port)
 
     def close(self) -> None:
         if self.server is not None:

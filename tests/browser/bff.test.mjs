@@ -9,8 +9,8 @@ import { Demo, until, Visit } from './examples.mjs'
 
 const ADA = '3fa85f64-5717-4562-b3fc-2c963f66afa6'
 const GRACE = '9b2d7f0e-58c1-4e0a-8f1d-3c6a5b4e7d21'
-const TEST_MS = 120_000
-const ALL_MS = 300_000
+const TEST_MS = 240_000
+const ALL_MS = 600_000
 
 // Chromium and the backends end with this process.
 setTimeout(() => {

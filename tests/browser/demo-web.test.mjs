@@ -12,7 +12,7 @@ import { Demo, pause, until, Visit } from './examples.mjs'
 const ADA = '3fa85f64-5717-4562-b3fc-2c963f66afa6'
 const GRACE = '9b2d7f0e-58c1-4e0a-8f1d-3c6a5b4e7d21'
 const RENEWALS = 3
-const ALL_MS = 300_000
+const ALL_MS = 900_000
 
 // Chromium and the demo end with this process.
 setTimeout(() => {
@@ -33,8 +33,9 @@ test('b29_demo_page_shows_figures_and_nothing_of_the_renewals', async () => {
     assert.equal(visit.asked, 0, 'nobody is signed in, and the page asks for a token')
     await visit.signIn('ada')
     await page.mouse.move(5, 5) // Away from the chart, which shows more under the mouse.
-    const before = (await demo.quiet()).length
+    await demo.quiet()
     const figures = await visit.figures()
+    const before = (await demo.quiet()).length
     if (process.env.DEMO_WEB_SHOT) {
       await page.screenshot({ path: process.env.DEMO_WEB_SHOT })
     }

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { pause, until } from './stack.mjs'
+import { endOf, idleRounds, pause, until } from './stack.mjs'
 
 const EXAMPLES = join(dirname(fileURLToPath(import.meta.url)), '../../examples')
 const PYTHON = process.env.PYTHON ?? 'python3'
@@ -14,8 +14,8 @@ export const CLIENT_SECRET = 'emulator-client-secret-not-a-secret'
 const JWT = /eyJ[\w-]+\.[\w-]+\.[\w-]+/g
 // A page is quiet when it has had no open API call for this time.
 const QUIET_MS = 1_000
-// A page is still when it has not changed for this time.
-const STILL_MS = 2_000
+// A page is still when it has not changed for so many of its idle rounds.
+const STILL_ROUNDS = 40
 
 /** A running example with an emulator, and what they have printed. */
 export class Demo {
@@ -65,7 +65,6 @@ export class Demo {
     this.children = [child]
     this.child = child
     this.output = ''
-    this.ended = new Promise((resolve) => child.once('exit', resolve))
     this.read(child.stdout)
   }
 
@@ -84,7 +83,8 @@ export class Demo {
   /** Presses Ctrl-C, and returns the exit code of the first program. */
   async stop() {
     for (const child of this.children) child.kill('SIGINT')
-    return await this.ended
+    const codes = await Promise.all(this.children.map((child) => endOf(child, 'the example')))
+    return codes[this.children.indexOf(this.child)]
   }
 
   async emulator(path, body) {
@@ -143,6 +143,7 @@ export class Visit {
   static async open(browser, url) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 } })
     const page = await context.newPage()
+    page.setDefaultTimeout(90_000)
     const visit = new Visit(context, page)
     await page.goto(url)
     return visit
@@ -171,28 +172,26 @@ export class Visit {
   }
 
   async signIn(name) {
-    await this.page.fill('input[name=name]', name, { timeout: 60_000 })
+    await this.page.fill('input[name=name]', name, { timeout: 90_000 })
     await this.page.fill('input[name=password]', `${name}-demo`)
     await this.page.click('form button')
-    await this.page.waitForSelector('main', { timeout: 60_000 })
+    await this.page.waitForSelector('main', { timeout: 90_000 })
   }
 
   async signOut() {
     await this.page.click('header button')
-    await this.page.waitForSelector('form', { timeout: 60_000 })
+    await this.page.waitForSelector('form', { timeout: 90_000 })
   }
 
   /** What the page shows, when it shows amounts of money and no longer moves. */
   async figures() {
-    let last = ''
-    let since = Date.now()
     return await until('the page shows figures', async () => {
-      const html = await this.page.innerHTML('main')
-      if (html !== last) since = Date.now()
-      last = html
-      const text = await this.page.innerText('main')
-      const shows = /\$[1-9][\d,]*\.\d\d/.test(text)
-      return shows && Date.now() - since >= STILL_MS ? text : undefined
+      const before = await this.page.innerHTML('main')
+      const shows = /\$[1-9][\d,]*\.\d\d/.test(await this.page.innerText('main'))
+      if (!shows) return undefined
+      await idleRounds(this.page, STILL_ROUNDS)
+      const isStill = (await this.page.innerHTML('main')) === before
+      return isStill ? await this.page.innerText('main') : undefined
     })
   }
 

@@ -9,9 +9,10 @@ import { fileURLToPath } from 'node:url'
 const HERE = dirname(fileURLToPath(import.meta.url))
 const PYTHON = process.env.PYTHON ?? 'python3'
 // Reached only by a test that fails, also on a busy machine.
-const LIMIT_MS = 60_000
-// A page is quiet when it has had no open API call for this time.
-const QUIET_MS = 750
+const LIMIT_MS = 90_000
+// A page is quiet when it has had no open API call for so many of its idle rounds.
+const QUIET_ROUNDS = 15
+const ROUND_MS = 50
 
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds))
 
@@ -24,6 +25,35 @@ export async function until(what, condition) {
     await pause(50)
   }
   assert.fail(`not within ${LIMIT_MS / 1000} s: ${what}`)
+}
+
+/**
+ * Waits until the page has had nothing to do so many times, with pauses in between. On a busy
+ * machine it takes as much longer as the page's own work does.
+ */
+export function idleRounds(page, rounds) {
+  const wait = async ([rounds, milliseconds]) => {
+    for (let round = 0; round < rounds; round += 1) {
+      await new Promise((done) => setTimeout(done, milliseconds))
+      await new Promise((done) => requestIdleCallback(done, { timeout: 10_000 }))
+    }
+  }
+  return page.evaluate(wait, [rounds, ROUND_MS])
+}
+
+/** Waits for the end of a process, and kills it if it does not end. */
+export async function endOf(child, what) {
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
+  const ended = new Promise((resolve) => child.once('exit', resolve))
+  const timer = setTimeout(() => {
+    console.error(`${what} did not end within ${LIMIT_MS / 1000} s, and is killed`)
+    child.kill('SIGKILL')
+  }, LIMIT_MS)
+  try {
+    return await ended
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 async function post(url, body) {
@@ -53,9 +83,8 @@ export class Stack {
 
   async stop() {
     for (const context of this.contexts) await context.close().catch(() => undefined)
-    const ended = new Promise((resolve) => this.child.once('exit', resolve))
     this.child.stdin.end()
-    await ended
+    await endOf(this.child, 'backend.py')
   }
 
   /** Changes what the backend does, and returns what it has seen. */
@@ -101,14 +130,17 @@ export class Stack {
 
   /** Waits until all open API calls are answered and no new ones come. */
   async quiet() {
-    let seen = -1
-    let since = Date.now()
+    const open = (opened) => opened.run(() => window.app?.open ?? 0)
     return await until('the components send no more API calls', async () => {
+      const before = await this.calls()
+      await pause(QUIET_ROUNDS * ROUND_MS)
+      for (const { page } of this.pages) await idleRounds(page, QUIET_ROUNDS)
       const calls = await this.calls()
-      const finished = calls.filter(({ done }) => done).length
-      if (finished !== seen || finished !== calls.length) since = Date.now()
-      seen = finished
-      return seen > 0 && Date.now() - since >= QUIET_MS ? calls : undefined
+      const isQuiet = calls.length === before.length && before.every(({ done }) => done)
+      const waiting = await Promise.all(this.pages.map(open))
+      return calls.length > 0 && isQuiet && waiting.every((count) => count === 0)
+        ? calls
+        : undefined
     })
   }
 
@@ -119,6 +151,7 @@ export class Stack {
       this.contexts.push(context)
     }
     const page = await context.newPage()
+    page.setDefaultTimeout(LIMIT_MS)
     const opened = new OpenPage(page, this)
     this.pages.push(opened)
     await page.goto(`${this.page}/${query}`, { timeout: LIMIT_MS })

@@ -14,8 +14,9 @@ const MODULES = [
   'react/dist/provider.js',
 ]
 const modules = MODULES.map((name) => `layerfi-auth-${name}`)
-const TEST_MS = 120_000
-const ALL_MS = 420_000
+// A busy machine needs five times as long as an idle one, which needs 20 s and a minute.
+const TEST_MS = 240_000
+const ALL_MS = 900_000
 
 let browser
 let folder
@@ -95,22 +96,26 @@ describe('a page with a token that is renewed', { concurrency: 4 }, () => {
   scenario(
     'b29_control_case_token_as_a_prop_refetches_and_loses_what_was_typed',
     async (stack) => {
-      await stack.backend({ life: 30 })
+      await stack.backend({ life: 600 })
       const opened = await stack.open('?prop&show=BankTransactions')
-      const memo = await typeIntoRow(opened)
+      await typeIntoRow(opened)
+      const typed = () => document.querySelector('textarea[name=memo]')?.value
       const before = (await stack.quiet()).length
+      assert.equal(await opened.run(typed), 'not yet saved')
       await untilRenewable()
       await opened.run(() => app.source.refused(app.source.getSnapshot().session.access_token))
       await until('the components fetch again', async () => {
         return (await stack.calls()).length >= before + 5
       })
-      await until('the row is closed', async () => (await memo.count()) === 0)
+      // The row is closed or empty, depending on how soon the answers come.
+      await until('what was typed is lost', async () => {
+        return (await opened.run(typed)) !== 'not yet saved'
+      })
       assert.ok(await opened.run(() => window.fetch === app.browserFetch), 'fetch is wrapped')
     },
   )
 
   scenario('b29_outage_past_expiry_keeps_the_page_and_sends_nothing_dead', async (stack) => {
-    await stack.backend({ life: 5 })
     const opened = await stack.open('?show=BankTransactions')
     const memo = await typeIntoRow(opened)
     await stack.quiet()
@@ -124,17 +129,17 @@ describe('a page with a token that is renewed', { concurrency: 4 }, () => {
     assert.equal(await opened.run(() => app.call()), 200)
     assert.equal(await memo.inputValue(), 'not yet saved')
     await stack.assertNoDeadCalls(opened)
-    // 503 was answered at most once a second.
-    const times = (await stack.backend()).asked.map(({ at }) => at)
-    const gaps = times.slice(2).map((time, index) => time - times[index + 1])
-    assert.ok(
-      gaps.every((gap) => gap > 0.9),
-      `the backend was asked after ${Math.min(...gaps)} s`,
-    )
+    // Of the page's own times, because how long a request takes to the backend varies.
+    const { asked } = await stack.backend()
+    const times = await opened.run(() => app.asked)
+    const gaps = times.slice(1).map((time, index) => time - times[index])
+    const after503 = gaps.filter((_, index) => asked[index].status === 503)
+    assert.ok(after503.length > 0, '503 was never answered')
+    const shortest = Math.min(...after503)
+    assert.ok(shortest > 900, `the backend was asked ${shortest} ms after HTTP 503`)
   })
 
   scenario('b29_backend_that_is_gone_comes_back', async (stack) => {
-    await stack.backend({ life: 5 })
     const opened = await stack.open('?show=ProfitAndLoss')
     await stack.quiet()
     await stack.backend({ listen: false })
@@ -299,7 +304,7 @@ describe('a page with a token that is renewed', { concurrency: 4 }, () => {
     await stack.backend({ business: stack.otherBusiness })
     await opened.status('signed-out')
     await opened.page.waitForSelector('#fallback', { timeout: TEST_MS })
-    assert.equal(await opened.run(() => app.signedOut), 1)
+    await until('onSignedOut was called', () => opened.run(() => app.signedOut === 1))
     const { fingerprints } = await stack.backend()
     for (const call of await stack.calls()) {
       assert.equal(call.business_id, stack.business)

@@ -96,6 +96,7 @@ def test_b02_prepare_and_calls_at_the_same_time_make_one_request(layer, client):
     with ThreadPoolExecutor(8) as threads:
         calls = [threads.submit(caller) for _ in range(8)]
         eventually(lambda: client.stats().waits == 8)
+        assert layer.wait_for("token", 1)
         layer.release()
         tokens = [call.result(TIMEOUT) for call in calls]
     assert len(set(tokens)) == 1
@@ -181,11 +182,16 @@ def test_ctrl_c_ends_a_waiting_call(layer, call):
 def test_signal_handler_runs_while_a_call_waits(layer, client):
     layer.fault("token", hold=True)
     seen = []
-    before = signal.signal(signal.SIGUSR1, lambda *_: (seen.append(1), layer.release()))
+
+    def release(*_):
+        seen.append(layer.wait_for("token", 1))
+        layer.release()
+
+    before = signal.signal(signal.SIGUSR1, release)
     try:
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         assert client.token()
-        assert seen == [1]
+        assert seen == [True]
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -652,8 +658,8 @@ def test_b17_interrupted_wait_loses_no_batch_result(layer, client):
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-        with pytest.raises(InterruptedWaitError):
+        with pytest.raises(InterruptedWaitError):  # noqa: PT012
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
             next(batch)
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -108,18 +108,21 @@ except LayerAuthError as error:
 from layerfi_auth import Client, LayerAuthError
 def vault():
     import socket, urllib.request
-    server = socket.create_server(("127.0.0.1", 0))
-    imported.append(True)
-    urllib.request.urlopen("http://127.0.0.1:%d" % server.getsockname()[1])
-imported = []
+    servers.append(socket.create_server(("127.0.0.1", 0)))
+    urllib.request.urlopen("http://127.0.0.1:%d" % servers[0].getsockname()[1])
+servers = []
 client = Client.from_env(client_id=None, credentials=vault, proxy=False, timeout=0.3)
 try:
     client.token()
 except LayerAuthError as error:
     print(type(error).__name__)
-# CPython may crash if it ends while another thread still loads OpenSSL.
-while not imported:
+# CPython may crash if it ends while another thread still loads modules. This one has sent its
+# request, and waits for the answer.
+while not servers:
     time.sleep(0.01)
+stream, _ = servers[0].accept()
+stream.recv(1)
+time.sleep(0.1)
 """,
     "provider_that_raises": """
 from layerfi_auth import Client, LayerAuthError

@@ -292,6 +292,7 @@ def test_b13_fork_without_handlers_is_noticed(layer):
     out = run_python(
         """
 import asyncio, ctypes, os, platform, signal, time
+from pathlib import Path
 from layerfi_auth import Client
 
 # Keeps the GIL, which another thread could have in the child otherwise.
@@ -300,6 +301,22 @@ clone = {"x86_64": 56, "aarch64": 220}[platform.machine()]
 forks = [lambda: libc.syscall(clone, int(signal.SIGCHLD), 0, 0, 0, 0)]
 if hasattr(libc, "_Fork"):
     forks.append(libc._Fork)
+
+def state(task):
+    try:
+        return (task / "stat").read_text().rpartition(") ")[2][0]
+    except OSError:  # The thread has ended.
+        return "S"
+
+def wait_until_other_threads_sleep():
+    # They must not be in the allocator, whose lock the child would wait for.
+    until, seen = time.monotonic() + 50, 0
+    while seen < 10:
+        assert time.monotonic() < until, "a thread of the library never sleeps"
+        time.sleep(0.003)
+        tasks = Path("/proc/self/task").iterdir()
+        states = [state(task) for task in tasks if task.name != str(os.getpid())]
+        seen = seen + 1 if set(states) <= {"S"} else 0
 
 def calls(client):
     return [
@@ -317,7 +334,7 @@ for fork in forks:
             if used:
                 asyncio.run(client.whoami_async())
                 client.invalidate(client.token())
-            time.sleep(0.03)  # The library's threads become idle.
+            wait_until_other_threads_sleep()
             pid = fork()
             if pid == 0:
                 signal.alarm(60)
@@ -329,6 +346,7 @@ for fork in forks:
 print("end")
 """,
         layer,
+        timeout=3 * TIMEOUT,
     )
     assert out == "end\n"
 

@@ -261,22 +261,26 @@ def test_b30_altered_cut_moved_and_replayed_entries_are_refused(tmp_path, record
             *entries_of_others(),
         ]
         for what, changed in attempts:
-            store.only(key, changed)
-            requests = layer.count("token")
-            client = layer.client(shared_cache=server.url)
-            assert client.token().secret != text, f"{what}: the entry was accepted"
-            assert layer.count("token") == requests + 1, what
+            # Again, if a busy server did not answer within the 0.5 s that it has.
+            for _ in range(10):
+                store.only(key, changed)
+                requests = layer.count("token")
+                client = layer.client(shared_cache=server.url)
+                assert client.token().secret != text, f"{what}: the entry was accepted"
+                assert layer.count("token") == requests + 1, what
+                if client.stats().shared_faults == 0:
+                    break
+            assert client.stats().shared_faults == 0, what
             # The store takes one without any byte of a mark for none at all.
             assert client.stats().shared_rejected == int(len(changed) > 2), what
-            assert client.stats().shared_faults == 0, what
             # What replaced it is good.
             assert layer.client(shared_cache=server.url).token() == client.token(), what
 
         replayed = 500 - len(attempts)
         assert replayed >= 30
-        layer.set_access_token_lifetime(1.0)
+        layer.set_access_token_lifetime(3.0)
         old = [entry_of()[1] for _ in range(replayed)]
-        time.sleep(1.0)
+        time.sleep(3.0)
         layer.set_access_token_lifetime(3600.0)
         for number, dead in enumerate(old):
             store.only(key, dead)

@@ -12,7 +12,7 @@ enum { THREADS = 12 };
  * 10 ms with the slowest tick, 100 Hz. */
 #define CLOCK_TICK_US 10000
 /* The longest back-off after failures is 5 s; the rest is for a busy machine. */
-#define RECOVERY_LIMIT_S 20
+#define RECOVERY_LIMIT_S 60
 
 static const layerfi_client *shared;
 static uint64_t timeout_ms, attempt_ms, connect_ms;

@@ -36,7 +36,7 @@ TASKS = 16
 # slowest tick, 100 Hz.
 CLOCK_TICK = 0.010
 # The longest back-off after failures is 5 s; the rest is for a busy machine.
-RECOVERY_LIMIT = 20.0
+RECOVERY_LIMIT = 60.0
 # Kinds of errors with a cause outside the client. Any other error is a bug.
 EXTERNAL_KINDS = {"transport", "timeout", "tls", "oauth", "api", "rate_limited", "protocol"}
 
@@ -223,9 +223,9 @@ def main() -> None:
     recovered = recover(run)
     run.stop.set()
     for worker in workers:
-        worker.join(20)
+        worker.join(60)
         if worker.is_alive():
-            end("a thread did not end within 20 s")
+            end("a thread did not end within 60 s")
     stats = run.client.stats()
     del run.client, workers
     gc.collect()

@@ -9,7 +9,7 @@ mod flight;
 mod keyed;
 mod map;
 mod policy;
-mod promise;
+pub(crate) mod promise;
 mod reader;
 mod sieve;
 mod slot;

@@ -29,15 +29,17 @@ where
     engine.check_may_wait()?;
     keep_warm::ensure(engine);
     let deadline = Deadline::after(timeout);
-    // Boxed, so that the code below exists once per result type, not per call.
-    let mut call: BoxFuture<'static, Result<T>> =
-        Box::pin(call(Arc::clone(engine), deadline.clone()));
-    let bounded = async move { deadline.bound(call.as_mut()).await };
+    let call = call(Arc::clone(engine), deadline.clone());
+    let bounded: BoxFuture<'static, Result<T>> = Box::pin(async move {
+        // As a `dyn`, so that the code of `bound` exists once per result type, not per call.
+        let call: Pin<&mut (dyn Future<Output = Result<T>> + Send)> = pin!(call);
+        deadline.bound(call).await
+    });
     if runtime::is_engine_thread() {
         // A call inside a call that already runs on this thread.
         return bounded.await;
     }
-    runtime::spawn(bounded)?.await
+    runtime::spawn_boxed(bounded)?.await
 }
 
 /// Runs an async call that only waits for requests which other calls share. Each ends

@@ -139,6 +139,8 @@ pub struct SharedCacheCheck {
     pub eviction_policy: Option<String>,
     /// `maxmemory` of the server, in bytes; 0 without a limit.
     pub max_memory: Option<u64>,
+    /// How much the server uses, in bytes.
+    pub used_memory: Option<u64>,
     /// Whether the server writes its data to a disk.
     pub writes_to_disk: Option<bool>,
     /// Name and version, such as `valkey 8.1.8`.
@@ -190,11 +192,24 @@ fn shared_cache_check(
     variables: FromVariables,
 ) -> SharedCacheCheck {
     let failure = found.failure.map(|failure| {
-        let (kind, what) = match failure {
-            StoreCheckFailure::Failed(error) => (error.kind.as_str(), error.what.to_string()),
-            StoreCheckFailure::Refused(what) => ("refused", what),
+        let (kind, error) = match failure {
+            StoreCheckFailure::Failed(error) => (error.kind.as_str(), error),
+            StoreCheckFailure::Refused(error) => ("refused", error),
         };
-        let remedy = remedy(kind, config);
+        let mut what = error.what.to_string();
+        let missing = found.missing_rights.join(" ");
+        let remedy = match error.remedy {
+            Some(remedy) => remedy.into_owned(),
+            None if missing.is_empty() => remedy(kind, config),
+            None => {
+                what.push_str(": the user lacks ");
+                what.push_str(&missing);
+                format!(
+                    "run ACL SETUSER <user> {missing} on the server; {}",
+                    rights(config)
+                )
+            }
+        };
         let error = Error::config("shared_cache", what, remedy).naming(variables);
         SharedCacheFailure {
             kind,
@@ -209,6 +224,7 @@ fn shared_cache_check(
         clock_difference_ms: found.clock_difference_ms,
         eviction_policy: found.eviction_policy,
         max_memory: found.max_memory,
+        used_memory: found.used_memory,
         writes_to_disk: found.writes_to_disk,
         version: found.version,
         failure,
@@ -223,34 +239,33 @@ fn remedy(kind: &str, config: &SharedCacheConfig) -> String {
             "check the host and the port in {shared_cache}, that the server runs, and that no \
              firewall is between"
         }
-        "tls" => {
-            "check that the port in {shared_cache} is the one for TLS; for a private CA, set \
-             {ca_file} to its certificate"
-        }
+        "tls" => "check that the port in {shared_cache} is the one for TLS",
         "auth" => {
-            let select = if config.server.database == 0 {
-                ""
-            } else {
-                " +select"
-            };
-            let prefix = &config.prefix;
-            return format!(
-                "check the user name and the password in {{shared_cache}}; the user needs these \
-                 rights: ~{prefix}:1:* -@all +eval +get +set +del +pttl +time{select}"
-            );
+            let rights = rights(config);
+            return format!("check the user in {{shared_cache}}; {rights}");
         }
         "timeout" => "check the load of the server and the network between",
         "closed" => {
             "check the log of the server; if it requires TLS, start {shared_cache} with rediss://"
         }
-        "busy" => "wait until the server is ready; for maxclients, raise that limit of the server",
+        "busy" => "wait until the server is ready",
         "moved" => "wait until the cluster has moved its keys",
-        "refused" => {
-            "for READONLY, set {shared_cache} to the master and not to a replica; for OOM, raise \
-             maxmemory or set maxmemory-policy to volatile-ttl; for NOPERM, give the user the \
-             rights +set and +del"
-        }
+        "refused" => "check the log of the server",
         _ => "check that {shared_cache} is the address of a Redis (6.2 or newer) or Valkey server",
     };
     text.to_owned()
+}
+
+/// The rights that the user needs.
+#[cfg(feature = "redis")]
+fn rights(config: &SharedCacheConfig) -> String {
+    let select = if config.server.database == 0 {
+        ""
+    } else {
+        " +select"
+    };
+    let prefix = &config.prefix;
+    format!(
+        "the user needs these rights: ~{prefix}:1:* -@all +eval +get +set +del +pttl +time{select}"
+    )
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderValue, Method};
 use url::Url;
 
 use self::batch::BusinessTokens;
@@ -573,7 +573,8 @@ impl Client {
             url: self.request_url(&parts.uri)?,
             peer: self.engine.config.endpoints.api.clone(),
             method: parts.method,
-            headers: parts.headers,
+            headers: Arc::new(parts.headers),
+            authorization: HeaderValue::from_static(""),
             body,
             max_body: MAX_EXECUTE_BODY,
             bounded_attempt: false,

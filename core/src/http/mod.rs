@@ -190,7 +190,7 @@ impl Http {
             return Err(error);
         }
         let mut sent = reqwest::Request::new(request.method.clone(), request.url.clone());
-        *sent.headers_mut() = request.headers.clone();
+        *sent.headers_mut() = request.headers();
         *sent.body_mut() = Some(request.body.clone().into());
         let mut incoming = match pool.client.execute(sent).await {
             Ok(incoming) => incoming,
@@ -211,7 +211,7 @@ impl Http {
             headers: std::mem::take(incoming.headers_mut()),
             body: Bytes::new(),
             secret: request.secret.clone(),
-            authorization: request.headers.get(header::AUTHORIZATION).cloned(),
+            authorization: request.authorization.clone(),
         };
         let too_large = |response: &Response| {
             let limit = request.max_body / 1024;

@@ -109,6 +109,74 @@ mod tests {
         }
     }
 
+    /// The store is away for a minute, and each of a thousand processes needs it all the
+    /// time. They notice it at the same moment.
+    #[test]
+    fn b30_processes_do_not_return_together_to_a_store_that_was_restarted() {
+        const PROCESSES: u32 = 1_000;
+        const STEP: u32 = 10;
+        const AWAY: u32 = 60_000;
+        let start = Instant::now();
+        let mut fleet: Vec<_> = (0..PROCESSES).map(|_| Breaker::default()).collect();
+        // Evenly spread, and different for each process and each time.
+        let mut drawn = 0.0;
+        let mut random = || {
+            drawn = (drawn + 0.618_033_988_75_f64).fract();
+            drawn
+        };
+        let mut tries = vec![0; (AWAY / 100) as usize];
+        for now in (0..AWAY).step_by(STEP as usize) {
+            let time = start + Duration::from_millis(now.into());
+            for breaker in &mut fleet {
+                if let Some(permit) = breaker.enter(time) {
+                    breaker.fail(permit, time, random());
+                    tries[(now / 100) as usize] += 1;
+                }
+            }
+        }
+        assert_eq!(tries[0], PROCESSES, "each asks once when it notices");
+        assert_eq!(tries[1..5].iter().sum::<u32>(), 0, "too early: {tries:?}");
+        let most = |from: usize, to: usize| tries[from..to].iter().max().copied().unwrap();
+        assert!(
+            most(1, 12) <= PROCESSES / 4,
+            "in a tenth of a second: {tries:?}"
+        );
+        assert!(
+            most(12, 100) <= PROCESSES / 8,
+            "in a tenth of a second: {tries:?}"
+        );
+        assert!(
+            most(400, 600) <= PROCESSES / 50,
+            "in a tenth of a second: {tries:?}"
+        );
+        let all = tries.iter().sum::<u32>();
+        assert!(all <= 8 * PROCESSES, "{all} tries in a minute");
+        // It is back: all return within the longest time, and not together.
+        let mut back = vec![0; 300];
+        for now in (AWAY..AWAY + 30_000).step_by(STEP as usize) {
+            let time = start + Duration::from_millis(now.into());
+            for breaker in &mut fleet {
+                let is_down = !breaker.is_up();
+                if let Some(permit) = breaker.enter(time)
+                    && is_down
+                {
+                    assert!(breaker.succeed(permit));
+                    back[((now - AWAY) / 100) as usize] += 1;
+                }
+            }
+        }
+        assert_eq!(
+            back.iter().sum::<u32>(),
+            PROCESSES,
+            "not all came back: {back:?}"
+        );
+        let most = back.iter().max().copied().unwrap();
+        assert!(
+            most <= PROCESSES / 25,
+            "{most} returned in a tenth of a second"
+        );
+    }
+
     #[test]
     fn b30_one_caller_tries_whether_the_store_is_back() {
         let start = Instant::now();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use redis::Value;
 
-use super::redis::{LOOK_UP, RELEASE, RedisStore, unexpected};
+use super::redis::{LOOK_UP, RELEASE, RedisStore, is_no_permission, text, unexpected};
 use super::{Found, Names, Owner, Published, StoreError, TokenStore as _};
 use crate::sys::jitter;
 
@@ -28,18 +28,22 @@ pub(crate) struct StoreCheck {
     pub(crate) eviction_policy: Option<String>,
     /// In bytes; 0 without a limit.
     pub(crate) max_memory: Option<u64>,
+    /// In bytes.
+    pub(crate) used_memory: Option<u64>,
     /// Whether the server writes its data to a disk.
     pub(crate) writes_to_disk: Option<bool>,
     /// Such as `redis 7.0.15`.
     pub(crate) version: Option<String>,
     pub(crate) failure: Option<StoreCheckFailure>,
+    /// Rights that the user lacks, such as `+pttl`; empty unless something failed.
+    pub(crate) missing_rights: Vec<String>,
 }
 
 /// Why the store cannot be used.
 pub(crate) enum StoreCheckFailure {
     Failed(StoreError),
     /// The server refused to write: it is full, or a replica.
-    Refused(String),
+    Refused(StoreError),
 }
 
 impl From<StoreError> for StoreCheckFailure {
@@ -54,14 +58,74 @@ pub(crate) async fn check(store: &RedisStore, prefix: &str) -> StoreCheck {
         server: store.place(),
         ..StoreCheck::default()
     };
-    let result = look_around(store, prefix, &mut found).await;
+    let names = unused_names(prefix);
+    let result = look_around(store, &names, &mut found).await;
     found.failure = result.err();
+    if found.failure.is_some() && found.connected_in.is_some() {
+        let missing = missing_rights(store, &names, prefix).await;
+        found.missing_rights = missing.unwrap_or_default();
+    }
     found
+}
+
+/// Names that no other process uses.
+fn unused_names(prefix: &str) -> Names {
+    let random = || format!("{:x}", jitter::random().to_bits());
+    let tag = format!("doctor-{}{}", random(), random());
+    let name = |end| format!("{prefix}:1:{{{tag}}}:{end}");
+    Names {
+        value: name("v"),
+        lease: name("l"),
+        note: name("n"),
+    }
+}
+
+/// Tries each command of the scripts. The first value of the answer is always there. Versions
+/// have different texts, which say `run` for a command and `access` for a key.
+const RIGHTS: &str = "\
+    local missing = {'rights'}
+    local function try(command, ...)
+      local answer = redis.pcall(command, ...)
+      local refused = type(answer) == 'table' and answer.err or ''
+      if string.find(refused, 'run th') then
+        table.insert(missing, command)
+      elseif string.find(refused, 'access') then
+        missing[1] = 'keys'
+      end
+    end
+    try('time')
+    try('get', ARGV[1])
+    try('pttl', ARGV[1])
+    try('set', ARGV[1], '', 'PX', 1)
+    try('del', ARGV[1])
+    return missing";
+
+/// Rights that the user lacks. Without the breaker, which a missing right opens.
+async fn missing_rights(
+    store: &RedisStore,
+    names: &Names,
+    prefix: &str,
+) -> Result<Vec<String>, StoreError> {
+    let mut question = redis::cmd("EVAL");
+    question.arg(RIGHTS).arg(0).arg(&names.value);
+    match store.command(&question).await? {
+        Value::Array(answer) => {
+            let mut answer = answer.into_iter().filter_map(text);
+            let keys = answer.next().filter(|first| first == "keys");
+            let keys = keys.map(|_| format!("~{prefix}:1:*"));
+            Ok(keys
+                .into_iter()
+                .chain(answer.map(|name| format!("+{name}")))
+                .collect())
+        }
+        Value::ServerError(error) if is_no_permission(&error) => Ok(vec!["+eval".to_owned()]),
+        _ => Ok(Vec::new()),
+    }
 }
 
 async fn look_around(
     store: &RedisStore,
-    prefix: &str,
+    names: &Names,
     found: &mut StoreCheck,
 ) -> Result<(), StoreCheckFailure> {
     let began = Instant::now();
@@ -77,16 +141,8 @@ async fn look_around(
             matches!(parts.last(), Some(Value::BulkString(text)) if !text.is_empty());
         found.writes_to_disk = Some(has_snapshots || found.writes_to_disk == Some(true));
     }
-    let random = || format!("{:x}", jitter::random().to_bits());
-    let tag = format!("doctor-{}{}", random(), random());
-    let name = |end| format!("{prefix}:1:{{{tag}}}:{end}");
-    let names = Names {
-        value: name("v"),
-        lease: name("l"),
-        note: name("n"),
-    };
-    measure(store, &names, found).await?;
-    write(store, &names).await
+    measure(store, names, found).await?;
+    write(store, names).await
 }
 
 /// Latency and clock.
@@ -123,11 +179,12 @@ async fn measure(
 async fn write(store: &RedisStore, names: &Names) -> Result<(), StoreCheckFailure> {
     let (own, other) = (Owner([1; 16]), Owner([2; 16]));
     let taken = store.eval(names, LOOK_UP, &[b"", &own.0, b"1000"]).await?;
-    let (mut answer, node) = taken;
-    match answer.state() {
-        "lease" => {}
-        "refused" => return Err(StoreCheckFailure::Refused(answer.refusal(&node))),
-        _ => return Err(unexpected(&node).into()),
+    let (answer, node) = taken;
+    if let Some(error) = answer.refusal(&node) {
+        return Err(StoreCheckFailure::Refused(error));
+    }
+    if answer.state() != "lease" {
+        return Err(unexpected(&node).into());
     }
     let held = store.look_up(names, b"", &other, KEEP).await?;
     if !matches!(held.found, Found::Held(_)) {
@@ -145,10 +202,10 @@ async fn write(store: &RedisStore, names: &Names) -> Result<(), StoreCheckFailur
     let released = store
         .eval(names, RELEASE, &[&own.0, b"doctor", b"1000"])
         .await?;
-    let (mut answer, node) = released;
-    match answer.state() {
-        "done" => Ok(()),
-        _ => Err(StoreCheckFailure::Refused(answer.refusal(&node))),
+    let (answer, node) = released;
+    match answer.refusal(&node) {
+        None => Ok(()),
+        Some(error) => Err(StoreCheckFailure::Refused(error)),
     }
 }
 
@@ -169,7 +226,9 @@ fn read_info(info: &Value, found: &mut StoreCheck) {
     };
     found.version = version;
     found.eviction_policy = field("maxmemory_policy").map(str::to_owned);
-    found.max_memory = field("maxmemory").and_then(|bytes| bytes.parse().ok());
+    let number = |name| field(name).and_then(|bytes| bytes.parse().ok());
+    found.max_memory = number("maxmemory");
+    found.used_memory = number("used_memory");
     if field("aof_enabled") == Some("1") {
         found.writes_to_disk = Some(true);
     }

@@ -457,10 +457,8 @@ impl<'a, V: SharedToken> SharedFetch<'a, V> {
     ) -> Result<T, StoreError> {
         let ends = Instant::now() + policy::store_time(self.left());
         let result = timeout_at(ends, operation).await.unwrap_or_else(|_| {
-            Err(StoreError {
-                kind: StoreErrorKind::Timeout,
-                what: "no answer in time".into(),
-            })
+            let what = "no answer in time";
+            Err(StoreError::new(StoreErrorKind::Timeout, what))
         });
         result.inspect_err(|error| self.cache.failed(error))
     }

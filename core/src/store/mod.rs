@@ -22,6 +22,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,6 +188,8 @@ pub(crate) struct StoreError {
     pub(crate) kind: StoreErrorKind,
     /// What happened, without a password and without any content of the store.
     pub(crate) what: Arc<str>,
+    /// What to do about it, if more is known than the kind.
+    pub(crate) remedy: Option<Cow<'static, str>>,
 }
 
 /// Kinds of failures of the store.
@@ -215,7 +218,13 @@ pub(crate) enum StoreErrorKind {
 impl StoreError {
     pub(crate) fn new(kind: StoreErrorKind, what: impl Into<Arc<str>>) -> Self {
         let what = what.into();
-        Self { kind, what }
+        let remedy = None;
+        Self { kind, what, remedy }
+    }
+
+    fn with_remedy(self, remedy: impl Into<Cow<'static, str>>) -> Self {
+        let remedy = Some(remedy.into());
+        Self { remedy, ..self }
     }
 
     fn other_reply() -> Self {

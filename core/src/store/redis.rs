@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -69,6 +69,8 @@ struct State {
     connections: Mutex<HashMap<Target, Attempt>>,
     /// Nodes of a cluster by slot, as redirects told.
     routes: Mutex<HashMap<u16, StoreNode>>,
+    /// Whether the server refused to write last.
+    refuses: AtomicBool,
 }
 
 type Target = Option<StoreNode>;
@@ -129,6 +131,29 @@ impl RedisStore {
         result
     }
 
+    /// Logs when the server begins to refuse writes, as a full one or a replica does, and
+    /// when it stores a token again.
+    fn log_refusal(&self, answer: &Answer, node: &str) {
+        let refuses = &self.state().refuses;
+        match answer.refusal(node) {
+            Some(error) if !refuses.swap(true, Ordering::Relaxed) => tracing::warn!(
+                target: "layerfi_auth",
+                kind = "refused",
+                server = self.place(),
+                "the shared cache takes no new tokens, each process fetches its own: {}",
+                error.what
+            ),
+            None if answer.state() == "stored" && refuses.swap(false, Ordering::Relaxed) => {
+                tracing::info!(
+                    target: "layerfi_auth",
+                    server = self.place(),
+                    "the shared cache takes new tokens again"
+                );
+            }
+            _ => {}
+        }
+    }
+
     fn enter(&self) -> Result<Pass<'_>, StoreError> {
         let state = self.state();
         match lock(&state.breaker).enter(Instant::now()) {
@@ -185,7 +210,7 @@ impl RedisStore {
                 answer => {
                     let answer = Answer::parse(node, answer)?;
                     // The master has become a replica.
-                    if may_ask_sentinels && answer.is_refused_by_replica() {
+                    if may_ask_sentinels && answer.refusal_code().as_deref() == Some("READONLY") {
                         may_ask_sentinels = false;
                         connection.close();
                         continue;
@@ -349,10 +374,23 @@ impl Settings {
             answer = connection.call(&question).await?;
         }
         match answer {
-            Value::ServerError(error) => Err(refused(&name, &error)),
+            Value::ServerError(error) => {
+                let error = refused(&name, &error);
+                Err(match error.kind {
+                    StoreErrorKind::Protocol => error.with_remedy(
+                        "check that the addresses in {shared_cache} are those of Sentinels, whose \
+                         port is 26379 by default; for a server itself, use redis://",
+                    ),
+                    _ => error,
+                })
+            }
             Value::Nil => {
                 let what = format!("{name} does not know the service of the setting");
-                Err(StoreError::new(StoreErrorKind::Connect, what))
+                let error = StoreError::new(StoreErrorKind::Connect, what);
+                Err(error.with_remedy(
+                    "check the name of the service in {shared_cache}, after the addresses of the \
+                     Sentinels; SENTINEL MASTERS lists those that there are",
+                ))
             }
             Value::Array(parts) => {
                 let mut parts = parts.into_iter().map(text);
@@ -477,20 +515,43 @@ impl Answer {
         &self.state
     }
 
-    /// What the server said when it refused to write.
-    pub(super) fn refusal(&mut self, node: &str) -> String {
-        let error = self.values.next_back().and_then(text).unwrap_or_default();
-        format!("{node} refused to write ({})", code(&error))
+    /// Why the server refused to write; `None` if it did not.
+    pub(super) fn refusal(&self, node: &str) -> Option<StoreError> {
+        let code = self.refusal_code()?;
+        let (why, remedy) = match &*code {
+            "READONLY" => (
+                "it is a replica",
+                "set {shared_cache} to the master, or to Sentinels (redis+sentinel://)",
+            ),
+            "OOM" => (
+                "it is full",
+                "raise maxmemory, or set maxmemory-policy to volatile-ttl if it is noeviction",
+            ),
+            "MISCONF" => (
+                "it cannot save its data",
+                "check the disk and the log of the server; for a server that is only a cache, set \
+                 save \"\"",
+            ),
+            "NOREPLICAS" => (
+                "too few replicas are connected to it",
+                "check the replicas of the server, or set min-replicas-to-write to 0",
+            ),
+            _ => {
+                let what = format!("{node} refused to write ({code})");
+                return Some(StoreError::new(StoreErrorKind::Busy, what));
+            }
+        };
+        let what = format!("{node} refused to write: {why} ({code})");
+        Some(StoreError::new(StoreErrorKind::Busy, what).with_remedy(remedy))
     }
 
-    /// Whether the server refused to write because it is a replica.
-    fn is_refused_by_replica(&self) -> bool {
-        let last = self.values.as_slice().last();
-        let is_replica = |value: &Value| match value {
-            Value::BulkString(error) => code(&String::from_utf8_lossy(error)) == "READONLY",
-            _ => false,
-        };
-        self.state == "refused" && last.is_some_and(is_replica)
+    fn refusal_code(&self) -> Option<String> {
+        match self.values.as_slice().last() {
+            Some(Value::BulkString(error)) if self.state == "refused" => {
+                Some(code(&String::from_utf8_lossy(error)).to_owned())
+            }
+            _ => None,
+        }
     }
 
     fn bytes(&mut self) -> Option<Vec<u8>> {
@@ -537,18 +598,22 @@ impl Answer {
                 Some(entry) => Ok(Published::Younger { now, entry }),
                 None => Err(unexpected(node)),
             },
-            "refused" => Err(StoreError::new(StoreErrorKind::Busy, self.refusal(node))),
-            _ => Err(unexpected(node)),
+            _ => Err(self.refusal(node).unwrap_or_else(|| unexpected(node))),
         }
     }
 }
 
-fn text(value: Value) -> Option<String> {
+pub(super) fn text(value: Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
         Value::SimpleString(text) => Some(text),
         _ => None,
     }
+}
+
+/// Whether the user has no right to a command or a key.
+pub(super) fn is_no_permission(error: &ServerError) -> bool {
+    error.code() == "NOPERM"
 }
 
 fn refused(node: &str, error: &ServerError) -> StoreError {
@@ -584,6 +649,7 @@ impl TokenStore for RedisStore {
                     };
                     let arguments = [seen, &owner.0, lease.as_bytes()];
                     let (answer, node) = self.eval(names, LOOK_UP, &arguments).await?;
+                    self.log_refusal(&answer, &node);
                     let look = answer.look_up().ok_or_else(|| unexpected(&node))?;
                     Ok(Reply::LookUp(look))
                 }
@@ -591,6 +657,7 @@ impl TokenStore for RedisStore {
                     let keep = milliseconds(keep);
                     let arguments = [&owner.0[..], entry, keep.as_bytes()];
                     let (answer, node) = self.eval(names, PUBLISH, &arguments).await?;
+                    self.log_refusal(&answer, &node);
                     answer.published(&node).map(Reply::Published)
                 }
                 Action::Release { note, keep } => {

@@ -31,6 +31,15 @@ pub(super) const MAX_ANSWER: u64 = 64 * 1024;
 /// When the next address of a host is tried as well (RFC 8305, section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
+/// What to do about a server that does not answer a handshake.
+const NO_TLS: &str = "check that the port in {shared_cache} is the one for TLS; for a server \
+                      without TLS, start {shared_cache} with redis://";
+
+/// What to do about a unix socket that does not open.
+#[cfg(unix)]
+const NO_SOCKET: &str = "check the path in {shared_cache}, that the server runs with this \
+                         unixsocket, and that this user may open it (unixsocketperm)";
+
 /// Longest answer to a sign-in.
 const MAX_LINES: usize = 1024;
 
@@ -57,11 +66,33 @@ pub(super) fn server_error(node: &str, text: &str) -> StoreError {
             "accepts no connections from other machines (DENIED, protected-mode)".to_owned()
         }
         "LOADING" => "is loading its data (LOADING)".to_owned(),
+        "CLUSTERDOWN" => "belongs to a cluster that is down (CLUSTERDOWN)".to_owned(),
+        "MASTERDOWN" => "is a replica that has lost its master (MASTERDOWN)".to_owned(),
         "MOVED" => "redirected more than 3 times, or not to a valid address (MOVED)".to_owned(),
         "ASK" | "TRYAGAIN" => format!("is moving the key to another node ({code})"),
         _ => format!("answered with the error {code}"),
     };
-    StoreError::new(kind, format!("{node} {what}"))
+    let remedy = match code {
+        _ if has_too_many => "raise maxclients of the server, or start fewer processes at once",
+        "NOAUTH" => {
+            "add the password to {shared_cache}: redis://:password@host, or \
+             redis://user:password@host"
+        }
+        "WRONGPASS" => {
+            "check the user name and the password in {shared_cache}, and that the user exists and \
+             is on"
+        }
+        "DENIED" => {
+            "set a password (requirepass) or users (ACL SETUSER) on the server, or turn its \
+             protected-mode off"
+        }
+        "LOADING" => "wait until the server has loaded its data",
+        "BUSY" => "wait until the script that the server runs has ended, or end it (SCRIPT KILL)",
+        "CLUSTERDOWN" => "check the cluster with redis-cli cluster info",
+        "MASTERDOWN" => "set {shared_cache} to the master and not to a replica",
+        _ => return StoreError::new(kind, format!("{node} {what}")),
+    };
+    StoreError::new(kind, format!("{node} {what}")).with_remedy(remedy)
 }
 
 /// Code of an error of a server: its first word in capital letters. Versions put other
@@ -166,7 +197,7 @@ pub(super) async fn open(
         StoreNode::Unix(path) => {
             let connect = async {
                 let stream = tokio::net::UnixStream::connect(path).await;
-                stream.map_err(|why| cannot_connect(node, &why))
+                stream.map_err(|why| cannot_connect(node, &why).with_remedy(NO_SOCKET))
             };
             let stream = limit.run(StoreErrorKind::Connect, late, connect).await?;
             return Ok(Box::new(stream));
@@ -192,13 +223,14 @@ pub(super) async fn open(
             let handshake = settings.connector.connect(name.clone(), stream);
             Ok(handshake.await)
         };
-        let error = match limit.run(StoreErrorKind::Tls, late, handshake).await? {
+        let handshake = limit.run(StoreErrorKind::Tls, late, handshake).await;
+        let error = match handshake.map_err(|error| error.with_remedy(NO_TLS))? {
             Ok(stream) => return Ok(Box::new(stream)),
             Err(error) => error,
         };
         let Some(cause) = tls::find_error(&error) else {
             let what = format!("{node} closed the connection during the TLS handshake ({error})");
-            return Err(StoreError::new(StoreErrorKind::Tls, what));
+            return Err(StoreError::new(StoreErrorKind::Tls, what).with_remedy(NO_TLS));
         };
         // The certificates may have been mounted or rotated since they were read.
         let is_refused = matches!(cause, rustls::Error::InvalidCertificate(_));
@@ -206,8 +238,12 @@ pub(super) async fn open(
             is_first = false;
             continue;
         }
-        let (what, _) = tls_error::explain(&cause, host, &node.to_string(), &settings.roots);
-        return Err(StoreError::new(StoreErrorKind::Tls, what));
+        let (what, remedy) = tls_error::explain(&cause, host, &node.to_string(), &settings.roots);
+        let error = StoreError::new(StoreErrorKind::Tls, what);
+        return Err(match cause {
+            rustls::Error::InvalidMessage(_) => error.with_remedy(NO_TLS),
+            _ => error.with_remedy(remedy.replace("the URL", "{shared_cache}")),
+        });
     }
 }
 
@@ -257,11 +293,10 @@ fn is_certificate_required(error: &io::Error) -> bool {
 }
 
 fn certificate_required(node: &str) -> StoreError {
-    let what = format!(
-        "{node} requires a client certificate, which is not supported; set tls-auth-clients to \
-         no or optional, and require a password"
-    );
-    StoreError::new(StoreErrorKind::Tls, what)
+    let what = format!("{node} requires a client certificate, which is not supported");
+    StoreError::new(StoreErrorKind::Tls, what).with_remedy(
+        "set tls-auth-clients of the server to no or optional, and require a password instead",
+    )
 }
 
 /// User, password and database of a connection.
@@ -331,11 +366,28 @@ async fn sign_in_now(stream: &mut dyn Io, node: &str, with: &SignIn<'_>) -> Resu
             ("AUTH", StoreErrorKind::Protocol) => StoreError::new(
                 StoreErrorKind::Auth,
                 format!("{node} refused the user name or the password ({code})"),
+            )
+            .with_remedy(
+                "if the server has no password, remove it from {shared_cache}; if it has users, \
+                 write redis://user:password@host",
             ),
             ("SELECT", StoreErrorKind::Protocol) => StoreError::new(
                 StoreErrorKind::Protocol,
                 format!("{node} has no database {} ({code})", with.database),
+            )
+            .with_remedy(
+                "end {shared_cache} with the number of a database that the server has; a cluster \
+                 has only 0",
             ),
+            ("SELECT", StoreErrorKind::Auth) => StoreError::new(
+                StoreErrorKind::Auth,
+                format!(
+                    "{node} refused to select the database {}, because the user has no right to \
+                     it ({code})",
+                    with.database
+                ),
+            )
+            .with_remedy("give the user the right +select, or use the database 0"),
             _ => found,
         });
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use layerfi_auth_emulator::Emulator;
+use layerfi_auth_test_support::ReservedPort;
 
 use crate::support::{
     STRICT, library_with_shared_cache, library_without_hooks, output, root, run, scratch,
@@ -288,9 +289,8 @@ fn use_shared_cache(prefix: &Path, name: &str) -> String {
         .args(pkg_config_of(prefix, &["--cflags", "--libs"]));
     run(&mut compile);
     let layer = Emulator::builder().start_blocking().unwrap();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
+    let closed = ReservedPort::new();
+    let address = closed.address();
     let mut command = Command::new(program);
     command
         .arg(format!("redis://user:canary@{address}/1"))

@@ -2,7 +2,7 @@
 //! under the sanitizers, and under valgrind.
 
 use layerfi_auth_emulator::{Emulator, HttpVersions};
-use layerfi_auth_test_support::{RedisServer, ServerKind};
+use layerfi_auth_test_support::{RedisServer, ReservedPort, ServerKind};
 
 use crate::support::{Mode, Program, run, set_environment};
 
@@ -18,14 +18,23 @@ fn c_programs_run_with_both_compilers() {
     }
 }
 
-/// A panic would be printed to standard error.
 #[test]
 fn b26_every_call_without_threads_or_descriptors_is_a_retryable_error_that_heals() {
+    run_silently("scarcity");
+}
+
+#[test]
+fn b25_every_call_works_after_the_program_closed_all_descriptors() {
+    run_silently("descriptors");
+}
+
+/// A panic would be printed to standard error.
+fn run_silently(program: &str) {
     let layer = Emulator::builder()
         .rate_limit(None)
         .start_blocking()
         .unwrap();
-    let program = Program::c("scarcity");
+    let program = Program::c(program);
     let mut command = program.command(&program.build());
     let output = set_environment(&mut command, &layer)
         .env("RUST_BACKTRACE", "0")
@@ -42,9 +51,8 @@ fn b26_every_call_without_threads_or_descriptors_is_a_retryable_error_that_heals
 #[test]
 fn b20_b30_c_clients_share_tokens_through_a_real_server_and_log_it() {
     const PASSWORD: &str = "not-a-secret-8f7a";
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed_port = closed.local_addr().unwrap().port().to_string();
-    drop(closed);
+    let closed = ReservedPort::new();
+    let closed_port = closed.address().port().to_string();
     for (kind, mode) in [
         (ServerKind::Redis, Mode::Plain),
         (ServerKind::Redis, Mode::Address),

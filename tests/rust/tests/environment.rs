@@ -13,8 +13,8 @@ use base64::Engine as _;
 use layerfi_auth::{ClientBuilder, ErrorKind, TestClock};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint};
 use layerfi_auth_tests::{
-    Authority, Proxy, TlsFront, accept, assert_requests, businesses, client_builder, emulator,
-    wait_for,
+    Authority, Proxy, ReservedPort, TlsFront, accept, assert_requests, businesses, client_builder,
+    emulator, wait_for,
 };
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -169,12 +169,6 @@ fn assert_proxy_credentials(head: &str, pair: &str) {
             && line.ends_with(&expected)),
         "the proxy did not receive the credentials {pair:?}: {head}"
     );
-}
-
-/// A port on which nothing listens.
-fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
 }
 
 #[test]
@@ -341,7 +335,8 @@ fn b14_b22_proxy_with_tls_is_used_and_verified() {
 #[test]
 fn b14_unreachable_proxy_is_named_and_retried() {
     let layer = Layer::start();
-    let closed = closed_port();
+    let reserved = ReservedPort::new();
+    let closed = reserved.address();
     for (proxy, shown) in [
         (closed.to_string(), "Connection refused"),
         ("proxy.invalid:3128".to_owned(), ""),

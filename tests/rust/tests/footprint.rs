@@ -14,7 +14,7 @@ use serde_json::Value;
 const MAX_KIB: u64 = 32 * 1024;
 const WORKERS: usize = 8;
 /// Time for the emulator to start, on a busy machine.
-const SLACK: Duration = Duration::from_secs(20);
+const SLACK: Duration = Duration::from_secs(60);
 
 /// Returns a value from `/proc/self/status`, in KiB.
 fn status(name: &str) -> u64 {

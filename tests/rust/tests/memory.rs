@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, Emulator, Endpoint, Fault, HttpVersions};
-use layerfi_auth_tests::{RedisServer, Secrets, ServerKind, emulator_variables};
+use layerfi_auth_tests::{MAX_WAIT, RedisServer, Secrets, ServerKind, emulator_variables};
 use serde_json::json;
 
 /// Characters whose HPACK codes have five bits, so that the compressed form of a
@@ -178,7 +178,6 @@ impl Scene {
         arguments: &[&str],
         prefix: &str,
     ) -> (Vec<String>, Vec<String>) {
-        const LIMIT: Duration = Duration::from_secs(20);
         let (mut probe, _folder) =
             Probe::start(program, arguments, &self.layer, self.store.as_ref());
         assert_eq!(probe.line(), "working");
@@ -189,7 +188,7 @@ impl Scene {
         loop {
             let mut left = self.secrets.in_memory_of(probe.process.id());
             left.retain(|line| line.starts_with(prefix));
-            if left.is_empty() || started.elapsed() > LIMIT {
+            if left.is_empty() || started.elapsed() > MAX_WAIT {
                 return (working, left);
             }
             std::thread::sleep(Duration::from_millis(50));

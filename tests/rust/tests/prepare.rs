@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::net::TcpListener;
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::Duration;
 
 use layerfi_auth::{Client, ErrorKind, TestClock, blocking};
 use layerfi_auth_emulator::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Emulator, Endpoint, Fault};
 use layerfi_auth_tests::{
-    assert_requests, client, client_builder, emulator, eventually, multi_thread_runtime, wait_for,
+    ReservedPort, assert_requests, client, client_builder, emulator, eventually,
+    multi_thread_runtime, wait_for,
 };
 use tracing::field::{Field, Visit};
 
@@ -77,6 +77,7 @@ fn b02_calls_of_prepare_and_token_at_the_same_time_make_one_request() {
     wait_for("all calls of token wait", || {
         client.stats().waits == (THREADS * CALLS) as u64
     });
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
     layer.release();
     for task in tasks.into_inner().unwrap() {
         runtime.block_on(task).unwrap().unwrap();
@@ -241,11 +242,8 @@ fn b06_b27_failed_prepare_is_logged_once_and_returned_by_the_next_call() {
 #[test]
 fn b03_prepare_without_a_reachable_server_does_not_fail_and_the_next_call_does() {
     let layer = emulator();
-    // A free port: connections to it are refused.
-    let address = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    let closed = ReservedPort::new();
+    let address = closed.address();
     let client = client_builder(&layer)
         .auth_url(format!("http://{address}/oauth2/token"))
         .max_attempts(1)

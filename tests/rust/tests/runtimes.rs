@@ -91,6 +91,7 @@ fn b12_request_completes_if_its_callers_runtime_is_not_driven() {
     let idle = current_thread_runtime();
     let short = client.with_timeout(Duration::from_millis(200));
     idle.block_on(short.token()).unwrap_err();
+    eventually(&layer, |now| now.endpoint(Endpoint::Token).in_flight == 1);
     layer.release();
     let other = multi_thread_runtime(1);
     other.block_on(client.token()).unwrap();

@@ -1,13 +1,39 @@
-//! Listeners on loopback: one that must not be used, a proxy, and a link that
-//! can be cut.
+//! Ports and listeners on loopback: a port that refuses connections, a listener that
+//! must not be used, a proxy, and a link that can be cut.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
+
+/// Port that no other test gets while this value exists. Connections to it are refused
+/// until a server listens on it that sets `SO_REUSEADDR`.
+///
+/// A free port without a reservation can go to another test of the same moment.
+#[derive(Debug)]
+pub struct ReservedPort(TcpSocket);
+
+impl ReservedPort {
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self(socket)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+}
+
+impl Default for ReservedPort {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Listener that must receive no connection.
 pub struct Canary(TcpListener);
@@ -175,5 +201,24 @@ async fn serve(
         .is_ok()
     {
         let _ = copy_bidirectional(&mut client, &mut server).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_port_refuses_connections_until_a_server_listens() {
+        let port = ReservedPort::new();
+        let connect = || std::net::TcpStream::connect(port.address());
+        for _ in 0..2 {
+            let error = connect().expect_err("a connection was accepted");
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            // The standard library sets SO_REUSEADDR.
+            let listener = TcpListener::bind(port.address()).unwrap();
+            connect().unwrap();
+            drop(listener);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use crate::{MAX_WAIT, Watchdog};
+use crate::{MAX_WAIT, ReservedPort, Watchdog};
 
 /// How long a server may run, in case that its test hangs.
 const MAX_LIFE: Duration = Duration::from_secs(600);
@@ -61,6 +61,8 @@ pub struct RedisServerBuilder {
     password: Option<String>,
     address: IpAddr,
     prefix: Vec<String>,
+    /// Also while the server is killed, so that it can be restarted.
+    reserved: Vec<ReservedPort>,
 }
 
 impl RedisServerBuilder {
@@ -91,8 +93,8 @@ impl RedisServerBuilder {
     }
 
     /// Makes it a node of a cluster, with no slots yet.
-    pub fn cluster(self) -> Self {
-        let bus = free_port().to_string();
+    pub fn cluster(mut self) -> Self {
+        let bus = self.reserve_port().to_string();
         self.option("cluster-enabled", "yes")
             .option("cluster-port", &bus)
     }
@@ -138,6 +140,13 @@ impl RedisServerBuilder {
         self
     }
 
+    fn reserve_port(&mut self) -> u16 {
+        let port = ReservedPort::new();
+        let number = port.address().port();
+        self.reserved.push(port);
+        number
+    }
+
     /// Starts it, and waits until it answers.
     #[track_caller]
     pub fn start(self) -> RedisServer {
@@ -148,7 +157,7 @@ impl RedisServerBuilder {
     }
 
     /// Starts it, and waits until it answers. Fails if its port is taken.
-    pub fn try_start(self) -> Result<RedisServer, String> {
+    pub fn try_start(mut self) -> Result<RedisServer, String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = format!("layerfi-redis-{}-{number}", std::process::id());
@@ -157,13 +166,14 @@ impl RedisServerBuilder {
         std::fs::create_dir(&folder).map_err(|why| format!("cannot make {folder:?}: {why}"))?;
         let port = match self.port {
             Some(port) => port,
-            None => free_port(),
+            None => self.reserve_port(),
         };
+        let plain_port = self.reserve_port();
         let mut server = RedisServer {
             settings: self,
             port,
             folder,
-            plain_port: free_port(),
+            plain_port,
             ca_pem: String::new(),
             running: None,
         };
@@ -245,6 +255,7 @@ impl RedisServer {
             password: None,
             address: [127, 0, 0, 1].into(),
             prefix: Vec::new(),
+            reserved: Vec::new(),
         }
     }
 
@@ -507,12 +518,6 @@ impl Drop for RedisServer {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-/// A port that nobody uses now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn info_field(info: &str, field: &str) -> Option<String> {

@@ -53,7 +53,10 @@ pub(super) async fn check(
         None => report.passed(NAME, host, summary(&found))?,
         Some(failure) => {
             let remedy = flag_names::in_remedy(&failure.remedy, None);
-            let detail = format!("{} ({})", failure.what, failure.kind);
+            // Most begin with the server, which stands before the detail.
+            let what = failure.what.strip_prefix(&*found.server);
+            let what = what.map_or(&*failure.what, str::trim_start);
+            let detail = format!("{what} ({})", failure.kind);
             report.failed_as(NAME, host, detail, remedy)?;
         }
     }
@@ -117,7 +120,8 @@ fn clock(found: &SharedCacheCheck, report: &mut Report<'_>) -> Result<(), Failur
 
 fn memory(found: &SharedCacheCheck, report: &mut Report<'_>) -> Result<(), Failure> {
     let Some(policy) = &found.eviction_policy else {
-        let reason = match found.connected_in {
+        // A store that answers answers this question, too, if it may.
+        let reason = match found.latency {
             Some(_) => "the store's user may not ask for it: INFO is not allowed",
             None => "the store cannot be used",
         };
@@ -125,10 +129,13 @@ fn memory(found: &SharedCacheCheck, report: &mut Report<'_>) -> Result<(), Failu
     };
     let limit = found.max_memory.filter(|bytes| *bytes > 0);
     let mut detail = format!("maxmemory-policy {}", sanitize(policy));
-    detail.push_str(&limit.map_or_else(
-        || ", no limit".to_owned(),
-        |bytes| format!(", limit {} MB", bytes.div_ceil(1_000_000)),
-    ));
+    detail.push_str(&match (limit, found.used_memory) {
+        (None, _) => ", no limit".to_owned(),
+        (Some(limit), None) => format!(", limit {}", megabytes(limit)),
+        (Some(limit), Some(used)) => {
+            format!(", {} of {} used", megabytes(used), megabytes(limit))
+        }
+    });
     if found.writes_to_disk == Some(true) {
         detail.push_str(", writes its data (sealed tokens too) to a disk");
     }
@@ -142,6 +149,10 @@ fn memory(found: &SharedCacheCheck, report: &mut Report<'_>) -> Result<(), Failu
         "set maxmemory-policy to volatile-ttl: a full store takes no new tokens, so that each \
          process gets its own",
     )
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
 }
 
 #[cfg(test)]

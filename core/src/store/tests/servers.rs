@@ -751,8 +751,9 @@ async fn b30_check_tells_latency_clock_rights_and_memory() {
 fn failure(checked: &StoreCheck) -> String {
     match &checked.failure {
         None => String::new(),
-        Some(StoreCheckFailure::Failed(error)) => error.what.to_string(),
-        Some(StoreCheckFailure::Refused(what)) => what.clone(),
+        Some(StoreCheckFailure::Failed(error) | StoreCheckFailure::Refused(error)) => {
+            error.what.to_string()
+        }
     }
 }
 

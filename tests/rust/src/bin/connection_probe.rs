@@ -11,8 +11,11 @@ use std::time::Duration;
 use layerfi_auth::{ClientBuilder, ErrorKind, SessionDuration, blocking};
 use layerfi_auth_tests::{business, limit_descriptors, multi_thread_runtime};
 
+/// Long timeouts: on a slow machine, no attempt may end early and open another connection.
 fn builder() -> ClientBuilder {
-    ClientBuilder::from_env().unwrap()
+    let patience = Duration::from_secs(120);
+    let builder = ClientBuilder::from_env().unwrap();
+    builder.timeout(patience).attempt_timeout(patience)
 }
 
 fn main() {

@@ -5,7 +5,6 @@
 //! Usage: `fork_probe <scenario>`, with the client's settings in the environment.
 //! The exit code is 0 if all processes succeed; errors are printed to standard error.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,14 +13,14 @@ use layerfi_auth::{
     BatchOptions, BusinessId, BusinessTokenOptions, ClientBuilder, SessionDuration, TestClock,
     blocking,
 };
-use layerfi_auth_tests::{assert_new_token, assert_same_token};
+use layerfi_auth_tests::{assert_new_token, assert_same_token, block_on};
 
 /// Time limit of a child process.
 const CHILD_LIMIT: Duration = Duration::from_secs(60);
 
 fn main() {
     let scenario = std::env::args().nth(1).unwrap_or_default();
-    let client = blocking::Client::from_env().unwrap();
+    let client = builder().build_blocking().unwrap();
     match scenario.as_str() {
         "blocking" => used_in_the_parent(&client),
         "async" => used_in_a_runtime(&client),
@@ -39,6 +38,14 @@ fn main() {
         "shared_cache_mid_look_up" => shared_cache_mid_look_up(&client),
         other => panic!("unknown scenario: {other}"),
     }
+}
+
+/// Long timeouts: the server holds responses, and no second request must be sent meanwhile.
+fn builder() -> ClientBuilder {
+    ClientBuilder::from_env()
+        .unwrap()
+        .timeout(2 * CHILD_LIMIT)
+        .attempt_timeout(2 * CHILD_LIMIT)
 }
 
 fn business() -> BusinessId {
@@ -95,8 +102,8 @@ fn fork(child: impl FnOnce()) -> libc::pid_t {
 
 fn fork_by(method: Method, child: impl FnOnce()) -> libc::pid_t {
     if !matches!(method, Method::Fork) {
-        // The background threads become idle: they must not be in the allocator.
-        std::thread::sleep(Duration::from_millis(30));
+        // They must not be in the allocator.
+        wait_until_other_threads_sleep();
     }
     let pid = method.call();
     assert!(pid >= 0, "fork failed");
@@ -109,6 +116,32 @@ fn fork_by(method: Method, child: impl FnOnce()) -> libc::pid_t {
     unsafe {
         libc::_exit(i32::from(result.is_err()))
     }
+}
+
+/// Waits until all other threads have been asleep for some time.
+fn wait_until_other_threads_sleep() {
+    let until = Instant::now() + CHILD_LIMIT;
+    let mut seen = 0;
+    while seen < 10 {
+        assert!(Instant::now() < until, "a background thread never sleeps");
+        std::thread::sleep(Duration::from_millis(3));
+        seen = if other_threads_sleep() { seen + 1 } else { 0 };
+    }
+}
+
+fn other_threads_sleep() -> bool {
+    let own = std::process::id().to_string();
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return true;
+    };
+    // The main thread forks: its number is that of the process.
+    let others = threads.flatten().filter(|one| *one.file_name() != *own);
+    let states = others.map(|one| std::fs::read_to_string(one.path().join("stat")));
+    // A thread that ended meanwhile has no state. The name may contain blanks.
+    states.flatten().all(|stat| {
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_some_and(|rest| rest.starts_with('S'))
+    })
 }
 
 /// Waits for a child process; kills it after the time limit.
@@ -376,8 +409,7 @@ fn grandchild(client: &blocking::Client) {
 }
 
 fn client_with(clock: &TestClock, keep_warm: bool) -> blocking::Client {
-    ClientBuilder::from_env()
-        .unwrap()
+    builder()
         .test_clock(clock.clone())
         .keep_warm(keep_warm)
         .build_blocking()
@@ -469,8 +501,7 @@ fn mid_flight_without_handlers(client: &blocking::Client) {
 /// A child that only reads in place is kept warm: its token is refreshed although it
 /// makes no call.
 fn reader() {
-    let builder = ClientBuilder::from_env().unwrap().keep_warm(true);
-    let client = builder.build_blocking().unwrap();
+    let client = builder().keep_warm(true).build_blocking().unwrap();
     client.token().unwrap();
     let child = fork(|| {
         let before = client.stats().token_requests;
@@ -511,10 +542,4 @@ fn siblings(client: &blocking::Client) {
         })
         .collect();
     children.into_iter().for_each(join);
-}
-
-/// Runs a future on this thread.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.unwrap().block_on(future)
 }

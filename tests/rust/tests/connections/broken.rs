@@ -91,6 +91,7 @@ fn b14_leaving_a_connection_does_not_harm_other_calls() {
         let (client, other) = (client_builder(&layer), client_builder(&layer));
         let (client, other) = (client.build().unwrap(), other.build().unwrap());
         let runtime = multi_thread_runtime(2);
+        runtime.block_on(client.token()).unwrap();
         layer.fault(Endpoint::AuthToken, Fault::hold()).unwrap();
         layer.fault(Endpoint::Whoami, Fault::hold()).unwrap();
         let in_progress = runtime.spawn(async move {
@@ -101,7 +102,7 @@ fn b14_leaving_a_connection_does_not_harm_other_calls() {
         eventually(&layer, |now| {
             now.endpoint(Endpoint::AuthToken).in_flight == 1
         });
-        let short = client.with_timeout(Duration::from_millis(500));
+        let short = client.with_timeout(Duration::from_secs(1));
         let error = runtime.block_on(short.get("/whoami")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{http:?}: {error}");
         let before = layer.counters().connections;
@@ -118,7 +119,7 @@ fn b14_leaving_a_connection_does_not_harm_other_calls() {
 fn b08_only_the_calls_timeout_limits_a_request_of_the_program() {
     let layer = Emulator::builder().start_blocking().unwrap();
     let client = client_builder(&layer)
-        .attempt_timeout(Duration::from_millis(300))
+        .attempt_timeout(Duration::from_millis(900))
         .build()
         .unwrap()
         .with_timeout(Duration::from_secs(60));

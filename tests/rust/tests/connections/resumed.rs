@@ -110,7 +110,7 @@ fn b22_connection_after_a_timeout_resumes_the_tls_session() {
     use_all_connections(&client);
     for _ in 0..3 {
         layer.fault(Endpoint::Whoami, Fault::hold()).unwrap();
-        let short = client.with_timeout(Duration::from_millis(300));
+        let short = client.with_timeout(Duration::from_secs(1));
         let error = short.get("/whoami").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert_all_resumed(&front, || {

@@ -12,7 +12,7 @@ use crate::{BUSINESSES, LIFE, TIMEOUT};
 /// 10 ms with the slowest tick, 100 Hz.
 const CLOCK_TICK_US: u64 = 10_000;
 /// Time that a busy machine may take to wake a thread whose timeout has passed.
-const SLACK_MS: u64 = 5_000;
+const SLACK_MS: u64 = 20_000;
 const MEMORY_KIB: u64 = 8 * 1024;
 
 /// Token requests that one call may send: the client's default.
@@ -211,7 +211,7 @@ fn each_invariant_can_be_violated() {
         ("expired token was served", |report| {
             report.figures.max_expired_us = 10_000
         }),
-        ("a call took", |report| report.figures.slowest_ms = 8_001),
+        ("a call took", |report| report.figures.slowest_ms = 23_001),
         ("token requests", |report| {
             report.figures.clients[0].token_requests = 200;
         }),

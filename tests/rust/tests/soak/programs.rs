@@ -15,7 +15,7 @@ use crate::scarcity::Scarcity;
 use crate::test_bed::TestBed;
 
 /// Time limit for a program to close its connections and end its threads.
-const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+const CLOSE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A program's first line: it is idle and ready to start.
 #[derive(Deserialize)]
