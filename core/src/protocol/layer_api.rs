@@ -257,7 +257,10 @@ pub(crate) fn server_problem(status: StatusCode, retry_after: Option<Duration>) 
 
 fn retry_in(retry_after: Option<Duration>, default: &str) -> String {
     match retry_after {
-        Some(delay) => format!("retry in {} s", delay.as_secs_f64().ceil()),
+        Some(delay) => {
+            let begun = u64::from(delay.subsec_nanos() > 0);
+            format!("retry in {} s", delay.as_secs().saturating_add(begun))
+        }
         None => format!("retry in {default}"),
     }
 }
