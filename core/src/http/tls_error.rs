@@ -37,10 +37,9 @@ pub(crate) fn explain(
             AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
         ) => (
             format!("the server {peer} and this client have no TLS cipher in common"),
-            "ask the server's owner to enable TLS 1.3 with AES-GCM, or ECDHE with AES-GCM in \
-             TLS 1.2, with a certificate whose key is RSA, P-256, P-384 or Ed25519; a server \
-             that requires a client certificate, which is not supported, may fail in the same \
-             way",
+            "ask the server's owner to enable TLS 1.3, or an ECDHE cipher of TLS 1.2, with a \
+             certificate whose key is RSA, P-256, P-384 or Ed25519; a server that requires a \
+             client certificate, which is not supported, may fail in the same way",
         ),
         Tls::AlertReceived(AlertDescription::UnrecognisedName) => (
             format!("the server at {address} does not serve the name {peer}"),
