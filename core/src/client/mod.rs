@@ -684,6 +684,7 @@ impl Client {
     }
 
     /// Fails if a call on this thread would wait for itself.
+    #[cfg(feature = "blocking")]
     pub(crate) fn check_may_wait(&self) -> Result<()> {
         self.engine.check_may_wait()
     }
