@@ -272,16 +272,7 @@ fn new_client() {
     let mut figures = Figures::default();
     runtime.block_on(async {
         for round in 0..=WIRE_ROUNDS {
-            let raw = micros(WIRE_CALLS / 10, || async {
-                let tls = target.is_tls().then(|| {
-                    // A new program has no TLS session to resume.
-                    let mut tls = floors::tls(&target);
-                    tls.resumption = rustls::client::Resumption::disabled();
-                    Arc::new(tls)
-                });
-                floors::raw_token(&target, tls.as_ref()).await;
-            })
-            .await;
+            let raw = micros(WIRE_CALLS / 10, || floors::new_client(&target)).await;
             let bare = micros(WIRE_CALLS / 10, || async {
                 Bare::new(&target).token().await;
             })

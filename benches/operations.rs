@@ -225,6 +225,29 @@ fn run(name: &str, calls: u32) {
                 floors::raw_token(&target, tls.as_ref()).await;
             });
         }
+        "new-client" => {
+            current_thread().block_on(async {
+                for _ in 0..=calls {
+                    black_box(client().token().await.unwrap());
+                }
+            });
+        }
+        "new-client-reqwest" => {
+            let target = Target::from_env();
+            current_thread().block_on(async {
+                for _ in 0..=calls {
+                    Bare::new(&target).token().await;
+                }
+            });
+        }
+        "floor-new-client" => {
+            let target = Target::from_env();
+            current_thread().block_on(async {
+                for _ in 0..=calls {
+                    floors::new_client(&target).await;
+                }
+            });
+        }
         other => panic!("there is no operation {other:?}"),
     }
 }

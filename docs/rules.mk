@@ -3,7 +3,7 @@
 SITE = build/site
 SITE_VENV = $(VENV)/docs
 
-.PHONY: docs docs-serve test-docs
+.PHONY: docs docs-serve test-docs pages
 TESTS += test-docs
 
 $(SITE_VENV)/.ready: docs/requirements.txt $(VENV)/.ready
@@ -19,6 +19,11 @@ docs: $(SITE_VENV)/.ready ## Build the documentation site in build/site (RUSTDOC
 
 test-docs: docs ## Check the built site: links, anchors, requests to other sites, search
 	$(VENV_PYTHON) scripts/site-check $(SITE)
+
+# With the features of all tests, so that nothing is compiled twice.
+pages: ## Write the generated pages anew: guarantees, errors, reference of the command
+	UPDATE_GUARANTEES=1 UPDATE_ERRORS=1 UPDATE_CLI=1 $(CARGO_TEST) --quiet --lib --test guarantees \
+		--test errors_page -- the_page_lists the_errors_page the_reference_is
 
 docs-serve: $(SITE_VENV)/.ready ## Show the documentation on a local port while you write
 	$(SITE_VENV)/bin/mkdocs serve

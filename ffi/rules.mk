@@ -24,7 +24,7 @@ header: ## Generate include/layerfi_auth.h and ffi/abi.txt from the sources
 	UPDATE_HEADER=1 $(CARGO_TEST) --test $(FFI_TEST) -- header:: abi::
 
 # Optimized for size: the library is a quarter smaller. Cargo.toml has an exception for the
-# binding's own crate, so that cache hits are as fast.
+# crate of the cache hits, so that they are as fast.
 FFI_RELEASE = CARGO_PROFILE_RELEASE_OPT_LEVEL=s CARGO_PROFILE_BENCH_OPT_LEVEL=s
 
 # What `make lib` builds, and `make install` copies.

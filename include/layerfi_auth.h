@@ -33,6 +33,9 @@
  *            also if the process has several threads. The child keeps the cached
  *            token and shares no connection with the parent. Do not fork in a
  *            callback.
+ * Closing.   A program may close all descriptors (closefrom) while no call is in
+ *            progress; the next call opens new ones. Do not close only some of
+ *            the library's.
  * Enums.     Enum parameters are uint32_t, so that a wrong number is an error
  *            and not undefined behavior. Numbers are never reused.
  * Panics.    A bug that makes the library panic is LAYERFI_RESULT_PANIC.

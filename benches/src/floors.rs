@@ -157,6 +157,16 @@ impl Bare {
     }
 }
 
+/// A new program's exchange: with a whole handshake, because it has no TLS session to resume.
+pub async fn new_client(target: &Target) {
+    let tls = target.is_tls().then(|| {
+        let mut tls = tls(target);
+        tls.resumption = rustls::client::Resumption::disabled();
+        Arc::new(tls)
+    });
+    raw_token(target, tls.as_ref()).await;
+}
+
 /// Connection, handshake (with TLS settings) and one POST, without an HTTP library.
 pub async fn raw_token(target: &Target, tls: Option<&Arc<rustls::ClientConfig>>) {
     let (host, port) = target.authority().rsplit_once(':').unwrap();

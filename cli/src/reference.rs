@@ -1,6 +1,6 @@
 //! Generates `docs/reference/cli.md` from the definition of the arguments.
 //!
-//! `UPDATE_CLI=1 cargo test -p layerfi-auth-cli --lib reference` writes it.
+//! `make pages` writes it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -123,7 +123,6 @@ fn the_reference_is_up_to_date() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == page,
-        "docs/reference/cli.md is out of date: run \
-         UPDATE_CLI=1 cargo test -p layerfi-auth-cli --lib reference"
+        "docs/reference/cli.md is out of date: run make pages"
     );
 }

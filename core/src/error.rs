@@ -498,9 +498,15 @@ pub(crate) const PROVIDER: &str = "the credentials provider";
 pub(crate) const BUG: &str =
     "this is a bug in layerfi-auth: report it with this message; a retry does not help";
 
-/// Duration in seconds, for messages: `2 s`, `0.25 s`.
+/// Duration in seconds, for messages: `2 s`, `0.25 s`. Not as a floating-point number: the code
+/// that prints one is 20 kB of the C library, and nothing else there needs it.
 pub(crate) fn seconds(duration: Duration) -> String {
-    format!("{} s", duration.as_secs_f64())
+    let (whole, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    if nanos == 0 {
+        return format!("{whole} s");
+    }
+    let fraction = format!("{nanos:09}");
+    format!("{whole}.{} s", fraction.trim_end_matches('0'))
 }
 
 /// Error text of a library, cut to the length of one line.
@@ -511,6 +517,19 @@ pub(crate) fn clipped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_have_no_more_digits_than_needed() {
+        for (nanos, text) in [
+            (0, "0 s"),
+            (2_000_000_000, "2 s"),
+            (250_000_000, "0.25 s"),
+            (90_001_000_000, "90.001 s"),
+            (1, "0.000000001 s"),
+        ] {
+            assert_eq!(seconds(Duration::from_nanos(nanos)), text, "of {nanos} ns");
+        }
+    }
 
     #[test]
     fn b14_kind_and_status_decide_whether_a_retry_helps() {

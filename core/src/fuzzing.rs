@@ -95,7 +95,7 @@ pub fn refusal(data: &[u8]) {
         headers,
         body: Bytes::copy_from_slice(body),
         secret: Secret::new(SECRET),
-        authorization: Some(HeaderValue::from_static("Basic Y2FuYXJ5OjlmMWM=")),
+        authorization: HeaderValue::from_static("Basic Y2FuYXJ5OjlmMWM="),
     };
     let url = Url::parse("https://auth.layerfi.com/oauth2/token").unwrap();
     let credentials = Credentials::new("id", SECRET);

@@ -3,6 +3,7 @@
 use std::ffi::c_char;
 
 use layerfi_auth::AccessToken;
+use layerfi_auth_hits::copy_authorization;
 
 use crate::client::{Timeout, layerfi_client};
 use crate::error::layerfi_error;
@@ -46,8 +47,8 @@ pub unsafe extern "C" fn layerfi_client_token(
         let client = borrow!(client);
         check_out!(out);
         let timeout = Timeout::read(timeout_ms)?;
-        let token = match client.client.borrow_token() {
-            Some(token) => token.clone(),
+        let token = match layerfi_auth_hits::token(&client.client) {
+            Some(token) => token,
             None => client.wait_for_token(timeout)?,
         };
         write_out!(out, layerfi_token { token });
@@ -71,8 +72,8 @@ pub unsafe extern "C" fn layerfi_client_try_token(
     guard_hit(error, || {
         let client = borrow!(client);
         check_out!(out);
-        let token = match client.client.borrow_token() {
-            Some(token) => token.clone(),
+        let token = match layerfi_auth_hits::token(&client.client) {
+            Some(token) => token,
             None => cached(client)?,
         };
         write_out!(out, layerfi_token { token });
@@ -114,13 +115,9 @@ pub unsafe extern "C" fn layerfi_client_copy_authorization(
     guard_hit(error, || {
         let client = borrow!(client);
         let timeout = Timeout::read(timeout_ms)?;
-        if let Some(token) = client.client.borrow_token() {
-            // SAFETY: by the header's conventions the buffer has `capacity` bytes.
-            return unsafe { copy(&token, buffer, capacity, length) };
-        }
-        let token = client.wait_for_token(timeout)?;
-        // SAFETY: as above.
-        unsafe { copy(&token, buffer, capacity, length) }
+        copy(client, buffer, capacity, length, |client| {
+            client.wait_for_token(timeout)
+        })
     })
 }
 
@@ -138,41 +135,37 @@ pub unsafe extern "C" fn layerfi_client_try_copy_authorization(
 ) -> layerfi_result {
     guard_hit(error, || {
         let client = borrow!(client);
-        if let Some(token) = client.client.borrow_token() {
-            // SAFETY: by the header's conventions the buffer has `capacity` bytes.
-            return unsafe { copy(&token, buffer, capacity, length) };
-        }
-        let token = cached(client)?;
-        // SAFETY: as above.
-        unsafe { copy(&token, buffer, capacity, length) }
+        copy(client, buffer, capacity, length, cached)
     })
 }
 
-/// Copies a header value and its NUL.
-///
-/// # Safety
-/// `buffer` is null, or `capacity` bytes from it on may be written; `length` is null or may be
-/// written.
+/// Copies the header value and a NUL of the cached token, or of the token that `otherwise`
+/// returns, to a buffer as the header describes it.
 #[inline]
-unsafe fn copy(
-    token: &AccessToken,
+fn copy(
+    client: &layerfi_client,
     buffer: *mut c_char,
     capacity: usize,
     length: *mut usize,
+    otherwise: impl FnOnce(&layerfi_client) -> Result<AccessToken, Failure>,
 ) -> Result<(), Failure> {
-    let value = token.authorization_with_nul();
     if buffer.is_null() && capacity > 0 {
         return Err(Failure::Null("buffer"));
     }
-    write_optional!(length, value.len() - 1);
-    if value.len() > capacity {
-        return Err(Failure::Buffer("capacity", value.len()));
-    }
-    // SAFETY: as the caller promises; the cache's text and the caller's buffer do not overlap.
-    unsafe {
-        buffer
-            .cast::<u8>()
-            .copy_from_nonoverlapping(value.as_ptr(), value.len());
+    let to = buffer.cast();
+    // SAFETY: by the header's conventions the buffer has `capacity` bytes.
+    let copied = unsafe { copy_authorization(&client.client, to, capacity) };
+    let size = match copied {
+        Some(size) => size,
+        None => {
+            let token = otherwise(client)?;
+            // SAFETY: as above.
+            unsafe { layerfi_auth_hits::copy(&token, to, capacity) }
+        }
+    };
+    write_optional!(length, size.get() - 1);
+    if size.get() > capacity {
+        return Err(Failure::Buffer("capacity", size.get()));
     }
     Ok(())
 }

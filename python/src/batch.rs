@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use layerfi_auth::{BatchProgress, BusinessToken, Result, blocking};
+use layerfi_auth::blocking::{self, Held, until_lost};
+use layerfi_auth::{BatchProgress, BusinessToken, Result};
 use pyo3::prelude::*;
 use pyo3::{IntoPyObjectExt as _, PyTraverseError, PyVisit};
 use tokio::sync::mpsc;
@@ -48,7 +49,7 @@ struct Item {
 /// steps, so that a wait that is cancelled loses no result.
 struct Results {
     ready: Mutex<VecDeque<Item>>,
-    incoming: tokio::sync::Mutex<mpsc::Receiver<Item>>,
+    incoming: Held<tokio::sync::Mutex<mpsc::Receiver<Item>>>,
 }
 
 impl Results {
@@ -57,15 +58,15 @@ impl Results {
     }
 
     /// Waits until a result can be taken; `false` at the end.
-    async fn wait(&self) -> bool {
-        let mut incoming = self.incoming.lock().await;
+    async fn wait(&self) -> Result<bool> {
+        let mut incoming = self.incoming.get()?.lock().await;
         if !self.ready().is_empty() {
-            return true;
+            return Ok(true);
         }
         let item = incoming.recv().await;
         let arrived = item.is_some();
         self.ready().extend(item);
-        arrived
+        Ok(arrived)
     }
 }
 
@@ -116,7 +117,7 @@ impl Batch {
             references: references.clone_ref(py),
             results: Arc::new(Results {
                 ready: Mutex::default(),
-                incoming: tokio::sync::Mutex::new(incoming),
+                incoming: Held::new(tokio::sync::Mutex::new(incoming)),
             }),
             progress,
             driver: Mutex::new(Some(driver)),
@@ -126,7 +127,7 @@ impl Batch {
 
     fn wait_for_result(&self) -> impl Future<Output = Result<bool>> + Send + use<> {
         let results = Arc::clone(&self.results);
-        async move { Ok(results.wait().await) }
+        until_lost(async move { results.wait().await })
     }
 }
 

@@ -9,7 +9,7 @@ mod flight;
 mod keyed;
 mod map;
 mod policy;
-mod promise;
+pub(crate) mod promise;
 mod reader;
 mod sieve;
 mod slot;
@@ -24,5 +24,5 @@ pub(crate) use policy::may_be_fixed_by_credentials;
 #[cfg(feature = "redis")]
 pub(crate) use policy::{REFUSED_AGE, oldest, quiet_time};
 pub(crate) use reader::Reader;
-pub(crate) use slot::{Borrowed, Slot};
+pub(crate) use slot::{Borrowed, CurrentGuard, Slot};
 pub(crate) use source::{Context, Failed, FetchParams, Mode, Outcome, Source, Spawn};

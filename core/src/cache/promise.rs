@@ -11,10 +11,10 @@ use std::task::{Context, Poll, Waker};
 use crate::sys::sync::{Mutex, lock};
 
 /// The side that sets the value. Dropping it without a value ends all waits.
-pub(super) struct Promise<T>(Arc<Shared<T>>);
+pub(crate) struct Promise<T>(Arc<Shared<T>>);
 
 /// The side of the callers. Clones wait for the same value.
-pub(super) struct Awaited<T>(Arc<Shared<T>>);
+pub(crate) struct Awaited<T>(Arc<Shared<T>>);
 
 struct Shared<T>(Mutex<State<T>>);
 
@@ -31,7 +31,7 @@ struct Waiters {
     free: Vec<usize>,
 }
 
-pub(super) fn promise<T>() -> (Promise<T>, Awaited<T>) {
+pub(crate) fn promise<T>() -> (Promise<T>, Awaited<T>) {
     let state = State::Waiting(Waiters::default());
     let shared = Arc::new(Shared(Mutex::new(state)));
     (Promise(Arc::clone(&shared)), Awaited(shared))
@@ -54,14 +54,21 @@ impl<T> Shared<T> {
 }
 
 impl<T> Promise<T> {
-    pub(super) fn set(self, value: T) {
+    pub(crate) fn set(self, value: T) {
         self.0.set(Some(value));
+    }
+}
+
+impl<T> Promise<T> {
+    /// Ends all waits without a value.
+    pub(crate) fn end(&self) {
+        self.0.set(None);
     }
 }
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        self.0.set(None);
+        self.end();
     }
 }
 
@@ -73,7 +80,7 @@ impl<T> Clone for Awaited<T> {
 
 impl<T: Clone> Awaited<T> {
     /// Waits for the value. `None` if the promise was dropped.
-    pub(super) fn wait(self) -> impl Future<Output = Option<T>> {
+    pub(crate) fn wait(self) -> Wait<T> {
         Wait {
             shared: self.0,
             place: None,
@@ -82,7 +89,7 @@ impl<T: Clone> Awaited<T> {
 }
 
 /// One caller's wait.
-struct Wait<T> {
+pub(crate) struct Wait<T> {
     shared: Arc<Shared<T>>,
     /// Place of its waker.
     place: Option<usize>,

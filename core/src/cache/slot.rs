@@ -50,7 +50,7 @@ enum Step<V> {
 pub(crate) struct Borrowed<V>(CurrentGuard<V>);
 
 /// Guard of a slot's current entry.
-pub(super) type CurrentGuard<V> = Guard<Option<Arc<Entry<V>>>>;
+pub(crate) type CurrentGuard<V> = Guard<Option<Arc<Entry<V>>>>;
 
 impl<V> Borrowed<V> {
     /// `None` for an empty guard.
@@ -109,6 +109,18 @@ impl<V: PartialEq + Send + Sync + 'static> Slot<V> {
         Borrowed::new(self.load_valid(cx, min_remaining, source))
     }
 
+    /// As [`hit`](Self::hit) without a minimum. `check` calls
+    /// [`check_hit`](Self::check_hit) in a function that is not generic: otherwise each crate
+    /// that is compiled with a hit in it contains a copy of what a refresh needs.
+    #[inline(always)]
+    pub(crate) fn hit_or(
+        &self,
+        cx: &Context,
+        check: impl FnOnce(CurrentGuard<V>, u64) -> CurrentGuard<V>,
+    ) -> Option<Borrowed<V>> {
+        Borrowed::new(self.load_good(cx, true, check))
+    }
+
     /// As [`hit`](Self::hit). Returns an empty guard for a miss, which fits into two
     /// registers: an `Option` of a guard is written to memory and read back.
     #[inline]
@@ -121,6 +133,20 @@ impl<V: PartialEq + Send + Sync + 'static> Slot<V> {
     where
         S: Source<V>,
     {
+        self.load_good(cx, min_remaining.is_none(), |current, tick| {
+            self.check_hit(cx, current, tick, min_remaining, source)
+        })
+    }
+
+    /// The current value if it was found valid in this clock tick and any minimum is enough;
+    /// otherwise what `check` returns for it.
+    #[inline]
+    fn load_good(
+        &self,
+        cx: &Context,
+        any: bool,
+        check: impl FnOnce(CurrentGuard<V>, u64) -> CurrentGuard<V>,
+    ) -> CurrentGuard<V> {
         // What may panic comes before the load, and what is rare goes to a function
         // that takes the guard by value. So the guard needs no place in memory.
         let tick = cx.clock.tick();
@@ -128,11 +154,11 @@ impl<V: PartialEq + Send + Sync + 'static> Slot<V> {
         step();
         let current = self.current.load();
         match &*current {
-            Some(entry) if min_remaining.is_none() && entry.is_good_at(tick) => {
+            Some(entry) if any && entry.is_good_at(tick) => {
                 counter.count(entry.is_stale());
                 current
             }
-            _ => self.check_hit(cx, current, tick, min_remaining, source),
+            _ => check(current, tick),
         }
     }
 
@@ -140,7 +166,7 @@ impl<V: PartialEq + Send + Sync + 'static> Slot<V> {
     /// this clock tick.
     #[cold]
     #[inline(never)]
-    fn check_hit<S>(
+    pub(crate) fn check_hit<S>(
         self: &Arc<Self>,
         cx: &Context,
         current: CurrentGuard<V>,

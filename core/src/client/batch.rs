@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -17,7 +17,7 @@ use super::options::BatchOptions;
 use crate::business_id::BusinessId;
 use crate::deadline::Deadline;
 use crate::engine::business::Wanted;
-use crate::engine::runtime::{self, Task};
+use crate::engine::runtime::{self, Task, Tied};
 use crate::engine::{Engine, keep_warm, key::KeyRef};
 use crate::error::Result;
 use crate::rate_limit::Permit;
@@ -56,10 +56,8 @@ pub struct BusinessTokens {
 
 enum State {
     Idle(Box<Driver>),
-    Running {
-        results: mpsc::Receiver<Result<BusinessToken>>,
-        _task: Task<()>,
-    },
+    /// The results, and the task that sends them.
+    Running(Tied<(mpsc::Receiver<Result<BusinessToken>>, Task<()>)>),
     Failed(crate::Error),
     Ended,
 }
@@ -121,10 +119,7 @@ impl BusinessTokens {
         keep_warm::ensure(&driver.engine);
         let (sender, results) = mpsc::channel(MAX_READY);
         self.state = match runtime::spawn(driver.run(sender)) {
-            Ok(task) => State::Running {
-                results,
-                _task: task,
-            },
+            Ok(task) => State::Running(Tied::new((results, task))),
             Err(error) => State::Failed(error),
         };
     }
@@ -139,10 +134,15 @@ impl Stream for BusinessTokens {
         }
         let left = self.left;
         let next = match &mut self.state {
-            State::Running { results, .. } => match results.poll_recv(cx) {
-                Poll::Ready(next) => next,
-                Poll::Pending => return Poll::Pending,
-            },
+            State::Running(running) => {
+                match ready!(running.poll(cx, |(results, _), cx| results.poll_recv(cx))) {
+                    Ok(next) => next,
+                    Err(error) => {
+                        self.state = State::Failed(error.clone());
+                        Some(Err(error))
+                    }
+                }
+            }
             State::Failed(error) if left > 0 => Some(Err(error.clone())),
             State::Idle(_) | State::Failed(_) | State::Ended => None,
         };

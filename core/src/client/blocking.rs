@@ -37,8 +37,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 #[must_use]
 pub fn process_generation() -> u32 {
     fork::watch();
-    fork::notice();
-    fork::generation()
+    fork::process()
 }
 
 /// Starts a thread that blocks all signals. For bindings, whose credentials
@@ -49,6 +48,32 @@ pub fn process_generation() -> u32 {
 #[doc(hidden)]
 pub fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     threads::start(name, run)
+}
+
+/// Waits for what runs on the library's thread, until the process loses that thread. For
+/// bindings, whose own channels know nothing of it.
+#[doc(hidden)]
+pub fn until_lost<T>(
+    call: impl Future<Output = Result<T>> + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send {
+    runtime::Wait::new(Box::pin(call))
+}
+
+/// Value whose use or drop wakes the library's thread, such as a channel. It is neither used
+/// nor dropped after the process has lost that thread. For bindings.
+#[doc(hidden)]
+pub struct Held<T>(runtime::Tied<T>);
+
+impl<T> Held<T> {
+    pub fn new(value: T) -> Self {
+        Self(runtime::Tied::new(value))
+    }
+
+    /// # Errors
+    /// Retryable, after a fork, or after the program has closed the library's descriptors.
+    pub fn get(&self) -> Result<&T> {
+        self.0.get()
+    }
 }
 
 /// [`crate::Client`] whose calls block the thread.
@@ -105,7 +130,7 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.client.check_may_wait()?;
+        self.client.engine.check_may_wait()?;
         Pending::start(self.client.timeout(), call(self.client.clone()))
     }
 
@@ -452,7 +477,7 @@ fn collect(
     let missing = match task {
         Ok(_) if runtime::is_engine_thread() => would_deadlock(),
         // The task is cancelled when this arm ends.
-        Ok(_task) => {
+        Ok(task) => {
             let mut last_message = Instant::now();
             loop {
                 match receiver.receive(PROGRESS_INTERVAL) {
@@ -461,6 +486,7 @@ fn collect(
                         last_message = Instant::now();
                     }
                     Received::TimedOut if last_message.elapsed() > silence => break,
+                    Received::TimedOut if task.abandoned().is_some() => break,
                     Received::TimedOut => {}
                     Received::Closed => break,
                 }
@@ -470,7 +496,9 @@ fn collect(
                     break;
                 }
             }
-            Error::attempt_timeout("the batch ended before the result for this business")
+            task.abandoned().unwrap_or_else(|| {
+                Error::attempt_timeout("the batch ended before the result for this business")
+            })
         }
         Err(error) => error,
     };

@@ -14,7 +14,6 @@ use crate::credentials::{
 use crate::environment::{Endpoints, Environment};
 use crate::error::{Error, Result, seconds};
 use crate::http::proxy::ProxyChoice;
-use crate::protocol::layer_api;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::setting_names::{FromVariables, setting_of};
@@ -413,8 +412,8 @@ impl ClientBuilder {
                 "set {business_token_capacity} to at least 1; mint_business_token does not cache",
             ));
         }
-        let api_url = layer_api::api_url(&endpoints, "/")?;
-        let proxies = self.proxy.resolve([&endpoints.auth_url, &api_url], var)?;
+        let urls = [&endpoints.auth_url, &endpoints.base];
+        let proxies = self.proxy.resolve(urls, var)?;
         Ok(Config {
             shared_cache: self.shared_cache.resolve()?,
             endpoints: Arc::new(endpoints),

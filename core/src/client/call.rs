@@ -20,7 +20,7 @@ use crate::error::Result;
 pub(super) async fn run<T, F>(
     engine: &Arc<Engine>,
     timeout: Duration,
-    call: impl FnOnce(Arc<Engine>, Deadline) -> F,
+    call: impl FnOnce(Arc<Engine>, Deadline) -> F + Send + 'static,
 ) -> Result<T>
 where
     T: Send + 'static,
@@ -29,15 +29,19 @@ where
     engine.check_may_wait()?;
     keep_warm::ensure(engine);
     let deadline = Deadline::after(timeout);
-    // Boxed, so that the code below exists once per result type, not per call.
-    let mut call: BoxFuture<'static, Result<T>> =
-        Box::pin(call(Arc::clone(engine), deadline.clone()));
-    let bounded = async move { deadline.bound(call.as_mut()).await };
+    let own = Arc::clone(engine);
+    let bounded: BoxFuture<'static, Result<T>> = Box::pin(async move {
+        // Made here: a future that is moved in would be copied, and be in the box twice.
+        let call = pin!(call(own, deadline.clone()));
+        // As a `dyn`, so that the code of `bound` exists once per result type, not per call.
+        let call: Pin<&mut (dyn Future<Output = Result<T>> + Send)> = call;
+        deadline.bound(call).await
+    });
     if runtime::is_engine_thread() {
         // A call inside a call that already runs on this thread.
         return bounded.await;
     }
-    runtime::spawn(bounded)?.await
+    runtime::spawn_boxed(bounded)?.await
 }
 
 /// Runs an async call that only waits for requests which other calls share. Each ends

@@ -16,11 +16,12 @@ mod waiting;
 
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderValue, Method};
 use url::Url;
 
 use self::batch::BusinessTokens;
@@ -366,8 +367,8 @@ impl Client {
         session_duration: SessionDuration,
     ) -> Result<BusinessToken> {
         let business = business.clone();
-        self.run(|engine, deadline| async move {
-            let mint = engine.mint(&business, session_duration, None, &deadline);
+        self.run(move |engine, deadline| async move {
+            let mint = pin!(engine.mint(&business, session_duration, None, &deadline));
             Ok(mint.await?.value)
         })
         .await
@@ -573,7 +574,8 @@ impl Client {
             url: self.request_url(&parts.uri)?,
             peer: self.engine.config.endpoints.api.clone(),
             method: parts.method,
-            headers: parts.headers,
+            headers: Arc::new(parts.headers),
+            authorization: HeaderValue::from_static(""),
             body,
             max_body: MAX_EXECUTE_BODY,
             bounded_attempt: false,
@@ -682,12 +684,10 @@ impl Client {
         }
     }
 
-    /// Fails if a call on this thread would wait for itself.
-    pub(crate) fn check_may_wait(&self) -> Result<()> {
-        self.engine.check_may_wait()
-    }
-
-    async fn run<T, F>(&self, call: impl FnOnce(Arc<Engine>, Deadline) -> F) -> Result<T>
+    async fn run<T, F>(
+        &self,
+        call: impl FnOnce(Arc<Engine>, Deadline) -> F + Send + 'static,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,

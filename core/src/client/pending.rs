@@ -3,11 +3,12 @@
 
 use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::task::{Wake, Waker};
+use std::time::Duration;
 
-use super::waiting::{GRACE, would_deadlock};
+use super::waiting::{Patience, would_deadlock};
 use crate::engine::runtime::{self, Task};
-use crate::error::{Error, Result, seconds};
+use crate::error::Result;
 
 /// Call that was started by [`Client::start`](super::blocking::Client::start).
 /// Dropping it cancels the call, though never a request that other calls share.
@@ -15,8 +16,7 @@ use crate::error::{Error, Result, seconds};
 pub struct Pending<T> {
     result: Arc<Place<Result<T>>>,
     task: Task<()>,
-    deadline: Instant,
-    timeout: Duration,
+    patience: Patience,
 }
 
 impl<T: Send + 'static> Pending<T> {
@@ -27,30 +27,29 @@ impl<T: Send + 'static> Pending<T> {
         if runtime::is_engine_thread() {
             return Err(would_deadlock());
         }
-        let result = Arc::<Place<_>>::default();
+        let result = Arc::new(Place {
+            state: Mutex::new(State::Running),
+            has_ended: Condvar::new(),
+        });
         let ending = Ending(Arc::clone(&result));
-        let task = runtime::spawn(async move { ending.0.end(Some(call.await)) })?;
+        let mut task = runtime::spawn(async move { ending.0.end(Some(call.await)) })?;
+        task.wake_at_end(&Waker::from(Arc::clone(&result)));
         Ok(Self {
             result,
             task,
-            deadline: Instant::now() + timeout,
-            timeout,
+            patience: Patience::new(timeout),
         })
     }
 
     /// Waits for at most this long. `None` means that the call is still
     /// running. After the call's deadline it returns an error.
     pub fn wait(&self, at_most: Duration) -> Option<Result<T>> {
-        let left = (self.deadline + GRACE).saturating_duration_since(Instant::now());
-        match self.result.take(at_most.min(left)) {
-            State::Ended(Some(result)) => Some(result),
-            State::Ended(None) => Some(Err(self.task.lost())),
-            State::Running if at_most < left => None,
-            State::Running => Some(Err(Error::attempt_timeout(format!(
-                "no result within {}",
-                seconds(self.timeout)
-            )))),
-        }
+        self.patience
+            .wait(at_most, |at_most| match self.result.take(at_most) {
+                State::Ended(Some(result)) => Some(result),
+                State::Ended(None) => Some(Err(self.task.lost())),
+                State::Running => None,
+            })
     }
 
     /// Waits for the result.
@@ -73,21 +72,10 @@ struct Place<T> {
     has_ended: Condvar,
 }
 
-#[derive(Default)]
 enum State<T> {
-    #[default]
     Running,
     /// Without a result if the task was dropped, or the result was taken.
     Ended(Option<T>),
-}
-
-impl<T> Default for Place<T> {
-    fn default() -> Self {
-        Self {
-            state: Mutex::new(State::Running),
-            has_ended: Condvar::new(),
-        }
-    }
 }
 
 impl<T> Place<T> {
@@ -111,6 +99,13 @@ impl<T> Place<T> {
             State::Running => State::Running,
             State::Ended(result) => State::Ended(result.take()),
         }
+    }
+}
+
+impl<T: Send> Wake for Place<T> {
+    /// The process has lost the thread of the task.
+    fn wake(self: Arc<Self>) {
+        self.end(None);
     }
 }
 

@@ -14,7 +14,39 @@ use crate::error::{Error, ErrorKind, Result, seconds};
 
 /// How long after its deadline a call is given up. It ends by itself, with an error that
 /// says what it tried; this is for an engine's thread that has stopped.
-pub(super) const GRACE: Duration = Duration::from_millis(250);
+const GRACE: Duration = Duration::from_millis(250);
+
+/// How long a thread waits for a call.
+pub(super) struct Patience {
+    ends: Instant,
+    timeout: Duration,
+}
+
+impl Patience {
+    /// For a call with this timeout that begins now.
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self {
+            ends: Instant::now() + timeout + GRACE,
+            timeout,
+        }
+    }
+
+    /// Waits for at most this long, or until the call is given up. `None` means that the
+    /// call is not over.
+    pub(super) fn wait<T>(
+        &self,
+        at_most: Duration,
+        wait: impl FnOnce(Duration) -> Option<Result<T>>,
+    ) -> Option<Result<T>> {
+        let left = self.ends.saturating_duration_since(Instant::now());
+        wait(at_most.min(left)).or_else(|| (at_most >= left).then(|| Err(self.over())))
+    }
+
+    fn over(&self) -> Error {
+        let timeout = seconds(self.timeout);
+        Error::attempt_timeout(format!("no result within {timeout}"))
+    }
+}
 
 /// Call that goes on while a thread waits for it. Its requests run on the engine's
 /// thread, as those of any call. Dropping it cancels the call, though never a request
@@ -23,8 +55,7 @@ pub(super) const GRACE: Duration = Duration::from_millis(250);
 pub struct Waiting<T> {
     call: Fuse<BoxFuture<'static, Result<T>>>,
     woken: Arc<Woken>,
-    deadline: Instant,
-    timeout: Duration,
+    patience: Patience,
 }
 
 impl<T: Send + 'static> Waiting<T> {
@@ -40,32 +71,26 @@ impl<T: Send + 'static> Waiting<T> {
         Ok(Self {
             call: call.fuse(),
             woken: Arc::default(),
-            deadline: Instant::now() + timeout,
-            timeout,
+            patience: Patience::new(timeout),
         })
     }
 
     /// Waits for at most this long. `None` means that the call is not over. After the
     /// call's deadline it returns an error. Not for use after it has returned a result.
     pub fn wait(&mut self, at_most: Duration) -> Option<Result<T>> {
-        let waker = Waker::from(Arc::clone(&self.woken));
-        let mut cx = Context::from_waker(&waker);
-        let left = (self.deadline + GRACE).saturating_duration_since(Instant::now());
-        let until = Instant::now() + at_most.min(left);
-        loop {
-            if let Poll::Ready(result) = Pin::new(&mut self.call).poll(&mut cx) {
-                return Some(result);
+        self.patience.wait(at_most, |at_most| {
+            let waker = Waker::from(Arc::clone(&self.woken));
+            let mut cx = Context::from_waker(&waker);
+            let until = Instant::now() + at_most;
+            loop {
+                if let Poll::Ready(result) = Pin::new(&mut self.call).poll(&mut cx) {
+                    return Some(result);
+                }
+                if !self.woken.wait(until) {
+                    return None;
+                }
             }
-            if self.woken.wait(until) {
-                continue;
-            }
-            return (at_most >= left).then(|| {
-                let timeout = seconds(self.timeout);
-                Err(Error::attempt_timeout(format!(
-                    "no result within {timeout}"
-                )))
-            });
-        }
+        })
     }
 
     /// Waits for the result.

@@ -8,7 +8,6 @@
 //! once per attempt timeout, and in an idle process it is not set.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Poll, Waker};
@@ -18,28 +17,47 @@ use tokio::task::AbortHandle;
 
 thread_local! {
     static LIMITS: RefCell<Limits> = const {
-        RefCell::new(Limits { waiting: BTreeMap::new(), next: 0, alarm: None })
+        RefCell::new(Limits { places: Vec::new(), free: Vec::new(), alarm: None })
     };
 }
 
 /// The calls of one thread that have a limit.
 struct Limits {
-    /// What to wake, by limit and number.
-    waiting: BTreeMap<Key, Waker>,
-    /// Number of the next one.
-    next: u64,
+    /// The limits, and what to wake. Not in order: most are taken out long before the
+    /// alarm rings. `None` if it is over, or if the place is free.
+    places: Vec<Option<(Instant, Waker)>>,
+    free: Vec<usize>,
     /// When the alarm rings, and its task. The task also ends with its runtime.
     alarm: Option<(Instant, AbortHandle)>,
 }
 
-type Key = (Instant, u64);
-
 impl Limits {
-    /// Sets the alarm to the earliest limit, unless it rings before.
-    fn set_alarm(&mut self) {
-        let Some((&(at, _), _)) = self.waiting.first_key_value() else {
-            return;
+    /// Adds a limit. Returns its place.
+    fn add(&mut self, at: Instant, waker: Waker) -> usize {
+        let limit = Some((at, waker));
+        let freed = self.free.pop();
+        let place = match freed.and_then(|place| Some((place, self.places.get_mut(place)?))) {
+            Some((place, free)) => {
+                *free = limit;
+                place
+            }
+            None => {
+                self.places.push(limit);
+                self.places.len() - 1
+            }
         };
+        self.set_alarm(at);
+        place
+    }
+
+    /// Takes a limit out.
+    fn remove(&mut self, place: usize) -> Option<(Instant, Waker)> {
+        self.free.push(place);
+        self.places.get_mut(place)?.take()
+    }
+
+    /// Sets the alarm to a limit, unless it rings before.
+    fn set_alarm(&mut self, at: Instant) {
         if let Some((rings_at, alarm)) = &self.alarm {
             if *rings_at <= at && !alarm.is_finished() {
                 return;
@@ -55,41 +73,43 @@ impl Limits {
         self.alarm = Some((at, alarm.abort_handle()));
     }
 
-    /// Takes out what is due.
-    fn ring(&mut self) -> impl Iterator<Item = Waker> + use<> {
+    /// Takes out what is due, and sets the alarm to the earliest limit that is left.
+    fn ring(&mut self) -> Vec<Waker> {
         let now = tokio::time::Instant::now().into_std();
-        let left = self.waiting.split_off(&(now, u64::MAX));
-        let due = std::mem::replace(&mut self.waiting, left);
+        let is_due = |place: &mut Option<(Instant, Waker)>| {
+            let (_, waker) = place.take_if(|(at, _)| *at <= now)?;
+            Some(waker)
+        };
+        let due = self.places.iter_mut().filter_map(is_due).collect();
         self.alarm = None;
-        self.set_alarm();
-        due.into_values()
+        let left = self.places.iter().flatten().map(|(at, _)| *at).min();
+        if let Some(at) = left {
+            self.set_alarm(at);
+        }
+        due
     }
 }
 
 /// A call's limit. Dropping it takes it out.
 struct Limit {
     at: Instant,
-    key: Option<Key>,
+    place: Option<usize>,
 }
 
 impl Limit {
     /// Whether it has expired. If not, the waker is woken when it does.
     fn is_over(&mut self, waker: &Waker) -> bool {
         LIMITS.with_borrow_mut(|limits| {
-            let Some(key) = &self.key else {
-                let key = (self.at, limits.next);
-                limits.next += 1;
-                limits.waiting.insert(key, waker.clone());
-                limits.set_alarm();
-                self.key = Some(key);
+            let Some(place) = self.place else {
+                self.place = Some(limits.add(self.at, waker.clone()));
                 return false;
             };
-            match limits.waiting.get_mut(key) {
-                Some(known) => {
+            match limits.places.get_mut(place) {
+                Some(Some((_, known))) => {
                     known.clone_from(waker);
                     false
                 }
-                None => true,
+                _ => true,
             }
         })
     }
@@ -97,9 +117,9 @@ impl Limit {
 
 impl Drop for Limit {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
+        if let Some(place) = self.place {
             // The thread may have ended. Its limits have then been dropped.
-            let taken = LIMITS.try_with(|limits| limits.borrow_mut().waiting.remove(&key));
+            let taken = LIMITS.try_with(|limits| limits.borrow_mut().remove(place));
             drop(taken);
         }
     }
@@ -111,7 +131,7 @@ pub(crate) async fn within<T>(
     at: Instant,
     mut call: Pin<&mut (impl Future<Output = T> + ?Sized)>,
 ) -> Option<T> {
-    let mut limit = Limit { at, key: None };
+    let mut limit = Limit { at, place: None };
     poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending if limit.is_over(cx.waker()) => Poll::Ready(None),
@@ -142,7 +162,7 @@ mod tests {
     }
 
     fn waiting() -> usize {
-        LIMITS.with_borrow(|limits| limits.waiting.len())
+        LIMITS.with_borrow(|limits| limits.places.iter().flatten().count())
     }
 
     async fn is_over(call: impl Future<Output = ()>, seconds: u64) -> bool {
@@ -173,6 +193,8 @@ mod tests {
         assert!(!is_over(ready(()), 1).await, "it waits for nothing");
         assert_eq!(rings_in(), Some(1));
         assert!(is_over(pending(), 5).await, "the alarm rings for no call");
+        let places = LIMITS.with_borrow(|limits| (limits.places.len(), limits.free.len()));
+        assert_eq!(places, (1, 1), "a place is used again");
     }
 
     #[test]

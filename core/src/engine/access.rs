@@ -15,7 +15,8 @@ use super::{Engine, keep_warm};
 #[cfg(feature = "redis")]
 use crate::cache::Failed;
 use crate::cache::{
-    Borrowed, FetchParams, Fetched, Mode, Outcome, Source, may_be_fixed_by_credentials,
+    Borrowed, CurrentGuard, FetchParams, Fetched, Mode, Outcome, Source,
+    may_be_fixed_by_credentials,
 };
 use crate::config::Config;
 use crate::credentials::Credentials;
@@ -59,9 +60,21 @@ impl Engine {
     }
 
     /// Access token in the cache, if one can be served now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn cached_access_token(self: &Arc<Self>) -> Option<Borrowed<AccessToken>> {
-        self.access.hit(&self.cx, None, || self.access_source())
+        let check = |current, tick| self.check_access_token(current, tick);
+        self.access.hit_or(&self.cx, check)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_access_token(
+        self: &Arc<Self>,
+        current: CurrentGuard<AccessToken>,
+        tick: u64,
+    ) -> CurrentGuard<AccessToken> {
+        let source = || self.access_source();
+        self.access.check_hit(&self.cx, current, tick, None, source)
     }
 
     /// As [`Slot::try_get`](crate::cache::Slot::try_get).

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::Engine;
 use super::exchange::{TokenSource, authorize, authorized, is_401};
 use super::key::{Key, KeyRef};
 use crate::business_id::BusinessId;
 use crate::cache::{Borrowed, Entry, Failed, FetchParams, Fetched, Outcome, Source};
+use crate::config::Config;
 use crate::deadline::{Deadline, Progress};
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::layer_api;
+use crate::protocol::layer_api::{self, MintParts};
 use crate::protocol::message::Request;
 use crate::rate_limit::Permit;
 use crate::secret::Secret;
@@ -174,10 +176,41 @@ impl Engine {
         }
     }
 
+    /// Parts of requests with this session duration, made once for the same one.
+    fn mint_parts(&self, session_duration: SessionDuration) -> Arc<MintParts> {
+        if let Some(parts) = self.mint_parts.load_full()
+            && parts.session_duration == session_duration
+        {
+            return parts;
+        }
+        let Config {
+            endpoints, http, ..
+        } = &self.config;
+        let parts = Arc::new(MintParts::new(
+            endpoints,
+            &http.user_agent,
+            session_duration,
+        ));
+        self.mint_parts.store(Some(Arc::clone(&parts)));
+        parts
+    }
+
     /// Mints a token, which is not cached. With a permit, its requests stay
     /// within the rate limit; the first one uses that permit.
-    #[tracing::instrument(level = "debug", target = "layerfi_auth", skip_all, fields(%business))]
-    pub(crate) async fn mint(
+    pub(crate) fn mint(
+        self: &Arc<Self>,
+        business: &BusinessId,
+        session_duration: SessionDuration,
+        permit: Option<Permit>,
+        deadline: &Deadline,
+    ) -> impl Future<Output = Result<Fetched<BusinessToken>>> + Send {
+        // Not by the attribute, whose future is twice as large.
+        let span = tracing::debug_span!(target: "layerfi_auth", "mint", %business);
+        let mint = self.send_mint(business, session_duration, permit, deadline);
+        mint.instrument(span)
+    }
+
+    async fn send_mint(
         self: &Arc<Self>,
         business: &BusinessId,
         session_duration: SessionDuration,
@@ -188,13 +221,9 @@ impl Engine {
         let first = Mutex::new(permit);
         let first = &first;
         let endpoints = &self.config.endpoints;
-        let headers = self.mint_headers.get_or_init(|| {
-            let user_agent = &self.config.http.user_agent;
-            Box::new(layer_api::mint_headers(endpoints, user_agent))
-        });
+        let parts = &self.mint_parts(session_duration);
         authorized(self, deadline, is_401, |token| async move {
-            let request =
-                layer_api::mint_request(endpoints, headers, &token, business, session_duration);
+            let request = layer_api::mint_request(endpoints, parts, &token, business);
             let request = &request;
             let attempt = || async move {
                 let held = lock(first).take();

@@ -7,7 +7,7 @@ use crate::credentials::{BasicEncoding, Credentials, CredentialsSource, Origin};
 use crate::deadline::Progress;
 use crate::engine::runtime::BackgroundThread;
 use crate::error::{Error, ErrorKind, PROVIDER, Result, SECRET_FILE};
-use crate::sys::fork::PerProcess;
+use crate::sys::fork::{PerProcess, woken_by_others};
 
 thread_local! {
     /// Number of the reader that this thread belongs to, or 0.
@@ -71,8 +71,8 @@ impl CredentialsReader {
         let (source, encoding, number) = (self.source.clone(), self.encoding, self.number);
         let read = async move {
             READER.set(number);
-            source.read(encoding).await
+            woken_by_others(source.read(encoding)).await
         };
-        thread.spawn(read).await
+        woken_by_others(thread.spawn(read)).await
     }
 }

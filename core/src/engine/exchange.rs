@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryFutureExt as _;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode};
 
 use super::Engine;
 use crate::deadline::{Deadline, Progress};
@@ -65,8 +65,7 @@ where
 
 /// Puts a token into a request.
 pub(super) fn authorize(request: &mut Request, authorization: &HeaderValue, secret: Secret) {
-    let header = authorization.clone();
-    request.headers.insert(header::AUTHORIZATION, header);
+    request.authorization = authorization.clone();
     request.secret = secret;
 }
 

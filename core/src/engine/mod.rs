@@ -17,8 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwapOption;
-use http::HeaderMap;
-use once_cell::race::OnceBox;
 
 use self::credentials::CredentialsReader;
 use self::key::Key;
@@ -31,10 +29,12 @@ use crate::credentials::Credentials;
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::http::Http;
+use crate::protocol::layer_api::MintParts;
 use crate::protocol::message::Request;
 use crate::rate_limit::RateLimiter;
 use crate::retry::RetryPolicy;
 use crate::stats::Counters;
+use crate::sys::fork;
 use crate::token::{AccessToken, BusinessToken};
 
 /// State that all clones of a client share.
@@ -52,8 +52,8 @@ pub(crate) struct Engine {
     refused: ArcSwapOption<Credentials>,
     /// The last token request, and the credentials in it.
     token_request: ArcSwapOption<(Credentials, Arc<Request>)>,
-    /// Headers of a request for a business token, without its own values.
-    mint_headers: OnceBox<HeaderMap>,
+    /// Parts of the last request for a business token.
+    mint_parts: ArcSwapOption<MintParts>,
     #[cfg(feature = "redis")]
     shared: Option<Shared>,
     /// Process generation in which `keep_warm` runs.
@@ -86,7 +86,7 @@ impl Engine {
             credentials: CredentialsReader::new(config.credentials.clone(), config.basic_encoding),
             refused: ArcSwapOption::empty(),
             token_request: ArcSwapOption::empty(),
-            mint_headers: OnceBox::new(),
+            mint_parts: ArcSwapOption::empty(),
             warm_in: AtomicU32::new(0),
             config,
         }
@@ -95,5 +95,12 @@ impl Engine {
     /// Fails if a call on this thread would wait for itself.
     pub(crate) fn check_may_wait(&self) -> Result<()> {
         self.credentials.check_may_wait()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Connections are closed only if their descriptors are still this library's.
+        fork::notice();
     }
 }

@@ -23,7 +23,7 @@ use rustls::AlertDescription;
 use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, SharedConfig, pools};
 use crate::config::{HttpConfig, ProxyServer};
 use crate::deadline::{Deadline, within};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, seconds};
 use crate::protocol::message::{Request, Response};
 use crate::secret::SecretBuffer;
 use crate::sys::descriptors;
@@ -95,9 +95,10 @@ impl Http {
         let result = within(ends, sent).await;
         silence.is_over = result.is_some();
         result.unwrap_or_else(|| {
-            let waited = began.elapsed().as_secs_f64();
+            let tenths = (began.elapsed().as_millis() as u64 + 50) / 100;
+            let waited = seconds(Duration::from_millis(100 * tenths));
             Err(Error::attempt_timeout(format!(
-                "no complete response from {host} within {waited:.1} s"
+                "no complete response from {host} within {waited}"
             )))
         })
     }
@@ -189,7 +190,7 @@ impl Http {
             return Err(error);
         }
         let mut sent = reqwest::Request::new(request.method.clone(), request.url.clone());
-        *sent.headers_mut() = request.headers.clone();
+        *sent.headers_mut() = request.headers();
         *sent.body_mut() = Some(request.body.clone().into());
         let mut incoming = match pool.client.execute(sent).await {
             Ok(incoming) => incoming,
@@ -210,7 +211,7 @@ impl Http {
             headers: std::mem::take(incoming.headers_mut()),
             body: Bytes::new(),
             secret: request.secret.clone(),
-            authorization: request.headers.get(header::AUTHORIZATION).cloned(),
+            authorization: request.authorization.clone(),
         };
         let too_large = |response: &Response| {
             let limit = request.max_body / 1024;

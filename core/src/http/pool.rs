@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::tls;
@@ -72,8 +73,7 @@ impl SharedConfig {
     /// TLS settings for connections to a server, and the roots in them.
     pub(super) fn tls(&self, protocol: Protocol) -> Result<(rustls::ClientConfig, Arc<Roots>)> {
         if protocol == Protocol::Http {
-            let roots = Roots::none();
-            return Ok((tls::client_config(&roots)?, roots));
+            return tls::unused();
         }
         let roots = self.config.trust.roots();
         let kept = self.tls.get_or_init(ArcSwapOption::empty);
@@ -135,7 +135,8 @@ impl Pools {
         configs.retain(|known| known.strong_count() > 0);
         let mut known = configs.iter().filter_map(Weak::upgrade);
         let shared = known
-            .find(|known| known.config == config)
+            // Those of no client are about to end.
+            .find(|known| known.clients.load(Ordering::Relaxed) > 0 && known.config == config)
             .unwrap_or_else(|| {
                 let shared = Arc::new(SharedConfig {
                     config,
@@ -151,13 +152,18 @@ impl Pools {
     }
 
     /// Ends a client's use of its settings. Connections of the last client are
-    /// closed, because their buffers may contain its secrets.
+    /// closed, because their buffers may contain its secrets. By the thread that drives
+    /// them: the program's thread has other things to do, and each connection that it
+    /// closes would wake that one.
     pub(super) fn depart(&self, shared: &Arc<SharedConfig>) {
         let configs = lock(&self.configs);
         let is_last = shared.clients.fetch_sub(1, Ordering::Relaxed) == 1;
         drop(configs);
         if is_last {
-            self.leave(|pool| Arc::ptr_eq(&pool.config, shared));
+            let left = self.take(|pool| Arc::ptr_eq(&pool.config, shared));
+            if let Some(runtime) = left.first().and_then(|pool| pool.runtime.clone()) {
+                runtime.spawn(async move { drop(left) });
+            }
         }
     }
 
@@ -194,6 +200,7 @@ impl Pools {
             host: Arc::clone(host),
             protocol,
             client,
+            runtime: Handle::try_current().ok(),
             roots,
             made_at: Instant::now(),
             state: Mutex::default(),
@@ -251,10 +258,13 @@ impl Pools {
     /// Drops the selected pools. Exchanges in progress end in their pool, and the
     /// next ones use a new pool.
     pub(super) fn leave(&self, is_left: impl Fn(&Pool) -> bool) {
-        let left: Vec<_> = lock(&self.pools)
-            .extract_if(.., |pool| is_left(pool))
-            .collect();
-        drop(left);
+        drop(self.take(is_left));
+    }
+
+    /// Takes the selected pools out.
+    fn take(&self, is_taken: impl Fn(&Pool) -> bool) -> Vec<Arc<Pool>> {
+        let taken = |pool: &mut Arc<Pool>| is_taken(pool);
+        lock(&self.pools).extract_if(.., taken).collect()
     }
 }
 
@@ -264,6 +274,8 @@ pub(super) struct Pool {
     host: Arc<str>,
     pub(super) protocol: Protocol,
     pub(super) client: reqwest::Client,
+    /// Drives its connections.
+    runtime: Option<Handle>,
     /// Roots that its connections are verified with.
     pub(super) roots: Arc<Roots>,
     pub(super) made_at: Instant,
@@ -411,5 +423,31 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         lock(&self.pool.state).in_progress -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_a_client_that_was_dropped_are_not_used_again() {
+        let engine = crate::client::tests::engine(|builder| builder);
+        let config = HttpConfig {
+            user_agent: http::HeaderValue::from_static("test of settings"),
+            ..engine.config.http.clone()
+        };
+        let pools = Pools::new();
+        let first = pools.join(config.clone());
+        let second = pools.join(config.clone());
+        assert!(Arc::ptr_eq(&first, &second), "equal settings are shared");
+        pools.depart(&first);
+        let third = pools.join(config.clone());
+        assert!(Arc::ptr_eq(&first, &third), "another client uses them");
+        pools.depart(&second);
+        pools.depart(&third);
+        // Its connections are still being closed.
+        let fourth = pools.join(config);
+        assert!(!Arc::ptr_eq(&first, &fourth), "with its TLS sessions");
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
-use crate::sys::fork::PerProcess;
+use crate::sys::fork::{PerProcess, woken_by_others};
 use crate::sys::queue::{Received, Sender, queue};
 use crate::sys::{descriptors, threads};
 
@@ -152,7 +152,7 @@ pub(crate) async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAdd
         answer,
     });
     let lost = |_| io::Error::other("the thread for name lookups has ended");
-    let mut found = result.await.map_err(lost)??;
+    let mut found = woken_by_others(result).await.map_err(lost)??;
     for address in &mut found {
         address.set_port(port);
     }

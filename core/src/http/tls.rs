@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::fork::PerProcess;
 use crate::trust::Roots;
 
 /// TLS settings of a client that trusts these roots.
@@ -22,6 +23,17 @@ pub(crate) fn client_config(roots: &Roots) -> Result<rustls::ClientConfig> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// TLS settings of connections without TLS, which the HTTP client also wants. Made once
+/// per process.
+pub(super) fn unused() -> Result<(rustls::ClientConfig, Arc<Roots>)> {
+    static UNUSED: PerProcess<(rustls::ClientConfig, Arc<Roots>)> = PerProcess::new();
+    let make = || {
+        let roots = Roots::none();
+        Ok((client_config(&roots)?, roots))
+    };
+    UNUSED.get_or_try_init(make).cloned()
 }
 
 /// TLS error that an error explains.

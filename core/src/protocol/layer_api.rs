@@ -2,10 +2,11 @@
 //! envelope of the API's responses.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
@@ -26,8 +27,7 @@ pub(crate) fn whoami_request(
     token: &AccessToken,
 ) -> Request {
     let url = endpoints.api_path("/whoami");
-    let authorization = token.authorization().clone();
-    let headers = headers(&endpoints.api, user_agent, authorization, None);
+    let headers = headers(&endpoints.api, user_agent, None);
     request(endpoints, Method::GET, url, headers, Bytes::new(), token)
 }
 
@@ -62,31 +62,60 @@ pub(crate) fn read_whoami(url: &Url, response: &Response) -> Result<WhoAmI> {
     Ok(WhoAmI::new(client_name, client_id))
 }
 
-/// Headers of [`mint_request`], made once. The token and the length of the body are
-/// those of no request.
-pub(crate) fn mint_headers(endpoints: &Endpoints, user_agent: &HeaderValue) -> HeaderMap {
-    let content = Some(("application/json", &Bytes::new()));
-    let no_token = HeaderValue::from_static("");
-    headers(&endpoints.api, user_agent, no_token, content)
+/// What requests for business tokens of one session duration have in common.
+pub(crate) struct MintParts {
+    pub(crate) session_duration: SessionDuration,
+    /// `/v1/businesses`
+    businesses: Url,
+    headers: Arc<HeaderMap>,
+    body: Bytes,
+}
+
+impl MintParts {
+    pub(crate) fn new(
+        endpoints: &Endpoints,
+        user_agent: &HeaderValue,
+        session_duration: SessionDuration,
+    ) -> Self {
+        let seconds = session_duration.as_secs();
+        let body = Bytes::from(format!(r#"{{"session_duration":{seconds}}}"#));
+        let content = Some(("application/json", &body));
+        Self {
+            session_duration,
+            businesses: endpoints.api_path("/v1/businesses"),
+            headers: headers(&endpoints.api, user_agent, content),
+            body,
+        }
+    }
 }
 
 /// Request of `POST /v1/businesses/{id}/auth-token` (Layer's page "Create
 /// business auth token").
 pub(crate) fn mint_request(
     endpoints: &Endpoints,
-    headers: &HeaderMap,
+    parts: &MintParts,
     token: &AccessToken,
     business: &BusinessId,
-    session_duration: SessionDuration,
 ) -> Request {
-    let path = ["/v1/businesses/", &business.path_segment(), "/auth-token"].concat();
-    let url = endpoints.api_path(&path);
-    let seconds = session_duration.as_secs().to_string();
-    let body = Bytes::from([r#"{"session_duration":"#, &seconds, "}"].concat());
-    let mut headers = headers.clone();
-    headers.insert(header::AUTHORIZATION, token.authorization().clone());
-    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    let url = mint_url(endpoints, parts, business);
+    let (headers, body) = (Arc::clone(&parts.headers), parts.body.clone());
     request(endpoints, Method::POST, url, headers, body, token)
+}
+
+fn mint_url(endpoints: &Endpoints, parts: &MintParts, business: &BusinessId) -> Url {
+    let id = business.path_segment();
+    // `push` would encode percent signs again.
+    if let Cow::Borrowed(id) = id {
+        // The rest of the path only: each character costs 50 instructions.
+        let mut url = parts.businesses.clone();
+        let extended = url.path_segments_mut().map(|mut path| {
+            path.extend([id, "auth-token"]);
+        });
+        if extended.is_ok() {
+            return url;
+        }
+    }
+    endpoints.api_path(&["/v1/businesses/", &id, "/auth-token"].concat())
 }
 
 /// Reads the response of `POST /v1/businesses/{id}/auth-token`.
@@ -108,7 +137,7 @@ fn request(
     endpoints: &Endpoints,
     method: Method,
     url: Url,
-    headers: HeaderMap,
+    headers: Arc<HeaderMap>,
     body: Bytes,
     token: &AccessToken,
 ) -> Request {
@@ -117,6 +146,7 @@ fn request(
         url,
         peer: endpoints.api.clone(),
         headers,
+        authorization: token.authorization().clone(),
         body,
         max_body: MAX_BODY,
         bounded_attempt: true,
@@ -227,7 +257,10 @@ pub(crate) fn server_problem(status: StatusCode, retry_after: Option<Duration>) 
 
 fn retry_in(retry_after: Option<Duration>, default: &str) -> String {
     match retry_after {
-        Some(delay) => format!("retry in {} s", delay.as_secs_f64().ceil()),
+        Some(delay) => {
+            let begun = u64::from(delay.subsec_nanos() > 0);
+            format!("retry in {} s", delay.as_secs().saturating_add(begun))
+        }
         None => format!("retry in {default}"),
     }
 }
@@ -270,7 +303,35 @@ fn remedy(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::Environment;
     use crate::secret::Secret;
+
+    #[test]
+    fn url_of_a_mint_has_the_id_as_one_encoded_segment() {
+        let user_agent = HeaderValue::from_static("test/1");
+        for (api_url, prefix) in [
+            ("https://example.com", "https://example.com"),
+            ("https://example.com/layer/", "https://example.com/layer"),
+        ] {
+            let urls = (Some(api_url), Some("https://example.com/token"));
+            let endpoints =
+                Endpoints::new(Environment::Custom, urls.0, urls.1, Some("s"), false).unwrap();
+            let parts = MintParts::new(&endpoints, &user_agent, SessionDuration::default());
+            for (id, segment) in [
+                (
+                    "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+                    "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+                ),
+                ("..a~b_c.", "..a~b_c."),
+                ("a:b@c+d=e,f", "a%3Ab%40c%2Bd%3De%2Cf"),
+            ] {
+                let business = BusinessId::opaque(id).unwrap();
+                let url = mint_url(&endpoints, &parts, &business);
+                let expected = format!("{prefix}/v1/businesses/{segment}/auth-token");
+                assert_eq!(url.as_str(), expected, "{api_url} {id}");
+            }
+        }
+    }
 
     #[test]
     fn error_kind_depends_on_status_and_envelope() {
@@ -306,7 +367,7 @@ mod tests {
                 headers: HeaderMap::new(),
                 body: body.as_bytes().into(),
                 secret: Secret::new(""),
-                authorization: None,
+                authorization: HeaderValue::from_static(""),
             };
             let error = check_status(
                 || "x".to_owned(),

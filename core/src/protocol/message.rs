@@ -1,5 +1,6 @@
 //! HTTP requests and responses as the engine sees them.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -22,16 +23,28 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) peer: Peer,
-    pub(crate) headers: HeaderMap,
+    /// Shared by requests that differ only in what the other fields hold. Their value of
+    /// `Authorization` is not sent.
+    pub(crate) headers: Arc<HeaderMap>,
+    pub(crate) authorization: HeaderValue,
     pub(crate) body: Bytes,
     /// Largest response body that is read, in bytes.
     pub(crate) max_body: usize,
     /// Whether an attempt ends after the attempt timeout, or only at the call's
     /// deadline.
     pub(crate) bounded_attempt: bool,
-    /// The secret in its `Authorization` header. A response may repeat it, so
-    /// it must be removed from what is shown of the response.
+    /// The secret in `authorization`. A response may repeat it, so it must be removed
+    /// from what is shown of the response.
     pub(crate) secret: Secret,
+}
+
+impl Request {
+    /// All headers, for one attempt.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::clone(&self.headers);
+        headers.insert(header::AUTHORIZATION, self.authorization.clone());
+        headers
+    }
 }
 
 /// Headers of a request that this library makes for itself. They include those that the
@@ -39,12 +52,11 @@ pub(crate) struct Request {
 pub(crate) fn headers(
     peer: &Peer,
     user_agent: &HeaderValue,
-    authorization: HeaderValue,
     content: Option<(&'static str, &Bytes)>,
-) -> HeaderMap {
+) -> Arc<HeaderMap> {
     // One more than there are: the HTTP library asks for the place of another.
     let mut headers = HeaderMap::with_capacity(7);
-    headers.insert(header::AUTHORIZATION, authorization);
+    headers.insert(header::AUTHORIZATION, HeaderValue::from_static(""));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::USER_AGENT, user_agent.clone());
     if let Some((media_type, body)) = content {
@@ -57,7 +69,7 @@ pub(crate) fn headers(
     {
         headers.insert(header::HOST, host);
     }
-    headers
+    Arc::new(headers)
 }
 
 /// Response, read to its end.
@@ -67,7 +79,7 @@ pub(crate) struct Response {
     pub(crate) body: Bytes,
     /// The secret or token of the request, and the header value that held it.
     pub(crate) secret: Secret,
-    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) authorization: HeaderValue,
 }
 
 /// Headers in which servers and gateways send a request's id.
@@ -105,8 +117,7 @@ impl Response {
         // Check length and characters first, because the comparison is only for
         // short words.
         let word = showable(word, max_len)?;
-        let value = self.authorization.as_ref().map(HeaderValue::as_bytes);
-        let value = std::str::from_utf8(value.unwrap_or_default()).unwrap_or_default();
+        let value = std::str::from_utf8(self.authorization.as_bytes()).unwrap_or_default();
         let credential = value
             .split_once(' ')
             .map_or(value, |(_, credential)| credential);
@@ -141,7 +152,7 @@ mod tests {
                 protocol,
             };
             let own = HeaderValue::from_static("test/1");
-            headers(&peer, &own, HeaderValue::from_static("Bearer x"), content)
+            headers(&peer, &own, content)
         };
         let content = Some(("application/json", &body));
         for protocol in [Protocol::Http, Protocol::Https1] {
@@ -176,7 +187,7 @@ mod tests {
                 headers,
                 body: Bytes::new(),
                 secret: Secret::new("opensesameopensesame"),
-                authorization: HeaderValue::from_str(&format!("Basic {BASIC}")).ok(),
+                authorization: HeaderValue::from_str(&format!("Basic {BASIC}")).unwrap(),
             };
             let shown = response.details().request_id;
             assert_eq!(shown.is_some(), is_shown, "request id {id}");

@@ -34,7 +34,8 @@ pub(crate) fn token_request(
         method: Method::POST,
         url: endpoints.auth_url.clone(),
         peer: peer.clone(),
-        headers: headers(peer, user_agent, authorization, content),
+        headers: headers(peer, user_agent, content),
+        authorization,
         body,
         max_body: MAX_BODY,
         bounded_attempt: true,
@@ -314,7 +315,7 @@ mod tests {
                 headers: HeaderMap::new(),
                 body: body.as_bytes().into(),
                 secret: Secret::new("not-a-secret"),
-                authorization: None,
+                authorization: HeaderValue::from_static(""),
             };
             let credentials = Credentials::new("id", "not-a-secret");
             match read_response(&url, &response, &credentials, Origin::Given) {

@@ -122,7 +122,7 @@ impl Endpoint {
             headers,
             body: Bytes::from(body),
             secret: self.credentials.client_secret().clone(),
-            authorization: None,
+            authorization: HeaderValue::from_static(""),
         }
     }
 

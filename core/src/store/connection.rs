@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::stream::{self, Io, Limited, Received};
 use super::{StoreError, StoreErrorKind};
+use crate::error::seconds;
 use crate::sys::sync::{Mutex, lock};
 
 /// How long an answer may take.
@@ -129,8 +130,8 @@ impl Connection {
         // Its other answers may be as wrong or late.
         self.abandon();
         let Some(error) = error else {
-            let seconds = ANSWER_TIMEOUT.as_secs_f64();
-            let what = format!("{} did not answer within {seconds} s", self.node);
+            let waited = seconds(ANSWER_TIMEOUT);
+            let what = format!("{} did not answer within {waited}", self.node);
             return Err(StoreError::new(StoreErrorKind::Timeout, what));
         };
         if self.received.has_too_many() {

@@ -20,6 +20,7 @@ use super::{
     Action, Found, LookUp, Names, Operation, Published, Reply, StoreError, StoreErrorKind,
     TokenStore,
 };
+use crate::error::seconds;
 use crate::shared_cache::{StoreNode, StoreServer};
 use crate::sys::events::debug;
 use crate::sys::fork::PerProcess;
@@ -273,8 +274,8 @@ impl RedisStore {
             let limit = CONNECT_TIMEOUT + Duration::from_millis(50);
             let result = tokio::time::timeout(limit, connecting).await;
             result.unwrap_or_else(|_| {
-                let seconds = CONNECT_TIMEOUT.as_secs_f64();
-                let what = format!("no connection to the shared cache within {seconds} s");
+                let waited = seconds(CONNECT_TIMEOUT);
+                let what = format!("no connection to the shared cache within {waited}");
                 Err(StoreError::new(StoreErrorKind::Connect, what))
             })
         });
@@ -342,8 +343,8 @@ impl Settings {
                 }
                 Ok(Err(error)) => failure = error,
                 Err(_) => {
-                    let seconds = SENTINEL_TIMEOUT.as_secs_f64();
-                    let what = format!("the Sentinel {sentinel} gave no answer within {seconds} s");
+                    let waited = seconds(SENTINEL_TIMEOUT);
+                    let what = format!("the Sentinel {sentinel} gave no answer within {waited}");
                     failure = StoreError::new(StoreErrorKind::Timeout, what);
                 }
             }

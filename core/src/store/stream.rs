@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{StoreError, StoreErrorKind};
+use crate::error::seconds;
 use crate::http::{resolve, tls, tls_error};
 use crate::secret::{Secret, SecretBuffer};
 use crate::shared_cache::StoreNode;
@@ -177,11 +178,8 @@ impl Limit {
     ) -> Result<T, StoreError> {
         let result = tokio::time::timeout_at(self.ends.into(), step).await;
         result.unwrap_or_else(|_| {
-            let seconds = self.whole.as_secs_f64();
-            Err(StoreError::new(
-                kind,
-                format!("{} within {seconds} s", late()),
-            ))
+            let what = format!("{} within {}", late(), seconds(self.whole));
+            Err(StoreError::new(kind, what))
         })
     }
 }

@@ -10,4 +10,6 @@ pub(crate) mod queue;
 pub(crate) mod signals;
 pub(crate) mod sync;
 pub(crate) mod threads;
+#[cfg(unix)]
+pub(crate) mod tokio_signals;
 pub(crate) mod zero_on_free;

@@ -18,14 +18,23 @@ fn c_programs_run_with_both_compilers() {
     }
 }
 
-/// A panic would be printed to standard error.
 #[test]
 fn b26_every_call_without_threads_or_descriptors_is_a_retryable_error_that_heals() {
+    run_silently("scarcity");
+}
+
+#[test]
+fn b25_every_call_works_after_the_program_closed_all_descriptors() {
+    run_silently("descriptors");
+}
+
+/// A panic would be printed to standard error.
+fn run_silently(program: &str) {
     let layer = Emulator::builder()
         .rate_limit(None)
         .start_blocking()
         .unwrap();
-    let program = Program::c("scarcity");
+    let program = Program::c(program);
     let mut command = program.command(&program.build());
     let output = set_environment(&mut command, &layer)
         .env("RUST_BACKTRACE", "0")

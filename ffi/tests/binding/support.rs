@@ -8,7 +8,7 @@ use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use layerfi_auth_emulator::Emulator;
-use layerfi_auth_test_support::{Watchdog, emulator_variables, remove_settings};
+use layerfi_auth_test_support::{Watchdog, cargo_build, emulator_variables, remove_settings};
 use tempfile::TempDir;
 
 /// The repository.
@@ -106,24 +106,11 @@ fn build_library(name: &str, features: &[&str]) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
+    let mut build = cargo_build(env!("CARGO_TARGET_TMPDIR"));
     build
         .current_dir(root())
-        .args(["build", "--quiet", "--package", "layerfi-auth-ffi"])
-        .args(features)
-        .env("CARGO_TARGET_DIR", target);
-    // Removes the variables that cargo sets for a test, because build scripts would
-    // run again.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("CARGO_PKG_")
-            || name.starts_with("CARGO_MANIFEST_")
-            || name == "OUT_DIR"
-        {
-            build.env_remove(name);
-        }
-    }
+        .args(["--package", "layerfi-auth-ffi"])
+        .args(features);
     run(&mut build);
     let directory = scratch().join(name);
     std::fs::create_dir_all(&directory).unwrap();

@@ -1,5 +1,9 @@
 //! Clients for an emulator, business ids, and comparisons of tokens.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::Duration;
 
 use layerfi_auth::{AccessToken, BusinessId, BusinessToken, Client, ClientBuilder, Environment};
@@ -101,4 +105,22 @@ pub fn unwrap_all<T>(results: Vec<layerfi_auth::Result<T>>) -> Vec<T> {
         }
     }
     tokens
+}
+
+/// Runs a future on this thread. An async runtime may need descriptors of its own.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
 }

@@ -9,7 +9,7 @@ mod tls_front;
 
 pub use binding::{Binding, Call, Outcome, Output};
 pub use clients::{
-    BUSINESS, Token, assert_new_token, assert_same_token, business, businesses, client,
+    BUSINESS, Token, assert_new_token, assert_same_token, block_on, business, businesses, client,
     client_builder, unwrap_all,
 };
 pub use layerfi_auth_test_support::*;

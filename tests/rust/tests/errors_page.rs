@@ -1,5 +1,5 @@
 //! `docs/errors.md`, which lists the mistakes of the shared table with their errors.
-//! `UPDATE_ERRORS=1 cargo test -p layerfi-auth-tests --test errors_page` writes it.
+//! `make pages` writes it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ fn the_errors_page_is_up_to_date() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == page,
-        "docs/errors.md is out of date: run this test with UPDATE_ERRORS=1"
+        "docs/errors.md is out of date: run make pages"
     );
 }
 

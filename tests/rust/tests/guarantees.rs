@@ -1,8 +1,7 @@
 //! `docs/guarantees.md` and the tests that prove its guarantees.
 //!
-//! The lists of tests on the page are generated:
-//! `UPDATE_GUARANTEES=1 cargo test -p layerfi-auth-tests --test guarantees`
-//! writes them. Without the variable, the test compares.
+//! The lists of tests on the page are generated: `make pages` writes them. Without its
+//! variable, the test compares.
 //!
 //! Above each list is a marker, which is written by hand:
 //!
@@ -309,8 +308,7 @@ fn the_page_lists_every_test_of_every_guarantee() {
     }
     assert!(
         page == written,
-        "the lists of docs/guarantees.md are out of date: run \
-         UPDATE_GUARANTEES=1 cargo test -p layerfi-auth-tests --test guarantees"
+        "the lists of docs/guarantees.md are out of date: run make pages"
     );
 }
 

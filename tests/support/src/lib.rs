@@ -15,7 +15,7 @@ pub use emulator::{
     MAX_WAIT, assert_requests, emulator, emulator_variables, eventually, remove_settings, wait_for,
 };
 pub use listener::{Canary, CuttableLink, Proxy, ReservedPort, accept};
-pub use process::{Watchdog, limit_descriptors};
+pub use process::{Watchdog, cargo_build, limit_descriptors};
 pub use random::Random;
 #[cfg(unix)]
 pub use redis_server::{RedisServer, RedisServerBuilder, Reply, ServerKind};

@@ -1,5 +1,6 @@
-//! Time limits for child processes, and limits on file descriptors.
+//! Time limits for child processes, limits on file descriptors, and builds by tests.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -63,4 +64,28 @@ pub fn limit_descriptors(limit: u64) -> u64 {
         );
         before
     }
+}
+
+/// `cargo build` into the target directory of the running build, given its `CARGO_TARGET_TMPDIR`,
+/// so that nothing is compiled twice. For what tests need with other features than their own
+/// workspace has.
+pub fn cargo_build(target_tmpdir: &str) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = Path::new(target_tmpdir).parent().unwrap();
+    let mut build = Command::new(cargo);
+    build
+        .args(["build", "--quiet"])
+        .env("CARGO_TARGET_DIR", target);
+    // Removes the variables that cargo sets for a test, because build scripts would
+    // run again.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_MANIFEST_")
+            || name == "OUT_DIR"
+        {
+            build.env_remove(name);
+        }
+    }
+    build
 }

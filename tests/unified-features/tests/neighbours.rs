@@ -185,3 +185,17 @@ fn b26_scarce_descriptors_are_a_retryable_error_that_heals() {
         );
     }
 }
+
+/// Tokio's feature `signal` is enabled, so that Tokio has lost its own pipe.
+#[test]
+fn b19_b25_closed_signal_pipe_of_tokio_is_told_and_nothing_is_sent_to_its_number() {
+    let layer = emulator();
+    let output = Command::new(env!("CARGO_BIN_EXE_unified_descriptors_probe"))
+        .arg("signals")
+        .envs(emulator_variables(&layer))
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let status = output.status;
+    assert!(status.success(), "the probe ended with {status}: {errors}");
+}

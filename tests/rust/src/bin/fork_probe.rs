@@ -5,7 +5,6 @@
 //! Usage: `fork_probe <scenario>`, with the client's settings in the environment.
 //! The exit code is 0 if all processes succeed; errors are printed to standard error.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use layerfi_auth::{
     BatchOptions, BusinessId, BusinessTokenOptions, ClientBuilder, SessionDuration, TestClock,
     blocking,
 };
-use layerfi_auth_tests::{assert_new_token, assert_same_token};
+use layerfi_auth_tests::{assert_new_token, assert_same_token, block_on};
 
 /// Time limit of a child process.
 const CHILD_LIMIT: Duration = Duration::from_secs(60);
@@ -543,10 +542,4 @@ fn siblings(client: &blocking::Client) {
         })
         .collect();
     children.into_iter().for_each(join);
-}
-
-/// Runs a future on this thread.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.unwrap().block_on(future)
 }

@@ -8,19 +8,14 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::future::Future;
 use std::os::fd::AsRawFd as _;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use layerfi_auth::{
     BatchOptions, BusinessTokenOptions, ClientBuilder, Credentials, CredentialsProvider, ErrorKind,
     Result, SessionDuration, TestClock, blocking,
 };
-use layerfi_auth_tests::{MAX_WAIT, business, businesses};
+use layerfi_auth_tests::{MAX_WAIT, block_on, business, businesses};
 
 /// Numbers of threads or descriptors that are left.
 const FREE: std::ops::RangeInclusive<u64> = 0..=6;
@@ -328,24 +323,6 @@ impl Probe {
             );
             self.clock.advance(Duration::from_millis(50));
             std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-/// Runs a future on this thread. An async runtime would need descriptors of its own.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
         }
     }
 }
