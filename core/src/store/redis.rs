@@ -14,7 +14,7 @@ use futures_util::future::{BoxFuture, Shared};
 use redis::{Cmd, ServerError, Value};
 
 use super::breaker::{Breaker, Permit};
-use super::connection::Connection;
+use super::connection::{Connection, limit_or_patience};
 use super::stream::{self, Io, Limit, SignIn, TlsSettings, code, server_error};
 use super::{
     Action, Found, LookUp, Names, Operation, Published, Reply, StoreError, StoreErrorKind,
@@ -481,7 +481,7 @@ impl Drop for Pass<'_> {
     /// cancelled before the store's own timeouts; a silent store must not cost each of
     /// its calls that time.
     fn drop(&mut self) {
-        if self.since.elapsed() >= SLOW {
+        if self.since.elapsed() >= limit_or_patience(SLOW) {
             let what = format!("{} did not answer in time", self.store.place());
             self.finish(Some(&StoreError::new(StoreErrorKind::Timeout, what)));
         } else if let Some(permit) = self.permit {

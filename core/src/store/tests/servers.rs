@@ -8,6 +8,7 @@ use layerfi_auth_test_support::{MAX_WAIT, RedisServer, Reply, ServerKind};
 use crate::shared_cache::SharedCacheSettings;
 use crate::store::cases::{entry, owner, store_cases};
 use crate::store::check::{StoreCheck, StoreCheckFailure, check};
+use crate::store::connection::PATIENCE;
 use crate::store::redis::RedisStore;
 use crate::store::{Found, LookUp, Names, Published, StoreError, StoreErrorKind, TokenStore as _};
 use crate::trust::{Trust, TrustStore};
@@ -31,11 +32,20 @@ pub(super) fn store_trusting(url: &str, ca_pem: &[u8]) -> Arc<RedisStore> {
         Trust::CaOnly
     };
     let trust = TrustStore::new(trust, None, ca_pem).unwrap();
+    PATIENCE.set(Some(MAX_WAIT));
     RedisStore::new(config.server, Arc::new(trust))
 }
 
+/// A store that waits long for an answer, because the machine may be busy.
 pub(super) fn store(url: &str) -> Arc<RedisStore> {
     store_trusting(url, b"")
+}
+
+/// A store with the limits that users have, like all others of this thread from now on.
+pub(super) fn hasty_store(url: &str) -> Arc<RedisStore> {
+    let store = store(url);
+    PATIENCE.set(None);
+    store
 }
 
 pub(super) async fn look(store: &RedisStore, part: &str) -> Result<LookUp, StoreError> {
@@ -283,7 +293,7 @@ async fn b30_restarted_server_costs_no_failure() {
 #[tokio::test]
 async fn b30_paused_server_is_left_after_half_a_second_and_asked_again_later() {
     let server = RedisServer::start();
-    let store = store(&server.url());
+    let store = hasty_store(&server.url());
     assert_eq!(found(&store, "a").await, Found::Lease);
     server.pause();
     let started = std::time::Instant::now();
@@ -302,7 +312,7 @@ async fn b30_paused_server_is_left_after_half_a_second_and_asked_again_later() {
     until_back(&store).await;
     // It accepts connections, and never answers.
     server.pause();
-    let fresh = self::store(&server.url());
+    let fresh = hasty_store(&server.url());
     assert_eq!(kind_of(look(&fresh, "a").await), StoreErrorKind::Timeout);
     server.resume();
     until_back(&fresh).await;
@@ -373,6 +383,7 @@ async fn b30_cancelled_caller_does_not_end_the_attempt_to_connect() {
     assert_eq!(found(&store, "a").await, Found::Lease);
     assert_eq!(connections() - before, 2, "connections that were made");
     // The caller that tries whether the store is back is cancelled: another one may try.
+    PATIENCE.set(None);
     server.pause();
     assert_eq!(kind_of(look(&store, "a").await), StoreErrorKind::Timeout);
     server.resume();
@@ -507,7 +518,7 @@ async fn b30_server_that_redirects_in_a_circle_drips_or_pushes_is_no_trouble() {
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let drip = HELD.chars().map(String::from).collect();
     tokio::spawn(serve(listener, drip));
-    let error = look(&store(&url), "a").await.unwrap_err();
+    let error = look(&hasty_store(&url), "a").await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Timeout, "{}", error.what);
     // Messages that nobody has asked for, between and before the answers.
     let listener = listen().await;
@@ -760,7 +771,7 @@ fn failure(checked: &StoreCheck) -> String {
 #[tokio::test]
 async fn b30_answer_that_came_while_the_process_was_stopped_counts() {
     let server = RedisServer::start();
-    let store = store(&server.url());
+    let store = hasty_store(&server.url());
     for round in 0..5 {
         assert_eq!(found(&store, "a").await, Found::Lease);
         let mut asked = std::pin::pin!(look(&store, "a"));

@@ -8,7 +8,7 @@ use layerfi_auth_test_support::{MAX_WAIT, RedisServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::servers::{KEEP, LEASE, look, store, until_back};
+use super::servers::{KEEP, LEASE, hasty_store, look, until_back};
 use crate::store::cases::{entry, names, owner};
 use crate::store::redis::RedisStore;
 use crate::store::{Found, Published, TokenStore as _};
@@ -209,7 +209,7 @@ async fn b13_b30_connections_that_fail_at_any_moment_mix_up_no_answers_and_recov
         for round in 0..ROUNDS {
             let dice = |part| Dice::new(seed, number, round * 100 + part);
             let proxy = Proxy::start(server.address(), Some(dice(0))).await;
-            let store = store(&format!("redis://{}", proxy.address));
+            let store = hasty_store(&format!("redis://{}", proxy.address));
             let part = format!("{number}-{round}");
             let callers =
                 (1..=CALLERS).map(|caller| call(&store, &part, caller, dice(u32::from(caller))));
@@ -236,7 +236,7 @@ async fn b13_b30_connections_that_fail_at_any_moment_mix_up_no_answers_and_recov
 
     // A store that failed comes back, with one connection.
     let faulty = Proxy::start(server.address(), None).await;
-    let last = store(&format!("redis://{}", faulty.address));
+    let last = hasty_store(&format!("redis://{}", faulty.address));
     until_back(&last).await;
     server.pause();
     let calls = (0..20).map(|_| look(&last, "last"));
