@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::header;
 use rustls::AlertDescription;
 
-use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, SharedConfig, pools};
+use self::pool::{Entered, IDLE_TIMEOUT, Place, Pool, Pools, SharedConfig, pools};
 use crate::config::{HttpConfig, ProxyServer};
 use crate::deadline::{Deadline, within};
 use crate::error::{Error, ErrorKind, Result, seconds};
@@ -105,8 +105,10 @@ impl Http {
 
     /// Waits until an exchange with the server may begin.
     async fn enter(&self, request: &Request, deadline: &Deadline) -> Result<Turn> {
+        // Once: each look for them asks the system whether the process has forked.
+        let pools = pools();
         let peer = &request.peer;
-        let mut pool = self.pool(peer)?;
+        let mut pool = self.pool(pools, peer)?;
         // Only such a server may speak HTTP/2.
         let entered = match pool.protocol {
             Protocol::Https => Some(pool.enter().await),
@@ -119,19 +121,19 @@ impl Http {
                 place: None,
             });
         }
-        let mut permit = pools().try_permit();
+        let mut permit = pools.try_permit();
         if permit.is_none() {
-            let (host, size) = (&peer.host, pools().size());
+            let (host, size) = (&peer.host, pools.size());
             let waits_for = format!("a connection to {host}, because all {size} are in use");
             deadline.progress().waits_for(&waits_for.into());
-            permit = within(deadline.at(), std::pin::pin!(pools().permit()))
+            permit = within(deadline.at(), std::pin::pin!(pools.permit()))
                 .await
                 .ok_or_else(|| deadline.expired())?;
             deadline.progress().waits_for(host);
             // It may have been replaced meanwhile.
-            pool = self.pool(peer)?;
+            pool = self.pool(pools, peer)?;
         }
-        let place = permit.map(|permit| pools().place(Arc::clone(&pool), permit));
+        let place = permit.map(|permit| pools.place(Arc::clone(&pool), permit));
         Ok(Turn {
             pool,
             entered,
@@ -149,7 +151,7 @@ impl Http {
                 result => return result,
             }
             is_first = false;
-            turn.pool = self.pool(&request.peer)?;
+            turn.pool = self.pool(pools(), &request.peer)?;
         }
     }
 
@@ -176,9 +178,9 @@ impl Http {
         changed
     }
 
-    fn pool(&self, peer: &Peer) -> Result<Arc<Pool>> {
+    fn pool(&self, pools: &Pools, peer: &Peer) -> Result<Arc<Pool>> {
         let protocol = self.config.protocol(peer);
-        pools().get(&self.config, &peer.host, protocol, || self.build(protocol))
+        pools.get(&self.config, &peer.host, protocol, || self.build(protocol))
     }
 
     async fn exchange(&self, request: &Request, turn: &mut Turn) -> Result<Response> {
