@@ -45,7 +45,7 @@ JOBS = 2
 # the other tools are being installed.
 FIRST = lint lint-python unit test-python fuzz instructions unified-features test-browser
 PARTS = $(FIRST) $(filter-out $(FIRST),$(LINTS) $(TESTS))
-test: ## Run all lints and tests, as CI does (about 27 minutes in a fresh clone)
+test: ## Run all lints and tests, as CI does (about 29 minutes in a fresh clone)
 	@$(MAKE) $(MFLAGS) $(MAKEOVERRIDES) --no-print-directory --jobs=$(JOBS) \
 		$(if $(filter 1,$(JOBS)),,--output-sync=target) SETUP=setup \
 		STRESS_SECONDS=30 FUZZ_SECONDS=20 FUZZ_OPT_LEVEL=1 $(PARTS)
