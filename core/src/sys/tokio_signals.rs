@@ -1,6 +1,6 @@
 //! Whether Tokio is compiled with its feature `signal`, which another crate may enable.
 
-/// Stands for Tokio's module where Tokio has none.
+/// Used in place of the module of Tokio, which exists only with that feature.
 #[allow(dead_code, reason = "Tokio's own is used if there is one")]
 mod signal {
     pub(super) mod unix {
