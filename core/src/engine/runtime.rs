@@ -169,7 +169,7 @@ fn check_tokio() -> Result<()> {
     #[cfg(unix)]
     if crate::sys::tokio_signals::are_enabled() && fork::has_closed_descriptors() {
         return Err(Error::new(
-            ErrorKind::Transport,
+            ErrorKind::Internal,
             "the program closed the file descriptors of Tokio's signal handling, which Tokio \
              cannot open again",
             "close all descriptors (closefrom) before the first call, or close only those that \
